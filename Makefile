@@ -1,0 +1,105 @@
+# make run     install what serving needs, fetch the embedded model, serve on port 8080
+# make test    install what the tests need as well, run them
+# make check   format check, lint, types, tests
+# make format  put the code into shape
+# make lock    choose the pinned versions anew from pyproject.toml
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+HOST ?= 127.0.0.1
+PORT ?= 8080
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+CHROMIUM := /usr/bin/chromium
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install install-dev weights browser run test check format format-check lint types build lock clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+# ---- install: every download happens here; what is done stays done --------------------------------------------
+
+install: $(VENV)/.installed weights
+
+install-dev: $(VENV)/.installed-dev weights browser
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Hector needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3"; exit 1; }
+	@"$(PYTHON)" -m venv $(VENV) || { echo "No virtual environment could be made; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+
+$(VENV)/.installed: requirements.txt pyproject.toml | $(BIN)/python
+	$(PIP) install --quiet --require-hashes -r requirements.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	$(PIP) install --quiet --require-hashes -r requirements-dev.txt
+	@touch $@
+
+# Does nothing but check the sum when the model is there already.
+weights: $(VENV)/.installed
+	@$(BIN)/python -m app.llm.weights
+
+# The browser test drives a system Chromium. Without the right to install one, say what is needed and go on:
+# the test itself then fails with the same sentence.
+browser:
+	@test -x $(CHROMIUM) || { \
+		if ! command -v apt-get >/dev/null; then echo "The browser test needs $(CHROMIUM); please install Chromium."; \
+		elif [ "$$(id -u)" = 0 ]; then apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium >/dev/null; \
+		elif sudo -n true 2>/dev/null; then sudo apt-get -qq update && sudo DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium >/dev/null; \
+		else echo "The browser test needs Chromium: sudo apt-get install chromium"; fi; }
+
+# ---- run -----------------------------------------------------------------------------------------------------
+
+run: install
+	@echo
+	@echo "Hector answers on http://localhost:$(PORT) once it says so below. Then try, in another terminal:"
+	@echo
+	@echo "  curl -N http://localhost:$(PORT)/agents/assistant/messages/stream \\"
+	@echo "    -H \"Content-Type: application/json\" \\"
+	@echo "    -d '{\"message\": \"Explain quantum computing\"}'"
+	@echo
+	@exec $(BIN)/hector serve --host $(HOST) --port $(PORT)
+
+# ---- check ---------------------------------------------------------------------------------------------------
+
+test: install-dev
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: format-check lint types test
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+format-check: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check --diff .
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+# ---- release -------------------------------------------------------------------------------------------------
+
+build: $(VENV)/.installed-dev
+	$(BIN)/python -m build --no-isolation
+
+# The pins hold for every platform and Python we support, with the hashes of every file of a version, and name
+# no index: they work with a mirror as well. `make lock UPGRADE=--upgrade` takes newer versions.
+lock: $(BIN)/python
+	$(PIP) install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra local --group backend $(LOCK) -o requirements.txt
+	$(BIN)/uv pip compile pyproject.toml --extra local --extra dev --group backend -c requirements.txt $(LOCK) -o requirements-dev.txt
+	@! grep -nE '://|--(index|extra|find|trusted)' requirements.txt requirements-dev.txt
+
+LOCK = --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--custom-compile-command "make lock" --quiet $(UPGRADE)
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
