@@ -1,0 +1,106 @@
+"""The error tree. `reason` is the stable word clients test for; the sentence says what to do.
+
+HectorError
+├── InvalidRequest          invalid_request, invalid_json
+├── Unauthenticated         unauthenticated
+├── Forbidden               forbidden_origin, forbidden_host
+├── NotFound                agent_not_found, session_not_found, turn_not_found
+├── Conflict                session_busy, idempotency_conflict, session_exists, turn_cancelled
+├── SessionOver             session_ended, session_expired, session_terminated
+├── CursorExpired           cursor_expired
+├── TooLarge                too_large
+├── QuotaExceeded           queue_full, rate_limited
+├── ModelFailed             llm_error, llm_timeout
+├── Unavailable             storage_unavailable, shutting_down
+└── Internal                internal
+"""
+
+from __future__ import annotations
+
+
+class HectorError(Exception):
+    """Base of all errors a user may see. `details` is shown as it is."""
+
+    reason = "internal"
+
+    def __init__(
+        self, message: str, *, reason: str | None = None, details: dict[str, object] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details or {}
+        if reason is not None:
+            self.reason = reason
+
+
+class InvalidRequest(HectorError):
+    reason = "invalid_request"
+
+
+class Unauthenticated(HectorError):
+    reason = "unauthenticated"
+
+
+class Forbidden(HectorError):
+    reason = "forbidden_origin"
+
+
+class NotFound(HectorError):
+    reason = "not_found"
+
+
+class Conflict(HectorError):
+    reason = "conflict"
+
+
+class SessionOver(HectorError):
+    reason = "session_ended"
+
+
+class CursorExpired(HectorError):
+    reason = "cursor_expired"
+
+
+class TooLarge(HectorError):
+    reason = "too_large"
+
+
+class QuotaExceeded(HectorError):
+    """`retry_after_seconds` is a hint for the client."""
+
+    reason = "rate_limited"
+    retry_after_seconds = 1
+
+
+class ModelFailed(HectorError):
+    reason = "llm_error"
+
+
+class Unavailable(HectorError):
+    reason = "storage_unavailable"
+
+
+class Internal(HectorError):
+    reason = "internal"
+
+
+def agent_not_found(name: str) -> NotFound:
+    return NotFound(f"There is no agent {name!r}; GET /agents lists them.", reason="agent_not_found")
+
+
+def session_not_found(session_id: str) -> NotFound:
+    return NotFound(f"There is no session {session_id!r} here.", reason="session_not_found")
+
+
+def turn_not_found(turn_id: str) -> NotFound:
+    return NotFound(f"There is no turn {turn_id!r} in this session.", reason="turn_not_found")
+
+
+def session_over(status: str, session_id: str, details: dict[str, object] | None = None) -> SessionOver:
+    """The refusal that fits `status` (ended, expired or terminated)."""
+    sentence = {
+        "ended": f"Session {session_id!r} has ended and takes no more messages; start a new one.",
+        "expired": f"Session {session_id!r} has expired; start a new one.",
+        "terminated": f"Session {session_id!r} was terminated and is gone for good; start a new one.",
+    }[status]
+    return SessionOver(sentence, reason=f"session_{status}", details=details)

@@ -1,0 +1,138 @@
+"""The seam to model providers: what a request is, what comes back, how a stream is stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import orjson
+
+from app.domain.turn import Usage
+
+
+class LLMError(Exception):
+    """The model refused, failed or could not be reached.
+
+    `detail` is the provider's own words, shown to the user; `retryable` says whether the same
+    request may succeed a little later; `retry_after` is the provider's wish in seconds.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        detail: str | None = None,
+        status: int | None = None,
+        retryable: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.detail = detail
+        self.status = status
+        self.retryable = retryable
+        self.retry_after = retry_after
+
+
+class LLMTimeout(LLMError):
+    """The model was too slow: connecting, before the first token or between two tokens."""
+
+
+class LLMStopped(Exception):
+    """`close` was called: the answer ends here on our own wish. Not an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class LLMRequest:
+    """One call of a model.
+
+    `messages` are ready JSON objects (`{"role": …, "content": …}`), encoded once when they were
+    stored, so that a long history is joined and never walked again.
+    """
+
+    messages: Sequence[bytes]
+    tag: str = ""
+
+
+@dataclass(slots=True)
+class TextDelta:
+    """A run of plain text deltas, in order, each the inside of a JSON string: escaped UTF-8, unquoted.
+
+    Escaped because readers receive JSON: the text goes from the provider's frame to ours untouched.
+    A surrogate pair is never split between two chunks.
+    """
+
+    chunks: list[bytes]
+
+
+@dataclass(slots=True)
+class ThinkingDelta:
+    """A run of deltas of the model's own reasoning, in the same form as `TextDelta`."""
+
+    chunks: list[bytes]
+
+
+Delta = TextDelta | ThinkingDelta
+
+
+@dataclass(slots=True)
+class StreamEnd:
+    """What is known when the answer is over. Both are `None` where the provider said nothing."""
+
+    finish_reason: str | None = None
+    usage: Usage | None = None
+
+
+class LLMStream(Protocol):
+    """One answer on its way."""
+
+    end: StreamEnd
+
+    async def read(self) -> list[Delta]:
+        """Wait for what the model says next: all that has arrived, in order; `[]` when it is over.
+
+        Raises:
+            LLMStopped: `close` was called, before or during the wait.
+            LLMTimeout, LLMError: the answer is cut; what was read before stays valid.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop now, from any task of the loop; a pending `read` raises `LLMStopped` at once. Idempotent.
+
+        A stop never cancels the task that reads: two cancels a tick apart leak the connection in the
+        client libraries, a response closed from outside does not (benchmarks, 10 of 10 closed in 3 ms).
+        """
+        ...
+
+    async def closed(self) -> None:
+        """Wait until the upstream connection is closed or given back."""
+        ...
+
+
+class LLM(Protocol):
+    """One entry under `llms:`, ready to answer."""
+
+    name: str
+    model: str
+
+    def stream(self, request: LLMRequest) -> LLMStream:
+        """Begin an answer; nothing is sent before the first `read`."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of `text` in this model's own encoding, or the nearest one we have."""
+        ...
+
+    @property
+    def counts_exactly(self) -> bool:
+        """Whether `count_tokens` is the model's own encoding (else it is an estimate)."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+def escape(text: str) -> bytes:
+    """`text` as the inside of a JSON string, in UTF-8."""
+    return orjson.dumps(text)[1:-1]
+
