@@ -1,0 +1,129 @@
+"""The `llms` and `embedders` sections: which model, where, with what patience."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
+
+from app.config.section import Section
+from app.config.units import Wait
+
+LLMType = Literal["local", "scripted", "openai", "anthropic", "gemini", "ollama", "vllm", "openrouter"]
+
+KEY_VARIABLES = {
+    "openai": "OPENAI_API_KEY",
+    "anthropic": "ANTHROPIC_API_KEY",
+    "gemini": "GEMINI_API_KEY",
+    "openrouter": "OPENROUTER_API_KEY",
+}
+"""The types that need a key, and the environment variable that gives it when the entry does not."""
+
+_WITHOUT_MODEL = ("local", "scripted")
+
+
+class ScriptedAnswer(Section):
+    """One answer of a scripted model, for demonstrations and tests."""
+
+    text: str = ""
+    """The answer."""
+    thinking: str | None = None
+    """Thinking shown before the answer."""
+    first_delay_ms: float = Field(default=0, ge=0)
+    """Milliseconds before the first chunk."""
+    delay_ms: float = Field(default=0, ge=0)
+    """Milliseconds before each further chunk."""
+    chunk: Literal["word", "char", "whole"] = "word"
+    """How the text is cut."""
+    fail_after: int | None = Field(default=None, ge=0)
+    """Fails after this many chunks; null does not fail."""
+    error: str | None = None
+    """What the failure says; without `fail_after` it comes before the first chunk."""
+    hang: bool = False
+    """Sends its chunks and then neither ends nor fails."""
+
+
+def _from_text(value: object) -> object:
+    return {"text": value} if isinstance(value, str) else value
+
+
+Answer = Annotated[ScriptedAnswer, BeforeValidator(_from_text)]
+
+
+class PriceConfig(Section):
+    """What a model costs."""
+
+    prompt: float = Field(default=0.0, ge=0)
+    """Price of a million prompt tokens. Not built yet."""
+    completion: float = Field(default=0.0, ge=0)
+    """Price of a million completion tokens. Not built yet."""
+
+
+class LLMConfig(Section):
+    """One model that agents may name."""
+
+    type: LLMType
+    """Who answers: the embedded model, a script, or a provider."""
+    model: str | None = Field(default=None, min_length=1)
+    """The provider's name of the model; for `local` a GGUF file, null being the embedded model."""
+    api_key: SecretStr | None = None
+    """Secret of the provider; absent: its usual variable, such as OPENAI_API_KEY. Empty: not configured."""
+    host: str | None = Field(default=None, pattern="^https?://")
+    """Base address of the API, such as `http://localhost:11434/v1`; null is the provider's own."""
+    temperature: float | None = Field(default=0.7, ge=0, le=2)
+    """How freely words are chosen, 0 to 2; null leaves it to the provider (some models accept no other)."""
+    max_tokens: int | None = Field(default=8000, ge=1)
+    """Longest answer in tokens; null leaves it to the provider."""
+    connect_timeout: Wait = timedelta(seconds=10)
+    """How long to wait for a connection."""
+    first_token_timeout: Wait = timedelta(seconds=60)
+    """How long to wait for the first token."""
+    idle_timeout: Wait = timedelta(seconds=60)
+    """How long to wait between two tokens."""
+    max_retries: int = Field(default=2, ge=0)
+    """Further attempts after a failure that came before the first token."""
+    max_concurrency: int | None = Field(default=None, ge=1)
+    """Calls at the same time, the others wait; null sets no limit."""
+    script: tuple[Answer, ...] | None = Field(default=None, min_length=1)
+    """Answers of a `scripted` model in turn, each a text or the keys below; null repeats the user's text."""
+    price: PriceConfig | None = None
+    """What its tokens cost. Not built yet."""
+
+    @model_validator(mode="after")
+    def _fits_its_type(self) -> LLMConfig:
+        if self.model is None and self.type not in _WITHOUT_MODEL:
+            raise ValueError(f"type {self.type!r} needs a `model`")
+        if self.script is not None and self.type != "scripted":
+            raise ValueError("`script` belongs to type 'scripted'")
+        return self
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether nothing but the network stands between us and an answer: a needed key is there."""
+        return self.type not in KEY_VARIABLES or bool(self.api_key and self.api_key.get_secret_value())
+
+    def at(self, folder: Path) -> LLMConfig:
+        """The same model, the relative path of a local file taken from `folder` (absolute)."""
+        if self.type != "local" or self.model is None:
+            return self
+        return self.model_copy(update={"model": str(folder / Path(self.model).expanduser())})
+
+
+class EmbedderConfig(Section):
+    """One way to turn texts into vectors."""
+
+    type: Literal["local", "openai", "none"] = "local"
+    """Who embeds: the embedded model, an OpenAI-compatible server, or nobody. Not built yet."""
+    model: str | None = None
+    """Name of the model; null is the usual one of its type. Not built yet."""
+    host: str | None = Field(default=None, pattern="^https?://")
+    """Base address of the API. Not built yet."""
+    api_key: SecretStr | None = None
+    """Secret of the provider. Not built yet."""
+    dimension: int | None = Field(default=None, ge=1)
+    """Length of a vector; null is the model's own. Not built yet."""
+
+
+assert set(KEY_VARIABLES) < set(get_args(LLMType))

@@ -1,0 +1,109 @@
+"""Config: all sections together, and what they have to agree on."""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from app.config.agent import AgentConfig
+from app.config.compat import CompatConfig
+from app.config.llm import EmbedderConfig, LLMConfig
+from app.config.section import Problems, Section
+from app.config.server import (
+    AuthConfig,
+    EventsConfig,
+    LoggingConfig,
+    RedisConfig,
+    ServerConfig,
+    SessionsConfig,
+    StorageConfig,
+)
+from app.config.tools import DocumentStoreConfig, ToolsConfig
+
+# An agent's name is a segment of its addresses.
+_AGENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+Found = dict[tuple[str | int, ...], str]
+
+
+class Config(Section):
+    """Everything the file may say. `Config()` is what an empty file means."""
+
+    server: ServerConfig = Field(default_factory=ServerConfig)
+    storage: StorageConfig = Field(default_factory=StorageConfig)
+    sessions: SessionsConfig = Field(default_factory=SessionsConfig)
+    events: EventsConfig = Field(default_factory=EventsConfig)
+    logging: LoggingConfig = Field(default_factory=LoggingConfig)
+    auth: AuthConfig = Field(default_factory=AuthConfig)
+    llms: dict[str, LLMConfig] = Field(default_factory=lambda: {"local": LLMConfig(type="local")})
+    embedders: dict[str, EmbedderConfig] = Field(default_factory=lambda: {"default": EmbedderConfig()})
+    agents: dict[str, AgentConfig] = Field(default_factory=lambda: {"assistant": AgentConfig()})
+    tools: ToolsConfig = Field(default_factory=ToolsConfig)
+    document_stores: dict[str, DocumentStoreConfig] = Field(default_factory=dict)
+    compat: CompatConfig = Field(default_factory=CompatConfig)
+    redis: RedisConfig = Field(default_factory=RedisConfig)
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Config:
+        found = self._door_problems() | self._agent_problems() | self._compat_problems()
+        if found:
+            raise Problems(found)
+        return self
+
+    def at(self, folder: Path) -> Config:
+        """The same configuration, every relative path taken from `folder` (absolute)."""
+        return self.model_copy(
+            update={
+                "storage": self.storage.at(folder),
+                "llms": {name: llm.at(folder) for name, llm in self.llms.items()},
+                "tools": self.tools.at(folder),
+                "document_stores": {name: store.at(folder) for name, store in self.document_stores.items()},
+            }
+        )
+
+    def _door_problems(self) -> Found:
+        if self.server.is_loopback or self.auth.keys or self.server.allow_unauthenticated:
+            return {}
+        return {
+            (
+                "server",
+                "host",
+            ): f"{self.server.host!r} can be reached from other machines and no key is asked: "
+            "add auth.keys, listen on 127.0.0.1, or confirm with server.allow_unauthenticated: true"
+        }
+
+    def _agent_problems(self) -> Found:
+        """Also fills in what an agent left out: its name and its llm."""
+        found: Found = {}
+        for key, agent in self.agents.items():
+            if not _AGENT_NAME.fullmatch(key):
+                found["agents", key] = (
+                    "an agent's name is made of letters, digits, '.', '_' and '-', at most 64"
+                )
+            llm = agent.llm or self._usual_llm()
+            if llm not in self.llms:
+                found["agents", key, "llm"] = self._no_such_llm(llm)
+            self.agents[key] = agent.model_copy(update={"llm": llm, "name": agent.name or key})
+        return found
+
+    def _compat_problems(self) -> Found:
+        llm = self.compat.vectorshift.default_llm
+        if llm is None or llm in self.llms:
+            return {}
+        return {("compat", "vectorshift", "default_llm"): self._no_such_llm(llm)}
+
+    def _usual_llm(self) -> str:
+        if len(self.llms) == 1:
+            return next(iter(self.llms))
+        return next((name for name in ("default", "local") if name in self.llms), "")
+
+    def _no_such_llm(self, name: str) -> str:
+        known = ", ".join(self.llms) or "none"
+        if not name:
+            return f"is needed, for there are several llms: {known}"
+        near = get_close_matches(name, self.llms, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        return f"there is no llm {name!r}; {hint}(llms: {known})"

@@ -1,0 +1,145 @@
+"""The sections about the server itself: doors, storage, sessions, events, logging, keys."""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, field_validator
+
+from app.config.section import Section
+from app.config.units import Duration, Size, Wait
+
+_SQLITE = "sqlite:///"
+
+
+class ServerConfig(Section):
+    """Where the server listens and how much it accepts."""
+
+    host: str = Field(default="127.0.0.1", min_length=1)
+    """Address to listen on. Anything but loopback needs `auth.keys` or `server.allow_unauthenticated`."""
+    port: int = Field(default=8080, ge=0, le=65535)
+    """TCP port of HTTP and WebSocket; 0 picks a free one."""
+    grpc_port: int | None = Field(default=50051, ge=0, le=65535)
+    """TCP port of gRPC; null closes that door. Not built yet."""
+    public_url: str | None = Field(default=None, pattern="^https?://")
+    """Address under which clients reach the server, for absolute links; null takes the request's own."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose web pages may call the server, such as `https://app.example`; `*` allows all."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names accepted in the Host header besides loopback, the listening address and `public_url`."""
+    allow_unauthenticated: bool = False
+    """Confirms that a server reachable from other machines may be used without a key."""
+    max_body: Size = 1 << 20
+    """Largest accepted request body in bytes, inclusive."""
+    max_message: int = Field(default=200_000, ge=1)
+    """Longest accepted message in characters, inclusive; its JSON must also fit `max_body`."""
+    shutdown_grace: Duration = timedelta(seconds=10)
+    """How long running turns may go on after the server was asked to stop."""
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return False
+
+
+class StorageConfig(Section):
+    """The database."""
+
+    url: str = "sqlite:///data/hector.db"
+    """Database; a relative SQLite path starts at the folder of the configuration file."""
+    pool_size: int = Field(default=5, ge=1)
+    """Connections kept for reading."""
+    migrate: Literal["auto", "check"] = "auto"
+    """`auto` brings the database up to date at start; `check` refuses to start on an old one."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_sqlite_file(cls, url: str) -> str:
+        if url.startswith("postgres"):
+            raise ValueError("PostgreSQL support is not in this release yet; use sqlite:///path/to/file.db")
+        if not url.startswith(_SQLITE):
+            raise ValueError("must begin with sqlite:///, as in sqlite:///data/hector.db")
+        if url.removeprefix(_SQLITE) in ("", ":memory:") or "?" in url:
+            raise ValueError("must name a file and nothing else, as in sqlite:///data/hector.db")
+        return url
+
+    @property
+    def path(self) -> Path:
+        """The SQLite file."""
+        return Path(self.url.removeprefix(_SQLITE))
+
+    def at(self, folder: Path) -> StorageConfig:
+        """The same database, its relative path taken from `folder` (absolute)."""
+        return self.model_copy(update={"url": f"{_SQLITE}{folder / self.path}"})
+
+
+class SessionsConfig(Section):
+    """How long sessions live and what a second message does."""
+
+    timeout: Wait | None = None
+    """A session idle for longer expires; null never."""
+    max_duration: Wait | None = None
+    """A session older than this expires; null never."""
+    on_busy: Literal["queue", "reject", "replace"] = "queue"
+    """A message while a turn runs: waits its turn, is answered 409, or cancels the running turn."""
+    max_queue: int = Field(default=16, ge=1)
+    """Messages that may wait in one session; the next one is answered 429."""
+    max_per_user: int | None = Field(default=None, ge=1)
+    """Active sessions one user may have; null sets no limit."""
+
+
+class EventsConfig(Section):
+    """The log that streams are read from."""
+
+    retention: Duration = timedelta(hours=24)
+    """How long after its end a turn can be replayed word for word; later, readers get its whole text."""
+
+
+class LoggingConfig(Section):
+    """What the server says about itself, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least important level that is written."""
+    format: Literal["text", "json"] = "text"
+    """Lines for people or for machines."""
+
+
+class AuthConfig(Section):
+    """Who may use the server."""
+
+    keys: dict[str, SecretStr] = Field(default_factory=dict)
+    """Name and Bearer secret of each caller; a caller sees its own sessions only. Empty: no key is asked."""
+
+    @field_validator("keys")
+    @classmethod
+    def _are_usable_and_different(cls, keys: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        owners: dict[str, str] = {}
+        for name, key in keys.items():
+            secret = key.get_secret_value()
+            if not name.strip():
+                raise ValueError("a key needs a name")
+            if not secret:
+                raise ValueError(f"the secret of {name!r} is empty; set it or remove the line")
+            if not all("!" <= character <= "~" for character in secret):
+                raise ValueError(
+                    f"the secret of {name!r} must be ASCII without spaces, for it travels in a header"
+                )
+            if secret in owners:
+                raise ValueError(f"{owners[secret]!r} and {name!r} have the same secret")
+            owners[secret] = name
+        return keys
+
+
+class RedisConfig(Section):
+    """The bus between several servers on one database."""
+
+    url: SecretStr | None = None
+    """Address, such as `redis://localhost:6379`; null means that this server works alone. Not built yet."""
