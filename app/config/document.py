@@ -1,0 +1,133 @@
+"""A YAML file as plain values that remember the line they stand on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+Key = tuple[str | int, ...]
+
+_STRING = "tag:yaml.org,2002:str"
+_AS_VALUE = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float")}
+_AS_TEXT = {_STRING, "tag:yaml.org,2002:timestamp"}
+
+
+class DocumentError(Exception):
+    """The text cannot be read as YAML, or says the same thing twice. `found`: (line, what is wrong)."""
+
+    def __init__(self, *found: tuple[int, str]) -> None:
+        super().__init__(found)
+        self.found = found
+
+
+@dataclass(slots=True)
+class Document:
+    """`values` is what the file says; `lines` has the line (from 1) of every key and list item in it."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    lines: dict[Key, int] = field(default_factory=dict)
+
+
+def read_document(text: str) -> Document:
+    """The mapping that the text contains; nothing but comments is an empty one.
+
+    Raises:
+        DocumentError: broken syntax, a key twice in a mapping, no mapping. Never quotes a value.
+    """
+    loader = yaml.SafeLoader("")
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        if root is None:
+            return Document()
+        if not isinstance(root, MappingNode):
+            raise DocumentError((_line(root), "the file has to consist of keys and values"))
+        repeated = tuple(_repeated_keys(root, (), set()))
+        if repeated:
+            raise DocumentError(*repeated)
+        document = Document()
+        document.values = _mapping(root, (), document.lines, loader)
+        return document
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise DocumentError((mark.line + 1 if mark else 1, _sentence(error))) from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise DocumentError((line, "a character that YAML does not allow")) from None
+    except RecursionError:
+        raise DocumentError((1, "is nested too deeply")) from None
+    finally:
+        loader.dispose()
+
+
+def _sentence(error: yaml.MarkedYAMLError) -> str:
+    # PyYAML quotes the word after `*` and `!`; a secret that begins with one must not be shown.
+    problem = error.problem or "cannot be read"
+    if "undefined alias" in problem:
+        problem = "an unquoted value begins with '*'; put it in quotes"
+    elif "tag" in problem:
+        problem = "an unquoted value begins with '!'; put it in quotes"
+    elif "anchor" in problem:
+        problem = "an unquoted value begins with '&'; put it in quotes"
+    elif "found character '\\t'" in problem:
+        problem = "a tab; indent with spaces"
+    mark = error.problem_mark
+    return f"not valid YAML: {problem}" + (f" (column {mark.column + 1})" if mark else "")
+
+
+def _line(node: Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def _repeated_keys(node: Node, above: tuple[int, ...], seen: set[int]) -> Iterator[tuple[int, str]]:
+    """Walks before merge keys (`<<`) are resolved: afterwards a repetition can be an override."""
+    if id(node) in above:
+        raise DocumentError((_line(node), "an alias stands inside its own anchor"))
+    if id(node) in seen or isinstance(node, ScalarNode):
+        return
+    seen.add(id(node))
+    above = (*above, id(node))
+    if isinstance(node, SequenceNode):
+        for item in node.value:
+            yield from _repeated_keys(item, above, seen)
+        return
+    first: dict[str, int] = {}
+    for key, value in node.value:
+        if not isinstance(key, ScalarNode):
+            raise DocumentError((_line(key), "a key has to be a single word"))
+        if key.value in first:
+            yield _line(key), f"{key.value!r} stands twice; first on line {first[key.value]}"
+        first.setdefault(key.value, _line(key))
+        yield from _repeated_keys(value, above, seen)
+
+
+def _mapping(node: MappingNode, at: Key, lines: dict[Key, int], loader: yaml.SafeLoader) -> dict[str, Any]:
+    loader.flatten_mapping(node)
+    values: dict[str, Any] = {}
+    for key, value in node.value:
+        name = str(key.value)
+        lines[(*at, name)] = _line(key)
+        values[name] = _value(value, (*at, name), lines, loader)
+    return values
+
+
+def _value(node: Node, at: Key, lines: dict[Key, int], loader: yaml.SafeLoader) -> Any:
+    if isinstance(node, MappingNode):
+        return _mapping(node, at, lines, loader)
+    if isinstance(node, SequenceNode):
+        items = []
+        for number, item in enumerate(node.value):
+            lines[(*at, number)] = _line(item)
+            items.append(_value(item, (*at, number), lines, loader))
+        return items
+    if node.tag in _AS_TEXT or (node.tag in _AS_VALUE and ":" in node.value):
+        return node.value  # YAML 1.1 reads 10:30 as 630; nobody means that
+    if node.tag not in _AS_VALUE:
+        raise DocumentError((_line(node), "an unquoted value begins with '!'; put it in quotes"))
+    try:
+        return loader.construct_object(node)
+    except ValueError:
+        raise DocumentError((_line(node), "a tag does not fit its value")) from None

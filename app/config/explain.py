@@ -1,0 +1,71 @@
+"""What a refused configuration got wrong, in sentences. No sentence contains a secret."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from app.config.document import Key
+from app.config.keys import explain_unknown
+from app.config.section import Problems
+
+_MAPPING = "has to consist of keys and values"
+_SENTENCES = {
+    "missing": "is needed",
+    "model_type": _MAPPING,
+    "dict_type": _MAPPING,
+    "tuple_type": "has to be a list",
+    "string_type": "has to be text; put a number, true or false in quotes",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "path_type": "has to be text",
+}
+# Sections and keys that hold secrets, or addresses with a password in them.
+_NEVER_QUOTED = {"auth", "storage", "redis", "api_key", "host", "url", "public_url"}
+
+
+def explain(error: ValidationError, written: Mapping[str, Any]) -> Iterator[tuple[Key, str]]:
+    """Key and sentence of each problem. `written` is the file before `${NAME}` was filled in."""
+    for detail in error.errors(include_url=False, include_input=False):
+        cause = detail.get("ctx", {}).get("error")
+        if isinstance(cause, Problems):
+            yield from cause.found.items()
+            continue
+        key: Key = tuple(part for part in detail["loc"] if part != "[key]")
+        yield key, _sentence(detail, key) + _quote(detail["type"], key, written)
+
+
+def _sentence(detail: ErrorDetails, key: Key) -> str:
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        return explain_unknown(key)
+    if kind == "value_error":
+        return str(context["error"])
+    if kind in _SENTENCES:
+        return _SENTENCES[kind]
+    sentence = detail["msg"]
+    for theirs, ours in (("Input should be", "must be"), ("String should", "must"), ("Tuple should", "must")):
+        sentence = sentence.replace(theirs, ours)
+    return sentence
+
+
+def _quote(kind: str, key: Key, written: Any) -> str:
+    if kind in ("extra_forbidden", "missing", "string_type") or not _NEVER_QUOTED.isdisjoint(key):
+        return ""
+    for part in key:
+        if isinstance(written, Mapping):
+            written = written.get(str(part))
+        elif isinstance(written, list) and isinstance(part, int) and part < len(written):
+            written = written[part]
+        else:
+            return ""
+    return f" (got {written!r})" if isinstance(written, str | int | float) else ""

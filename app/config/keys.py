@@ -1,0 +1,108 @@
+"""The keys that the models know, as dotted paths; and the one that somebody probably meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from typing import Annotated, Any, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from app.config.document import Key
+from app.config.root import Config
+from app.config.section import Section
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaKey:
+    """One key that holds a value, not further keys. `<name>` and `[]` stand for any name, any item."""
+
+    parts: tuple[str, ...]
+    field: FieldInfo
+
+    @property
+    def dotted(self) -> str:
+        return dotted(self.parts)
+
+    @property
+    def is_scalar(self) -> bool:
+        kinds = (self.field.annotation, *get_args(self.field.annotation))
+        return not any(get_origin(kind) in (dict, tuple) for kind in kinds)
+
+
+@cache
+def schema_keys() -> tuple[SchemaKey, ...]:
+    """Every key of the schema, in the order of the models."""
+    return tuple(_walk(Config, ()))
+
+
+def dotted(key: Iterable[str | int]) -> str:
+    """`agents.assistant.llm`, `llms.demo.script[0].text`."""
+    text = ""
+    for part in key:
+        if isinstance(part, int) or part == "[]":
+            text += part if isinstance(part, str) else f"[{part}]"
+        else:
+            text += f".{part}" if text else part
+    return text
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What to say about an unknown key among the known ones of its place."""
+    names = list(known)
+    near = get_close_matches(name, names, n=1)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"known here: {', '.join(sorted(names))}"
+
+
+def explain_unknown(key: Key) -> str:
+    """What to say about a key that its place does not know: where it belongs, else the nearest there."""
+    section = _section_at(key[:-1])
+    name = str(key[-1])
+    names = list(section.model_fields) if section else []
+    homes = [known.parts[:-1] for known in schema_keys() if known.parts[-1] == name]
+    if len(homes) == 1:
+        return f"unknown key; {name!r} belongs under {dotted(homes[0])}"
+    return f"unknown key; {nearest(name, names)}"
+
+
+def _walk(section: type[Section], above: tuple[str, ...]) -> Iterator[SchemaKey]:
+    for name, field in section.model_fields.items():
+        at = (*above, name)
+        inner, step = _inside(field.annotation)
+        if inner is None or step == ("[]",):
+            yield SchemaKey(at, field)
+        if inner is not None:
+            yield from _walk(inner, (*at, *step))
+
+
+def _inside(annotation: Any) -> tuple[type[Section] | None, tuple[str, ...]]:
+    """The section that an annotation leads to, and what stands in between: `<name>`, `[]` or nothing."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation, ()
+    origin = get_origin(annotation)
+    arguments = get_args(annotation)
+    if origin is Annotated:
+        return _inside(arguments[0])
+    if origin is dict:
+        return _inside(arguments[1])[0], ("<name>",)
+    if origin is tuple:
+        return _inside(arguments[0])[0], ("[]",)
+    found = [inside for inside in map(_inside, arguments) if inside[0] is not None]
+    return found[0] if found else (None, ())
+
+
+def _section_at(key: Key) -> type[Section] | None:
+    section: type[Section] | None = Config
+    parts = iter(key)
+    for part in parts:
+        field = section.model_fields.get(str(part)) if section else None
+        if field is None:
+            return None
+        section, step = _inside(field.annotation)
+        if step:
+            next(parts, None)
+    return section

@@ -1,0 +1,198 @@
+"""Find the file, fill in the environment, lay flags over it, validate; or say all that is wrong.
+
+Flags beat `HECTOR_SECTION__KEY`, which beats the file, which beats the models' defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from app.config.document import Document, DocumentError, Key, read_document
+from app.config.explain import explain
+from app.config.keys import dotted
+from app.config.llm import KEY_VARIABLES
+from app.config.not_built_yet import find_unbuilt
+from app.config.root import Config
+from app.config.variables import fill, settings
+
+_FILE = "config.yaml"
+_FLAGS = "command line"
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. One line a problem: file, line, dotted key, what to do."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedConfig:
+    """`path` is None when no file was read. `warnings` are sentences to show once, at start."""
+
+    config: Config
+    path: Path | None
+    warnings: tuple[str, ...] = ()
+
+
+def find_config(environ: Mapping[str, str], cwd: Path) -> Path | None:
+    """The file that HECTOR_CONFIG names (it need not exist), else config.yaml in `cwd`, else None."""
+    named = environ.get("HECTOR_CONFIG")
+    if named:
+        return cwd / named
+    path = cwd / _FILE
+    return path if path.is_file() else None
+
+
+def load_config(
+    path: Path | None,
+    *,
+    environ: Mapping[str, str],
+    overrides: Mapping[str, object] | None = None,
+    cwd: Path | None = None,
+) -> LoadedConfig:
+    """The configuration of `path`, or without a file the one agent `assistant` on the embedded model.
+
+    `overrides` are flags: dotted keys, None meaning that the flag was not given. The key `model`
+    stands for an OpenAI model in place of the embedded one and needs a start without a file.
+    Relative paths start at the file's folder, without a file at `cwd` (default: the working directory).
+
+    Raises:
+        ConfigError: with every problem that could be found.
+    """
+    flags = {key: value for key, value in (overrides or {}).items() if value is not None}
+    model = flags.pop("model", None)
+    if path is not None and model is not None:
+        raise ConfigError(
+            f"{_FLAGS}: a model can be chosen without a file only; write it under llms in {path}"
+        )
+    document = _read(path) if path is not None else _without_file(model)
+    draft = _Draft(document, str(path) if path is not None else "defaults")
+    draft.lay_environment(environ)
+    draft.lay_flags(flags)
+    draft.fill(environ)
+    config = draft.validate()
+    folder = path.absolute().parent if path is not None else (cwd or Path.cwd()).absolute()
+    return LoadedConfig(config.at(folder), path, draft.warnings(config))
+
+
+def _read(path: Path) -> Document:
+    try:
+        return read_document(path.read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: not UTF-8 text") from None
+    except DocumentError as error:
+        raise ConfigError(*(f"{path}:{line}: {sentence}" for line, sentence in error.found)) from None
+
+
+def _without_file(model: object) -> Document:
+    if model is None:
+        return Document()
+    return Document({"llms": {"openai": {"type": "openai", "model": model}}})
+
+
+@dataclass(slots=True)
+class _Draft:
+    """The configuration while it is put together. `origins` tells who said a key, if not the file."""
+
+    document: Document
+    source: str
+    values: dict[str, Any] = field(init=False)
+    origins: dict[Key, str] = field(default_factory=dict)
+    problems: list[tuple[int, str]] = field(default_factory=list)
+    unfilled: set[Key] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.values = _copy(self.document.values)
+
+    def lay_environment(self, environ: Mapping[str, str]) -> None:
+        found, problems = settings(environ)
+        self.problems += [(0, problem) for problem in problems]
+        for key, (variable, value) in found.items():
+            self._lay(key, value, variable)
+
+    def lay_flags(self, flags: Mapping[str, object]) -> None:
+        for name, value in flags.items():
+            self._lay(tuple(name.split(".")), value, _FLAGS)
+
+    def fill(self, environ: Mapping[str, str]) -> None:
+        """References in what the file says; keys of providers that the file leaves to the environment."""
+        self.values = self._fill(self.values, (), environ)
+        llms = self.values.get("llms")
+        for llm in llms.values() if isinstance(llms, dict) else ():
+            variable = KEY_VARIABLES.get(str(llm.get("type"))) if isinstance(llm, dict) else None
+            if variable is not None and variable in environ and llm.get("api_key") is None:
+                llm["api_key"] = environ[variable]
+
+    def validate(self) -> Config:
+        config = None
+        try:
+            config = Config.model_validate(self.values)
+        except ValidationError as error:
+            for key, sentence in explain(error, self.document.values):
+                if key not in self.unfilled:
+                    self._add(key, sentence)
+        if config is None or self.problems:
+            raise ConfigError(*(problem for _, problem in sorted(self.problems)))
+        return config
+
+    def warnings(self, config: Config) -> tuple[str, ...]:
+        return tuple(
+            f"{self._where(keys[0])}: {', '.join(map(dotted, keys))}: not built yet; {later.instead}"
+            for later, keys in find_unbuilt(self.values, config)
+        )
+
+    def _lay(self, key: Key, value: object, origin: str) -> None:
+        place = self.values
+        for part in key[:-1]:
+            if place.get(str(part)) is None:
+                place[str(part)] = {}
+            place = place[str(part)]
+            if not isinstance(place, dict):
+                return  # the file has a value where keys belong; validation tells where
+        place[str(key[-1])] = value
+        self.origins[key] = origin
+
+    def _fill(self, value: Any, at: Key, environ: Mapping[str, str]) -> Any:
+        if isinstance(value, dict):
+            return {name: self._fill(item, (*at, name), environ) for name, item in value.items()}
+        if isinstance(value, list):
+            return [self._fill(item, (*at, number), environ) for number, item in enumerate(value)]
+        if not isinstance(value, str) or at in self.origins:
+            return value
+        try:
+            return fill(value, environ)
+        except ValueError as error:
+            self.unfilled.add(at)
+            self._add(at, str(error))
+            return value
+
+    def _add(self, key: Key, sentence: str) -> None:
+        line = 0 if key in self.origins else self._line(key)
+        self.problems.append((line, f"{self._where(key)}: {dotted(key)}: {sentence}"))
+
+    def _where(self, key: Key) -> str:
+        if key in self.origins:
+            return self.origins[key]
+        line = self._line(key)
+        return f"{self.source}:{line}" if line else self.source
+
+    def _line(self, key: Key) -> int:
+        """Of the key itself, or of the nearest thing around it that stands in the file; else 0."""
+        lines = self.document.lines
+        return next((lines[key[:end]] for end in range(len(key), 0, -1) if key[:end] in lines), 0)
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _copy(item) for name, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,83 @@
+"""Keys that are known before what they switch on is built: accepted, with one warning at start.
+
+Whoever builds a feature deletes its line here and the words "Not built yet" in its model and page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from app.config.document import Key
+from app.config.llm import EmbedderConfig
+from app.config.root import Config
+from app.config.section import Section
+
+_OFF: tuple[object, ...] = (None, False, (), {}, SecretStr(""))
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """A dotted key, `*` being any name, and what happens instead; values in `same` ask for just that."""
+
+    key: str
+    instead: str
+    same: tuple[object, ...] = _OFF
+
+
+NOT_BUILT_YET = (
+    Later("server.grpc_port", "no gRPC port is opened"),
+    Later("llms.*.price", "usage is counted in tokens only"),
+    Later("embedders.*", "nothing is embedded", (EmbedderConfig(type="none"),)),
+    Later("agents.*.reasoning.on_crash", "the turn is marked interrupted", ("interrupt",)),
+    Later(
+        "agents.*.memory.working.strategy",
+        "the newest messages that fit budget act in its place",
+        ("buffer_window",),
+    ),
+    Later("agents.*.memory.working.threshold", "nothing is summarised"),
+    Later("agents.*.memory.working.target", "nothing is summarised"),
+    Later("agents.*.memory.longterm", "nothing is remembered beyond the session's own messages"),
+    Later("agents.*.tools", "the agent answers without tools"),
+    Later("tools.execute_command", "the agent answers without tools"),
+    Later("tools.mcp", "no MCP server is connected"),
+    Later("document_stores.*", "no documents are read"),
+    Later("compat.vectorshift.enabled", "its door stays closed"),
+    Later("redis.url", "this server works alone on its database"),
+)
+
+
+def find_unbuilt(said: Mapping[str, object], config: Config) -> Iterator[tuple[Later, list[Key]]]:
+    """Each line of the table that somebody asked for, with the keys that do.
+
+    `said` is what file, environment and flags say together: a default asks for nothing.
+    """
+    for later in NOT_BUILT_YET:
+        places = _places(said, tuple(later.key.split(".")), ())
+        asked = [key for key in places if _value(config, key) not in later.same]
+        if asked:
+            yield later, asked
+
+
+def _places(said: object, pattern: tuple[str, ...], at: Key) -> Iterator[Key]:
+    if not pattern:
+        if said is not None:
+            yield at
+        return
+    if not isinstance(said, Mapping):
+        return
+    for name in said if pattern[0] == "*" else pattern[:1]:
+        if name in said:
+            yield from _places(said[name], pattern[1:], (*at, name))
+
+
+def _value(config: Config, key: Key) -> object:
+    value: object = config
+    for part in key:
+        if isinstance(value, Section):
+            value = getattr(value, str(part))
+        elif isinstance(value, Mapping):
+            value = value[part]
+    return value
