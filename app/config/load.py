@@ -147,7 +147,7 @@ class _Draft:
 
     def warnings(self, config: Config) -> tuple[str, ...]:
         return tuple(
-            f"{self._where(keys[0])}: {', '.join(map(dotted, keys))}: not built yet; {later.instead}"
+            f"{self._where(keys[0])}: {', '.join(map(dotted, keys))}: {later.sentence}"
             for later, keys in find_unbuilt(self.values, config)
         )
 

@@ -20,22 +20,31 @@ _OFF: tuple[object, ...] = (None, False, (), {}, SecretStr(""))
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """A dotted key, `*` being any name, and what happens instead; values in `same` ask for just that."""
+    """A dotted key, `*` being any name, and what happens instead; values in `same` ask for just that.
+
+    `value` names the one value that is not built, when the key itself is.
+    """
 
     key: str
     instead: str
     same: tuple[object, ...] = _OFF
+    value: str = ""
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.value + ' is ' if self.value else ''}not built yet; {self.instead}"
 
 
 NOT_BUILT_YET = (
     Later("server.grpc_port", "no gRPC port is opened"),
     Later("llms.*.price", "usage is counted in tokens only"),
     Later("embedders.*", "nothing is embedded", (EmbedderConfig(type="none"),)),
-    Later("agents.*.reasoning.on_crash", "the turn is marked interrupted", ("interrupt",)),
+    Later("agents.*.reasoning.on_crash", "the turn is marked interrupted", ("interrupt",), "resume"),
     Later(
         "agents.*.memory.working.strategy",
         "the newest messages that fit budget act in its place",
         ("buffer_window",),
+        "summary_buffer",
     ),
     Later("agents.*.memory.working.threshold", "nothing is summarised"),
     Later("agents.*.memory.working.target", "nothing is summarised"),

@@ -42,7 +42,7 @@ def fill(text: str, environ: Mapping[str, str]) -> str:
 
 
 def settings(environ: Mapping[str, str]) -> tuple[dict[Key, tuple[str, str]], list[str]]:
-    """Key → (variable, value) of each `HECTOR_SECTION__KEY` that is not empty; and what is wrong with others."""
+    """Key → (variable, value) of each `HECTOR_SECTION__KEY` that is not empty; what is wrong with others."""
     found: dict[Key, tuple[str, str]] = {}
     problems: list[str] = []
     allowed = {tuple(key.parts): key for key in schema_keys() if key.parts[0] in _SECTIONS}
