@@ -1,0 +1,113 @@
+"""Reading: one reader's way through a session, from a cursor, without gap or repeat.
+
+Where it takes events from: the ring of encoded frames when it keeps up, the tape of the open turn
+(merged frames) when it lags, the journal for what both have forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from app.events.journal import Journal
+from app.events.log import SessionLog
+from app.events.run import Run, cut
+from app.events.tape import Tape
+
+
+class Reading:
+    """A cursor with a wake-up, not a queue: what it costs does not grow with what it has not read.
+
+    A context manager: inside it counts as a reader of the session. `cursor` is the number of the
+    last event handed out. `stopping` is set when the server shuts down.
+    """
+
+    __slots__ = ("_lag_bytes", "_log", "_journal", "_tape", "_waiter", "cursor", "from_start", "gone", "stopping")
+
+    def __init__(self, log: SessionLog, journal: Journal, *, after: int, lag_bytes: int, from_start: bool = False) -> None:
+        self._log = log
+        self._journal = journal
+        self._lag_bytes = lag_bytes
+        self._tape: Tape | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self.cursor = after
+        self.from_start = from_start
+        self.gone = False
+        self.stopping = False
+
+    def __enter__(self) -> Self:
+        self._log.enter(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._log.leave(self)
+
+    @property
+    def log(self) -> SessionLog:
+        return self._log
+
+    def notify(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def wait(self) -> None:
+        """Sleep until somebody calls `notify`; the caller looks for itself what has changed."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def take(self) -> list[Run] | None:
+        """What is visible above the cursor, and move the cursor over it.
+
+        `[]`: nothing yet, `wait`. `None`: only the journal has it, `await replay()`.
+        """
+        log = self._log
+        if log.tape is not None:
+            self._tape = log.tape  # kept: a reader that lags behind the end of the turn still needs it
+        if self.cursor >= log.visible_seq:
+            return []
+        runs = log.tail_from(self.cursor)
+        if runs is not None and (len(runs) < 2 or sum([len(run.wire) for run in runs]) <= self._lag_bytes):
+            return self._move(runs)
+        if self._tape is not None and self._tape.covers(self.cursor):
+            merged = self._tape.merged(self.cursor, self._lag_bytes)
+            if merged:
+                return self._move(merged)
+        if runs is not None:
+            return self._move(_at_most(runs, self._lag_bytes))
+        return None
+
+    async def replay(self) -> list[Run]:
+        """The next piece from the journal. `[]` when there is a hole with nothing in it (numbers left unused)."""
+        log = self._log
+        upto = log.visible_seq
+        if log.tape is not None and log.tape.items:
+            upto = min(upto, log.tape.items[0].first - 1)
+        runs = await self._journal.replay(
+            log.session.session_id, after=self.cursor, upto=upto, from_start=self.from_start
+        )
+        if not runs:
+            self.cursor = max(self.cursor, upto)
+            return []
+        return self._move(runs)
+
+    def _move(self, runs: list[Run]) -> list[Run]:
+        if runs:
+            if runs[0].first <= self.cursor < runs[0].last:
+                runs[0] = cut(runs[0], self.cursor)
+            self.cursor = runs[-1].last
+        return runs
+
+
+def _at_most(runs: list[Run], limit_bytes: int) -> list[Run]:
+    out: list[Run] = []
+    for run in runs:
+        if out and limit_bytes < len(run.wire):
+            break
+        limit_bytes -= len(run.wire)
+        out.append(run)
+    return out

@@ -1,0 +1,164 @@
+"""SessionLog: the events of one warm session in order, and everybody who waits for the next.
+
+The hot path ends here: one upstream read becomes one `append_text`, a plain call that numbers the
+deltas, encodes them once, and wakes each reader once. No queue, no await, no SQL on the way.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from app.domain.event import EventKind
+from app.domain.session import Session, SessionStatus
+from app.events.run import Run, fact_run, wire_of
+from app.events.tape import Tape
+
+BLOCK = 1024
+"""Numbers reserved at a time: a restarted server goes on above the block, so it never repeats one."""
+
+
+class Listener(Protocol):
+    """Somebody who reads a log: told, by a plain call, that there may be something new."""
+
+    def notify(self) -> None: ...
+
+
+class SessionLog:
+    """One session while it is warm. `session` is the stored row as of now; replaced, never changed.
+
+    `last_seq` is the highest number taken; a fact's number is taken when its unit of work is
+    submitted, and readers see it (and all that follows) once it is committed: `visible_seq`.
+    """
+
+    def __init__(self, session: Session, *, ring_bytes: int, clock_ms: Callable[[], int]) -> None:
+        self.session = session
+        self.last_seq = session.last_seq
+        self.reserved_seq = session.reserved_seq
+        self.visible_seq = session.last_seq
+        self.over: SessionStatus | None = None
+        self.tape: Tape | None = None
+        self.on_readers: Callable[[], None] | None = None
+        """Called whenever the number of readers changes."""
+        self.on_terminate: Callable[[], None] | None = None
+        """Called without delay when the session is terminated: stop whatever runs."""
+        self.desk: Any = None
+        """The turn room's own record of this session; nobody else looks at it."""
+        self._clock_ms = clock_ms
+        self._ring_limit = ring_bytes
+        self._ring: list[Run] = []
+        self._ring_bytes = 0
+        self._unready: list[Run] = []
+        self._readings: list[Listener] = []
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def append_text(self, kind: EventKind, chunks: list[bytes]) -> None:
+        """Number and publish deltas of the open turn; readers hear of it in this loop tick.
+
+        The caller has made sure of `room` for their numbers.
+        """
+        tape = self.tape
+        assert tape is not None, "text outside a turn"
+        first = self.last_seq + 1
+        self.last_seq = last = first + len(chunks) - 1
+        run = Run(first, last, kind, wire_of(kind, first, chunks), turn_id=tape.turn_id)
+        tape.add(kind, first, chunks)
+        self._add(run)
+        if not self._unready:
+            self.visible_seq = last
+            self.wake()
+
+    def room(self) -> int:
+        """How many numbers are left in the reserved block."""
+        return self.reserved_seq - self.last_seq
+
+    def take_fact(self, kind: EventKind, fields: bytes, *, turn_id: str | None = None) -> Run:
+        """Take the next number for a fact that is being committed; show it later by `publish`."""
+        self.last_seq += 1
+        run = fact_run(self.last_seq, kind, fields, turn_id=turn_id, at_ms=self._clock_ms(), ready=False)
+        self._add(run)
+        self._unready.append(run)
+        if self.tape is not None:
+            self.tape.add_fact(run)
+        return run
+
+    def publish(self, *runs: Run) -> None:
+        """Show facts that are committed, and what waited behind them."""
+        for run in runs:
+            run.ready = True
+        self._settle()
+
+    def void(self, *runs: Run) -> None:
+        """Give up facts that could not be committed: their numbers stay unused."""
+        for run in runs:
+            run.ready = True
+            run.wire = b""
+        self._settle()
+
+    def _settle(self) -> None:
+        while self._unready and self._unready[0].ready:
+            self._unready.pop(0)
+        self.visible_seq = self._unready[0].first - 1 if self._unready else self.last_seq
+        self.wake()
+
+    def _add(self, run: Run) -> None:
+        self._ring.append(run)
+        self._ring_bytes += len(run.wire)
+        if self._ring_bytes > self._ring_limit:
+            self._trim()
+
+    def _trim(self) -> None:
+        drop = 0
+        while self._ring_bytes > self._ring_limit // 2 and drop < len(self._ring) - 1 and self._ring[drop].ready:
+            self._ring_bytes -= len(self._ring[drop].wire)
+            drop += 1
+        del self._ring[:drop]
+
+    def forget_tail(self) -> None:
+        """Drop the encoded frames: the journal has them. Only when no reader and no turn is here."""
+        self._ring = [run for run in self._ring if not run.ready]
+        self._ring_bytes = sum(len(run.wire) for run in self._ring)
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def tail_from(self, after: int) -> list[Run] | None:
+        """The visible runs above `after`, whole; `None` if the ring no longer (or not yet) reaches back to it."""
+        ring = self._ring
+        if not ring or ring[0].first > after + 1:
+            return None
+        place = bisect_right(ring, after, key=_last)
+        runs = ring[place:]
+        if self._unready:
+            visible = self.visible_seq
+            runs = [run for run in runs if run.last <= visible]
+        return runs
+
+    def wake(self) -> None:
+        for reading in self._readings:
+            reading.notify()
+
+    @property
+    def readers(self) -> int:
+        return len(self._readings)
+
+    def enter(self, reading: Listener) -> None:
+        """Count a reader; a turn without readers is cancelled after its grace."""
+        self._readings.append(reading)
+        if self.on_readers is not None:
+            self.on_readers()
+
+    def leave(self, reading: Listener) -> None:
+        self._readings.remove(reading)
+        if self.on_readers is not None:
+            self.on_readers()
+
+    @property
+    def is_idle(self) -> bool:
+        """Nobody reads, nothing runs, nothing is being committed."""
+        return not self._readings and self.tape is None and not self._unready
+
+
+def _last(run: Run) -> int:
+    return run.last

@@ -1,0 +1,83 @@
+"""Run: consecutive events of one kind, encoded once for all readers.
+
+The wire form is that of the contract: `id: N`, one JSON object with `chunk` in `data:`, a blank line.
+It is made here and not in a door because every reader of a session shares the bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from app.domain.event import EventKind
+
+_FRAME = re.compile(rb"(?:id: (\d+)\n)?data: ([^\n]*)\n\n")
+
+
+class Run:
+    """Events `first` to `last`. `ready` is false while a fact waits for its commit: no reader sees it yet."""
+
+    __slots__ = ("at_ms", "first", "kind", "last", "ready", "turn_id", "wire")
+
+    def __init__(
+        self,
+        first: int,
+        last: int,
+        kind: EventKind,
+        wire: bytes,
+        *,
+        turn_id: str | None = None,
+        at_ms: int = 0,
+        ready: bool = True,
+    ) -> None:
+        self.first = first
+        self.last = last
+        self.kind = kind
+        self.wire = wire
+        self.turn_id = turn_id
+        self.at_ms = at_ms
+        self.ready = ready
+
+    def frames(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Each frame as (number, JSON object); a frame that carries no number has the run's last."""
+        for number, data in _FRAME.findall(self.wire):
+            yield int(number) if number else self.last, orjson.loads(data)
+
+
+def text_wire(first: int, chunks: list[bytes]) -> bytes:
+    """Frames of plain text, numbered from `first`. Chunks are escaped JSON text (see `llm.base.TextDelta`)."""
+    return b"".join([b'id: %d\ndata: {"chunk": "%b"}\n\n' % pair for pair in enumerate(chunks, first)])
+
+
+def thinking_wire(first: int, chunks: list[bytes]) -> bytes:
+    return b"".join(
+        [b'id: %d\ndata: {"chunk": "%b", "type": "thinking"}\n\n' % pair for pair in enumerate(chunks, first)]
+    )
+
+
+def wire_of(kind: EventKind, first: int, chunks: list[bytes]) -> bytes:
+    return text_wire(first, chunks) if kind is EventKind.TEXT else thinking_wire(first, chunks)
+
+
+def fact_wire(seq: int | None, kind: EventKind, fields: bytes) -> bytes:
+    """The frame of a fact; `fields` is its JSON object without `chunk` and `type`."""
+    rest = b", " + fields[1:] if len(fields) > 2 else b"}"
+    body = b'data: {"chunk": "", "type": "%b"%b\n\n' % (kind.encode(), rest)
+    return body if seq is None else b"id: %d\n%b" % (seq, body)
+
+
+def fact_run(
+    seq: int, kind: EventKind, fields: bytes, *, turn_id: str | None, at_ms: int = 0, ready: bool = True
+) -> Run:
+    return Run(seq, seq, kind, fact_wire(seq, kind, fields), turn_id=turn_id, at_ms=at_ms, ready=ready)
+
+
+def cut(run: Run, after: int) -> Run:
+    """The part of a run of numbered frames above `after` (which lies inside it)."""
+    mark = b"\n\nid: %d\n" % (after + 1)
+    place = run.wire.find(mark)
+    wire = run.wire[place + 2 :] if place >= 0 else run.wire
+    return Run(after + 1, run.last, run.kind, wire, turn_id=run.turn_id, at_ms=run.at_ms)

@@ -1,0 +1,150 @@
+"""Tape: everything one turn has said so far, compact and complete, while the turn is open.
+
+The ring of encoded frames (log.py) forgets what is old; the tape does not. It feeds three mouths:
+readers that lag (merged frames), the journal (what was not written yet), and the end of the turn
+(the message and the table of numbers).
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import orjson
+
+from app.domain.event import EventKind
+from app.events.run import Run, wire_of
+
+
+@dataclass(slots=True)
+class Segment:
+    """Consecutive deltas of one kind: numbers `first` … `first + len(lengths) - 1`.
+
+    `parts` is escaped JSON text, `lengths` the bytes of each delta in it.
+    `journaled` deltas (and `journaled_bytes`) are already in the journal.
+    """
+
+    first: int
+    kind: EventKind
+    parts: list[bytes] = field(default_factory=list)
+    lengths: array[int] = field(default_factory=lambda: array("I"))
+    journaled: int = 0
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.lengths) - 1
+
+    def escaped(self) -> bytes:
+        """The whole text; joins the parts for good, so that asking again is cheap."""
+        if len(self.parts) > 1:
+            self.parts = [b"".join(self.parts)]
+        return self.parts[0] if self.parts else b""
+
+    def text(self) -> str:
+        return unescape(self.escaped())
+
+    def chunks(self, start: int, stop: int | None = None) -> list[bytes]:
+        """The deltas `start` … `stop - 1` (places in this segment, not numbers)."""
+        lengths = self.lengths[start:stop]
+        position = sum(self.lengths[:start])
+        whole = self.escaped()
+        out = []
+        for length in lengths:
+            out.append(whole[position : position + length])
+            position += length
+        return out
+
+    def character_lengths(self, start: int = 0) -> array[int]:
+        """Lengths in characters of the decoded text, from place `start` on."""
+        if b"\\" not in (whole := self.escaped()) and whole.isascii():
+            return self.lengths[start:]
+        return array("I", [len(unescape(chunk)) for chunk in self.chunks(start)])
+
+
+def unescape(escaped: bytes) -> str:
+    """The text inside a JSON string; bytes that are no UTF-8 become U+FFFD, half a surrogate pair too."""
+    try:
+        return str(orjson.loads(b'"%b"' % escaped))
+    except orjson.JSONDecodeError:
+        import json
+
+        lenient: str = json.loads('"' + escaped.decode("utf-8", "replace") + '"', strict=False)
+        return lenient.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+class Tape:
+    """The segments and facts of one turn, in order of their numbers."""
+
+    __slots__ = ("items", "turn_id")
+
+    def __init__(self, turn_id: str) -> None:
+        self.turn_id = turn_id
+        self.items: list[Segment | Run] = []
+
+    def add(self, kind: EventKind, first: int, chunks: list[bytes]) -> None:
+        """Append deltas; called once per upstream read."""
+        segment = self.items[-1] if self.items else None
+        if not isinstance(segment, Segment) or segment.kind is not kind or segment.last + 1 != first:
+            segment = Segment(first, kind)
+            self.items.append(segment)
+        segment.parts.append(b"".join(chunks))
+        segment.lengths.extend(map(len, chunks))
+
+    def add_fact(self, run: Run) -> None:
+        self.items.append(run)
+
+    def segments(self) -> Iterator[Segment]:
+        for item in self.items:
+            if isinstance(item, Segment):
+                yield item
+
+    def text(self) -> str:
+        """What the assistant said: the plain text of the whole turn."""
+        return "".join([segment.text() for segment in self.segments() if segment.kind is EventKind.TEXT])
+
+    def covers(self, after: int) -> bool:
+        """Whether every event of the tape with a number above `after`, and `after` itself, is on it."""
+        return bool(self.items) and first_of(self.items[0]) - 1 <= after
+
+    def merged(self, after: int, limit_bytes: int) -> list[Run]:
+        """What follows `after`, at least one run if there is any, about `limit_bytes` at most.
+
+        Deltas are merged into one frame a segment; its number is that of the last delta inside.
+        """
+        out: list[Run] = []
+        room = limit_bytes
+        for item in self.items:
+            if isinstance(item, Run):
+                if item.last > after:
+                    if not item.ready:
+                        break
+                    out.append(item)
+                    room -= len(item.wire)
+            elif item.last > after:
+                run, size = _merge(item, max(after + 1 - item.first, 0), room)
+                run.turn_id = self.turn_id
+                out.append(run)
+                room -= size
+                if run.last < item.last:
+                    break
+            if room <= 0:
+                break
+        return out
+
+
+def first_of(item: Segment | Run) -> int:
+    return item.first
+
+
+def _merge(segment: Segment, start: int, room: int) -> tuple[Run, int]:
+    lengths = segment.lengths
+    position = sum(lengths[:start])
+    stop, size = start, 0
+    while stop < len(lengths) and (size == 0 or size + lengths[stop] <= room):
+        size += lengths[stop]
+        stop += 1
+    last = segment.first + stop - 1
+    piece = segment.escaped()[position : position + size]
+    wire = wire_of(segment.kind, last, [piece])
+    return Run(segment.first + start, last, segment.kind, wire), len(wire)

@@ -1,0 +1,198 @@
+"""Journal rows: facts one by one, text as runs with the sizes of its deltas."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, bindparam, delete, exists, func, insert, literal, select, update
+
+from app.storage import messages, tables
+from app.storage.unit_of_work import UnitOfWork
+
+_e = tables.events
+_r = tables.runs
+_t = tables.turns
+
+_RUN_COLUMNS = (
+    "session_id",
+    "first_seq",
+    "last_seq",
+    "turn_id",
+    "kind",
+    "lengths",
+    "content",
+    "message_seq",
+    "start",
+    "created_ms",
+)
+_FACT = insert(_e)
+_RUN = insert(_r)
+# Text of a turn that is over, or of a session that was terminated meanwhile, must not come back.
+_RUN_WHILE_OPEN = insert(_r).from_select(
+    list(_RUN_COLUMNS),
+    select(*[bindparam(f"p_{name}", type_=_r.c[name].type) for name in _RUN_COLUMNS]).where(
+        exists(
+            select(literal(1)).where(_t.c.turn_id == bindparam("p_turn_id"), _t.c.finished_ms.is_(None))
+        )
+    ),
+)
+_DROP_RUNS = delete(_r).where(
+    _r.c.session_id == bindparam("the_session"), _r.c.first_seq >= bindparam("from_seq")
+)
+_FACTS_AFTER = (
+    select(_e.c.seq, _e.c.kind, _e.c.turn_id, _e.c.fields, _e.c.created_ms)
+    .where(_e.c.session_id == bindparam("the_session"), _e.c.seq > bindparam("after"), _e.c.seq <= bindparam("upto"))
+    .order_by(_e.c.seq)
+    .limit(bindparam("at_most"))
+)
+_RUNS_AFTER = (
+    select(_r)
+    .where(
+        _r.c.session_id == bindparam("the_session"),
+        _r.c.last_seq > bindparam("after"),
+        _r.c.first_seq <= bindparam("upto"),
+    )
+    .order_by(_r.c.first_seq)
+    .limit(bindparam("at_most"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFact:
+    """One row of facts; `fields` is the frame's JSON object without `chunk` and `type`."""
+
+    seq: int
+    kind: str
+    turn_id: str | None
+    fields: str
+    created_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """Deltas `first` to `last`; `lengths` are their sizes in characters, `text` all of them joined."""
+
+    first: int
+    last: int
+    turn_id: str
+    kind: str
+    lengths: array[int]
+    text: str
+    created_ms: int
+
+
+def add_fact(
+    unit: UnitOfWork, *, seq: int, kind: str, turn_id: str | None, fields: bytes, created_ms: int
+) -> None:
+    unit.add(
+        _FACT,
+        {
+            "session_id": unit.session_id,
+            "seq": seq,
+            "kind": kind,
+            "turn_id": turn_id,
+            "fields": fields.decode(),
+            "created_ms": created_ms,
+        },
+    )
+
+
+def add_run(
+    unit: UnitOfWork,
+    *,
+    first: int,
+    last: int,
+    turn_id: str,
+    kind: str,
+    lengths: array[int],
+    content: str | None,
+    created_ms: int,
+    message_seq: int | None = None,
+    start: int = 0,
+    while_open: bool = False,
+) -> None:
+    """`content` is the text itself, or `None` when message `message_seq` holds it from character `start` on."""
+    values = {
+        "session_id": unit.session_id,
+        "first_seq": first,
+        "last_seq": last,
+        "turn_id": turn_id,
+        "kind": kind,
+        "lengths": pack(lengths),
+        "content": content,
+        "message_seq": message_seq,
+        "start": start,
+        "created_ms": created_ms,
+    }
+    if while_open:
+        unit.add(_RUN_WHILE_OPEN, {f"p_{name}": value for name, value in values.items()})
+    else:
+        unit.add(_RUN, values)
+
+
+def add_drop_runs(unit: UnitOfWork, *, from_seq: int) -> None:
+    """Remove the journal's text from number `from_seq` on: the finished turn writes its own rows."""
+    unit.add(_DROP_RUNS, {"the_session": unit.session_id, "from_seq": from_seq})
+
+
+def facts_after(
+    connection: Connection, session_id: str, *, after: int, upto: int, limit: int
+) -> list[StoredFact]:
+    parameters = {"the_session": session_id, "after": after, "upto": upto, "at_most": limit}
+    return [StoredFact(*row) for row in connection.execute(_FACTS_AFTER, parameters)]
+
+
+def runs_after(connection: Connection, session_id: str, *, after: int, upto: int, limit: int) -> list[StoredRun]:
+    parameters = {"the_session": session_id, "after": after, "upto": upto, "at_most": limit}
+    found = []
+    contents: dict[int, str] = {}
+    for row in connection.execute(_RUNS_AFTER, parameters).all():
+        lengths = unpack(row.lengths)
+        text = row.content
+        if text is None:
+            if row.message_seq not in contents:
+                message = messages.at(connection, session_id, row.message_seq)
+                contents[row.message_seq] = message.content if message else ""
+            text = contents[row.message_seq][row.start : row.start + sum(lengths)]
+        found.append(
+            StoredRun(row.first_seq, row.last_seq, row.turn_id, row.kind, lengths, text, row.created_ms)
+        )
+    return found
+
+
+def expire(connection: Connection, *, before_ms: int, limit: int) -> int:
+    """Forget the events of turns that ended before `before_ms`, of `limit` sessions at most; returns how many.
+
+    Whole turns only, so that what is kept begins at the edge of a turn; messages stay.
+    """
+    due = connection.execute(
+        select(_r.c.session_id).where(_r.c.created_ms < before_ms).distinct().limit(limit)
+    ).scalars()
+    count = 0
+    for session_id in due.all():
+        floor = connection.execute(
+            select(func.max(_t.c.last_seq)).where(_t.c.session_id == session_id, _t.c.finished_ms < before_ms)
+        ).scalar()
+        if floor is None:
+            continue
+        connection.execute(delete(_e).where(_e.c.session_id == session_id, _e.c.seq <= floor))
+        connection.execute(delete(_r).where(_r.c.session_id == session_id, _r.c.last_seq <= floor))
+        connection.execute(
+            update(tables.sessions).where(tables.sessions.c.session_id == session_id).values(floor_seq=floor)
+        )
+        count += 1
+    return count
+
+
+def pack(lengths: array[int]) -> bytes:
+    """One byte for the width (1, 2 or 4), then the numbers in little-endian order."""
+    longest = max(lengths, default=0)
+    code, width = ("B", 1) if longest < 256 else ("H", 2) if longest < 65536 else ("I", 4)
+    return bytes([width]) + array(code, lengths).tobytes()
+
+
+def unpack(packed: bytes) -> array[int]:
+    numbers = array({1: "B", 2: "H", 4: "I"}[packed[0]])
+    numbers.frombytes(packed[1:])
+    return numbers

@@ -1,0 +1,66 @@
+"""One server on a data directory: an OS lock whose file names the process and its address."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import time
+from pathlib import Path
+from typing import IO
+
+from app.domain.errors import Unavailable
+
+
+class DataLock:
+    """Held while a server runs; the operating system frees it however the process ends."""
+
+    def __init__(self, database: Path) -> None:
+        self.path = database.with_name(database.name + ".lock")
+        self._file: IO[str] | None = None
+
+    async def acquire(self, *, url: str, wait_seconds: float) -> None:
+        """Take the lock, waiting for a predecessor that is shutting down.
+
+        Raises:
+            Unavailable: another server holds it still after `wait_seconds`.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 - held for the life of the server
+        give_up = time.monotonic() + wait_seconds
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() >= give_up:
+                    raise Unavailable(self._refusal()) from None
+                await asyncio.sleep(0.05)
+        self._file.truncate(0)
+        self._file.write(json.dumps({"pid": os.getpid(), "url": url}))
+        self._file.flush()
+
+    def _refusal(self) -> str:
+        holder = holder_of(self.path) or {}
+        return (
+            f"Another server (process {holder.get('pid', '?')}, {holder.get('url', '?')}) is at work on this data: "
+            "SQLite serves one process; use Postgres and Redis for several."
+        )
+
+    def release(self) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.truncate(0)
+            self._file.close()
+            self._file = None
+
+
+def holder_of(path: Path) -> dict[str, object] | None:
+    """Who the lock file names, or `None`. The name may be that of a dead process: only the lock itself counts."""
+    try:
+        holder = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return holder if isinstance(holder, dict) else None

@@ -1,0 +1,80 @@
+"""Messages in the database: append, read a page or the newest ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, insert, select
+
+from app.domain.message import Message
+from app.storage import tables
+from app.storage.unit_of_work import UnitOfWork
+
+_m = tables.messages
+_APPEND = insert(_m)
+_BEFORE = (
+    select(_m)
+    .where(_m.c.session_id == bindparam("the_session"), _m.c.seq < bindparam("before"))
+    .order_by(_m.c.seq.desc())
+    .limit(bindparam("at_most"))
+)
+_AT = select(_m).where(_m.c.session_id == bindparam("the_session"), _m.c.seq == bindparam("the_seq"))
+_ANSWERS = (
+    select(_m)
+    .where(
+        _m.c.session_id == bindparam("the_session"),
+        _m.c.role == "assistant",
+        _m.c.seq > bindparam("after"),
+        _m.c.seq <= bindparam("upto"),
+    )
+    .order_by(_m.c.seq)
+    .limit(bindparam("at_most"))
+)
+
+NEWEST = 2**62
+
+
+def add_append(unit: UnitOfWork, message: Message) -> None:
+    unit.add(
+        _APPEND,
+        {
+            "session_id": message.session_id,
+            "seq": message.seq,
+            "message_id": message.message_id,
+            "turn_id": message.turn_id,
+            "role": message.role,
+            "content": message.content,
+            "status": message.status,
+            "created_ms": message.created_ms,
+        },
+    )
+
+
+def page(connection: Connection, session_id: str, *, before: int = NEWEST, limit: int) -> list[Message]:
+    """The `limit` newest messages below number `before`, oldest first."""
+    rows = connection.execute(_BEFORE, {"the_session": session_id, "before": before, "at_most": limit}).all()
+    return [_message(row) for row in reversed(rows)]
+
+
+def at(connection: Connection, session_id: str, seq: int) -> Message | None:
+    row = connection.execute(_AT, {"the_session": session_id, "the_seq": seq}).first()
+    return _message(row) if row is not None else None
+
+
+def answers(connection: Connection, session_id: str, *, after: int, upto: int, limit: int) -> list[Message]:
+    """Assistant messages with `after` < seq ≤ `upto`, oldest first."""
+    parameters = {"the_session": session_id, "after": after, "upto": upto, "at_most": limit}
+    return [_message(row) for row in connection.execute(_ANSWERS, parameters)]
+
+
+def _message(row: Row[Any]) -> Message:
+    return Message(
+        message_id=row.message_id,
+        session_id=row.session_id,
+        turn_id=row.turn_id,
+        role=row.role,
+        content=row.content,
+        status=row.status,
+        seq=row.seq,
+        created_ms=row.created_ms,
+    )

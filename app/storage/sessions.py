@@ -1,0 +1,257 @@
+"""Sessions in the database: statements for units of work, and queries that give back domain objects."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import orjson
+from sqlalchemy import Connection, Row, and_, bindparam, delete, insert, or_, select, update
+
+from app.domain.session import Session, SessionStatus
+from app.storage import tables
+from app.storage.unit_of_work import UnitOfWork
+
+_s = tables.sessions
+_id = _s.c.session_id == bindparam("the_session")
+
+_CREATE = insert(_s)
+# Every change of a session carries its condition: a terminated one has no row any more.
+_START = (
+    update(_s)
+    .where(_id, _s.c.status == "active")
+    .values(
+        active_ms=bindparam("now"),
+        reserved_seq=bindparam("reserved"),
+        last_seq=bindparam("last"),
+        message_count=_s.c.message_count + bindparam("messages"),
+    )
+)
+_FINISH = (
+    update(_s)
+    .where(_id)
+    .values(
+        active_ms=bindparam("now"),
+        last_seq=bindparam("last"),
+        message_count=_s.c.message_count + bindparam("messages"),
+        prompt_tokens=_s.c.prompt_tokens + bindparam("prompt"),
+        completion_tokens=_s.c.completion_tokens + bindparam("completion"),
+    )
+)
+_RESERVE = update(_s).where(_id).values(reserved_seq=bindparam("reserved"))
+_DESCRIBE = update(_s).where(_id).values(title=bindparam("new_title"), metadata=bindparam("new_metadata"))
+_END = (
+    update(_s)
+    .where(_id)
+    .values(
+        status=bindparam("new_status"),
+        ending=bindparam("new_ending"),
+        ended_ms=bindparam("now"),
+        last_seq=bindparam("last"),
+        reserved_seq=bindparam("reserved"),
+    )
+)
+_BURY = insert(tables.tombstones)
+_ERASE = [
+    delete(table).where(table.c.session_id == bindparam("the_session"))
+    for table in (tables.sessions, tables.turns, tables.messages, tables.events, tables.runs, tables.idempotency)
+]
+_FIND = select(_s).where(_s.c.session_id == bindparam("the_session"))
+_FIND_TOMBSTONE = select(tables.tombstones).where(tables.tombstones.c.id_hash == bindparam("the_hash"))
+
+
+def create(session: Session) -> UnitOfWork:
+    unit = UnitOfWork(session.session_id)
+    unit.add(
+        _CREATE,
+        {
+            "session_id": session.session_id,
+            "agent": session.agent,
+            "principal": session.principal,
+            "user_id": session.user_id,
+            "status": session.status.value,
+            "ending": None,
+            "title": session.title,
+            "metadata": orjson.dumps(session.metadata).decode(),
+            "created_ms": session.created_ms,
+            "active_ms": session.active_ms,
+            "ended_ms": None,
+            "last_seq": 0,
+            "reserved_seq": 0,
+            "floor_seq": 0,
+            "message_count": 0,
+            "prompt_tokens": 0,
+            "completion_tokens": 0,
+        },
+    )
+    return unit
+
+
+def add_start(unit: UnitOfWork, *, now: int, last: int, reserved: int, messages: int) -> None:
+    """A message was accepted: fails the unit unless the session is active."""
+    unit.add(
+        _START,
+        {"the_session": unit.session_id, "now": now, "last": last, "reserved": reserved, "messages": messages},
+        expect=1,
+    )
+
+
+def add_finish(unit: UnitOfWork, *, now: int, last: int, messages: int, prompt: int, completion: int) -> None:
+    """A turn is over: fails the unit when the session was terminated meanwhile."""
+    unit.add(
+        _FINISH,
+        {
+            "the_session": unit.session_id,
+            "now": now,
+            "last": last,
+            "messages": messages,
+            "prompt": prompt,
+            "completion": completion,
+        },
+        expect=1,
+    )
+
+
+def add_reserve(unit: UnitOfWork, *, reserved: int) -> None:
+    unit.add(_RESERVE, {"the_session": unit.session_id, "reserved": reserved}, expect=1)
+
+
+def add_describe(unit: UnitOfWork, *, title: str | None, metadata: dict[str, object]) -> None:
+    unit.add(
+        _DESCRIBE,
+        {
+            "the_session": unit.session_id,
+            "new_title": title,
+            "new_metadata": orjson.dumps(metadata).decode(),
+        },
+        expect=1,
+    )
+
+
+def add_end(
+    unit: UnitOfWork,
+    *,
+    status: SessionStatus,
+    ending: SessionStatus | None,
+    now: int | None,
+    last: int,
+    reserved: int,
+) -> None:
+    """Set the status, or with `ending` the wish for it while a turn is still open."""
+    unit.add(
+        _END,
+        {
+            "the_session": unit.session_id,
+            "new_status": status.value,
+            "new_ending": ending.value if ending else None,
+            "now": now,
+            "last": last,
+            "reserved": reserved,
+        },
+        expect=1,
+    )
+
+
+def add_bury(unit: UnitOfWork, *, id_hash: bytes, owner_hash: bytes, agent: str, receipt: dict[str, Any]) -> None:
+    """Erase everything of the session and leave a tombstone, which keeps no title, user or text."""
+    unit.add(
+        _BURY,
+        {
+            "id_hash": id_hash,
+            "owner_hash": owner_hash,
+            "agent": agent,
+            "receipt": orjson.dumps(receipt).decode(),
+        },
+    )
+    for statement in _ERASE:
+        unit.add(statement, {"the_session": unit.session_id})
+
+
+def find(connection: Connection, session_id: str) -> Session | None:
+    row = connection.execute(_FIND, {"the_session": session_id}).first()
+    return _session(row) if row is not None else None
+
+
+def find_tombstone(connection: Connection, id_hash: bytes) -> tuple[bytes, dict[str, Any]] | None:
+    """(owner hash, stop receipt) of a terminated session."""
+    row = connection.execute(_FIND_TOMBSTONE, {"the_hash": id_hash}).first()
+    return (row.owner_hash, orjson.loads(row.receipt)) if row is not None else None
+
+
+def list_page(
+    connection: Connection,
+    *,
+    principal: str,
+    agent: str,
+    user_id: str | None,
+    status: str | None,
+    order: Literal["creation", "activity"],
+    before: tuple[int, str] | None,
+    limit: int,
+) -> list[Session]:
+    """Newest first; `before` is the (time, id) of the last session of the page before."""
+    time = _s.c.created_ms if order == "creation" else _s.c.active_ms
+    query = select(_s).where(_s.c.principal == principal, _s.c.agent == agent)
+    if user_id is not None:
+        query = query.where(_s.c.user_id == user_id)
+    if status is not None:
+        query = query.where(_s.c.status == status)
+    if before is not None:
+        query = query.where(or_(time < before[0], and_(time == before[0], _s.c.session_id < before[1])))
+    rows = connection.execute(query.order_by(time.desc(), _s.c.session_id.desc()).limit(limit))
+    return [_session(row) for row in rows]
+
+
+def count_open(connection: Connection, *, principal: str, agent: str, user_id: str) -> int:
+    """How many active sessions a user has with an agent."""
+    rows = connection.execute(
+        select(_s.c.session_id).where(
+            _s.c.principal == principal, _s.c.agent == agent, _s.c.user_id == user_id, _s.c.status == "active"
+        )
+    )
+    return len(rows.all())
+
+
+def due_for_expiry(
+    connection: Connection, *, idle_before: int | None, created_before: int | None, limit: int
+) -> list[str]:
+    conditions = []
+    if idle_before is not None:
+        conditions.append(_s.c.active_ms < idle_before)
+    if created_before is not None:
+        conditions.append(_s.c.created_ms < created_before)
+    rows = connection.execute(
+        select(_s.c.session_id).where(_s.c.status == "active", _s.c.ending.is_(None), or_(*conditions)).limit(limit)
+    )
+    return list(rows.scalars())
+
+
+def ending(connection: Connection) -> list[str]:
+    """Sessions whose end was asked for while a turn was open."""
+    return list(
+        connection.execute(
+            select(_s.c.session_id).where(_s.c.status == "active", _s.c.ending.is_not(None))
+        ).scalars()
+    )
+
+
+def _session(row: Row[Any]) -> Session:
+    return Session(
+        session_id=row.session_id,
+        agent=row.agent,
+        principal=row.principal,
+        user_id=row.user_id,
+        status=SessionStatus(row.status),
+        ephemeral=False,
+        title=row.title,
+        metadata=orjson.loads(row.metadata),
+        created_ms=row.created_ms,
+        active_ms=row.active_ms,
+        ended_ms=row.ended_ms,
+        ending=SessionStatus(row.ending) if row.ending else None,
+        last_seq=row.last_seq,
+        reserved_seq=row.reserved_seq,
+        floor_seq=row.floor_seq,
+        message_count=row.message_count,
+        prompt_tokens=row.prompt_tokens,
+        completion_tokens=row.completion_tokens,
+    )

@@ -1,0 +1,157 @@
+"""The tables. Values are integers, text and bytes only, so that both databases store them alike.
+
+Times are milliseconds since the epoch; JSON is text, encoded and decoded where it is used.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    text,
+)
+
+metadata = MetaData()
+
+settings = Table(
+    "settings",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("session_id", Text, primary_key=True),
+    Column("agent", Text, nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("ending", Text),
+    Column("title", Text),
+    Column("metadata", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("active_ms", BigInteger, nullable=False),
+    Column("ended_ms", BigInteger),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("reserved_seq", BigInteger, nullable=False),
+    Column("floor_seq", BigInteger, nullable=False),
+    Column("message_count", Integer, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+)
+Index("sessions_by_creation", sessions.c.principal, sessions.c.agent, sessions.c.created_ms, sessions.c.session_id)
+Index("sessions_by_activity", sessions.c.principal, sessions.c.agent, sessions.c.active_ms, sessions.c.session_id)
+Index("sessions_by_status", sessions.c.status, sessions.c.active_ms)
+
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("id_hash", LargeBinary, primary_key=True),
+    Column("owner_hash", LargeBinary, nullable=False),
+    Column("agent", Text, nullable=False),
+    Column("receipt", Text, nullable=False),
+)
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("turn_id", Text, primary_key=True),
+    Column("session_id", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("background", Integer, nullable=False),
+    Column("place", BigInteger, nullable=False),
+    Column("input", Text, nullable=False),
+    Column("user_message_id", Text, nullable=False),
+    Column("message_id", Text, nullable=False),
+    Column("first_seq", BigInteger, nullable=False),
+    Column("last_seq", BigInteger),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("started_ms", BigInteger),
+    Column("finished_ms", BigInteger),
+    Column("usage", Text),
+    Column("timings", Text),
+    Column("error", Text),
+)
+# At most one turn of a session runs or waits: the rule lives here, not in the code that hopes for it.
+Index(
+    "turns_one_open",
+    turns.c.session_id,
+    unique=True,
+    sqlite_where=text("state IN ('running', 'waiting')"),
+    postgresql_where=text("state IN ('running', 'waiting')"),
+)
+Index("turns_by_session", turns.c.session_id, turns.c.place)
+Index(
+    "turns_unfinished",
+    turns.c.state,
+    sqlite_where=text("finished_ms IS NULL"),
+    postgresql_where=text("finished_ms IS NULL"),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("session_id", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("message_id", Text, nullable=False),
+    Column("turn_id", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("session_id", "seq"),
+)
+
+# Facts: one row an event. `fields` is the frame's JSON object without its number.
+events = Table(
+    "events",
+    metadata,
+    Column("session_id", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("turn_id", Text),
+    Column("fields", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("session_id", "seq"),
+)
+
+# Text: one row for many consecutive deltas. `lengths` holds their sizes in characters (storage/events.py).
+# While a turn runs, `content` is the text itself; afterwards the message holds it and `start` says where.
+runs = Table(
+    "runs",
+    metadata,
+    Column("session_id", Text, nullable=False),
+    Column("first_seq", BigInteger, nullable=False),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("turn_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("lengths", LargeBinary, nullable=False),
+    Column("content", Text),
+    Column("message_seq", BigInteger),
+    Column("start", Integer, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("session_id", "first_seq"),
+)
+Index("runs_by_age", runs.c.created_ms)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("session_id", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("body_hash", LargeBinary, nullable=False),
+    Column("turn_id", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("session_id", "key"),
+)
+Index("idempotency_by_age", idempotency.c.created_ms)

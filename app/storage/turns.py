@@ -1,0 +1,165 @@
+"""Turns and their idempotency keys in the database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
+
+from app.domain.turn import Turn, TurnState
+from app.storage import tables
+from app.storage.unit_of_work import UnitOfWork
+
+_t = tables.turns
+_i = tables.idempotency
+_id = _t.c.turn_id == bindparam("the_turn")
+
+_OPEN = insert(_t)
+_START = (
+    update(_t)
+    .where(_id, _t.c.state == "queued")
+    .values(state="running", started_ms=bindparam("now"), first_seq=bindparam("first"))
+)
+_FINISH = (
+    update(_t)
+    .where(_id, _t.c.finished_ms.is_(None))
+    .values(
+        state=bindparam("new_state"),
+        reason=bindparam("new_reason"),
+        last_seq=bindparam("last"),
+        finished_ms=bindparam("now"),
+        usage=bindparam("new_usage"),
+        timings=bindparam("new_timings"),
+        error=bindparam("new_error"),
+    )
+)
+_REMEMBER_KEY = insert(_i)
+_FIND = select(_t).where(_t.c.session_id == bindparam("the_session"), _id)
+_FIND_KEY = select(_i).where(_i.c.session_id == bindparam("the_session"), _i.c.key == bindparam("the_key"))
+_UNFINISHED = select(_t).where(_t.c.finished_ms.is_(None)).order_by(_t.c.place)
+
+
+def add_open(unit: UnitOfWork, turn: Turn, *, place: int) -> None:
+    """Insert a turn, queued or running. `place` orders the queue of a session, smallest first.
+
+    The unique index refuses a second open turn: the unit then fails with `WriteConflict`.
+    """
+    unit.add(
+        _OPEN,
+        {
+            "turn_id": turn.turn_id,
+            "session_id": turn.session_id,
+            "state": turn.state.value,
+            "reason": None,
+            "background": int(turn.background),
+            "place": place,
+            "input": turn.text,
+            "user_message_id": turn.user_message_id,
+            "message_id": turn.message_id,
+            "first_seq": turn.first_seq,
+            "last_seq": None,
+            "created_ms": turn.created_ms,
+            "started_ms": turn.started_ms,
+            "finished_ms": None,
+            "usage": None,
+            "timings": None,
+            "error": None,
+        },
+    )
+
+
+def add_start(unit: UnitOfWork, turn_id: str, *, now: int, first: int) -> None:
+    """A queued turn begins; the unit fails if it is no longer queued."""
+    unit.add(_START, {"the_turn": turn_id, "now": now, "first": first}, expect=1)
+
+
+def add_finish(
+    unit: UnitOfWork,
+    turn_id: str,
+    *,
+    state: TurnState,
+    reason: str | None,
+    last: int,
+    now: int,
+    usage: dict[str, Any] | None,
+    timings: dict[str, Any] | None,
+    error: dict[str, Any] | None,
+) -> None:
+    """The one terminal state; the unit fails if the turn already has one or is gone."""
+    unit.add(
+        _FINISH,
+        {
+            "the_turn": turn_id,
+            "new_state": state.value,
+            "new_reason": reason,
+            "last": last,
+            "now": now,
+            "new_usage": _json(usage),
+            "new_timings": _json(timings),
+            "new_error": _json(error),
+        },
+        expect=1,
+    )
+
+
+def add_key(unit: UnitOfWork, *, key: str, body_hash: bytes, turn_id: str, now: int) -> None:
+    unit.add(
+        _REMEMBER_KEY,
+        {
+            "session_id": unit.session_id,
+            "key": key,
+            "body_hash": body_hash,
+            "turn_id": turn_id,
+            "created_ms": now,
+        },
+    )
+
+
+def find(connection: Connection, session_id: str, turn_id: str) -> Turn | None:
+    row = connection.execute(_FIND, {"the_session": session_id, "the_turn": turn_id}).first()
+    return _turn(row) if row is not None else None
+
+
+def find_key(connection: Connection, session_id: str, key: str) -> tuple[bytes, str] | None:
+    """(hash of the body, turn id) under which a key was used."""
+    row = connection.execute(_FIND_KEY, {"the_session": session_id, "the_key": key}).first()
+    return (row.body_hash, row.turn_id) if row is not None else None
+
+
+def unfinished(connection: Connection) -> list[Turn]:
+    """Every turn without a terminal state, in the order of its queue."""
+    return [_turn(row) for row in connection.execute(_UNFINISHED)]
+
+
+def forget_keys(connection: Connection, *, before_ms: int) -> None:
+    connection.execute(delete(_i).where(_i.c.created_ms < before_ms))
+
+
+def _json(value: dict[str, Any] | None) -> str | None:
+    return None if value is None else orjson.dumps(value).decode()
+
+
+def _object(value: str | None) -> dict[str, Any] | None:
+    return None if value is None else orjson.loads(value)
+
+
+def _turn(row: Row[Any]) -> Turn:
+    return Turn(
+        turn_id=row.turn_id,
+        session_id=row.session_id,
+        state=TurnState(row.state),
+        reason=row.reason,
+        background=bool(row.background),
+        text=row.input,
+        user_message_id=row.user_message_id,
+        message_id=row.message_id,
+        first_seq=row.first_seq,
+        last_seq=row.last_seq,
+        created_ms=row.created_ms,
+        started_ms=row.started_ms,
+        finished_ms=row.finished_ms,
+        usage=_object(row.usage),
+        timings=_object(row.timings),
+        error=_object(row.error),
+    )

@@ -1,0 +1,35 @@
+"""UnitOfWork: statements that become true together. Handed to the writer; owns no connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Executable
+
+
+class WriteConflict(Exception):
+    """A condition of a unit did not hold (the session is gone, a turn is open): nothing of it was written."""
+
+
+class WriteFailed(Exception):
+    """The database could not write: disk full, read-only, gone. Nothing of the unit was written."""
+
+
+@dataclass(slots=True)
+class UnitOfWork:
+    """An ordered list of (statement, parameters, rows that must change or `None`).
+
+    `session_id` names the session it touches: the writer may reorder statements of different
+    sessions inside a transaction, never those of one.
+    """
+
+    session_id: str
+    steps: list[tuple[Executable, dict[str, Any], int | None]] = field(default_factory=list)
+    call: Callable[[Connection], object] | None = None
+    """Rare work that needs to look before it writes (sweeps): run after the steps, in the transaction."""
+
+    def add(self, statement: Executable, parameters: dict[str, Any], *, expect: int | None = None) -> None:
+        """`expect`: how many rows must change, else the whole unit is refused with `WriteConflict`."""
+        self.steps.append((statement, parameters, expect))
