@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import stat
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -18,6 +17,10 @@ import pytest
 from app.llm import llama_cpp
 from app.llm.llama_cpp import LlamaServer, LlamaServerError
 from app.llm.weights import find_weights
+
+# Nothing announces that the child has begun to read a prompt; after this time it has, and is far from done.
+READING_SECONDS = 0.3
+LONG_PROMPT = "word " * 1500
 
 
 @pytest.fixture
@@ -47,11 +50,11 @@ async def ask(socket_path: str, text: str = "Hi", *, max_tokens: int = 5) -> byt
 def is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+        # A zombie is as dead as can be: where nobody adopts orphans, one stays behind.
+        status = Path(f"/proc/{pid}/stat").read_text() if Path("/proc/self/stat").exists() else ") R"
+    except (ProcessLookupError, FileNotFoundError):
         return False
-    # A zombie is as dead as can be: where nobody adopts orphans, one stays behind.
-    status = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout
-    return bool(status) and not status.startswith("Z")
+    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 async def until_dead(pid: int, seconds: float = 10) -> None:
@@ -134,24 +137,25 @@ async def test_the_loop_is_never_blocked(server: LlamaServer) -> None:
             await asyncio.sleep(0.005)
             longest = max(longest, time.perf_counter() - before)
 
+    started = time.perf_counter()
     beat = asyncio.create_task(measure())
     await server.ensure()
     await server.restart()
     await server.close()
     beat.cancel()
-    # Loading takes half a second; a loaded test machine alone may cost a fraction of that.
-    assert longest < 0.3
+    # A blocking start would be nearly half of the whole; a busy machine slows both alike.
+    assert longest < (time.perf_counter() - started) / 4
 
 
 async def test_kill_stops_a_prompt_that_is_being_read(server: LlamaServer) -> None:
     await server.ensure()
-    reading = asyncio.create_task(ask(server.socket_path, "word " * 1500))
-    await asyncio.sleep(0.3)
+    reading = asyncio.create_task(ask(server.socket_path, LONG_PROMPT))
+    await asyncio.sleep(READING_SECONDS)
     started = time.perf_counter()
     await server.kill()
     with pytest.raises(aiohttp.ClientError):
         await reading
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < 2
     assert not server.is_running
     await server.ensure()
     await ask(server.socket_path)
@@ -166,11 +170,11 @@ async def test_several_restarts_of_one_generation_are_one(server: LlamaServer) -
 async def test_close_is_quick_while_a_prompt_is_being_read(server: LlamaServer) -> None:
     await server.ensure()
     pid = pid_of(server)
-    reading = asyncio.create_task(ask(server.socket_path, "word " * 1500))
-    await asyncio.sleep(0.3)
+    reading = asyncio.create_task(ask(server.socket_path, LONG_PROMPT))
+    await asyncio.sleep(READING_SECONDS)
     started = time.perf_counter()
     await server.close()
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < 2  # reading it to the end takes 6 s
     assert not is_alive(pid)
     with pytest.raises(aiohttp.ClientError):
         await reading
@@ -250,8 +254,8 @@ async def test_the_child_and_its_socket_are_gone_when_the_parent_was_killed(
     assert parent.stdout is not None
     pid, socket_path = (await parent.stdout.readline()).decode().split()
     assert is_alive(int(pid))
-    asking = asyncio.create_task(ask(socket_path, "word " * 1500)) if is_busy else None
-    await asyncio.sleep(0.3)
+    asking = asyncio.create_task(ask(socket_path, LONG_PROMPT)) if is_busy else None
+    await asyncio.sleep(READING_SECONDS)
     parent.kill()
     await parent.wait()
     await until_dead(int(pid))
