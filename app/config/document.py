@@ -12,6 +12,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 Key = tuple[str | int, ...]
 
 _STRING = "tag:yaml.org,2002:str"
+_NULL = "tag:yaml.org,2002:null"
 _AS_VALUE = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float")}
 _AS_TEXT = {_STRING, "tag:yaml.org,2002:timestamp"}
 
@@ -41,7 +42,7 @@ def read_document(text: str) -> Document:
     loader = yaml.SafeLoader("")
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-        if root is None:
+        if root is None or root.tag == _NULL:
             return Document()
         if not isinstance(root, MappingNode):
             raise DocumentError((_line(root), "the file has to consist of keys and values"))
@@ -129,5 +130,5 @@ def _value(node: Node, at: Key, lines: dict[Key, int], loader: yaml.SafeLoader) 
         raise DocumentError((_line(node), "an unquoted value begins with '!'; put it in quotes"))
     try:
         return loader.construct_object(node)
-    except ValueError:
+    except (ValueError, LookupError):
         raise DocumentError((_line(node), "a tag does not fit its value")) from None

@@ -1,0 +1,233 @@
+"""From file, environment and flags to one configuration, or to everything that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from app.config.load import ConfigError, LoadedConfig, find_config, load_config
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(text: str) -> Path:
+        path = tmp_path / "config.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def refused(
+    path: Path | None, environ: Mapping[str, str] | None = None, overrides: Mapping[str, object] | None = None
+) -> list[str]:
+    """The problems, without the folder of the file."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, environ=environ or {}, overrides=overrides)
+    return str(caught.value).replace(f"{path.parent if path else None}/", "").split("\n")
+
+
+def load(path: Path | None, **environ: str) -> LoadedConfig:
+    return load_config(path, environ=environ)
+
+
+def test_the_named_file_wins_over_the_one_in_the_folder(write: Write, tmp_path: Path) -> None:
+    write("")
+
+    assert find_config({"HECTOR_CONFIG": "other.yaml"}, tmp_path) == tmp_path / "other.yaml"
+
+
+def test_the_file_in_the_folder_is_found(write: Write, tmp_path: Path) -> None:
+    path = write("")
+
+    assert find_config({"HECTOR_CONFIG": ""}, tmp_path) == path
+
+
+def test_a_folder_without_a_file_has_none(tmp_path: Path) -> None:
+    assert find_config({}, tmp_path) is None
+
+
+def test_an_empty_file_means_the_defaults_at_its_folder(write: Write, tmp_path: Path) -> None:
+    loaded = load(write("# nothing\n"))
+
+    assert loaded.config == load_config(None, environ={}, cwd=tmp_path).config
+    assert loaded.config.storage.path == tmp_path / "data" / "hector.db"
+
+
+def test_without_a_file_a_model_flag_puts_the_assistant_on_openai() -> None:
+    loaded = load_config(None, environ={"OPENAI_API_KEY": "k"}, overrides={"model": "gpt-4o"})
+
+    llm = loaded.config.llms[loaded.config.agents["assistant"].llm]
+    assert (llm.type, llm.model, llm.is_configured) == ("openai", "gpt-4o", True)
+
+
+def test_with_a_file_a_model_flag_is_refused(write: Write) -> None:
+    [problem] = refused(write(""), overrides={"model": "gpt-4o"})
+
+    assert (
+        problem
+        == "command line: a model can be chosen without a file only; write it under llms in config.yaml"
+    )
+
+
+def test_flags_beat_the_environment_which_beats_the_file_which_beats_defaults(write: Write) -> None:
+    path = write("server: {port: 1, host: localhost, max_message: 5}\n")
+    environ = {"HECTOR_SERVER__PORT": "2", "HECTOR_SERVER__HOST": "::1"}
+
+    server = load_config(
+        path, environ=environ, overrides={"server.port": 3, "server.host": None}
+    ).config.server
+
+    assert (server.port, server.host, server.max_message, server.max_body) == (3, "::1", 5, 1 << 20)
+
+
+def test_a_value_from_above_hides_a_broken_one_in_the_file(write: Write) -> None:
+    path = write("server: {port: '${NONE}'}\n")
+
+    assert load(path, HECTOR_SERVER__PORT="9").config.server.port == 9
+
+
+def test_references_become_values_of_any_kind(write: Write) -> None:
+    path = write("server:\n  port: ${PORT:-81}\n  allow_unauthenticated: ${OPEN}\n")
+
+    server = load(path, OPEN="true").config.server
+
+    assert (server.port, server.allow_unauthenticated) == (81, True)
+
+
+def test_a_variable_cannot_bring_yaml_with_it(write: Write) -> None:
+    path = write("agents:\n  a:\n    description: ${TEXT}\n")
+    text = "x\n    llm: other # {a: [b]}"
+
+    assert load(path, TEXT=text).config.agents["a"].description == text
+
+
+def test_a_key_that_the_entry_leaves_out_comes_from_its_usual_variable(write: Write) -> None:
+    path = write(
+        "llms: {c: {type: anthropic, model: m}, d: {type: anthropic, model: m, api_key: ''}}\nagents: {}\n"
+    )
+
+    llms = load(path, ANTHROPIC_API_KEY="k").config.llms
+
+    assert (llms["c"].is_configured, llms["d"].is_configured) == (True, False)
+
+
+def test_every_problem_is_told_with_line_and_key(write: Write) -> None:
+    path = write(
+        "server:\n  prot: 1\nsessions:\n  on_busy: qeue\n  timeout: 10:30\n"
+        "agents:\n  a: {enable_streaming: true}\n"
+    )
+
+    assert refused(path) == [
+        "config.yaml:2: server.prot: unknown key; did you mean 'port'?",
+        "config.yaml:4: sessions.on_busy: must be 'queue', 'reject' or 'replace' (got 'qeue')",
+        "config.yaml:5: sessions.timeout: is not a duration: "
+        "write 30s, 10m, 24h, 7d, 500ms, 1h30m or a number of seconds (got '10:30')",
+        "config.yaml:7: agents.a.enable_streaming: unknown key; "
+        "'enable_streaming' belongs under agents.<name>.reasoning",
+    ]
+
+
+def test_sections_that_disagree_are_told_with_line_and_key(write: Write) -> None:
+    path = write("llms: {gpt: {type: scripted}}\nagents:\n  a:\n    llm: gtp\n  b:\n    llm: gpt\n")
+
+    assert refused(path) == [
+        "config.yaml:4: agents.a.llm: there is no llm 'gtp'; did you mean 'gpt'? (llms: gpt)"
+    ]
+
+
+def test_an_unknown_key_far_from_any_other_is_told_what_is_known(write: Write) -> None:
+    assert refused(write("logging: {colour: red}\n")) == [
+        "config.yaml:1: logging.colour: unknown key; known here: format, level"
+    ]
+
+
+def test_a_problem_in_a_list_names_the_item(write: Write) -> None:
+    path = write("llms:\n  d:\n    type: scripted\n    script:\n      - hi\n      - {txt: ho}\n")
+
+    assert refused(path) == ["config.yaml:6: llms.d.script[1].txt: unknown key; did you mean 'text'?"]
+
+
+def test_a_missing_variable_is_told_once_with_line_and_key(write: Write) -> None:
+    assert refused(write("server:\n  port: ${PORT}\n")) == [
+        "config.yaml:2: server.port: environment variable PORT is not set; set it or write ${PORT:-default}"
+    ]
+
+
+def test_a_problem_from_outside_the_file_names_where_it_came_from(write: Write) -> None:
+    found = refused(write(""), {"HECTOR_SERVER__PORT": "many"}, {"server.prot": 1})
+
+    assert found == [
+        "HECTOR_SERVER__PORT: server.port: must be a whole number",
+        "command line: server.prot: unknown key; did you mean 'port'?",
+    ]
+
+
+def test_yaml_that_cannot_be_read_names_the_line(write: Write) -> None:
+    [problem] = refused(write("server: {port: 1\nagents: {}\n"))
+
+    assert problem.startswith("config.yaml:2: not valid YAML: ")
+
+
+def test_a_repeated_key_names_both_lines(write: Write) -> None:
+    assert refused(write("events: {}\nevents: {}\n")) == [
+        "config.yaml:2: 'events' stands twice; first on line 1"
+    ]
+
+
+def test_a_file_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    assert refused(tmp_path / "none.yaml") == ["none.yaml: no such file or directory"]
+
+
+def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
+    assert refused(tmp_path) == [f"{tmp_path.name}: is a directory"]
+
+
+def test_a_file_that_is_not_text_names_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"server: {}\n\xff\n")
+
+    assert refused(path) == ["config.yaml:2: not UTF-8 text"]
+
+
+@pytest.mark.parametrize(
+    "section", ["server: 5", "server: [a]", "llms: x", "agents: {a: 1}", "auth: {keys: [a]}"]
+)
+def test_a_value_where_keys_belong_is_refused_in_a_sentence(write: Write, section: str) -> None:
+    [problem] = refused(write(section), {"HECTOR_LOGGING__LEVEL": "debug"})
+
+    assert "has to consist of keys and values" in problem
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "auth: {keys: {a: [hidden]}}",
+        "auth: {keys: {a: '${KEY} '}}",
+        "auth: {keys: {a: '${KEY}', b: '${KEY}'}}",
+        "auth: hidden",
+        "llms: {x: {type: openai, apikey: hidden}}",
+        "llms: {x: {type: openai, model: m, api_key: {hidden: 1}}}",
+        "llms: {x: {type: openai, model: m, host: 'hidden@host'}}",
+        "storage: {url: 'postgresql://u:hidden@host/d'}",
+        "storage: {url: '${KEY}'}",
+        "sessions: {timeout: '${KEY}'}",
+        "logging: {level: '${KEY}'}",
+        "llms: {x: {type: openai, model: m, api_key: *hidden}}",
+    ],
+)
+def test_no_error_shows_a_secret(write: Write, text: str) -> None:
+    problems = "\n".join(refused(write(text), {"KEY": "hidden"}))
+
+    assert "hidden" not in problems.replace("api_key.hidden", "")
+
+
+def test_no_traceback_leads_from_the_error_to_the_values(write: Write) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(write("auth: {keys: {a: ''}}"))
+
+    assert caught.value.__context__ is None

@@ -1,0 +1,89 @@
+"""Keys whose feature is to come: accepted, one warning each, none for what happens anyway."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.config.keys import schema_keys
+from app.config.load import load_config
+from app.config.not_built_yet import NOT_BUILT_YET
+
+
+def warnings(folder: Path, text: str, **environ: str) -> list[str]:
+    path = folder / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return [warning.replace(f"{folder}/", "") for warning in load_config(path, environ=environ).warnings]
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("server: {grpc_port: 50051}", "server.grpc_port"),
+        ("llms: {x: {type: local, price: {prompt: 1}}}", "llms.x.price"),
+        ("embedders: {default: {type: local}}", "embedders.default"),
+        ("agents: {a: {memory: {working: {threshold: 0.5}}}}", "agents.a.memory.working.threshold"),
+        ("agents: {a: {memory: {longterm: {}}}}", "agents.a.memory.longterm"),
+        ("agents: {a: {tools: [search]}}", "agents.a.tools"),
+        ("tools: {execute_command: {allowed_commands: [ls]}}", "tools.execute_command"),
+        ("tools: {mcp: {t: {command: x}}}", "tools.mcp"),
+        ("document_stores: {d: {paths: [x]}}", "document_stores.d"),
+        ("compat: {vectorshift: {enabled: true}}", "compat.vectorshift.enabled"),
+        ("redis: {url: 'redis://localhost'}", "redis.url"),
+    ],
+)
+def test_a_key_that_is_not_built_yet_warns_once(tmp_path: Path, text: str, key: str) -> None:
+    [warning] = warnings(tmp_path, text)
+
+    assert warning.startswith(f"config.yaml:1: {key}: not built yet; ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "agents: {a: {reasoning: {on_crash: interrupt, engine: chain-of-thought}}}",
+        "agents: {a: {tools: [], memory: {longterm: }}}",
+        "agents: {a: {memory: {working: {strategy: buffer_window, budget: 9, window_size: 3}}}}",
+        "embedders: {default: {type: none}}",
+        "compat: {vectorshift: {enabled: false}}",
+        "compat: {vectorshift: {enabled: '${NO:-false}'}}",
+        "redis: {url: '${REDIS_URL:-}'}",
+        "tools:\ndocument_stores: {}\n",
+    ],
+)
+def test_what_happens_anyway_does_not_warn(tmp_path: Path, text: str) -> None:
+    assert warnings(tmp_path, text) == []
+
+
+def test_a_value_that_is_not_built_yet_is_named(tmp_path: Path) -> None:
+    memory = "memory: {working: {strategy: summary_buffer}}"
+    text = f"agents:\n  a:\n    {memory}\n    reasoning: {{on_crash: resume}}\n"
+
+    assert warnings(tmp_path, text) == [
+        "config.yaml:4: agents.a.reasoning.on_crash: resume is not built yet; the turn is marked interrupted",
+        "config.yaml:3: agents.a.memory.working.strategy: summary_buffer is not built yet; "
+        "the newest messages that fit budget act in its place",
+    ]
+
+
+def test_several_agents_share_one_warning(tmp_path: Path) -> None:
+    text = "agents:\n  a: {tools: [x]}\n  b: {}\n  c: {tools: [y]}\n"
+
+    assert warnings(tmp_path, text) == [
+        "config.yaml:2: agents.a.tools, agents.c.tools: not built yet; the agent answers without tools"
+    ]
+
+
+def test_the_environment_is_warned_about_by_its_own_name(tmp_path: Path) -> None:
+    assert warnings(tmp_path, "", HECTOR_REDIS__URL="redis://localhost") == [
+        "HECTOR_REDIS__URL: redis.url: not built yet; this server works alone on its database"
+    ]
+
+
+def test_every_line_of_the_table_names_a_key_of_the_schema() -> None:
+    known = {tuple("*" if part == "<name>" else part for part in key.parts) for key in schema_keys()}
+    prefixes = {key[:end] for key in known for end in range(1, len(key) + 1)}
+
+    assert [later.key for later in NOT_BUILT_YET if tuple(later.key.split(".")) not in prefixes] == []
