@@ -86,7 +86,16 @@ def test_an_alias_inside_its_own_anchor_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["a: !!int x\n", "a: !!int ''\n", "a: !!bool x\n", "a: !!binary eA==\n", "? [a]\n: 1\n", "a: 1\n---\nb: 2\n", "<<: 3\n", "a: \x01\n"],
+    [
+        "a: !!int x\n",
+        "a: !!int ''\n",
+        "a: !!bool x\n",
+        "a: !!binary eA==\n",
+        "? [a]\n: 1\n",
+        "a: 1\n---\nb: 2\n",
+        "<<: 3\n",
+        "a: \x01\n",
+    ],
 )
 def test_what_no_setting_needs_is_refused_in_a_sentence(text: str) -> None:
     assert refused(text)
