@@ -1,0 +1,215 @@
+"""Any model behind the OpenAI chat API, through the openai client; the embedded model among them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import aiohttp
+import httpx2
+import openai
+import orjson
+
+from app import __version__
+from app.llm import tokens
+from app.llm.base import LLMError, LLMRequest
+from app.llm.failures import Failures
+from app.llm.llama_cpp import LlamaServer, LlamaServerError
+from app.llm.presets import Quirks
+from app.llm.slots import Slots
+from app.llm.stream import OpenAIStream
+from app.llm.transport import RESPONSE, AiohttpTransport, LeanClient
+
+# All of them given, so that the client need not copy its defaults for each request (60 us).
+_OPTIONS: Any = {
+    "headers": {},
+    "max_retries": 0,
+    "timeout": None,
+    "params": {},
+    "extra_json": None,
+    "idempotency_key": "-",  # never sent; given, none is made up
+    "follow_redirects": False,
+    "security": {"bearer_auth": True},
+    "synthesize_event_and_data": False,
+    "stream_mode": "legacy",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAISettings:
+    """One model of one provider. Times in seconds; `None` leaves a choice to the provider, or sets no limit.
+
+    `key_name` is what to set where the key is missing, such as `OPENAI_API_KEY`.
+    """
+
+    model: str
+    base_url: str
+    api_key: str | None = field(default=None, repr=False)
+    needs_key: bool = False
+    key_name: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    connect_timeout: float = 10.0
+    first_token_timeout: float = 60.0
+    idle_timeout: float = 60.0
+    max_retries: int = 2
+    max_concurrency: int | None = None
+    quirks: Quirks = field(default_factory=Quirks)
+
+
+class OpenAICompatible:
+    """Implements `LLM`. Belongs to one event loop; connections are made on demand and kept."""
+
+    def __init__(self, name: str, settings: OpenAISettings) -> None:
+        self.name = name
+        self.model = settings.model
+        self.settings = settings
+        self.slots = Slots(settings.max_concurrency)
+        self.failures = Failures(settings.model, settings.base_url, settings.api_key, settings.key_name)
+        self.first_token_timeout = settings.first_token_timeout
+        self.idle_timeout = settings.idle_timeout
+        self.max_retries = settings.max_retries
+        self._encoding, self._counts_exactly = tokens.encoding_for(settings.model)
+        self._head = _head(settings)
+        # An absolute address spares the client from joining it with its base each time (30 us).
+        self._url = settings.base_url.rstrip("/") + "/chat/completions"
+        self._client: openai.AsyncOpenAI | None = None
+
+    def stream(self, request: LLMRequest) -> OpenAIStream:
+        """See `LLM.stream`. Must be called inside the loop."""
+        return OpenAIStream(self, self._head + b",".join(request.messages) + b"]}")
+
+    def count_tokens(self, text: str) -> int:
+        """See `LLM.count_tokens`."""
+        return tokens.count(text, self._encoding)
+
+    @property
+    def counts_exactly(self) -> bool:
+        return self._counts_exactly
+
+    async def close(self) -> None:
+        """Close all connections; streams still running break off."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def connect(self, body: bytes) -> aiohttp.ClientResponse:
+        """See `Upstream.connect`."""
+        if self.settings.needs_key and not self.settings.api_key:
+            raise self.failures.missing_key()
+        client = self._client or self._make_client()
+        try:
+            response = await client.post(
+                self._url,
+                content=body,
+                cast_to=httpx2.Response,
+                options=_OPTIONS,
+                stream=True,
+                stream_cls=openai.AsyncStream[Any],
+            )
+        except openai.OpenAIError as exc:
+            raise self.failures.translated(exc, self.settings.connect_timeout) from exc
+        # The signature promises a stream object; asked for the response, the client returns that.
+        return cast(aiohttp.ClientResponse, cast(httpx2.Response, response).extensions[RESPONSE])
+
+    def entered(self) -> None:
+        """See `Upstream.entered`."""
+
+    def left(self, *, was_stopped_early: bool) -> None:
+        """See `Upstream.left`."""
+
+    def _make_client(self, uds: str | None = None) -> openai.AsyncOpenAI:
+        transport = AiohttpTransport(
+            connect_timeout=self.settings.connect_timeout,
+            uds=uds,
+            secure=self.settings.base_url.startswith("https"),
+        )
+        self._client = _Client(
+            api_key=self.settings.api_key or "none",
+            base_url=self.settings.base_url,
+            max_retries=0,
+            http_client=LeanClient(transport),
+        )
+        return self._client
+
+
+class LocalLLM(OpenAICompatible):
+    """The embedded model: the same API, spoken by our own child process over its UNIX socket.
+
+    The child is started by the first request and again after its death. llama.cpp notices that a client left
+    only between generated tokens, so a stop while it reads a prompt kills it, unless it serves another turn.
+    """
+
+    def __init__(self, name: str, settings: OpenAISettings, server: LlamaServer) -> None:
+        super().__init__(name, settings)
+        self._server = server
+        self._active = 0
+        self._killing: set[asyncio.Task[None]] = set()
+
+    async def connect(self, body: bytes) -> aiohttp.ClientResponse:
+        if self._killing:
+            await asyncio.wait(self._killing)
+        try:
+            await self._server.ensure()
+        except LlamaServerError as exc:
+            raise LLMError(str(exc).partition("\n")[0], detail=str(exc)[:2000]) from exc
+        if self._client is None:
+            self._make_client(self._server.socket_path)
+        return await super().connect(body)
+
+    def entered(self) -> None:
+        self._active += 1
+
+    def left(self, *, was_stopped_early: bool) -> None:
+        self._active -= 1
+        if was_stopped_early and self._active == 0 and self._server.is_running:
+            task = asyncio.get_running_loop().create_task(self._server.kill(), name="llm-kill-child")
+            self._killing.add(task)
+            task.add_done_callback(self._killing.discard)
+
+    async def close(self) -> None:
+        await super().close()
+        await self._server.close()
+        if self._killing:
+            await asyncio.wait(self._killing)
+
+
+class _Client(openai.AsyncOpenAI):
+    """The openai client without the headers that describe our machine to the provider (40 us a request)."""
+
+    @cached_property
+    def _lean_headers(self) -> dict[str, str | openai.Omit]:
+        is_openai = (urlsplit(str(self.base_url)).hostname or "").endswith("openai.com")
+        lean: dict[str, str | openai.Omit] = {
+            name: value
+            for name, value in super().default_headers.items()
+            if isinstance(value, str)
+            and not name.lower().startswith("x-stainless-")
+            and (is_openai or not name.lower().startswith("openai-"))
+        }
+        return lean | {
+            "Accept": "text/event-stream, application/json",
+            # Compressed events would wait in the compressor.
+            "Accept-Encoding": "identity",
+            "User-Agent": f"hector/{__version__}",
+        }
+
+    @property
+    def default_headers(self) -> dict[str, str | openai.Omit]:
+        return self._lean_headers
+
+
+def _head(settings: OpenAISettings) -> bytes:
+    """The body up to the messages, encoded once."""
+    quirks = settings.quirks
+    body: dict[str, object] = {"model": settings.model, "stream": True}
+    if quirks.has_stream_options:
+        body["stream_options"] = {"include_usage": True}
+    if settings.temperature is not None and quirks.has_temperature:
+        body["temperature"] = settings.temperature
+    if settings.max_tokens is not None:
+        body[quirks.max_tokens_name] = settings.max_tokens
+    return orjson.dumps(body)[:-1] + b',"messages":['

@@ -1,0 +1,74 @@
+"""Which failures are worth another try, and when. Never after the first delta: the stream sees to that."""
+
+from __future__ import annotations
+
+import email.utils
+import random
+from collections.abc import Callable, Mapping
+
+from app.llm.base import LLMError
+
+FIRST_DELAY_SECONDS = 0.5
+LONGEST_DELAY_SECONDS = 8.0
+LONGEST_WISH_SECONDS = 60.0
+"""A provider that asks for more patience than this gets none: the user should hear it instead."""
+
+_RETRYABLE = frozenset({408, 409, 429})
+
+
+def is_retryable_status(status: int, headers: Mapping[str, str] | None = None) -> bool:
+    """Timeouts, conflicts, limits and the server's own faults; `x-should-retry` has the last word."""
+    wish = headers.get("x-should-retry") if headers else None
+    if wish in ("true", "false"):
+        return wish == "true"
+    return status in _RETRYABLE or status >= 500
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds that the provider asks us to wait: `retry-after-ms`, or `retry-after` in seconds or as a date.
+
+    `now` is the time in seconds since the epoch. Nonsense and the past count as no wish.
+    """
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        value = headers.get(name)
+        if value is None:
+            continue
+        try:
+            seconds = float(value) * unit
+        except ValueError:
+            try:
+                seconds = email.utils.parsedate_to_datetime(value).timestamp() - now
+            except (ValueError, OverflowError):
+                continue
+        if 0 <= seconds < float("inf"):
+            return seconds
+    return None
+
+
+class Retries:
+    """The attempts of one request."""
+
+    __slots__ = ("_left", "_random", "_taken")
+
+    def __init__(self, max_retries: int, *, random: Callable[[], float] = random.random) -> None:
+        self._left = max_retries
+        self._taken = 0
+        self._random = random
+
+    def delay_after(self, error: LLMError) -> float | None:
+        """Seconds until the next attempt, or `None` when there is none; counts it.
+
+        The provider's wish if it has one, else 0.5 s doubled each time up to 8 s; up to a quarter less
+        (more, for a wish) by chance, so that many turns do not come back together.
+        """
+        if not error.retryable or self._left <= 0:
+            return None
+        wish = error.retry_after
+        if wish is not None and wish > LONGEST_WISH_SECONDS:
+            return None
+        self._left -= 1
+        self._taken += 1
+        if wish is not None:
+            return wish * (1 + 0.25 * self._random())
+        delay = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** (self._taken - 1))
+        return delay * (1 - 0.25 * self._random())

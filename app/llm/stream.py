@@ -1,0 +1,279 @@
+"""One answer of an OpenAI-compatible model on its way: attempts, patience, stop, return of the connection.
+
+The task that reads is never cancelled by us. While there is no response, the opening runs in a task of its
+own that a stop cancels once; afterwards a stop closes the response, which wakes the reader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+import aiohttp
+
+from app.llm.base import Delta, LLMError, LLMStopped, LLMTimeout, StreamEnd
+from app.llm.failures import Failures
+from app.llm.parse import StreamParser, WholeParser
+from app.llm.retry import Retries
+from app.llm.slots import Slot, Slots
+
+_DRAIN_SECONDS = 1.0
+"""How long after its `[DONE]` a provider may keep the body open before the connection is given up."""
+
+_NEVER = float("inf")
+
+
+class Upstream(Protocol):
+    """What a stream needs of its model."""
+
+    slots: Slots
+    failures: Failures
+    first_token_timeout: float
+    idle_timeout: float
+    max_retries: int
+
+    async def connect(self, body: bytes) -> aiohttp.ClientResponse:
+        """One attempt; the response is a success.
+
+        Raises:
+            LLMError: what went wrong. Nothing is left open, nor after a cancellation.
+        """
+        ...
+
+    def entered(self) -> None:
+        """A stream is about to send its request."""
+        ...
+
+    def left(self, *, was_stopped_early: bool) -> None:
+        """It is over; early means interrupted before the first delta."""
+        ...
+
+
+class OpenAIStream:
+    """Implements `LLMStream`. Nothing happens before the first `read`."""
+
+    __slots__ = (
+        "_begun", "_body", "_closing", "_content", "_deadline", "_failure", "_first_deadline", "_is_failed",
+        "_is_over", "_loop", "_opening", "_parser", "_response", "_retries", "_slot", "_stop", "_timer",
+        "_upstream", "end",
+    )  # fmt: skip
+
+    def __init__(self, upstream: Upstream, body: bytes) -> None:
+        self.end = StreamEnd()
+        self._upstream = upstream
+        self._body = body
+        self._loop = asyncio.get_running_loop()
+        self._parser = StreamParser()
+        self._retries = Retries(upstream.max_retries)
+        self._begun = False  # a delta was handed out: from here on no further attempt
+        self._is_over = False
+        self._stop: LLMStopped | LLMTimeout | None = None
+        self._failure: LLMError | None = None  # of the last attempt
+        self._is_failed = False  # and there is no other
+        self._slot: Slot | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._response: aiohttp.ClientResponse | None = None
+        self._content: aiohttp.StreamReader | None = (
+            None  # to be read; there is none before, between and after
+        )
+        self._closing: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = self._first_deadline = _NEVER
+
+    async def read(self) -> list[Delta]:
+        """See `LLMStream.read`."""
+        while True:
+            content = self._content
+            if content is None:
+                if not await self._is_ready():
+                    return []
+                continue
+            # One timer a stream, looked at when it fires; arming one for each read would cost 2 us a token.
+            self._deadline = (
+                self._loop.time() + self._upstream.idle_timeout if self._begun else self._first_deadline
+            )
+            if self._timer is None:
+                self._timer = self._loop.call_at(self._deadline, self._tick)
+            parser = self._parser
+            try:
+                block = await content.readany()
+            except (aiohttp.ClientError, OSError, RuntimeError) as exc:
+                deltas = self._after_break(content, exc)
+            except BaseException:
+                self.close()  # the reader was cancelled; nothing is awaited that a second cancel could hit
+                raise
+            else:
+                self._deadline = _NEVER
+                if block:
+                    deltas = parser.feed(block)
+                    if parser.done or parser.error is not None:
+                        self._conclude(None, deltas)
+                else:
+                    deltas = parser.finish()
+                    self._conclude(None if parser.is_complete else self._upstream.failures.cut(), deltas)
+            if deltas:
+                if not self._begun:
+                    self._begun = True
+                    self._cancel_timer()  # the next wait is of another length
+                return deltas
+
+    def close(self) -> None:
+        """See `LLMStream.close`."""
+        self._interrupt(LLMStopped("the answer was stopped"))
+
+    async def closed(self) -> None:
+        """See `LLMStream.closed`."""
+        if self._opening is not None and not self._opening.done():
+            await asyncio.wait({self._opening})
+        if self._closing is not None:
+            await asyncio.wait({self._closing})
+        elif self._response is not None and not self._response.closed:
+            try:
+                await self._response.content.wait_eof()  # `_let_go` sees that it comes
+            except aiohttp.ClientError:
+                pass
+
+    # ---- opening ----------------------------------------------------------------------------------------
+
+    async def _is_ready(self) -> bool:
+        """Open, again where that may help, and raise what ended the answer; false when it ended well."""
+        delay: float | None = 0.0
+        while True:
+            if self._stop is not None:
+                raise self._stop
+            if self._is_over:
+                return False
+            if self._content is not None:
+                return True
+            if self._failure is not None:
+                delay = None if self._is_failed else self._retries.delay_after(self._failure)
+                if delay is None:
+                    self._is_failed = True
+                    self._leave()
+                    raise self._failure
+                self._failure = None
+                self._parser = StreamParser()
+            try:
+                await self._open(delay or 0.0)
+            except LLMError as error:
+                self._deadline = _NEVER
+                self._failure = error
+            except BaseException:
+                self.close()
+                raise
+
+    async def _open(self, delay: float) -> None:
+        self._opening = self._loop.create_task(self._connect(delay), name="llm-open")
+        try:
+            # Shielded: `_interrupt` alone cancels the opening, and once. Two cancels a tick apart leak.
+            await asyncio.shield(self._opening)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._stop is None or (task is not None and task.cancelling()):
+                raise
+
+    async def _connect(self, delay: float) -> None:
+        upstream = self._upstream
+        if self._slot is None:
+            self._slot = await upstream.slots.acquire()
+            upstream.entered()
+        if delay:
+            await asyncio.sleep(delay)
+        self._deadline = self._first_deadline = self._loop.time() + upstream.first_token_timeout
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._deadline, self._tick)
+        response = self._response = await upstream.connect(self._body)
+        if "json" in response.headers.get("Content-Type", ""):
+            self._parser = WholeParser()
+        self.end = self._parser.end
+        self._content = response.content
+
+    # ---- ending -----------------------------------------------------------------------------------------
+
+    def _after_break(self, content: aiohttp.StreamReader, exc: Exception) -> list[Delta]:
+        """The connection broke, by us or by them."""
+        if self._stop is not None:
+            return []
+        content.set_exception(None)  # type: ignore[arg-type]  # else it keeps what had arrived before
+        try:
+            deltas = self._parser.feed(content.read_nowait())
+        except (aiohttp.ClientError, OSError, RuntimeError):
+            deltas = []
+        deltas += self._parser.finish()
+        cause = str(exc) or type(exc).__name__
+        self._conclude(None if self._parser.is_complete else self._upstream.failures.cut(cause), deltas)
+        return deltas
+
+    def _conclude(self, error: LLMError | None, deltas: list[Delta]) -> None:
+        """The answer is over, well or not; an error is raised by the next read, after the deltas."""
+        self._content = None
+        if self._parser.error is not None:
+            error = self._upstream.failures.reported(self._parser.error, self._parser.error_code)
+        if error is None:
+            self._is_over = True
+            self._leave()
+            self._let_go()
+            return
+        self._failure = error
+        self._drop_response()
+        if deltas or self._begun:
+            self._is_failed = True
+            self._leave()
+
+    def _interrupt(self, reason: LLMStopped | LLMTimeout) -> None:
+        if self._stop is not None or self._is_over or self._is_failed:
+            return
+        self._stop = reason
+        self._drop_response()
+        if self._opening is not None and not self._opening.done():
+            self._opening.cancel()
+        self._leave()
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self._deadline == _NEVER:  # nobody waits: the next read arms it again
+            return
+        if self._deadline > self._loop.time():
+            self._timer = self._loop.call_at(self._deadline, self._tick)
+            return
+        upstream = self._upstream
+        if self._begun:
+            self._interrupt(upstream.failures.timeout("sent nothing for", upstream.idle_timeout))
+        else:
+            what = "did not begin to answer within"
+            self._interrupt(upstream.failures.timeout(what, upstream.first_token_timeout))
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _leave(self) -> None:
+        self._cancel_timer()
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            slot.release()
+            self._upstream.left(was_stopped_early=self._stop is not None and not self._begun)
+
+    def _drop_response(self) -> None:
+        """Close the connection; a pending read of it raises."""
+        response, self._response, self._content = self._response, None, None
+        if response is None or response.closed:
+            return
+        connection = response.connection
+        if connection is not None and connection.protocol is not None:
+            self._closing = connection.protocol.closed
+            if self._closing is not None:
+                self._closing.add_done_callback(_look_at)
+        response.close()
+
+    def _let_go(self) -> None:
+        """Leave the connection to the pool, which takes it as soon as the body has ended."""
+        response = self._response
+        if response is not None and not response.closed:
+            self._loop.call_later(_DRAIN_SECONDS, response.close)
+
+
+def _look_at(future: asyncio.Future[None]) -> None:
+    if not future.cancelled():
+        future.exception()  # else asyncio reports that nobody did
