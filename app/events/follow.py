@@ -20,15 +20,37 @@ class Reading:
     """A cursor with a wake-up, not a queue: what it costs does not grow with what it has not read.
 
     A context manager: inside it counts as a reader of the session. `cursor` is the number of the
-    last event handed out. `stopping` is set when the server shuts down.
+    last event handed out. A reader that lags more than `lag_bytes` gets merged frames (unless `merge`
+    is false). `gone` and `stopping` are set from outside: the reader left, the server shuts down.
     """
 
-    __slots__ = ("_lag_bytes", "_log", "_journal", "_tape", "_waiter", "cursor", "from_start", "gone", "stopping")
+    __slots__ = (
+        "_lag_bytes",
+        "_journal",
+        "_log",
+        "_merge",
+        "_tape",
+        "_waiter",
+        "cursor",
+        "from_start",
+        "gone",
+        "stopping",
+    )
 
-    def __init__(self, log: SessionLog, journal: Journal, *, after: int, lag_bytes: int, from_start: bool = False) -> None:
+    def __init__(
+        self,
+        log: SessionLog,
+        journal: Journal,
+        *,
+        after: int,
+        lag_bytes: int,
+        from_start: bool = False,
+        merge: bool = True,
+    ) -> None:
         self._log = log
         self._journal = journal
         self._lag_bytes = lag_bytes
+        self._merge = merge
         self._tape: Tape | None = None
         self._waiter: asyncio.Future[None] | None = None
         self.cursor = after
@@ -40,12 +62,18 @@ class Reading:
         self._log.enter(self)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._log.leave(self)
 
     @property
     def log(self) -> SessionLog:
         return self._log
+
+    @property
+    def has_news(self) -> bool:
+        return self.cursor < self._log.visible_seq
 
     def notify(self) -> None:
         waiter = self._waiter
@@ -68,15 +96,17 @@ class Reading:
         log = self._log
         if log.tape is not None:
             self._tape = log.tape  # kept: a reader that lags behind the end of the turn still needs it
+        if log.cut_at is not None and self.cursor < log.cut_at:
+            self.cursor = log.cut_at
         if self.cursor >= log.visible_seq:
             return []
         runs = log.tail_from(self.cursor)
         if runs is not None and (len(runs) < 2 or sum([len(run.wire) for run in runs]) <= self._lag_bytes):
             return self._move(runs)
         if self._tape is not None and self._tape.covers(self.cursor):
-            merged = self._tape.merged(self.cursor, self._lag_bytes)
-            if merged:
-                return self._move(merged)
+            pieces = self._tape.read(self.cursor, self._lag_bytes, merge=self._merge)
+            if pieces:
+                return self._move(pieces)
         if runs is not None:
             return self._move(_at_most(runs, self._lag_bytes))
         return None

@@ -6,16 +6,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-import orjson
-from sqlalchemy import Connection
-
 from app.domain.event import EventKind
+from app.domain.message import Message
 from app.events.log import SessionLog
-from app.events.run import Run, fact_wire, text_wire, wire_of
+from app.events.run import Run, fact_json, fact_run, wire_of
 from app.events.tape import Segment, unescape
 from app.llm.base import escape
 from app.storage import events as rows
-from app.storage import messages, sessions, turns
 from app.storage.database import Database
 from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 
@@ -25,6 +22,8 @@ SWEEP_SECONDS = 0.2
 """Every open turn is written at least this often: together with one commit less than 250 ms."""
 SLICES = 4
 REPLAY_ROWS = 256
+KEY_MS = 24 * 3600 * 1000
+"""How long an idempotency key is remembered."""
 
 
 class Journal:
@@ -88,22 +87,20 @@ class Journal:
         Raises:
             Unavailable: the database did not answer.
         """
-        return await self._database.read(
-            lambda connection: _replay(connection, session_id, after=after, upto=upto, from_start=from_start)
+        page = await self._database.read(
+            lambda connection: rows.page(
+                connection, session_id, after=after, upto=upto, limit=REPLAY_ROWS, snapshots=not from_start
+            )
         )
+        return _as_runs(page, after=after, upto=upto)
 
     async def expire(self, *, retention_ms: int) -> None:
         """Forget events and idempotency keys older than their time. Bounded; call it again for more."""
-        unit = UnitOfWork("")
         now = self._clock_ms()
-
-        def sweep(connection: Connection) -> None:
-            rows.expire(connection, before_ms=now - retention_ms, limit=200)
-            turns.forget_keys(connection, before_ms=now - 24 * 3600 * 1000)
-
-        unit.call = sweep
         try:
-            await self._database.submit(unit)
+            await self._database.submit(
+                rows.expiry(events_before_ms=now - retention_ms, keys_before_ms=now - KEY_MS, limit=200)
+            )
         except (WriteFailed, WriteConflict) as error:
             log.warning("events could not be expired: %s", error)
 
@@ -114,56 +111,25 @@ def _put_back(future: asyncio.Future[None], segment: Segment, start: int) -> Non
         segment.journaled = min(segment.journaled, start)
 
 
-def _replay(connection: Connection, session_id: str, *, after: int, upto: int, from_start: bool) -> list[Run]:
-    session = sessions.find(connection, session_id)
-    if session is None:
-        return []
-    if after < session.floor_seq:
-        if from_start:
-            after = session.floor_seq
-        elif snapshots := _snapshots(connection, session_id, after=after, floor=session.floor_seq):
-            return snapshots
-        else:
-            after = session.floor_seq
-    facts = rows.facts_after(connection, session_id, after=after, upto=upto, limit=REPLAY_ROWS)
-    texts = rows.runs_after(connection, session_id, after=after, upto=upto, limit=REPLAY_ROWS)
-    # A list that hit its limit says nothing about what lies beyond its last row.
-    horizon = upto
-    if len(facts) == REPLAY_ROWS:
-        horizon = min(horizon, facts[-1].seq)
-    if len(texts) == REPLAY_ROWS:
-        horizon = min(horizon, texts[-1].last)
-    found = [_fact(fact) for fact in facts if fact.seq <= horizon]
-    found += [_text(text, after=after, upto=horizon) for text in texts if text.first <= horizon]
+def _as_runs(page: rows.Page, *, after: int, upto: int) -> list[Run]:
+    if page.answers:
+        return [_snapshot(message) for message in page.answers]
+    after = max(after, page.floor)
+    found = [_fact(fact) for fact in page.facts]
+    found += [_text(text, after=after, upto=min(upto, page.horizon)) for text in page.texts]
     found.sort(key=lambda run: run.first)
     return found
 
 
-def _snapshots(connection: Connection, session_id: str, *, after: int, floor: int) -> list[Run]:
-    lost = messages.answers(connection, session_id, after=after, upto=floor, limit=REPLAY_ROWS)
-    return [
-        Run(
-            message.seq,
-            message.seq,
-            EventKind.SNAPSHOT,
-            fact_wire(
-                message.seq,
-                EventKind.SNAPSHOT,
-                orjson.dumps(
-                    {"turn_id": message.turn_id, "message_id": message.message_id, "text": message.content}
-                ),
-            ),
-            turn_id=message.turn_id,
-            at_ms=message.created_ms,
-        )
-        for message in lost
-    ]
+def _snapshot(message: Message) -> Run:
+    fields = {"turn_id": message.turn_id, "message_id": message.message_id, "text": message.content}
+    fact = fact_json(EventKind.SNAPSHOT, fields)
+    return fact_run(message.seq, EventKind.SNAPSHOT, fact, turn_id=message.turn_id, at_ms=message.created_ms)
 
 
 def _fact(fact: rows.StoredFact) -> Run:
     kind = EventKind(fact.kind)
-    wire = fact_wire(fact.seq, kind, fact.fields.encode())
-    return Run(fact.seq, fact.seq, kind, wire, turn_id=fact.turn_id, at_ms=fact.created_ms)
+    return fact_run(fact.seq, kind, fact.fact.encode(), turn_id=fact.turn_id, at_ms=fact.created_ms)
 
 
 def _text(stored: rows.StoredRun, *, after: int, upto: int) -> Run:
@@ -176,5 +142,6 @@ def _text(stored: rows.StoredRun, *, after: int, upto: int) -> Run:
         place += length
         number += 1
     last = first + len(chunks) - 1
-    wire = text_wire(first, chunks) if kind is EventKind.TEXT else wire_of(kind, first, chunks)
-    return Run(first, last, kind, wire, turn_id=stored.turn_id, at_ms=stored.created_ms)
+    return Run(
+        first, last, kind, wire_of(kind, first, chunks), turn_id=stored.turn_id, at_ms=stored.created_ms
+    )

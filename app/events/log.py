@@ -7,12 +7,14 @@ deltas, encodes them once, and wakes each reader once. No queue, no await, no SQ
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Protocol
 
 from app.domain.event import EventKind
 from app.domain.session import Session, SessionStatus
-from app.events.run import Run, fact_run, wire_of
+from app.events.run import Run, fact_json, fact_run, wire_of
 from app.events.tape import Tape
 
 BLOCK = 1024
@@ -23,6 +25,19 @@ class Listener(Protocol):
     """Somebody who reads a log: told, by a plain call, that there may be something new."""
 
     def notify(self) -> None: ...
+
+
+@dataclass(slots=True)
+class StopOrder:
+    """What a terminate found at work: (turn id, message id) of each open turn, the running one first.
+
+    `upstream_closed` gives the time (ms) when the model's connection was closed; `None` if none was open.
+    `tokens_after` counts deltas that arrived after the order and were dropped.
+    """
+
+    turns: list[tuple[str, str | None]]
+    upstream_closed: Awaitable[int] | None
+    tokens_after: Callable[[], int]
 
 
 class SessionLog:
@@ -39,10 +54,20 @@ class SessionLog:
         self.visible_seq = session.last_seq
         self.over: SessionStatus | None = None
         self.tape: Tape | None = None
+        self.last_text_clock: float | None = None
+        """Monotonic time of the last delta."""
         self.on_readers: Callable[[], None] | None = None
         """Called whenever the number of readers changes."""
-        self.on_terminate: Callable[[], None] | None = None
-        """Called without delay when the session is terminated: stop whatever runs."""
+        self.on_terminate: Callable[[], StopOrder] | None = None
+        """Called without delay when the session is terminated: stops whatever runs, says what it was."""
+        self.on_idle: Callable[[], None] | None = None
+        """Called when the last open or queued turn is over."""
+        self.is_busy = False
+        """Whether a turn runs, waits or is queued; kept by the turn room."""
+        self.is_pinned = False
+        """Whether something is still to be written that only this object knows."""
+        self.cut_at: int | None = None
+        """Set by a terminate: readers jump here, what they have not got yet is dropped."""
         self.desk: Any = None
         """The turn room's own record of this session; nobody else looks at it."""
         self._clock_ms = clock_ms
@@ -64,6 +89,7 @@ class SessionLog:
         first = self.last_seq + 1
         self.last_seq = last = first + len(chunks) - 1
         run = Run(first, last, kind, wire_of(kind, first, chunks), turn_id=tape.turn_id)
+        self.last_text_clock = monotonic()
         tape.add(kind, first, chunks)
         self._add(run)
         if not self._unready:
@@ -74,10 +100,13 @@ class SessionLog:
         """How many numbers are left in the reserved block."""
         return self.reserved_seq - self.last_seq
 
-    def take_fact(self, kind: EventKind, fields: bytes, *, turn_id: str | None = None) -> Run:
+    def take_fact(
+        self, kind: EventKind, fields: dict[str, Any], *, turn_id: str | None = None, chunk: str = ""
+    ) -> Run:
         """Take the next number for a fact that is being committed; show it later by `publish`."""
         self.last_seq += 1
-        run = fact_run(self.last_seq, kind, fields, turn_id=turn_id, at_ms=self._clock_ms(), ready=False)
+        fact = fact_json(kind, fields, chunk)
+        run = fact_run(self.last_seq, kind, fact, turn_id=turn_id, at_ms=self._clock_ms(), ready=False)
         self._add(run)
         self._unready.append(run)
         if self.tape is not None:
@@ -111,7 +140,9 @@ class SessionLog:
 
     def _trim(self) -> None:
         drop = 0
-        while self._ring_bytes > self._ring_limit // 2 and drop < len(self._ring) - 1 and self._ring[drop].ready:
+        while (
+            self._ring_bytes > self._ring_limit // 2 and drop < len(self._ring) - 1 and self._ring[drop].ready
+        ):
             self._ring_bytes -= len(self._ring[drop].wire)
             drop += 1
         del self._ring[:drop]

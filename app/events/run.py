@@ -20,7 +20,7 @@ _FRAME = re.compile(rb"(?:id: (\d+)\n)?data: ([^\n]*)\n\n")
 class Run:
     """Events `first` to `last`. `ready` is false while a fact waits for its commit: no reader sees it yet."""
 
-    __slots__ = ("at_ms", "first", "kind", "last", "ready", "turn_id", "wire")
+    __slots__ = ("at_ms", "fact", "first", "kind", "last", "ready", "turn_id", "wire")
 
     def __init__(
         self,
@@ -32,6 +32,7 @@ class Run:
         turn_id: str | None = None,
         at_ms: int = 0,
         ready: bool = True,
+        fact: bytes = b"",
     ) -> None:
         self.first = first
         self.last = last
@@ -40,6 +41,8 @@ class Run:
         self.turn_id = turn_id
         self.at_ms = at_ms
         self.ready = ready
+        self.fact = fact
+        """A fact's JSON object, as it is stored."""
 
     def frames(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Each frame as (number, JSON object); a frame that carries no number has the run's last."""
@@ -62,17 +65,21 @@ def wire_of(kind: EventKind, first: int, chunks: list[bytes]) -> bytes:
     return text_wire(first, chunks) if kind is EventKind.TEXT else thinking_wire(first, chunks)
 
 
-def fact_wire(seq: int | None, kind: EventKind, fields: bytes) -> bytes:
-    """The frame of a fact; `fields` is its JSON object without `chunk` and `type`."""
-    rest = b", " + fields[1:] if len(fields) > 2 else b"}"
-    body = b'data: {"chunk": "", "type": "%b"%b\n\n' % (kind.encode(), rest)
-    return body if seq is None else b"id: %d\n%b" % (seq, body)
+def fact_json(kind: EventKind, fields: dict[str, Any], chunk: str = "") -> bytes:
+    """A fact as the JSON object of its frame; `chunk` is what a plain front end shows of it."""
+    head = b'{"chunk": %b, "type": "%b"' % (orjson.dumps(chunk), kind.encode())
+    return head + (b", " + orjson.dumps(fields)[1:] if fields else b"}")
+
+
+def fact_wire(seq: int | None, fact: bytes) -> bytes:
+    """The frame of a fact; without a number for what belongs to one reader only."""
+    return b"data: %b\n\n" % fact if seq is None else b"id: %d\ndata: %b\n\n" % (seq, fact)
 
 
 def fact_run(
-    seq: int, kind: EventKind, fields: bytes, *, turn_id: str | None, at_ms: int = 0, ready: bool = True
+    seq: int, kind: EventKind, fact: bytes, *, turn_id: str | None, at_ms: int = 0, ready: bool = True
 ) -> Run:
-    return Run(seq, seq, kind, fact_wire(seq, kind, fields), turn_id=turn_id, at_ms=at_ms, ready=ready)
+    return Run(seq, seq, kind, fact_wire(seq, fact), turn_id=turn_id, at_ms=at_ms, ready=ready, fact=fact)
 
 
 def cut(run: Run, after: int) -> Run:

@@ -107,10 +107,10 @@ class Tape:
         """Whether every event of the tape with a number above `after`, and `after` itself, is on it."""
         return bool(self.items) and first_of(self.items[0]) - 1 <= after
 
-    def merged(self, after: int, limit_bytes: int) -> list[Run]:
-        """What follows `after`, at least one run if there is any, about `limit_bytes` at most.
+    def read(self, after: int, limit_bytes: int, *, merge: bool) -> list[Run]:
+        """What follows `after`, at least one run if there is any, about `limit_bytes` of text at most.
 
-        Deltas are merged into one frame a segment; its number is that of the last delta inside.
+        With `merge` deltas become one frame a segment; its number is that of the last delta inside.
         """
         out: list[Run] = []
         room = limit_bytes
@@ -122,7 +122,7 @@ class Tape:
                     out.append(item)
                     room -= len(item.wire)
             elif item.last > after:
-                run, size = _merge(item, max(after + 1 - item.first, 0), room)
+                run, size = _piece(item, max(after + 1 - item.first, 0), room, merge=merge)
                 run.turn_id = self.turn_id
                 out.append(run)
                 room -= size
@@ -137,14 +137,16 @@ def first_of(item: Segment | Run) -> int:
     return item.first
 
 
-def _merge(segment: Segment, start: int, room: int) -> tuple[Run, int]:
+def _piece(segment: Segment, start: int, room: int, *, merge: bool) -> tuple[Run, int]:
     lengths = segment.lengths
     position = sum(lengths[:start])
     stop, size = start, 0
     while stop < len(lengths) and (size == 0 or size + lengths[stop] <= room):
         size += lengths[stop]
         stop += 1
-    last = segment.first + stop - 1
-    piece = segment.escaped()[position : position + size]
-    wire = wire_of(segment.kind, last, [piece])
-    return Run(segment.first + start, last, segment.kind, wire), len(wire)
+    first, last = segment.first + start, segment.first + stop - 1
+    if merge:
+        wire = wire_of(segment.kind, last, [segment.escaped()[position : position + size]])
+    else:
+        wire = wire_of(segment.kind, first, segment.chunks(start, stop))
+    return Run(first, last, segment.kind, wire), size

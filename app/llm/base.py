@@ -135,4 +135,3 @@ class LLM(Protocol):
 def escape(text: str) -> bytes:
     """`text` as the inside of a JSON string, in UTF-8."""
     return orjson.dumps(text)[1:-1]
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
@@ -23,9 +24,9 @@ from app.llm.slots import Slots
 from app.llm.stream import OpenAIStream
 from app.llm.transport import RESPONSE, AiohttpTransport, LeanClient
 
-# All of them given, so that the client need not copy its defaults for each request (60 us).
+# Each of them given, so that the client need not copy its defaults for each request (60 us).
 _OPTIONS: Any = {
-    "headers": {},
+    "headers": {"x-stainless-retry-count": openai.omit},
     "max_retries": 0,
     "timeout": None,
     "params": {},
@@ -75,7 +76,10 @@ class OpenAICompatible:
         self._encoding, self._counts_exactly = tokens.encoding_for(settings.model)
         self._head = _head(settings)
         # An absolute address spares the client from joining it with its base each time (30 us).
-        self._url = settings.base_url.rstrip("/") + "/chat/completions"
+        base = httpx2.URL(settings.base_url)
+        self._url = str(base.copy_with(userinfo=b"")).rstrip("/") + "/chat/completions"
+        password = {} if settings.api_key else _password(base)
+        self._options: Any = _OPTIONS | {"headers": _OPTIONS["headers"] | password}
         self._client: openai.AsyncOpenAI | None = None
 
     def stream(self, request: LLMRequest) -> OpenAIStream:
@@ -106,7 +110,7 @@ class OpenAICompatible:
                 self._url,
                 content=body,
                 cast_to=httpx2.Response,
-                options=_OPTIONS,
+                options=self._options,
                 stream=True,
                 stream_cls=openai.AsyncStream[Any],
             )
@@ -200,6 +204,14 @@ class _Client(openai.AsyncOpenAI):
     @property
     def default_headers(self) -> dict[str, str | openai.Omit]:
         return self._lean_headers
+
+
+def _password(base: httpx2.URL) -> dict[str, str]:
+    """The header for an address with user and password in it."""
+    if not base.userinfo:
+        return {}
+    credentials = base64.b64encode(f"{base.username}:{base.password}".encode()).decode()
+    return {"Authorization": f"Basic {credentials}"}
 
 
 def _head(settings: OpenAISettings) -> bytes:

@@ -53,7 +53,9 @@ class Database:
             await asyncio.to_thread(self._prepare, migrate)
         except (DBAPIError, OSError) as error:
             reason = getattr(error, "orig", None) or error
-            raise Unavailable(f"The database {_without_password(self.url)} cannot be opened: {reason}") from error
+            raise Unavailable(
+                f"The database {_without_password(self.url)} cannot be opened: {reason}"
+            ) from error
         self._writer = Writer(self.engine, asyncio.get_running_loop())
 
     def _prepare(self, migrate: bool) -> None:
@@ -61,7 +63,9 @@ class Database:
             self._connections.append(self.engine.connect())  # the database lives as long as a connection does
             tables.metadata.create_all(self.engine)
             return
-        from app.storage import migrate as migrations  # alembic takes a while to import: only where it is used
+        from app.storage import (
+            migrate as migrations,
+        )  # alembic takes a while to import: only where it is used
 
         path = make_url(self.url).database
         if path:

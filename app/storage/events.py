@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, delete, exists, func, insert, literal, select, update
 
-from app.storage import messages, tables
+from app.domain.message import Message
+from app.storage import messages, sessions, tables
 from app.storage.unit_of_work import UnitOfWork
 
 _e = tables.events
@@ -32,17 +33,19 @@ _RUN = insert(_r)
 _RUN_WHILE_OPEN = insert(_r).from_select(
     list(_RUN_COLUMNS),
     select(*[bindparam(f"p_{name}", type_=_r.c[name].type) for name in _RUN_COLUMNS]).where(
-        exists(
-            select(literal(1)).where(_t.c.turn_id == bindparam("p_turn_id"), _t.c.finished_ms.is_(None))
-        )
+        exists(select(literal(1)).where(_t.c.turn_id == bindparam("p_turn_id"), _t.c.finished_ms.is_(None)))
     ),
 )
 _DROP_RUNS = delete(_r).where(
     _r.c.session_id == bindparam("the_session"), _r.c.first_seq >= bindparam("from_seq")
 )
 _FACTS_AFTER = (
-    select(_e.c.seq, _e.c.kind, _e.c.turn_id, _e.c.fields, _e.c.created_ms)
-    .where(_e.c.session_id == bindparam("the_session"), _e.c.seq > bindparam("after"), _e.c.seq <= bindparam("upto"))
+    select(_e.c.seq, _e.c.kind, _e.c.turn_id, _e.c.fact, _e.c.created_ms)
+    .where(
+        _e.c.session_id == bindparam("the_session"),
+        _e.c.seq > bindparam("after"),
+        _e.c.seq <= bindparam("upto"),
+    )
     .order_by(_e.c.seq)
     .limit(bindparam("at_most"))
 )
@@ -60,12 +63,12 @@ _RUNS_AFTER = (
 
 @dataclass(frozen=True, slots=True)
 class StoredFact:
-    """One row of facts; `fields` is the frame's JSON object without `chunk` and `type`."""
+    """One row of facts; `fact` is the frame's JSON object."""
 
     seq: int
     kind: str
     turn_id: str | None
-    fields: str
+    fact: str
     created_ms: int
 
 
@@ -83,7 +86,7 @@ class StoredRun:
 
 
 def add_fact(
-    unit: UnitOfWork, *, seq: int, kind: str, turn_id: str | None, fields: bytes, created_ms: int
+    unit: UnitOfWork, *, seq: int, kind: str, turn_id: str | None, fact: bytes, created_ms: int
 ) -> None:
     unit.add(
         _FACT,
@@ -92,7 +95,7 @@ def add_fact(
             "seq": seq,
             "kind": kind,
             "turn_id": turn_id,
-            "fields": fields.decode(),
+            "fact": fact.decode(),
             "created_ms": created_ms,
         },
     )
@@ -143,7 +146,9 @@ def facts_after(
     return [StoredFact(*row) for row in connection.execute(_FACTS_AFTER, parameters)]
 
 
-def runs_after(connection: Connection, session_id: str, *, after: int, upto: int, limit: int) -> list[StoredRun]:
+def runs_after(
+    connection: Connection, session_id: str, *, after: int, upto: int, limit: int
+) -> list[StoredRun]:
     parameters = {"the_session": session_id, "after": after, "upto": upto, "at_most": limit}
     found = []
     contents: dict[int, str] = {}
@@ -161,15 +166,79 @@ def runs_after(connection: Connection, session_id: str, *, after: int, upto: int
     return found
 
 
-def expire(connection: Connection, *, before_ms: int, limit: int) -> int:
-    """Forget the events of turns that ended before `before_ms`, of `limit` sessions at most; returns how many.
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A bounded piece of a session's events: whole up to `horizon`.
 
-    Whole turns only, so that what is kept begins at the edge of a turn; messages stay.
+    Nothing at or below `floor` is kept any more; `answers` are the messages a cursor below it cannot follow.
     """
+
+    floor: int
+    horizon: int
+    facts: list[StoredFact]
+    texts: list[StoredRun]
+    answers: list[Message]
+
+
+def page(
+    connection: Connection, session_id: str, *, after: int, upto: int, limit: int, snapshots: bool
+) -> Page:
+    """Events with `after` < number ≤ `upto`. With `snapshots`, answers first where events are gone."""
+    session = sessions.find(connection, session_id)
+    floor = session.floor_seq if session is not None else 0
+    if snapshots and after < floor:
+        answers = messages.answers(connection, session_id, after=after, upto=floor, limit=limit)
+        if answers:
+            return Page(floor, floor, [], [], answers)
+    after = max(after, floor)
+    facts = facts_after(connection, session_id, after=after, upto=upto, limit=limit)
+    texts = runs_after(connection, session_id, after=after, upto=upto, limit=limit)
+    # A list that hit its limit says nothing about what lies beyond its last row.
+    horizon = upto
+    if len(facts) == limit:
+        horizon = min(horizon, facts[-1].seq)
+    if len(texts) == limit:
+        horizon = min(horizon, texts[-1].last)
+    facts = [fact for fact in facts if fact.seq <= horizon]
+    return Page(floor, horizon, facts, [text for text in texts if text.first <= horizon], [])
+
+
+def has_gap(connection: Connection, session_id: str, after: int) -> bool:
+    """Whether something after `after` can only be told by a snapshot."""
+    session = sessions.find(connection, session_id)
+    if session is not None and after < session.floor_seq:
+        return True
+    snapshot = select(_e.c.seq).where(
+        _e.c.session_id == session_id, _e.c.seq > after, _e.c.kind == "snapshot"
+    )
+    return connection.execute(snapshot.limit(1)).first() is not None
+
+
+def text_of_turn(connection: Connection, session_id: str, turn_id: str, *, after: int, upto: int) -> str:
+    """What the journal holds of a turn's plain text."""
+    parts = []
+    while found := runs_after(connection, session_id, after=after, upto=upto, limit=256):
+        parts += [run.text for run in found if run.turn_id == turn_id and run.kind == "text"]
+        after = found[-1].last
+    return "".join(parts)
+
+
+def expiry(*, events_before_ms: int, keys_before_ms: int, limit: int) -> UnitOfWork:
+    """Forget the events of turns that ended before `events_before_ms`, of `limit` sessions at most, and old keys."""
+
+    def sweep(connection: Connection) -> None:
+        _expire(connection, before_ms=events_before_ms, limit=limit)
+        keys = tables.idempotency
+        connection.execute(delete(keys).where(keys.c.created_ms < keys_before_ms))
+
+    return UnitOfWork("", call=sweep)
+
+
+def _expire(connection: Connection, *, before_ms: int, limit: int) -> None:
+    """Whole turns only, so that what is kept begins at the edge of a turn; messages stay."""
     due = connection.execute(
         select(_r.c.session_id).where(_r.c.created_ms < before_ms).distinct().limit(limit)
     ).scalars()
-    count = 0
     for session_id in due.all():
         floor = connection.execute(
             select(func.max(_t.c.last_seq)).where(_t.c.session_id == session_id, _t.c.finished_ms < before_ms)
@@ -181,8 +250,6 @@ def expire(connection: Connection, *, before_ms: int, limit: int) -> int:
         connection.execute(
             update(tables.sessions).where(tables.sessions.c.session_id == session_id).values(floor_seq=floor)
         )
-        count += 1
-    return count
 
 
 def pack(lengths: array[int]) -> bytes:

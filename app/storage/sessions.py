@@ -51,9 +51,21 @@ _END = (
     )
 )
 _BURY = insert(tables.tombstones)
+_AMEND = (
+    update(tables.tombstones)
+    .where(tables.tombstones.c.id_hash == bindparam("the_hash"))
+    .values(receipt=bindparam("new_receipt"))
+)
 _ERASE = [
     delete(table).where(table.c.session_id == bindparam("the_session"))
-    for table in (tables.sessions, tables.turns, tables.messages, tables.events, tables.runs, tables.idempotency)
+    for table in (
+        tables.sessions,
+        tables.turns,
+        tables.messages,
+        tables.events,
+        tables.runs,
+        tables.idempotency,
+    )
 ]
 _FIND = select(_s).where(_s.c.session_id == bindparam("the_session"))
 _FIND_TOMBSTONE = select(tables.tombstones).where(tables.tombstones.c.id_hash == bindparam("the_hash"))
@@ -90,7 +102,13 @@ def add_start(unit: UnitOfWork, *, now: int, last: int, reserved: int, messages:
     """A message was accepted: fails the unit unless the session is active."""
     unit.add(
         _START,
-        {"the_session": unit.session_id, "now": now, "last": last, "reserved": reserved, "messages": messages},
+        {
+            "the_session": unit.session_id,
+            "now": now,
+            "last": last,
+            "reserved": reserved,
+            "messages": messages,
+        },
         expect=1,
     )
 
@@ -151,7 +169,9 @@ def add_end(
     )
 
 
-def add_bury(unit: UnitOfWork, *, id_hash: bytes, owner_hash: bytes, agent: str, receipt: dict[str, Any]) -> None:
+def add_bury(
+    unit: UnitOfWork, *, id_hash: bytes, owner_hash: bytes, agent: str, receipt: dict[str, Any]
+) -> None:
     """Erase everything of the session and leave a tombstone, which keeps no title, user or text."""
     unit.add(
         _BURY,
@@ -162,8 +182,18 @@ def add_bury(unit: UnitOfWork, *, id_hash: bytes, owner_hash: bytes, agent: str,
             "receipt": orjson.dumps(receipt).decode(),
         },
     )
+    add_erase(unit)
+
+
+def add_erase(unit: UnitOfWork) -> None:
+    """Remove every row of the session."""
     for statement in _ERASE:
         unit.add(statement, {"the_session": unit.session_id})
+
+
+def add_amend(unit: UnitOfWork, *, id_hash: bytes, receipt: dict[str, Any]) -> None:
+    """Complete the receipt on a tombstone."""
+    unit.add(_AMEND, {"the_hash": id_hash, "new_receipt": orjson.dumps(receipt).decode()})
 
 
 def find(connection: Connection, session_id: str) -> Session | None:
@@ -220,7 +250,9 @@ def due_for_expiry(
     if created_before is not None:
         conditions.append(_s.c.created_ms < created_before)
     rows = connection.execute(
-        select(_s.c.session_id).where(_s.c.status == "active", _s.c.ending.is_(None), or_(*conditions)).limit(limit)
+        select(_s.c.session_id)
+        .where(_s.c.status == "active", _s.c.ending.is_(None), or_(*conditions))
+        .limit(limit)
     )
     return list(rows.scalars())
 

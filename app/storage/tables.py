@@ -48,8 +48,20 @@ sessions = Table(
     Column("prompt_tokens", BigInteger, nullable=False),
     Column("completion_tokens", BigInteger, nullable=False),
 )
-Index("sessions_by_creation", sessions.c.principal, sessions.c.agent, sessions.c.created_ms, sessions.c.session_id)
-Index("sessions_by_activity", sessions.c.principal, sessions.c.agent, sessions.c.active_ms, sessions.c.session_id)
+Index(
+    "sessions_by_creation",
+    sessions.c.principal,
+    sessions.c.agent,
+    sessions.c.created_ms,
+    sessions.c.session_id,
+)
+Index(
+    "sessions_by_activity",
+    sessions.c.principal,
+    sessions.c.agent,
+    sessions.c.active_ms,
+    sessions.c.session_id,
+)
 Index("sessions_by_status", sessions.c.status, sessions.c.active_ms)
 
 tombstones = Table(
@@ -112,7 +124,7 @@ messages = Table(
     PrimaryKeyConstraint("session_id", "seq"),
 )
 
-# Facts: one row an event. `fields` is the frame's JSON object without its number.
+# Facts: one row an event. `fact` is the frame's JSON object without its number.
 events = Table(
     "events",
     metadata,
@@ -120,7 +132,7 @@ events = Table(
     Column("seq", BigInteger, nullable=False),
     Column("kind", Text, nullable=False),
     Column("turn_id", Text),
-    Column("fields", Text, nullable=False),
+    Column("fact", Text, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     PrimaryKeyConstraint("session_id", "seq"),
 )

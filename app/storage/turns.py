@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from app.domain.turn import Turn, TurnState
 from app.storage import tables
@@ -121,6 +121,19 @@ def find(connection: Connection, session_id: str, turn_id: str) -> Turn | None:
     return _turn(row) if row is not None else None
 
 
+def find_at(connection: Connection, session_id: str, seq: int, text: str) -> Turn | None:
+    """The finished turn that has event `seq` in it, or ended just before it, if its input is `text`."""
+    row = connection.execute(
+        select(_t)
+        .where(
+            _t.c.session_id == session_id, _t.c.first_seq <= seq, _t.c.last_seq >= seq - 1, _t.c.input == text
+        )
+        .order_by(_t.c.last_seq.desc())
+        .limit(1)
+    ).first()
+    return _turn(row) if row is not None else None
+
+
 def find_key(connection: Connection, session_id: str, key: str) -> tuple[bytes, str] | None:
     """(hash of the body, turn id) under which a key was used."""
     row = connection.execute(_FIND_KEY, {"the_session": session_id, "the_key": key}).first()
@@ -130,10 +143,6 @@ def find_key(connection: Connection, session_id: str, key: str) -> tuple[bytes, 
 def unfinished(connection: Connection) -> list[Turn]:
     """Every turn without a terminal state, in the order of its queue."""
     return [_turn(row) for row in connection.execute(_UNFINISHED)]
-
-
-def forget_keys(connection: Connection, *, before_ms: int) -> None:
-    connection.execute(delete(_i).where(_i.c.created_ms < before_ms))
 
 
 def _json(value: dict[str, Any] | None) -> str | None:

@@ -69,7 +69,9 @@ def upgrade() -> None:
     )
     op.create_index("turns_by_session", "turns", ["session_id", "place"])
     unfinished = sa.text("finished_ms IS NULL")
-    op.create_index("turns_unfinished", "turns", ["state"], sqlite_where=unfinished, postgresql_where=unfinished)
+    op.create_index(
+        "turns_unfinished", "turns", ["state"], sqlite_where=unfinished, postgresql_where=unfinished
+    )
     op.create_table(
         "messages",
         sa.Column("session_id", sa.Text, nullable=False),
@@ -88,7 +90,7 @@ def upgrade() -> None:
         sa.Column("seq", sa.BigInteger, nullable=False),
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("turn_id", sa.Text),
-        sa.Column("fields", sa.Text, nullable=False),
+        sa.Column("fact", sa.Text, nullable=False),
         sa.Column("created_ms", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("session_id", "seq"),
     )

@@ -1,0 +1,5 @@
+"""python -m app = the CLI."""
+
+from app.cli.main import main
+
+main()

@@ -1,0 +1,71 @@
+"""Agent: one entry of `agents:` made alive. Roster: the agents of this server by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from app.config.agent import AgentConfig, PromptConfig
+from app.domain.errors import agent_not_found
+from app.llm.base import LLM
+from app.memory.buffer_window import BufferWindow, TokenWindow
+from app.memory.working import Entry, WorkingMemory, entry
+
+_SLOTS = (
+    "system_role",
+    "reasoning_instructions",
+    "tool_usage",
+    "output_format",
+    "communication_style",
+    "additional",
+)
+DEFAULT_PROMPT = "You are a helpful assistant."
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """A name with its prompt, LLM and memory. Has no state of its own."""
+
+    name: str
+    config: AgentConfig
+    llm: LLM
+    working_memory: WorkingMemory
+    system: Entry
+
+
+class Roster:
+    """Name → Agent."""
+
+    def __init__(self, agents: Mapping[str, Agent]) -> None:
+        self._agents = dict(agents)
+
+    def get(self, name: str) -> Agent:
+        """Raises NotFound (`agent_not_found`)."""
+        agent = self._agents.get(name)
+        if agent is None:
+            raise agent_not_found(name)
+        return agent
+
+    def find(self, name: str) -> Agent | None:
+        return self._agents.get(name)
+
+    def __iter__(self) -> Iterator[Agent]:
+        return iter(self._agents.values())
+
+
+def build_agent(name: str, config: AgentConfig, llm: LLM) -> Agent:
+    working = config.memory.working
+    memory: WorkingMemory
+    if working.strategy == "buffer_window":
+        memory = BufferWindow(working.window_size)
+    else:
+        memory = TokenWindow(working.budget, llm.count_tokens)
+    return Agent(name, config, llm, memory, entry("system", system_prompt(config.prompt)))
+
+
+def system_prompt(prompt: PromptConfig) -> str:
+    """The whole prompt, or its slots in their order, a blank line between."""
+    if prompt.system_prompt is not None:
+        return prompt.system_prompt
+    slots = [getattr(prompt, slot) for slot in _SLOTS]
+    return "\n\n".join([slot for slot in slots if slot]) or DEFAULT_PROMPT

@@ -1,0 +1,129 @@
+"""hector serve: one process, one port, from the first line of the log to the last."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from app.config.load import ConfigError, LoadedConfig, find_config, load_config
+from app.config.root import Config
+from app.domain.errors import Unavailable
+from app.llm.weights import find_weights
+from app.main import create_app
+from app.observability import logs
+from app.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+CONFIG_ERROR = 2
+START_ERROR = 3
+CLOSE_SECONDS = 5
+
+
+class Server(uvicorn.Server):
+    """uvicorn, telling the readers to come back before it waits for their connections to close."""
+
+    def __init__(self, config: uvicorn.Config, runtime: Runtime, address: str) -> None:
+        super().__init__(config)
+        self._runtime = runtime
+        self._address = address
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        log.info("ready at %s", self._address)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        log.info("shutting down")
+        self._runtime.begin_shutdown()
+        await super().shutdown(sockets)
+
+
+def serve(*, config: Path | None, overrides: dict[str, Any]) -> int:
+    """Run until told to stop; the exit code (2: the configuration is wrong, 3: it cannot start)."""
+    try:
+        path = config or (None if overrides.get("model") else find_config(os.environ, Path.cwd()))
+        loaded = load_config(path, environ=os.environ, overrides=overrides)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return CONFIG_ERROR
+    logs.configure(level=loaded.config.logging.level, form=loaded.config.logging.format)
+    _say_what_was_read(loaded)
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(_serve(loaded.config))
+    return uvloop.run(_serve(loaded.config))
+
+
+async def _serve(config: Config) -> int:
+    try:
+        listener = _bind(config)
+    except OSError as error:
+        log.error("cannot listen on %s port %d: %s", config.server.host, config.server.port, error.strerror)
+        return START_ERROR
+    port = listener.getsockname()[1]
+    config = config.model_copy(update={"server": config.server.model_copy(update={"port": port})})
+    runtime = Runtime(config)
+    try:
+        await runtime.open()
+    except Unavailable as error:
+        log.error("%s", error)
+        listener.close()
+        return START_ERROR
+    host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
+    settings = uvicorn.Config(
+        create_app(runtime),
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=CLOSE_SECONDS,
+    )
+    try:
+        await Server(settings, runtime, f"http://{host}:{port}").serve(sockets=[listener])
+    finally:
+        await runtime.close()
+        log.info("stopped")
+    return 0
+
+
+def _bind(config: Config) -> socket.socket:
+    """Taken before anything is opened: a port in use must not cost a recovery."""
+    host = config.server.host
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host.strip("[]"), config.server.port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _say_what_was_read(loaded: LoadedConfig) -> None:
+    log.info("configuration: %s", loaded.path or "none; one agent, assistant, on the embedded model")
+    for warning in loaded.warnings:
+        log.warning("%s", warning)
+    used = {agent.llm for agent in loaded.config.agents.values()}
+    for name in sorted(used):
+        llm = loaded.config.llms[name]
+        if llm.type == "local" and llm.model is None:
+            log.info(
+                "llm %s is the embedded 135M model: it shows that everything works, not what models know",
+                name,
+            )
+            if find_weights() is None:
+                log.warning("its weights are not here: run `hector weights`, or name another llm")
+        elif not llm.is_configured:
+            log.warning("llm %s has no key: turns that use it will fail; set llms.%s.api_key", name, name)

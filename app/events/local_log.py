@@ -1,0 +1,105 @@
+"""LiveSessions: the warm sessions of this process, each with its log; the others sleep in the database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from app.domain.session import Session
+from app.events.journal import Journal
+from app.events.log import SessionLog
+from app.storage import sessions
+from app.storage.database import Database
+
+
+class Store:
+    """A database with the journal that writes to it."""
+
+    def __init__(self, database: Database, *, clock_ms: Callable[[], int]) -> None:
+        self.database = database
+        self.journal = Journal(database, clock_ms=clock_ms)
+
+
+class LiveSessions:
+    """Opens, keeps and lets go of session logs.
+
+    Bounded: above `limit` the longest unused sessions that nobody reads and nothing runs in are
+    dropped; they are read again when somebody asks. Ephemeral sessions live in `ephemeral`, a
+    database in memory, and stay until they are removed.
+    """
+
+    def __init__(
+        self,
+        durable: Store,
+        ephemeral: Store,
+        *,
+        ring_bytes: int = 262_144,
+        limit: int = 4096,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self.durable = durable
+        self.ephemeral = ephemeral
+        self._ring_bytes = ring_bytes
+        self._limit = limit
+        self._clock_ms = clock_ms
+        self._logs: dict[str, SessionLog] = {}
+        self._opening: dict[str, asyncio.Future[SessionLog | None]] = {}
+
+    def store_of(self, log: SessionLog) -> Store:
+        return self.ephemeral if log.session.ephemeral else self.durable
+
+    def warm(self, session_id: str) -> SessionLog | None:
+        """The session if it is warm; makes it the most recently used."""
+        log = self._logs.pop(session_id, None)
+        if log is not None:
+            self._logs[session_id] = log
+        return log
+
+    def peek(self, session_id: str) -> SessionLog | None:
+        """The session if it is warm, without counting as a use."""
+        return self._logs.get(session_id)
+
+    async def open(self, session_id: str) -> SessionLog | None:
+        """The session, warm or read from the database; `None` if there is no such row.
+
+        Raises:
+            Unavailable: the database did not answer.
+        """
+        log = self.warm(session_id)
+        if log is not None:
+            return log
+        opening = self._opening.get(session_id)
+        if opening is None:
+            opening = asyncio.ensure_future(self._load(session_id))
+            self._opening[session_id] = opening
+            opening.add_done_callback(lambda _: self._opening.pop(session_id, None))
+        return await asyncio.shield(opening)
+
+    async def _load(self, session_id: str) -> SessionLog | None:
+        session = await self.durable.database.read(lambda connection: sessions.find(connection, session_id))
+        if session is None:
+            return self._logs.get(session_id)
+        return self._logs.get(session_id) or self.add(session)
+
+    def add(self, session: Session) -> SessionLog:
+        """Keep a session that was just created or read."""
+        log = SessionLog(session, ring_bytes=self._ring_bytes, clock_ms=self._clock_ms)
+        self._logs[session.session_id] = log
+        if len(self._logs) > self._limit:
+            self._evict()
+        return log
+
+    def remove(self, session_id: str) -> None:
+        self._logs.pop(session_id, None)
+
+    def all(self) -> list[SessionLog]:
+        return list(self._logs.values())
+
+    def _evict(self) -> None:
+        surplus = len(self._logs) - self._limit * 9 // 10
+        for session_id, log in list(self._logs.items()):
+            if surplus <= 0:
+                break
+            if log.is_idle and not log.is_busy and not log.session.ephemeral and not log.is_pinned:
+                del self._logs[session_id]
+                surplus -= 1

@@ -1,0 +1,76 @@
+"""create_app: FastAPI, the guard before it, the routers. No logic."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+
+from app import __version__
+from app.domain.errors import HectorError
+from app.routers import agents, messages, openapi, sessions
+from app.routers.errors import on_hector_error, on_http_exception
+from app.routers.guard import Guard
+from app.routers.streams import Streams
+from app.runtime import Runtime
+
+
+def create_app(runtime: Runtime) -> FastAPI:
+    """The application on an opened runtime; closing the runtime is the caller's business."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        heartbeats = asyncio.get_running_loop().create_task(streams.readers.run(), name="heartbeats")
+        yield
+        heartbeats.cancel()
+
+    config = runtime.config.server
+    streams = Streams(runtime)
+    runtime.on_stop(streams.readers.stop)
+    middleware = []
+    if config.cors_origins:
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=list(config.cors_origins),
+                allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+                allow_headers=[
+                    "Content-Type",
+                    "Authorization",
+                    "Last-Event-ID",
+                    "Idempotency-Key",
+                    "X-User-Id",
+                ],
+                expose_headers=["X-Session-Id", "Retry-After"],
+            )
+        )
+    middleware.append(
+        Middleware(
+            Guard,
+            authenticator=runtime.authenticator,
+            cors_origins=config.cors_origins,
+            allowed_hosts=[*config.allowed_hosts, config.host],
+            public_url=config.public_url,
+        )
+    )
+    app = FastAPI(
+        title="Hector",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        middleware=middleware,
+        exception_handlers={HectorError: on_hector_error, HTTPException: on_http_exception},
+    )
+    app.state.runtime = runtime
+    app.router.routes.extend(streams.routes())
+    for room in (sessions, messages, agents):
+        app.include_router(room.router)
+    openapi.install(app)
+    return app

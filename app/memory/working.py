@@ -1,0 +1,48 @@
+"""Working memory: which messages of the conversation go into the next request to the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import orjson
+
+MESSAGE_OVERHEAD_TOKENS = 4
+"""What a message costs beside its text (role and separators), rounded up."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One message as the model receives it, encoded once; its tokens are counted when somebody asks."""
+
+    role: str
+    content: str
+    encoded: bytes
+    tokens: int | None = None
+
+    def count(self, count_tokens: Callable[[str], int]) -> int:
+        """Tokens of this message with its overhead."""
+        if self.tokens is None:
+            self.tokens = count_tokens(self.content) + MESSAGE_OVERHEAD_TOKENS
+        return self.tokens
+
+    def at_most(self) -> int:
+        """A bound on the tokens that costs nothing: no token is shorter than a byte."""
+        return len(self.encoded) if self.tokens is None else self.tokens
+
+
+def entry(role: str, content: str) -> Entry:
+    return Entry(role, content, orjson.dumps({"role": role, "content": content}))
+
+
+class WorkingMemory(Protocol):
+    """A strategy. It sees the conversation oldest first, the newest user message last."""
+
+    def select(self, history: Sequence[Entry]) -> Sequence[Entry]:
+        """The messages to send, oldest first; never without the newest."""
+        ...
+
+    def wants_more(self, history: Sequence[Entry]) -> bool:
+        """Whether messages older than these could still be selected."""
+        ...

@@ -1,0 +1,41 @@
+"""Log lines on standard error: text for people, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import traceback
+from datetime import UTC, datetime
+from typing import Literal
+
+_QUIET = ("asyncio", "aiohttp", "openai", "httpx2", "alembic", "sse_starlette")
+
+
+class JSONFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, and the traceback of an error."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info and record.exc_info[0] is not None:
+            line["traceback"] = "".join(traceback.format_exception(*record.exc_info))
+        return json.dumps(line, ensure_ascii=False)
+
+
+def configure(*, level: str, form: Literal["text", "json"]) -> None:
+    """Set up the root logger; libraries speak from `warning` on."""
+    stream = logging.StreamHandler(sys.stderr)
+    stream.setFormatter(
+        JSONFormatter()
+        if form == "json"
+        else logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S")
+    )
+    logging.basicConfig(level=level.upper(), handlers=[stream], force=True)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)

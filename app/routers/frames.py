@@ -1,0 +1,319 @@
+"""Events become frames: what a reader is shown, how it is paced, where its stream ends.
+
+One framing code for every stream. `EventStream` is sse-starlette's response with a loop of its own:
+ready bytes, one send for all that has arrived, one task beside it that watches for the reader's
+leaving; heartbeats and shutdown come from one place for all readers (`Readers`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sse_starlette import EventSourceResponse
+from starlette.types import Receive, Scope, Send
+
+from app.config.agent import AgentConfig
+from app.domain.event import EventKind
+from app.domain.session import SessionStatus
+from app.events.follow import Reading
+from app.events.run import Run, fact_json, fact_wire
+from app.routers.dependencies import gone
+from app.routers.pacing import Pacer
+
+DONE = b"data: [DONE]\n\n"
+NAMED_DONE = b"event: done\ndata: [DONE]\n\n"
+"""On GET the mark is a named event: `JSON.parse` in an `onmessage` never meets it."""
+OPENING = b"retry: 1000\n\n"
+HEARTBEAT_SECONDS = 12.0
+TICK_SECONDS = 1.5
+"""Together below the promised 15 s."""
+
+_START = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": [
+        (b"content-type", b"text/event-stream; charset=utf-8"),
+        (b"cache-control", b"no-cache"),
+        (b"connection", b"keep-alive"),
+        (b"x-accel-buffering", b"no"),
+    ],
+}
+_HIDDEN_BY_CONFIG = {EventKind.THINKING: "show_thinking"}
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one reader wants to see, and when its stream is over.
+
+    `turn_id`: a POST, which ends with this turn. Otherwise a GET, which follows the session, until
+    the end of `until_turn` if that is set, or as soon as nothing is left with `until_caught_up`.
+    """
+
+    hidden: frozenset[EventKind]
+    turn_id: str | None = None
+    until_turn: str | None = None
+    until_caught_up: bool = False
+    text_only: bool = False
+    whole: bool = False
+    """One chunk with the whole answer instead of a stream."""
+    chunk_size: int = 0
+    delay_seconds: float = 0.0
+    skip: tuple[int, int] | None = None
+    """(event, characters) the reader has already, from a cursor such as `41:12`."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the shared bytes can be sent as they are."""
+        return not (self.text_only or self.whole or self.chunk_size or self.delay_seconds or self.skip)
+
+
+def view_of(agent: AgentConfig, *, debug: bool, text_only: bool, **ends: Any) -> View:
+    reasoning, streaming = agent.reasoning, agent.streaming
+    hidden = {kind for kind, key in _HIDDEN_BY_CONFIG.items() if not getattr(reasoning, key)}
+    if not (debug or reasoning.show_debug_info):
+        hidden.add(EventKind.DEBUG)
+    return View(
+        hidden=frozenset(hidden),
+        text_only=text_only,
+        whole=not reasoning.enable_streaming,
+        chunk_size=streaming.chunk_size,
+        delay_seconds=streaming.delay_ms / 1000,
+        **ends,
+    )
+
+
+class Readers:
+    """All streams of this process: one timer for their heartbeats, one word for their shutdown."""
+
+    def __init__(self) -> None:
+        self._streams: set[EventStream] = set()
+        self._stopping = False
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def add(self, stream: EventStream) -> None:
+        self._streams.add(stream)
+        if self._stopping:
+            stream.reading.stopping = True
+
+    def discard(self, stream: EventStream) -> None:
+        self._streams.discard(stream)
+
+    async def run(self) -> None:
+        """Wake the readers that have heard nothing for a while; until cancelled."""
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            silent_since = time.monotonic() - HEARTBEAT_SECONDS
+            for stream in self._streams:
+                if stream.last_sent < silent_since:
+                    stream.reading.notify()
+
+    def stop(self) -> None:
+        """Tell every reader to come back later, and close its stream."""
+        self._stopping = True
+        for stream in self._streams:
+            stream.reading.stopping = True
+            stream.reading.notify()
+
+
+class EventStream(EventSourceResponse):
+    """One stream to one reader. `phase` tells what the session is busy with, for the heartbeat."""
+
+    def __init__(
+        self, reading: Reading, view: View, readers: Readers, phase: Callable[[], dict[str, Any]]
+    ) -> None:
+        super().__init__(content=_nothing(), ping=0)
+        self.reading = reading
+        self.last_sent = time.monotonic()
+        self._view = view
+        self._readers = readers
+        self._phase = phase
+        self._pacer = None if view.is_plain else Pacer(view.chunk_size, whole=view.whole, skip=view.skip)
+        self._is_over = False
+        self._sent = b"%d" % reading.cursor
+        """The cursor of what a paced reader was really sent."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Instead of the parent's task group of four: measured at a third of a turn's whole cost (docs/benchmarks.md).
+        reading = self.reading
+        if scope["method"] == "HEAD":
+            await send(self._start(scope))
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
+        self._readers.add(self)
+        watcher = asyncio.ensure_future(self._watch(receive))
+        try:
+            with reading:
+                await send(self._start(scope))
+                await self._stream(send)
+                if not reading.gone:
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            self._readers.discard(self)
+            watcher.cancel()
+
+    def _start(self, scope: Scope) -> dict[str, Any]:
+        extra = [(b"x-request-id", scope.get("request_id", "").encode())]
+        if self._view.turn_id is not None:
+            extra.append((b"x-session-id", self.reading.log.session.session_id.encode()))
+        return {**_START, "headers": [*_START["headers"], *extra]}  # type: ignore[misc]
+
+    async def _watch(self, receive: Receive) -> None:
+        await gone(receive)
+        self.reading.gone = True
+        self.reading.notify()
+
+    async def _stream(self, send: Send) -> None:
+        reading = self.reading
+        body = OPENING
+        if self._view.turn_id is None:
+            body += (
+                b"id: %d\n\n" % reading.cursor
+            )  # a reader that is cut before its first event comes back here
+        while True:
+            runs = reading.take()
+            if runs is None:
+                if body:
+                    await self._send(send, body)
+                    body = b""
+                runs = await reading.replay()
+                if not runs:
+                    continue
+            if runs:
+                if self._pacer is not None:
+                    if body:
+                        await self._send(send, body)
+                        body = b""
+                    await self._send_paced(send, runs, self._pacer)
+                else:
+                    body += self._render(runs)
+            if body:
+                await self._send(send, body)
+                body = b""
+            if self._is_over or reading.gone:
+                return
+            if runs:
+                continue
+            if self._is_exhausted():
+                if self._view.turn_id is not None:
+                    await self._send(send, DONE)
+                return
+            if reading.stopping:
+                await self._send(send, self._reconnect())
+                return
+            await reading.wait()
+            if not reading.has_news and not reading.gone and not reading.stopping:
+                body = b": heartbeat %b\n\n" % orjson.dumps(self._phase())
+
+    async def _send(self, send: Send, body: bytes) -> None:
+        self.last_sent = time.monotonic()
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+
+    def _is_exhausted(self) -> bool:
+        """Nothing more can come: the session is over, or the reader wanted only what there was."""
+        if self._view.until_caught_up:
+            return True
+        log = self.reading.log
+        return log.over is not None or log.session.status is not SessionStatus.ACTIVE
+
+    # -- plain: the shared bytes ----------------------------------------------------------------
+
+    def _render(self, runs: list[Run]) -> bytes:
+        parts = []
+        hidden = self._view.hidden
+        for run in runs:
+            if run.kind is EventKind.TEXT:
+                parts.append(run.wire)
+            elif run.kind not in hidden:
+                parts.append(run.wire)
+                if self._ends(run):
+                    parts.append(self._farewell(run))
+                    if self._is_over:
+                        break
+        return b"".join(parts)
+
+    def _ends(self, run: Run) -> bool:
+        return run.kind in (EventKind.TURN_FINISHED, EventKind.SESSION_ENDED, EventKind.SESSION_TERMINATED)
+
+    def _farewell(self, run: Run) -> bytes:
+        """What follows an ending event, and whether it ends this stream (`_is_over`)."""
+        view = self._view
+        if run.kind is not EventKind.TURN_FINISHED:
+            self._is_over = True
+            return DONE if view.turn_id is not None else b""
+        if view.turn_id is None:
+            self._is_over = run.turn_id == view.until_turn
+            return NAMED_DONE
+        # After a terminate the session's own last event follows; it ends the stream instead.
+        if run.turn_id == view.turn_id and self.reading.log.over is not SessionStatus.TERMINATED:
+            self._is_over = True
+            return DONE
+        return b""
+
+    # -- paced: pieces of the reader's own size -------------------------------------------------
+
+    async def _send_paced(self, send: Send, runs: list[Run], pacer: Pacer) -> None:
+        for run in runs:
+            if run.kind in self._view.hidden:
+                continue
+            if run.kind is EventKind.TEXT:
+                pacer.add(run)
+            else:
+                await self._drain(send, pacer, is_last=True)
+                body = b"" if self._view.text_only else run.wire
+                if self._ends(run):
+                    body += self._farewell(run)
+                if body:
+                    await self._send(send, body)
+                self._sent = b"%d" % run.last
+            if self._is_over or self.reading.gone:
+                return
+        await self._drain(send, pacer, is_last=False)
+
+    async def _drain(self, send: Send, pacer: Pacer, *, is_last: bool) -> None:
+        log = self.reading.log
+        delay = self._view.delay_seconds
+        while (piece := pacer.next(is_last=is_last)) is not None:
+            if log.cut_at is not None:
+                pacer.clear()  # terminated: what was not sent is dropped
+                return
+            if self.reading.gone:
+                return
+            if self.reading.stopping:
+                return  # the reader comes back with the cursor of the last piece
+            await self._send(send, piece.wire(with_id=not self._view.text_only))
+            self._sent = piece.cursor
+            if delay:
+                await self._pause(delay)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait between two pieces, but not past a terminate or the reader's leaving."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        handle = loop.call_at(until, self.reading.notify)
+        try:
+            while loop.time() < until and not self.reading.gone and self.reading.log.cut_at is None:
+                await self.reading.wait()
+        finally:
+            handle.cancel()
+
+    def _reconnect(self) -> bytes:
+        # Spread over two seconds, so that a restarted server is not met by all its readers at once.
+        retry = b"retry: %d\n" % random.randint(1000, 3000)
+        if self._view.text_only:
+            return retry + b"\n"
+        cursor = self._sent.decode() if self._pacer is not None else str(self.reading.cursor)
+        after = int(cursor) if cursor.isdigit() else cursor
+        return retry + fact_wire(None, fact_json(EventKind.RECONNECT, {"after": after}))
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""

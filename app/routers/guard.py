@@ -1,0 +1,163 @@
+"""The guard before all routes: request id, Host and Origin, credentials, and the last net for our own faults.
+
+A browser sends requests for any page it shows. What keeps a foreign page out is its Origin (for
+requests that change something) and the Host it had to use (for names rebound to this address).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import secrets
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.auth.authenticate import Authenticator
+from app.domain.errors import Forbidden, HectorError, Internal
+from app.routers.errors import error_response
+
+log = logging.getLogger(__name__)
+
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_ALWAYS_OPEN = frozenset({"/health", "/ready"})
+_OPEN_FOR_LOOPBACK = frozenset({"/metrics", "/openapi.json"})
+
+
+class Guard:
+    """ASGI in front of the application. Puts `request_id` and `principal` into the scope."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        authenticator: Authenticator,
+        cors_origins: Sequence[str],
+        allowed_hosts: Sequence[str],
+        public_url: str | None,
+    ) -> None:
+        self._app = app
+        self._authenticator = authenticator
+        self._origins = {origin.rstrip("/").lower() for origin in cors_origins}
+        self._hosts = {host.lower() for host in allowed_hosts} | {"localhost"}
+        self._public_origin: str | None = None
+        if public_url is not None:
+            parts = urlsplit(public_url)
+            self._public_origin = f"{parts.scheme}://{parts.netloc}".lower()
+            if parts.hostname:
+                self._hosts.add(parts.hostname)
+        self._known_hosts: dict[str, bool] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        request_id = scope["request_id"] = f"req_{secrets.token_hex(8)}"
+        has_begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            self._admit(scope)
+        except HectorError as error:
+            await error_response(error, request_id)(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, watched)
+        except HectorError as error:
+            if has_begun:
+                raise
+            await error_response(error, request_id)(scope, receive, send)
+        except Exception:
+            log.exception("request %s failed by our fault", request_id)
+            if has_begun:
+                raise
+            error = Internal("Something went wrong on our side; the log has the details.")
+            await error_response(error, request_id)(scope, receive, send)
+
+    def _admit(self, scope: Scope) -> None:
+        host = origin = authorization = user_id = None
+        for name, value in scope["headers"]:
+            if name == b"host":
+                host = value.decode("latin-1").lower()
+            elif name == b"origin":
+                origin = value.decode("latin-1").lower()
+            elif name == b"authorization":
+                authorization = value.decode("latin-1")
+            elif name == b"x-user-id":
+                user_id = value.decode("latin-1")
+        if host is not None and not self._accepts_host(host):
+            raise Forbidden(
+                f"This server does not answer to the name {host!r}; add it to server.allowed_hosts.",
+                reason="forbidden_host",
+            )
+        is_change = scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS
+        if origin is not None and is_change and not self._accepts_origin(origin, host):
+            raise Forbidden(
+                f"Pages from {origin!r} may not change anything here; add it to server.cors_origins.",
+                reason="forbidden_origin",
+            )
+        if scope["type"] == "http" and scope["method"] == "OPTIONS":
+            return  # a preflight carries no credentials
+        if not self._is_open(scope):
+            scope["principal"] = self._authenticator.authenticate(authorization, user_id)
+
+    def _accepts_host(self, host: str) -> bool:
+        known = self._known_hosts.get(host)
+        if known is None:
+            known = "*" in self._hosts or _hostname(host) in self._hosts or _is_address(_hostname(host))
+            if len(self._known_hosts) < 1000:
+                self._known_hosts[host] = known
+        return known
+
+    def _accepts_origin(self, origin: str, host: str | None) -> bool:
+        if origin in self._origins or ("*" in self._origins and origin != "null"):
+            return True
+        if origin == self._public_origin:
+            return True
+        parts = urlsplit(origin)
+        return (
+            parts.scheme in ("http", "https")
+            and host is not None
+            and _with_port(parts.netloc, parts.scheme)
+            in (
+                _with_port(host, "http"),
+                _with_port(host, "https"),
+            )
+        )
+
+    def _is_open(self, scope: Scope) -> bool:
+        path = scope["path"]
+        if path in _ALWAYS_OPEN:
+            return True
+        if path in _OPEN_FOR_LOOPBACK:
+            client = scope.get("client")
+            return client is not None and _is_loopback(client[0])
+        return False
+
+
+def _hostname(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.rpartition(":")[0] if host.count(":") == 1 else host
+
+
+def _with_port(netloc: str, scheme: str) -> str:
+    has_port = netloc.rpartition("]")[2].count(":") == 1
+    return netloc if has_port else f"{netloc}:{443 if scheme == 'https' else 80}"
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(host: str) -> bool:
+    return _is_address(host) and ipaddress.ip_address(host).is_loopback

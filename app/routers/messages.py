@@ -1,0 +1,187 @@
+"""Messages over HTTP: send one and wait for the answer; read messages, events and turns."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.domain.errors import Conflict, InvalidRequest, ModelFailed, SessionOver, Unavailable
+from app.domain.message import Message
+from app.domain.turn import Turn, TurnState
+from app.routers import schemas
+from app.routers.dependencies import gone, integer_of, limit_of, runtime_of
+from app.routers.openapi import describe
+from app.routers.send import accept
+from app.routers.sessions import answer, session_of
+from app.runtime import Runtime
+from app.turns.desk import OpenTurn, Outcome
+
+router = APIRouter()
+
+NEWEST = 2**62
+
+
+@router.post(
+    "/agents/{agent}/sessions/{session_id}/messages", **describe("Send a message", 200, schemas.SendMessage)
+)
+async def send_message(request: Request) -> Response:
+    return await _send(request, one_shot=False)
+
+
+@router.post(
+    "/agents/{agent}/messages", **describe("Send a message outside a session", 200, schemas.SendMessage)
+)
+async def send_one_shot(request: Request) -> Response:
+    return await _send(request, one_shot=True)
+
+
+async def _send(request: Request, *, one_shot: bool) -> Response:
+    """The stream, collected: the caller waits as a reader, and its leaving is a reader's leaving."""
+    runtime = runtime_of(request)
+    accepted = await accept(runtime, request.scope, request.receive, one_shot=one_shot)
+    with accepted.reading as reading:
+        turn = await accepted.start()
+        headers = {"X-Session-Id": accepted.log.session.session_id}
+        if accepted.body.background:
+            started = {
+                "turn_id": turn.turn_id,
+                "session_id": accepted.log.session.session_id,
+                "after": reading.cursor,
+            }
+            response = answer(started, 202)
+        else:
+            outcome = await _outcome(runtime, request, accepted.log, turn)
+            response = answer(_answered(accepted.log.session.session_id, outcome))
+        response.headers.update(headers)
+        return response
+
+
+async def _outcome(runtime: Runtime, request: Request, log: Any, turn: OpenTurn | Turn) -> Outcome:
+    if isinstance(turn, Turn):
+        return await runtime.turns.outcome_of(log, turn)
+    leaving = asyncio.ensure_future(gone(request.receive))
+    try:
+        waited = [turn.done, leaving, runtime.stop_signal]
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        leaving.cancel()
+    if turn.done.done():
+        return turn.done.result()
+    if runtime.stop_signal.done():
+        raise Unavailable(
+            "The server is shutting down; the turn may still end, look for it later.",
+            reason="shutting_down",
+            details={"turn_id": turn.turn_id, "partial": log.tape.text() if log.tape is not None else ""},
+        )
+    raise Unavailable("The client has left.", reason="client_left")  # nobody reads this
+
+
+def _answered(session_id: str, outcome: Outcome) -> dict[str, Any]:
+    """The answer of a completed turn. Raises what fits any other end, with the partial text in its details."""
+    if outcome.state is TurnState.COMPLETED:
+        return {
+            "response": outcome.text,
+            "session_id": session_id,
+            "turn_id": outcome.turn_id,
+            "message_id": outcome.message_id,
+            "usage": outcome.usage,
+            "timings": outcome.timings,
+        }
+    details: dict[str, object] = {
+        "turn_id": outcome.turn_id,
+        "session_id": session_id,
+        "message_id": outcome.message_id,
+        "partial": outcome.text,
+    }
+    if outcome.state is TurnState.CANCELLED:
+        if outcome.reason == "session_terminated":
+            raise SessionOver(
+                "The session was terminated while this turn ran.",
+                reason="session_terminated",
+                details=details,
+            )
+        details["cancelled_by"] = outcome.reason
+        raise Conflict("The turn was cancelled.", reason="turn_cancelled", details=details)
+    if outcome.state is TurnState.INTERRUPTED:
+        raise Unavailable(
+            "The server stopped while this turn ran; its text so far is kept.",
+            reason="shutting_down",
+            details=details,
+        )
+    error = outcome.error or {}
+    message = str(error.get("message", "The turn failed."))
+    details |= {name: value for name, value in error.items() if name not in ("message", "reason")}
+    if outcome.reason == "storage_unavailable":
+        raise Unavailable(message, details=details)
+    if outcome.reason in ("llm_error", "llm_timeout"):
+        raise ModelFailed(message, reason=outcome.reason, details=details)
+    raise ModelFailed(message, reason="internal", details=details)
+
+
+@router.get("/agents/{agent}/sessions/{session_id}/messages", **describe("Messages, a page at a time", 200))
+async def list_messages(request: Request) -> Response:
+    log = await session_of(request)
+    runtime = runtime_of(request)
+    limit = limit_of(request)
+    before = integer_of(request, "before", default=NEWEST, least=0, most=NEWEST)
+    page = await runtime.turns.messages(log, before=before, limit=limit + 1)
+    more = len(page) > limit
+    page = page[-limit:]
+    found = [schemas.message_json(message) for message in page]
+    if before == NEWEST and (running := _running(runtime, log)) is not None:
+        found.append(running)
+    return answer({"messages": found, "next_before": page[0].seq if more and page else None})
+
+
+def _running(runtime: Runtime, log: Any) -> dict[str, Any] | None:
+    """The answer that is being written: it exists from its first delta on."""
+    turn = next(iter(runtime.turns.open_turns(log)), None)
+    text = log.tape.text() if log.tape is not None else ""
+    if turn is None or not text:
+        return None
+    message = Message(
+        turn.message_id,
+        log.session.session_id,
+        turn.turn_id,
+        "assistant",
+        text,
+        turn.state.value,
+        log.visible_seq,
+        turn.started_ms,
+    )
+    return schemas.message_json(message)
+
+
+@router.get("/agents/{agent}/sessions/{session_id}/events", **describe("Events, a page at a time", 200))
+async def list_events(request: Request) -> Response:
+    log = await session_of(request)
+    runtime = runtime_of(request)
+    limit = limit_of(request)
+    after = integer_of(request, "after", default=0, least=-1, most=NEWEST)
+    found: list[dict[str, Any]] = []
+    with runtime.read(log, after=max(after, 0), from_start=after <= 0, merge=False) as reading:
+        while len(found) < limit:
+            runs = reading.take()
+            if runs is None:
+                runs = await reading.replay()
+            elif not runs:
+                break
+            found += [schemas.event_json(run, seq, frame) for run in runs for seq, frame in run.frames()]
+    found = found[:limit]
+    last = found[-1]["seq"] if found else None
+    return answer(
+        {"events": found, "next_after": last if last is not None and last < log.visible_seq else None}
+    )
+
+
+@router.get("/agents/{agent}/sessions/{session_id}/turns/{turn_id}", **describe("A turn", 200))
+async def get_turn(request: Request) -> Response:
+    log = await session_of(request)
+    turn_id = request.path_params["turn_id"]
+    if len(turn_id) > 200:
+        raise InvalidRequest("A turn id has at most 200 characters.")
+    turn = await runtime_of(request).turns.find(log, turn_id)
+    return answer(schemas.turn_json(turn, log.session.session_id))

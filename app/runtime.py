@@ -1,0 +1,230 @@
+"""Runtime: builds every long-lived part once, in order, hands it out, and closes it in reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import secrets
+import time
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from typing import Any
+
+from app.agents import Roster, build_agent
+from app.auth.authenticate import Authenticator
+from app.config.root import Config
+from app.domain.ids import format_id
+from app.events.follow import Reading
+from app.events.local_log import LiveSessions, Store
+from app.events.log import SessionLog
+from app.llm.base import LLM
+from app.llm.build import build_llm
+from app.sessions.service import Sessions
+from app.storage import settings
+from app.storage.database import Database
+from app.storage.lock import DataLock
+from app.turns.recovery import end_open_turns
+from app.turns.runner import Runner
+
+log = logging.getLogger(__name__)
+
+EXPIRY_SECONDS = 30.0
+RETENTION_SECONDS = 300.0
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def new_id(kind: str) -> str:
+    return format_id(kind, milliseconds=now_ms(), randomness=secrets.randbits(65))
+
+
+class Runtime:
+    """Everything that lives as long as the server. `open` it, use its parts, `close` it."""
+
+    def __init__(
+        self, config: Config, *, clock_ms: Callable[[], int] = now_ms, llms: dict[str, LLM] | None = None
+    ) -> None:
+        """`llms`: ready models by name, which stand in for the configured ones (tests)."""
+        self.config = config
+        self._clock_ms = clock_ms
+        self._llms: dict[str, LLM] = dict(llms or {})
+        self._tasks: list[asyncio.Task[None]] = []
+        self._is_ready = False
+        self._is_stopping = False
+        self._stop_listeners: list[Callable[[], None]] = []
+        self.stop_signal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the shutdown begins."""
+
+    async def open(self) -> None:
+        """Raises Unavailable: the data is in use, or the database cannot be opened."""
+        config = self.config
+        self.lock = DataLock(config.storage.path)
+        await self.lock.acquire(
+            url=f"http://{config.server.host}:{config.server.port}",
+            wait_seconds=config.server.shutdown_grace.total_seconds(),
+        )
+        try:
+            await self._open_parts()
+        except BaseException:
+            self.lock.release()
+            raise
+
+    async def _open_parts(self) -> None:
+        config = self.config
+        self.authenticator = Authenticator(
+            {name: secret.get_secret_value() for name, secret in config.auth.keys.items()}
+        )
+        self._durable = Database(config.storage.url, pool_size=config.storage.pool_size)
+        self._ephemeral = Database(None, pool_size=1)
+        await self._durable.open(migrate=config.storage.migrate == "auto")
+        await self._ephemeral.open()
+        durable = Store(self._durable, clock_ms=self._clock_ms)
+        ephemeral = Store(self._ephemeral, clock_ms=self._clock_ms)
+        self.live = LiveSessions(durable, ephemeral, clock_ms=self._clock_ms)
+        for name, llm in config.llms.items():
+            if name not in self._llms:
+                self._llms[name] = build_llm(name, llm)
+        self.roster = Roster(
+            {name: build_agent(name, agent, self._llms[agent.llm]) for name, agent in config.agents.items()}
+        )
+        self.sessions = Sessions(
+            self.live,
+            secret=await self._tombstone_key(),
+            new_id=new_id,
+            clock_ms=self._clock_ms,
+            timeout_ms=_milliseconds(config.sessions.timeout),
+            max_duration_ms=_milliseconds(config.sessions.max_duration),
+            max_per_user=config.sessions.max_per_user,
+        )
+        self.turns = Runner(
+            self.live,
+            new_id=new_id,
+            clock_ms=self._clock_ms,
+            on_busy=config.sessions.on_busy,
+            max_queue=config.sessions.max_queue,
+        )
+        await self._recover(durable)
+        self._start("journal", durable.journal.run())
+        self._start("expiry", self._sweep_sessions())
+        self._start("retention", self._sweep_events())
+        self.turns.resume_queues()
+        self._is_ready = True
+        # What lives as long as the process is not looked at again: a tenth of a turn's cost (docs/benchmarks.md).
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+
+    async def _recover(self, durable: Store) -> None:
+        interrupted, queued = await end_open_turns(durable, clock_ms=self._clock_ms)
+        if interrupted:
+            log.warning("%d turns of the process before were interrupted; their text is kept", interrupted)
+        for turn in queued:
+            session_log = await self.live.open(turn.session_id)
+            if session_log is None:
+                continue
+            agent = self.roster.find(session_log.session.agent)
+            if agent is None:
+                log.warning("turn %s waits: its agent is not configured any more", turn.turn_id)
+                continue
+            self.turns.adopt(
+                session_log, agent, turn, grace_seconds=grace_of(agent.config.streaming.disconnect_grace)
+            )
+        await self.sessions.settle_endings()
+
+    async def _tombstone_key(self) -> bytes:
+        key = await self._durable.read(settings.find_tombstone_key)
+        if key is None:
+            key, unit = settings.make_tombstone_key()
+            await self._durable.submit(unit)
+        return key
+
+    def read(
+        self, session_log: SessionLog, *, after: int, from_start: bool = False, merge: bool = True
+    ) -> Reading:
+        """A reading of a session; enter it to count as a reader."""
+        agent = self.roster.find(session_log.session.agent)
+        return Reading(
+            session_log,
+            self.live.store_of(session_log).journal,
+            after=after,
+            lag_bytes=agent.config.streaming.buffer_size if agent is not None else 65536,
+            from_start=from_start,
+            merge=merge,
+        )
+
+    async def check(self) -> None:
+        """Raise Unavailable unless the server can work."""
+        await self._durable.check()
+
+    @property
+    def is_ready(self) -> bool:
+        return self._is_ready and not self._is_stopping
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._is_stopping
+
+    def on_stop(self, listener: Callable[[], None]) -> None:
+        """Call `listener` when the shutdown begins."""
+        self._stop_listeners.append(listener)
+
+    def begin_shutdown(self) -> None:
+        """Take no more messages, send the readers away; running turns go on. Idempotent."""
+        if self._is_stopping:
+            return
+        self._is_stopping = True
+        if self._is_ready:
+            self.turns.begin_shutdown()
+        self.stop_signal.set_result(None)
+        for listener in self._stop_listeners:
+            listener()
+
+    async def close(self) -> None:
+        """Wait for the running turns (bounded), then close everything in reverse order."""
+        self.begin_shutdown()
+        if self._is_ready:
+            await self.turns.finish_shutdown(grace_seconds=self.config.server.shutdown_grace.total_seconds())
+            self._is_ready = False
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if hasattr(self, "sessions"):
+            await self.sessions.close()
+        for llm in self._llms.values():
+            await llm.close()
+        if hasattr(self, "_durable"):
+            await self._durable.close()
+            await self._ephemeral.close()
+        self.lock.release()
+
+    async def _sweep_sessions(self) -> None:
+        while True:
+            await asyncio.sleep(EXPIRY_SECONDS)
+            await self._guarded(self.sessions.expire_due())
+
+    async def _sweep_events(self) -> None:
+        retention_ms = _milliseconds(self.config.events.retention) or 0
+        while True:
+            await self._guarded(self.live.durable.journal.expire(retention_ms=retention_ms))
+            await asyncio.sleep(RETENTION_SECONDS)
+
+    async def _guarded(self, sweep: Coroutine[Any, Any, object]) -> None:
+        try:
+            await sweep
+        except Exception:  # the edge of a background sweep: the next one tries again
+            log.exception("a sweep failed")
+
+    def _start(self, name: str, coroutine: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.get_running_loop().create_task(coroutine, name=name))
+
+
+def grace_of(grace: timedelta | None) -> float | None:
+    return None if grace is None else grace.total_seconds()
+
+
+def _milliseconds(duration: timedelta | None) -> int | None:
+    return None if duration is None else int(duration.total_seconds() * 1000)

@@ -1,0 +1,99 @@
+"""Desk: the turns of one warm session - the one at work, those that wait, and what the next one needs."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass, field
+
+from app.agents import Agent
+from app.domain.turn import TurnState
+from app.events.log import SessionLog
+from app.events.run import Run
+from app.llm.base import LLMStream
+from app.memory.working import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a turn ended; what a waiting caller gets. `usage`, `timings` and `error` are wire objects."""
+
+    turn_id: str
+    state: TurnState
+    reason: str | None
+    text: str
+    message_id: str | None
+    usage: dict[str, object] | None
+    timings: dict[str, object] | None
+    error: dict[str, object] | None
+
+
+@dataclass(slots=True, eq=False)
+class OpenTurn:
+    """A turn that is not over. Times in milliseconds, `clock` ones from the monotonic clock in seconds."""
+
+    turn_id: str
+    text: str
+    user_message_id: str
+    message_id: str
+    background: bool
+    created_ms: int
+    created_clock: float
+    done: asyncio.Future[Outcome]
+    grace_seconds: float | None
+    state: TurnState = TurnState.QUEUED
+    place: int = 0
+    after: int = 0
+    """The number before the turn's first event: where its readers begin."""
+    started_seq: int = 0
+    started_ms: int = 0
+    started_clock: float = 0.0
+    first_token_clock: float | None = None
+    stream: LLMStream | None = None
+    stop: tuple[TurnState, str | None] | None = None
+    """State and reason it is to end with; set once, by whoever stops it first."""
+    dropped: int = 0
+    """Deltas that arrived after the stop."""
+    grace: asyncio.TimerHandle | None = None
+    task: asyncio.Task[None] | None = None
+    wants_debug: bool = False
+    debug: list[Run] = field(default_factory=list)
+    prompt_entries: list[Entry] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class Desk:
+    """Everything the turn room knows of a session. `window` is the history as last sent; `None` = not read yet."""
+
+    log: SessionLog
+    agent: Agent
+    open: OpenTurn | None = None
+    queue: list[OpenTurn] = field(default_factory=list)
+    joining: int = 0
+    """Messages on their way into the queue: their row is being written."""
+    window: list[Entry] | None = None
+    keys: dict[str, KeyedTurn] = field(default_factory=dict)
+    last_place: int = 0
+    first_place: int = 0
+
+    def settle(self) -> None:
+        self.log.is_busy = self.open is not None or bool(self.queue) or self.joining > 0
+
+    def find(self, turn_id: str) -> OpenTurn | None:
+        if self.open is not None and self.open.turn_id == turn_id:
+            return self.open
+        return next((turn for turn in self.queue if turn.turn_id == turn_id), None)
+
+
+@dataclass(slots=True, eq=False)
+class KeyedTurn:
+    """The use of an idempotency key: the body it came with and, in time, its turn."""
+
+    body_hash: bytes
+    turn: asyncio.Future[OpenTurn | str]
+    """The open turn, or the id of one that is over."""
+
+
+def hash_body(text: str, background: bool, on_busy: str | None) -> bytes:
+    """What counts as the same request under one idempotency key."""
+    return hashlib.sha256(f"{int(background)} {on_busy or ''} {text}".encode()).digest()

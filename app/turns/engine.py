@@ -1,0 +1,72 @@
+"""The engine of a turn: asks the model and writes what it says into the log. Nobody's reader is known here."""
+
+from __future__ import annotations
+
+import time
+
+from app.domain.event import EventKind
+from app.domain.turn import Usage
+from app.events.local_log import Store
+from app.events.log import BLOCK, SessionLog
+from app.llm.base import LLMStopped, LLMStream, TextDelta
+from app.memory.working import Entry
+from app.storage import sessions
+from app.storage.unit_of_work import UnitOfWork
+from app.turns.desk import Desk, OpenTurn
+from app.turns.prompt import build
+
+
+async def answer(desk: Desk, turn: OpenTurn, store: Store) -> Usage:
+    """Run one turn to its end; its text is on the log's tape.
+
+    Raises:
+        LLMStopped: `turn.stop` was set.
+        LLMError, LLMTimeout: the model failed; what it said before stays.
+        Unavailable, WriteFailed: the database failed.
+    """
+    request, entries = await build(desk, store, text=turn.text, before=turn.started_seq)
+    turn.prompt_entries = entries
+    if turn.stop is not None:
+        raise LLMStopped
+    stream = turn.stream = desk.agent.llm.stream(request)
+    try:
+        await _relay(desk.log, turn, store, stream)
+    finally:
+        stream.close()
+    return stream.end.usage or count_usage(desk, entries)
+
+
+async def _relay(log: SessionLog, turn: OpenTurn, store: Store, stream: LLMStream) -> None:
+    """The hot path: one read of the model's socket, one call of `append_text`."""
+    while deltas := await stream.read():
+        if turn.stop is not None:
+            turn.dropped += sum([len(delta.chunks) for delta in deltas])
+            raise LLMStopped
+        if turn.first_token_clock is None:
+            turn.first_token_clock = time.monotonic()
+        for delta in deltas:
+            chunks = delta.chunks
+            if log.room() < len(chunks):
+                await reserve(log, store, len(chunks))
+            kind = EventKind.TEXT if type(delta) is TextDelta else EventKind.THINKING
+            log.append_text(kind, chunks)
+
+
+async def reserve(log: SessionLog, store: Store, wanted: int) -> None:
+    """Make room for `wanted` numbers and a good many more, committed before the first is used."""
+    reserved = log.last_seq + wanted + max(BLOCK, min(log.last_seq, 64 * BLOCK))
+    unit = UnitOfWork(log.session.session_id)
+    sessions.add_reserve(unit, reserved=reserved)
+    await store.database.submit(unit)
+    log.reserved_seq = reserved
+
+
+def count_usage(desk: Desk, entries: list[Entry]) -> Usage:
+    """What the turn cost by our own count, for providers that do not say."""
+    llm = desk.agent.llm
+    prompt = desk.agent.system.count(llm.count_tokens) + sum(
+        [item.count(llm.count_tokens) for item in entries]
+    )
+    tape = desk.log.tape
+    completion = llm.count_tokens(tape.text()) if tape is not None else 0
+    return Usage(prompt, completion, "counted" if llm.counts_exactly else "estimated")

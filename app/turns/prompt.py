@@ -1,0 +1,55 @@
+"""The prompt of a turn: system prompt and working memory become one request to the model."""
+
+from __future__ import annotations
+
+from app.domain.message import Message
+from app.events.local_log import Store
+from app.llm.base import LLMRequest
+from app.memory.working import Entry, entry
+from app.storage import messages
+from app.turns.desk import Desk
+
+PAGE = 64
+
+MARKS = {
+    "cancelled": "\n\n[This answer was stopped here.]",
+    "failed": "\n\n[This answer was cut off here by an error.]",
+    "interrupted": "\n\n[This answer was cut off here by a restart.]",
+}
+
+
+def as_entry(message: Message) -> Entry:
+    """A stored message as the model sees it; an answer that is not whole says so."""
+    mark = MARKS.get(message.status, "") if message.role == "assistant" else ""
+    return entry(message.role, message.content + mark)
+
+
+async def load_window(desk: Desk, store: Store, *, before: int) -> list[Entry]:
+    """The newest stored messages below number `before`, as many as the working memory could use."""
+    memory = desk.agent.working_memory
+    session_id = desk.log.session.session_id
+    window: list[Entry] = []
+    while memory.wants_more(window):
+        at = before
+        page = await store.database.read(
+            lambda connection, at=at: messages.page(connection, session_id, before=at, limit=PAGE)
+        )
+        window[:0] = [as_entry(message) for message in page]
+        if len(page) < PAGE:
+            break
+        before = page[0].seq
+    return window
+
+
+async def build(desk: Desk, store: Store, *, text: str, before: int) -> tuple[LLMRequest, list[Entry]]:
+    """The request of a turn that began with number `before`, and the messages in it (without the system prompt)."""
+    if desk.window is None:
+        desk.window = await load_window(desk, store, before=before)
+    desk.window.append(entry("user", text))
+    selected = list(desk.agent.working_memory.select(desk.window))
+    # What was not selected now never will be: the window only moves on.
+    desk.window = selected
+    request = LLMRequest(
+        [desk.agent.system.encoded, *[message.encoded for message in selected]], desk.log.session.session_id
+    )
+    return request, list(selected)
