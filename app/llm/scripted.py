@@ -1,4 +1,4 @@
-"""A model that says what it was told to say: for tests and demonstrations. It keeps the promises of the seam."""
+"""A model that says what it was told to say, for tests and demonstrations. The seam's promises are kept."""
 
 from __future__ import annotations
 
