@@ -1,4 +1,4 @@
-"""A model that says what it was told to say, for tests and demonstrations. The seam's promises are kept."""
+"""A model that says what it was told to say, for tests and demonstrations; as stoppable as a real one."""
 
 from __future__ import annotations
 
