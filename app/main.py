@@ -11,7 +11,6 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-
 from app import __version__
 from app.domain.errors import HectorError
 from app.routers import agents, messages, openapi, sessions

@@ -129,9 +129,7 @@ class Runtime:
             if agent is None:
                 log.warning("turn %s waits: its agent is not configured any more", turn.turn_id)
                 continue
-            self.turns.adopt(
-                session_log, agent, turn, grace_seconds=grace_of(agent.config.streaming.disconnect_grace)
-            )
+            self.turns.adopt(session_log, agent, turn, grace_seconds=grace_of(agent.config.streaming.disconnect_grace))
         await self.sessions.settle_endings()
 
     async def _tombstone_key(self) -> bytes:
@@ -141,9 +139,7 @@ class Runtime:
             await self._durable.submit(unit)
         return key
 
-    def read(
-        self, session_log: SessionLog, *, after: int, from_start: bool = False, merge: bool = True
-    ) -> Reading:
+    def read(self, session_log: SessionLog, *, after: int, from_start: bool = False, merge: bool = True) -> Reading:
         """A reading of a session; enter it to count as a reader."""
         agent = self.roster.find(session_log.session.agent)
         return Reading(

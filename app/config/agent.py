@@ -65,9 +65,7 @@ def _format_grace(grace: timedelta | None) -> str:
     return "never" if grace is None else format_duration(grace)
 
 
-Grace = Annotated[
-    timedelta | None, BeforeValidator(_parse_grace), PlainSerializer(_format_grace, when_used="json")
-]
+Grace = Annotated[timedelta | None, BeforeValidator(_parse_grace), PlainSerializer(_format_grace, when_used="json")]
 
 
 class StreamingConfig(Section):

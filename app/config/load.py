@@ -69,9 +69,7 @@ def load_config(
     flags = {key: value for key, value in (overrides or {}).items() if value is not None}
     model = flags.pop("model", None)
     if path is not None and model is not None:
-        raise ConfigError(
-            f"{_FLAGS}: a model can be chosen without a file only; write it under llms in {path}"
-        )
+        raise ConfigError(f"{_FLAGS}: a model can be chosen without a file only; write it under llms in {path}")
     document = _read(path) if path is not None else _without_file(model)
     draft = _Draft(document, str(path) if path is not None else "defaults")
     draft.lay_environment(environ)

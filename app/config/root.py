@@ -80,9 +80,7 @@ class Config(Section):
         found: Found = {}
         for key, agent in self.agents.items():
             if not _AGENT_NAME.fullmatch(key):
-                found["agents", key] = (
-                    "an agent's name is made of letters, digits, '.', '_' and '-', at most 64"
-                )
+                found["agents", key] = "an agent's name is made of letters, digits, '.', '_' and '-', at most 64"
             llm = agent.llm or self._usual_llm()
             if llm not in self.llms:
                 found["agents", key, "llm"] = self._no_such_llm(llm)

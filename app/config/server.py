@@ -129,9 +129,7 @@ class AuthConfig(Section):
             if not secret:
                 raise ValueError(f"the secret of {name!r} is empty; set it or remove the line")
             if not all("!" <= character <= "~" for character in secret):
-                raise ValueError(
-                    f"the secret of {name!r} must be ASCII without spaces, for it travels in a header"
-                )
+                raise ValueError(f"the secret of {name!r} must be ASCII without spaces, for it travels in a header")
             if secret in owners:
                 raise ValueError(f"{owners[secret]!r} and {name!r} have the same secret")
             owners[secret] = name

@@ -13,9 +13,7 @@ from typing import Annotated
 from annotated_types import Gt
 from pydantic import BeforeValidator, PlainSerializer
 
-_DURATION = re.compile(
-    "".join(rf"(?:(?P<{unit}>[0-9]+(?:\.[0-9]+)?){unit})?" for unit in ("d", "h", "m", "s", "ms"))
-)
+_DURATION = re.compile("".join(rf"(?:(?P<{unit}>[0-9]+(?:\.[0-9]+)?){unit})?" for unit in ("d", "h", "m", "s", "ms")))
 _MICROSECONDS = {"d": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000, "ms": 1_000}
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(B|KB|MB|GB|KiB|MiB|GiB)?", re.IGNORECASE)
 _BYTES = {
@@ -109,8 +107,6 @@ def _microseconds(text: str) -> Decimal | None:
     return sum(parts, Decimal(0))
 
 
-Duration = Annotated[
-    timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration, when_used="json")
-]
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration, when_used="json")]
 Wait = Annotated[Duration, Gt(timedelta(0))]
 Size = Annotated[int, BeforeValidator(parse_size), Gt(0)]

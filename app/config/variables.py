@@ -27,9 +27,7 @@ def fill(text: str, environ: Mapping[str, str]) -> str:
     def replace(match: re.Match[str]) -> str:
         name, default = match["name"], match["default"]
         if match["broken"]:
-            raise ValueError(
-                "'${' begins a reference such as ${NAME} or ${NAME:-default}; write $${ for itself"
-            )
+            raise ValueError("'${' begins a reference such as ${NAME} or ${NAME:-default}; write $${ for itself")
         if name is None:
             return "${"
         if default is not None:
@@ -59,9 +57,7 @@ def settings(environ: Mapping[str, str]) -> tuple[dict[Key, tuple[str, str]], li
     return found, problems
 
 
-def _refusal(
-    path: tuple[str, ...], key: SchemaKey | None, allowed: Mapping[tuple[str, ...], SchemaKey]
-) -> str:
+def _refusal(path: tuple[str, ...], key: SchemaKey | None, allowed: Mapping[tuple[str, ...], SchemaKey]) -> str:
     if key is not None:
         return f"{dotted(path)} is a list; write it in the file"
     if path[0] not in _SECTIONS:

@@ -23,9 +23,7 @@ class HectorError(Exception):
 
     reason = "internal"
 
-    def __init__(
-        self, message: str, *, reason: str | None = None, details: dict[str, object] | None = None
-    ) -> None:
+    def __init__(self, message: str, *, reason: str | None = None, details: dict[str, object] | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.details = details or {}

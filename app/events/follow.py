@@ -25,8 +25,8 @@ class Reading:
     """
 
     __slots__ = (
-        "_lag_bytes",
         "_journal",
+        "_lag_bytes",
         "_log",
         "_merge",
         "_tape",

@@ -142,6 +142,4 @@ def _text(stored: rows.StoredRun, *, after: int, upto: int) -> Run:
         place += length
         number += 1
     last = first + len(chunks) - 1
-    return Run(
-        first, last, kind, wire_of(kind, first, chunks), turn_id=stored.turn_id, at_ms=stored.created_ms
-    )
+    return Run(first, last, kind, wire_of(kind, first, chunks), turn_id=stored.turn_id, at_ms=stored.created_ms)

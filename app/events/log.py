@@ -100,9 +100,7 @@ class SessionLog:
         """How many numbers are left in the reserved block."""
         return self.reserved_seq - self.last_seq
 
-    def take_fact(
-        self, kind: EventKind, fields: dict[str, Any], *, turn_id: str | None = None, chunk: str = ""
-    ) -> Run:
+    def take_fact(self, kind: EventKind, fields: dict[str, Any], *, turn_id: str | None = None, chunk: str = "") -> Run:
         """Take the next number for a fact that is being committed; show it later by `publish`."""
         self.last_seq += 1
         fact = fact_json(kind, fields, chunk)
@@ -140,9 +138,7 @@ class SessionLog:
 
     def _trim(self) -> None:
         drop = 0
-        while (
-            self._ring_bytes > self._ring_limit // 2 and drop < len(self._ring) - 1 and self._ring[drop].ready
-        ):
+        while self._ring_bytes > self._ring_limit // 2 and drop < len(self._ring) - 1 and self._ring[drop].ready:
             self._ring_bytes -= len(self._ring[drop].wire)
             drop += 1
         del self._ring[:drop]

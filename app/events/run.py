@@ -76,9 +76,7 @@ def fact_wire(seq: int | None, fact: bytes) -> bytes:
     return b"data: %b\n\n" % fact if seq is None else b"id: %d\ndata: %b\n\n" % (seq, fact)
 
 
-def fact_run(
-    seq: int, kind: EventKind, fact: bytes, *, turn_id: str | None, at_ms: int = 0, ready: bool = True
-) -> Run:
+def fact_run(seq: int, kind: EventKind, fact: bytes, *, turn_id: str | None, at_ms: int = 0, ready: bool = True) -> Run:
     return Run(seq, seq, kind, fact_wire(seq, fact), turn_id=turn_id, at_ms=at_ms, ready=ready, fact=fact)
 
 

@@ -32,9 +32,7 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     # `max_tokens` is deprecated at OpenAI and refused by its reasoning models; the new name works for all.
-    "openai": Preset(
-        "https://api.openai.com/v1", "OPENAI_API_KEY", Quirks(max_tokens_name="max_completion_tokens")
-    ),
+    "openai": Preset("https://api.openai.com/v1", "OPENAI_API_KEY", Quirks(max_tokens_name="max_completion_tokens")),
     "anthropic": Preset("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY"),
     "gemini": Preset("https://generativelanguage.googleapis.com/v1beta/openai", "GEMINI_API_KEY"),
     "openrouter": Preset("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),

@@ -56,9 +56,7 @@ class ScriptedLLM:
     closed before their end.
     """
 
-    def __init__(
-        self, name: str = "scripted", answers: Sequence[Answer] = (), *, echo: Answer | None = None
-    ) -> None:
+    def __init__(self, name: str = "scripted", answers: Sequence[Answer] = (), *, echo: Answer | None = None) -> None:
         self.name = name
         self.model = "scripted"
         self.requests: list[LLMRequest] = []

@@ -73,9 +73,7 @@ class OpenAIStream:
         self._slot: Slot | None = None
         self._opening: asyncio.Task[None] | None = None
         self._response: aiohttp.ClientResponse | None = None
-        self._content: aiohttp.StreamReader | None = (
-            None  # to be read; there is none before, between and after
-        )
+        self._content: aiohttp.StreamReader | None = None  # to be read; there is none before, between and after
         self._closing: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = self._first_deadline = _NEVER
@@ -89,9 +87,7 @@ class OpenAIStream:
                     return []
                 continue
             # One timer a stream, looked at when it fires; arming one for each read would cost 2 us a token.
-            self._deadline = (
-                self._loop.time() + self._upstream.idle_timeout if self._begun else self._first_deadline
-            )
+            self._deadline = self._loop.time() + self._upstream.idle_timeout if self._begun else self._first_deadline
             if self._timer is None:
                 self._timer = self._loop.call_at(self._deadline, self._tick)
             parser = self._parser

@@ -31,9 +31,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
     from the environment once, at the first request. `secure` prepares for https now, while 30 ms harm nobody.
     """
 
-    def __init__(
-        self, *, connect_timeout: float | None = None, uds: str | None = None, secure: bool = True
-    ) -> None:
+    def __init__(self, *, connect_timeout: float | None = None, uds: str | None = None, secure: bool = True) -> None:
         self._ssl = httpx2.create_ssl_context() if secure and uds is None else True
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout)
         self._uds = uds
@@ -68,9 +66,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
                 request=request,
                 extensions={RESPONSE: response},
             )
-        return httpx2.Response(
-            response.status, headers=headers, content=await _error_body(response), request=request
-        )
+        return httpx2.Response(response.status, headers=headers, content=await _error_body(response), request=request)
 
     async def aclose(self) -> None:
         if self._session is not None:

@@ -46,9 +46,7 @@ def find_weights(directory: Path | None = None) -> Path | None:
         return None
 
 
-def fetch_weights(
-    directory: Path | None = None, *, report: Callable[[str], None] = lambda line: None
-) -> Path:
+def fetch_weights(directory: Path | None = None, *, report: Callable[[str], None] = lambda line: None) -> Path:
     """Return the weights, fetching them if they are not there or not what they should be.
 
     Blocks, for a minute on a slow line. Safe to run twice at once: the file appears whole or not at all.

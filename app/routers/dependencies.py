@@ -69,9 +69,7 @@ def parse(body: bytes, model: type[Body]) -> Body:
 
 
 async def body_of(request: Request, model: type[Body]) -> Body:
-    return parse(
-        await read_body(request.scope, request.receive, runtime_of(request).config.server.max_body), model
-    )
+    return parse(await read_body(request.scope, request.receive, runtime_of(request).config.server.max_body), model)
 
 
 async def gone(receive: Receive) -> None:
@@ -106,9 +104,7 @@ def integer_of(request: Request, name: str, *, default: int, least: int, most: i
 
 
 def _too_large(max_bytes: int) -> TooLarge:
-    return TooLarge(
-        f"The body is larger than {max_bytes} bytes (server.max_body).", details={"limit": max_bytes}
-    )
+    return TooLarge(f"The body is larger than {max_bytes} bytes (server.max_body).", details={"limit": max_bytes})
 
 
 def _invalid(error: ValidationError) -> InvalidRequest:

@@ -126,9 +126,7 @@ class Readers:
 class EventStream(EventSourceResponse):
     """One stream to one reader. `phase` tells what the session is busy with, for the heartbeat."""
 
-    def __init__(
-        self, reading: Reading, view: View, readers: Readers, phase: Callable[[], dict[str, Any]]
-    ) -> None:
+    def __init__(self, reading: Reading, view: View, readers: Readers, phase: Callable[[], dict[str, Any]]) -> None:
         super().__init__(content=_nothing(), ping=0)
         self.reading = reading
         self.last_sent = time.monotonic()
@@ -174,9 +172,7 @@ class EventStream(EventSourceResponse):
         reading = self.reading
         body = OPENING
         if self._view.turn_id is None:
-            body += (
-                b"id: %d\n\n" % reading.cursor
-            )  # a reader that is cut before its first event comes back here
+            body += b"id: %d\n\n" % reading.cursor  # a reader that is cut before its first event comes back here
         while True:
             runs = reading.take()
             if runs is None:
@@ -315,5 +311,6 @@ class EventStream(EventSourceResponse):
 
 
 async def _nothing() -> AsyncIterator[bytes]:
-    return
-    yield b""
+    nothing: tuple[bytes, ...] = ()
+    for part in nothing:
+        yield part

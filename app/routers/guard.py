@@ -76,10 +76,12 @@ class Guard:
             log.exception("request %s failed by our fault", request_id)
             if has_begun:
                 raise
-            error = Internal("Something went wrong on our side; the log has the details.")
-            await error_response(error, request_id)(scope, receive, send)
+            fault = Internal("Something went wrong on our side; the log has the details.")
+            await error_response(fault, request_id)(scope, receive, send)
 
     def _admit(self, scope: Scope) -> None:
+        if len(scope["path"]) > 1 and scope["path"].endswith("/"):
+            scope["path"] = scope["path"].rstrip("/")  # the same address: a redirect would lose curl's body
         host = origin = authorization = user_id = None
         for name, value in scope["headers"]:
             if name == b"host":

@@ -24,16 +24,12 @@ router = APIRouter()
 NEWEST = 2**62
 
 
-@router.post(
-    "/agents/{agent}/sessions/{session_id}/messages", **describe("Send a message", 200, schemas.SendMessage)
-)
+@router.post("/agents/{agent}/sessions/{session_id}/messages", **describe("Send a message", 200, schemas.SendMessage))
 async def send_message(request: Request) -> Response:
     return await _send(request, one_shot=False)
 
 
-@router.post(
-    "/agents/{agent}/messages", **describe("Send a message outside a session", 200, schemas.SendMessage)
-)
+@router.post("/agents/{agent}/messages", **describe("Send a message outside a session", 200, schemas.SendMessage))
 async def send_one_shot(request: Request) -> Response:
     return await _send(request, one_shot=True)
 
@@ -64,7 +60,7 @@ async def _outcome(runtime: Runtime, request: Request, log: Any, turn: OpenTurn 
         return await runtime.turns.outcome_of(log, turn)
     leaving = asyncio.ensure_future(gone(request.receive))
     try:
-        waited = [turn.done, leaving, runtime.stop_signal]
+        waited: list[asyncio.Future[Any]] = [turn.done, leaving, runtime.stop_signal]
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
     finally:
         leaving.cancel()
@@ -172,9 +168,7 @@ async def list_events(request: Request) -> Response:
             found += [schemas.event_json(run, seq, frame) for run in runs for seq, frame in run.frames()]
     found = found[:limit]
     last = found[-1]["seq"] if found else None
-    return answer(
-        {"events": found, "next_after": last if last is not None and last < log.visible_seq else None}
-    )
+    return answer({"events": found, "next_after": last if last is not None and last < log.visible_seq else None})
 
 
 @router.get("/agents/{agent}/sessions/{session_id}/turns/{turn_id}", **describe("A turn", 200))

@@ -74,7 +74,7 @@ def install(app: FastAPI) -> None:
             found["paths"] |= _streams(found["paths"])
             for path, operations in found["paths"].items():
                 for operation in operations.values():
-                    names = [name for name in _PARAMETER.findall(path)]
+                    names = _PARAMETER.findall(path)
                     known = {parameter["name"] for parameter in operation.get("parameters", [])}
                     operation["parameters"] = [
                         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}

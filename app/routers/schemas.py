@@ -19,9 +19,7 @@ class CreateSession(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    session_id: StrictStr | None = Field(
-        default=None, description="An id of your own; again = the same session."
-    )
+    session_id: StrictStr | None = Field(default=None, description="An id of your own; again = the same session.")
     user_id: StrictStr | None = Field(default=None, min_length=1, max_length=256)
     title: StrictStr | None = Field(default=None, max_length=500)
     metadata: dict[str, Any] | None = None

@@ -40,9 +40,7 @@ async def session_of(request: Request) -> SessionLog:
 def shown(runtime: Runtime, log: SessionLog, *, with_turn: bool = True) -> dict[str, Any]:
     """The wire object of a session; with the running turn and its partial text."""
     session = log.session
-    found = schemas.session_json(
-        session, expires_ms=runtime.sessions.expires_ms(session), last_seq=log.visible_seq
-    )
+    found = schemas.session_json(session, expires_ms=runtime.sessions.expires_ms(session), last_seq=log.visible_seq)
     if with_turn:
         turns = runtime.turns.open_turns(log)
         found["queued"] = sum([turn.state is TurnState.QUEUED for turn in turns])
@@ -167,9 +165,7 @@ def _read_cursor(cursor: str | None, order: str) -> tuple[int, str] | None:
     if cursor is None:
         return None
     try:
-        made_for, time_ms, session_id = orjson.loads(
-            base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        )
+        made_for, time_ms, session_id = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         if made_for == order and isinstance(time_ms, int) and isinstance(session_id, str):
             return time_ms, session_id
     except (ValueError, TypeError, binascii.Error):

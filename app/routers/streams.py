@@ -14,7 +14,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-
 from app.domain.errors import CursorExpired, InvalidRequest
 from app.domain.session import SessionStatus
 from app.domain.turn import Turn, TurnState

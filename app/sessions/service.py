@@ -25,6 +25,7 @@ from app.domain.principal import Principal
 from app.domain.session import Session, SessionStatus, StopReceipt
 from app.events.local_log import LiveSessions
 from app.events.log import BLOCK, SessionLog, StopOrder
+from app.observability.tasks import Tasks
 from app.storage import events, sessions
 from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 
@@ -57,8 +58,8 @@ class Sessions:
         self._max_per_user = max_per_user
         self._one_shots: dict[tuple[str, str, str, str], asyncio.Future[SessionLog]] = {}
         self._receipts: dict[str, dict[str, object]] = {}
-        self._creating: dict[str, asyncio.Lock] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._creating: dict[str, asyncio.Future[None]] = {}
+        self._tasks = Tasks()
 
     # -- making and finding ---------------------------------------------------------------------
 
@@ -82,16 +83,15 @@ class Sessions:
         """
         if session_id is not None:
             if not CHOSEN_SESSION_ID.fullmatch(session_id):
-                raise InvalidRequest(
-                    "session_id may have letters, digits and . _ : - only, at most 128 characters."
-                )
-            lock = self._creating.setdefault(session_id, asyncio.Lock())
-            async with lock:
-                try:
-                    return await self._create_chosen(principal, agent, session_id, title, metadata, ephemeral)
-                finally:
-                    if not lock._waiters:  # type: ignore[attr-defined]
-                        self._creating.pop(session_id, None)
+                raise InvalidRequest("session_id may have letters, digits and . _ : - only, at most 128 characters.")
+            while (other := self._creating.get(session_id)) is not None:
+                await asyncio.wait([other])
+            mine = self._creating[session_id] = asyncio.get_running_loop().create_future()
+            try:
+                return await self._create_chosen(principal, agent, session_id, title, metadata, ephemeral)
+            finally:
+                del self._creating[session_id]
+                mine.set_result(None)
         return await self._create(principal, agent, self._new_id("sess"), title, metadata, ephemeral), True
 
     async def one_shot(self, principal: Principal, agent: str, key: str | None) -> SessionLog:
@@ -101,9 +101,7 @@ class Sessions:
         name = (principal.id, principal.effective_user, agent, key)
         made = self._one_shots.get(name)
         if made is None or (made.done() and (made.exception() is not None or made.result().over is not None)):
-            made = asyncio.ensure_future(
-                self._create(principal, agent, self._new_id("sess"), None, None, True)
-            )
+            made = asyncio.ensure_future(self._create(principal, agent, self._new_id("sess"), None, None, True))
             self._one_shots[name] = made
         return await asyncio.shield(made)
 
@@ -172,9 +170,7 @@ class Sessions:
 
     async def _check_quota(self, principal: Principal, agent: str, user_id: str) -> None:
         open_sessions = await self._live.durable.database.read(
-            lambda connection: sessions.count_open(
-                connection, principal=principal.id, agent=agent, user_id=user_id
-            )
+            lambda connection: sessions.count_open(connection, principal=principal.id, agent=agent, user_id=user_id)
         )
         if self._max_per_user is not None and open_sessions >= self._max_per_user:
             raise QuotaExceeded(
@@ -246,9 +242,7 @@ class Sessions:
 
     # -- changing -------------------------------------------------------------------------------
 
-    async def describe(
-        self, log: SessionLog, *, title: str | None, metadata: dict[str, object] | None
-    ) -> None:
+    async def describe(self, log: SessionLog, *, title: str | None, metadata: dict[str, object] | None) -> None:
         """Change title and metadata (each only if given). Raises Unavailable."""
         session = log.session
         new_title = session.title if title is None else title
@@ -266,11 +260,7 @@ class Sessions:
         await self._end(log, SessionStatus.EXPIRED)
 
     async def _end(self, log: SessionLog, status: SessionStatus) -> None:
-        if (
-            log.session.status is not SessionStatus.ACTIVE
-            or log.session.ending is not None
-            or log.over is not None
-        ):
+        if log.session.status is not SessionStatus.ACTIVE or log.session.ending is not None or log.over is not None:
             return
         before = log.session
         log.session = replace(before, ending=status)  # no await before: from here on messages are refused
@@ -295,7 +285,10 @@ class Sessions:
         except Unavailable:
             log.session = replace(log.session, ending=None)
             raise
-        if not log.is_busy:  # the last turn ended while the wish was being written
+        await self._write_end_if_idle(log)  # the last turn may have ended while the wish was being written
+
+    async def _write_end_if_idle(self, log: SessionLog) -> None:
+        if not log.is_busy:
             await self._write_end(log)
 
     async def _write_end(self, log: SessionLog) -> None:
@@ -312,9 +305,7 @@ class Sessions:
         reserved = max(log.reserved_seq, log.last_seq + BLOCK)
         unit = UnitOfWork(log.session.session_id)
         sessions.add_end(unit, status=status, ending=None, now=now, last=log.last_seq, reserved=reserved)
-        events.add_fact(
-            unit, seq=fact.first, kind=fact.kind.value, turn_id=None, fact=fact.fact, created_ms=fact.at_ms
-        )
+        events.add_fact(unit, seq=fact.first, kind=fact.kind.value, turn_id=None, fact=fact.fact, created_ms=fact.at_ms)
         try:
             await self._commit(log, unit)
         except Unavailable:
@@ -351,11 +342,11 @@ class Sessions:
             facts.append(log.take_fact(EventKind.TURN_FINISHED, fields, turn_id=turn_id))
         facts.append(log.take_fact(EventKind.SESSION_TERMINATED, {"session_id": session.session_id}))
         log.is_pinned = True
-        turn_id = order.turns[0][0] if order.turns else None
+        first_turn = order.turns[0][0] if order.turns else None
 
         def receipt(closed_ms: int | None) -> StopReceipt:
             return StopReceipt(
-                session.session_id, turn_id, log.last_seq, ordered_ms, closed_ms, order.tokens_after()
+                session.session_id, first_turn, log.last_seq, ordered_ms, closed_ms, order.tokens_after()
             )
 
         self._receipts[session.session_id] = receipt_json(receipt(None))
@@ -370,7 +361,7 @@ class Sessions:
         final = receipt(closed_ms)
         self._receipts[session.session_id] = receipt_json(final)
         if failure is not None:
-            self._keep(self._bury_until_written(log, final))
+            self._tasks.start(self._bury_until_written(log, final), name=f"burial of {session.session_id}")
             raise Unavailable(f"The session is stopped, but the database cannot write that yet: {failure}")
         if closed_ms is not None:
             await self._amend(log, final)
@@ -436,7 +427,7 @@ class Sessions:
 
     def _on_idle(self, log: SessionLog) -> None:
         if log.session.ending is not None:
-            self._keep(self._settle_ending(log))
+            self._tasks.start(self._settle_ending(log), name=f"end of {log.session.session_id}")
         elif log.session.ephemeral:
             asyncio.get_running_loop().call_later(EPHEMERAL_SECONDS, self._drop_ephemeral, log, log.last_seq)
 
@@ -455,7 +446,8 @@ class Sessions:
             if made.done() and not made.exception() and made.result() is log:
                 del self._one_shots[name]
         self._live.remove(log.session.session_id)
-        self._keep(self._erase_ephemeral(log.session.session_id))
+        session_id = log.session.session_id
+        self._tasks.start(self._erase_ephemeral(session_id), name=f"erasure of {session_id}")
 
     async def _erase_ephemeral(self, session_id: str) -> None:
         unit = UnitOfWork(session_id)
@@ -490,8 +482,7 @@ class Sessions:
     def _is_expirable(self, log: SessionLog) -> bool:
         """Too old, busy or not (a busy one ends after its turns), or idle for too long."""
         too_old = (
-            self._max_duration_ms is not None
-            and log.session.created_ms + self._max_duration_ms <= self._clock_ms()
+            self._max_duration_ms is not None and log.session.created_ms + self._max_duration_ms <= self._clock_ms()
         )
         return too_old or self._is_due(log)
 
@@ -506,10 +497,7 @@ class Sessions:
                     await self._settle_ending(log)
 
     async def close(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=1)
+        await self._tasks.cancel()
 
     # -- parts ----------------------------------------------------------------------------------
 
@@ -523,21 +511,14 @@ class Sessions:
 
     async def _tombstone(self, session_id: str) -> tuple[bytes, dict[str, object]] | None:
         id_hash = self._id_hash(session_id)
-        return await self._live.durable.database.read(
-            lambda connection: sessions.find_tombstone(connection, id_hash)
-        )
+        return await self._live.durable.database.read(lambda connection: sessions.find_tombstone(connection, id_hash))
 
     def _id_hash(self, session_id: str) -> bytes:
         return hmac.digest(self._secret, session_id.encode(), hashlib.sha256)
 
     def _owner_hash(self, agent: str, principal: str, session_id: str) -> bytes:
-        owner = "\0".join([agent, principal, session_id])
+        owner = f"{agent}\0{principal}\0{session_id}"
         return hmac.digest(self._secret, owner.encode(), hashlib.sha256)
-
-    def _keep(self, coroutine) -> None:  # type: ignore[no-untyped-def]
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def receipt_json(receipt: StopReceipt) -> dict[str, object]:

@@ -53,9 +53,7 @@ class Database:
             await asyncio.to_thread(self._prepare, migrate)
         except (DBAPIError, OSError) as error:
             reason = getattr(error, "orig", None) or error
-            raise Unavailable(
-                f"The database {_without_password(self.url)} cannot be opened: {reason}"
-            ) from error
+            raise Unavailable(f"The database {_without_password(self.url)} cannot be opened: {reason}") from error
         self._writer = Writer(self.engine, asyncio.get_running_loop())
 
     def _prepare(self, migrate: bool) -> None:

@@ -36,9 +36,7 @@ _RUN_WHILE_OPEN = insert(_r).from_select(
         exists(select(literal(1)).where(_t.c.turn_id == bindparam("p_turn_id"), _t.c.finished_ms.is_(None)))
     ),
 )
-_DROP_RUNS = delete(_r).where(
-    _r.c.session_id == bindparam("the_session"), _r.c.first_seq >= bindparam("from_seq")
-)
+_DROP_RUNS = delete(_r).where(_r.c.session_id == bindparam("the_session"), _r.c.first_seq >= bindparam("from_seq"))
 _FACTS_AFTER = (
     select(_e.c.seq, _e.c.kind, _e.c.turn_id, _e.c.fact, _e.c.created_ms)
     .where(
@@ -85,9 +83,7 @@ class StoredRun:
     created_ms: int
 
 
-def add_fact(
-    unit: UnitOfWork, *, seq: int, kind: str, turn_id: str | None, fact: bytes, created_ms: int
-) -> None:
+def add_fact(unit: UnitOfWork, *, seq: int, kind: str, turn_id: str | None, fact: bytes, created_ms: int) -> None:
     unit.add(
         _FACT,
         {
@@ -139,16 +135,12 @@ def add_drop_runs(unit: UnitOfWork, *, from_seq: int) -> None:
     unit.add(_DROP_RUNS, {"the_session": unit.session_id, "from_seq": from_seq})
 
 
-def facts_after(
-    connection: Connection, session_id: str, *, after: int, upto: int, limit: int
-) -> list[StoredFact]:
+def facts_after(connection: Connection, session_id: str, *, after: int, upto: int, limit: int) -> list[StoredFact]:
     parameters = {"the_session": session_id, "after": after, "upto": upto, "at_most": limit}
     return [StoredFact(*row) for row in connection.execute(_FACTS_AFTER, parameters)]
 
 
-def runs_after(
-    connection: Connection, session_id: str, *, after: int, upto: int, limit: int
-) -> list[StoredRun]:
+def runs_after(connection: Connection, session_id: str, *, after: int, upto: int, limit: int) -> list[StoredRun]:
     parameters = {"the_session": session_id, "after": after, "upto": upto, "at_most": limit}
     found = []
     contents: dict[int, str] = {}
@@ -160,9 +152,7 @@ def runs_after(
                 message = messages.at(connection, session_id, row.message_seq)
                 contents[row.message_seq] = message.content if message else ""
             text = contents[row.message_seq][row.start : row.start + sum(lengths)]
-        found.append(
-            StoredRun(row.first_seq, row.last_seq, row.turn_id, row.kind, lengths, text, row.created_ms)
-        )
+        found.append(StoredRun(row.first_seq, row.last_seq, row.turn_id, row.kind, lengths, text, row.created_ms))
     return found
 
 
@@ -180,9 +170,7 @@ class Page:
     answers: list[Message]
 
 
-def page(
-    connection: Connection, session_id: str, *, after: int, upto: int, limit: int, snapshots: bool
-) -> Page:
+def page(connection: Connection, session_id: str, *, after: int, upto: int, limit: int, snapshots: bool) -> Page:
     """Events with `after` < number ≤ `upto`. With `snapshots`, answers first where events are gone."""
     session = sessions.find(connection, session_id)
     floor = session.floor_seq if session is not None else 0
@@ -208,9 +196,7 @@ def has_gap(connection: Connection, session_id: str, after: int) -> bool:
     session = sessions.find(connection, session_id)
     if session is not None and after < session.floor_seq:
         return True
-    snapshot = select(_e.c.seq).where(
-        _e.c.session_id == session_id, _e.c.seq > after, _e.c.kind == "snapshot"
-    )
+    snapshot = select(_e.c.seq).where(_e.c.session_id == session_id, _e.c.seq > after, _e.c.kind == "snapshot")
     return connection.execute(snapshot.limit(1)).first() is not None
 
 

@@ -28,7 +28,7 @@ class DataLock:
             Unavailable: another server holds it still after `wait_seconds`.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 - held for the life of the server
+        self._file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115, ASYNC230 - held for the life of the server; once
         give_up = time.monotonic() + wait_seconds
         while True:
             try:

@@ -24,9 +24,7 @@ def upgrade(engine: Engine) -> None:
 def is_current(engine: Engine) -> bool:
     with engine.connect() as connection:
         context = MigrationContext.configure(connection)
-        return set(context.get_current_heads()) == set(
-            ScriptDirectory.from_config(_config(connection)).get_heads()
-        )
+        return set(context.get_current_heads()) == set(ScriptDirectory.from_config(_config(connection)).get_heads())
 
 
 def differences(engine: Engine) -> list[object]:

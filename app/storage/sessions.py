@@ -169,9 +169,7 @@ def add_end(
     )
 
 
-def add_bury(
-    unit: UnitOfWork, *, id_hash: bytes, owner_hash: bytes, agent: str, receipt: dict[str, Any]
-) -> None:
+def add_bury(unit: UnitOfWork, *, id_hash: bytes, owner_hash: bytes, agent: str, receipt: dict[str, Any]) -> None:
     """Erase everything of the session and leave a tombstone, which keeps no title, user or text."""
     unit.add(
         _BURY,
@@ -250,9 +248,7 @@ def due_for_expiry(
     if created_before is not None:
         conditions.append(_s.c.created_ms < created_before)
     rows = connection.execute(
-        select(_s.c.session_id)
-        .where(_s.c.status == "active", _s.c.ending.is_(None), or_(*conditions))
-        .limit(limit)
+        select(_s.c.session_id).where(_s.c.status == "active", _s.c.ending.is_(None), or_(*conditions)).limit(limit)
     )
     return list(rows.scalars())
 
@@ -260,9 +256,7 @@ def due_for_expiry(
 def ending(connection: Connection) -> list[str]:
     """Sessions whose end was asked for while a turn was open."""
     return list(
-        connection.execute(
-            select(_s.c.session_id).where(_s.c.status == "active", _s.c.ending.is_not(None))
-        ).scalars()
+        connection.execute(select(_s.c.session_id).where(_s.c.status == "active", _s.c.ending.is_not(None))).scalars()
     )
 
 

@@ -14,9 +14,7 @@ _TOMBSTONE_KEY = "tombstone_key"
 
 def find_tombstone_key(connection: Connection) -> bytes | None:
     table = tables.settings
-    found: bytes | None = connection.execute(
-        select(table.c.value).where(table.c.name == _TOMBSTONE_KEY)
-    ).scalar()
+    found: bytes | None = connection.execute(select(table.c.value).where(table.c.name == _TOMBSTONE_KEY)).scalar()
     return found
 
 

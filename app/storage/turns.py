@@ -125,9 +125,7 @@ def find_at(connection: Connection, session_id: str, seq: int, text: str) -> Tur
     """The finished turn that has event `seq` in it, or ended just before it, if its input is `text`."""
     row = connection.execute(
         select(_t)
-        .where(
-            _t.c.session_id == session_id, _t.c.first_seq <= seq, _t.c.last_seq >= seq - 1, _t.c.input == text
-        )
+        .where(_t.c.session_id == session_id, _t.c.first_seq <= seq, _t.c.last_seq >= seq - 1, _t.c.input == text)
         .order_by(_t.c.last_seq.desc())
         .limit(1)
     ).first()

@@ -100,7 +100,8 @@ class Writer:
         except Exception as error:  # the edge of the thread: every caller gets an answer
             log.debug("a batch could not be written", exc_info=True)
             results = [WriteFailed(_reason(error))] * len(work)
-            connection = _discard(connection)
+            _discard(connection)
+            connection = None
         self.batches += 1
         self.units += len(work)
         self._loop.call_soon_threadsafe(_answer, work, results)

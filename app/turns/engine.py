@@ -64,9 +64,7 @@ async def reserve(log: SessionLog, store: Store, wanted: int) -> None:
 def count_usage(desk: Desk, entries: list[Entry]) -> Usage:
     """What the turn cost by our own count, for providers that do not say."""
     llm = desk.agent.llm
-    prompt = desk.agent.system.count(llm.count_tokens) + sum(
-        [item.count(llm.count_tokens) for item in entries]
-    )
+    prompt = desk.agent.system.count(llm.count_tokens) + sum([item.count(llm.count_tokens) for item in entries])
     tape = desk.log.tape
     completion = llm.count_tokens(tape.text()) if tape is not None else 0
     return Usage(prompt, completion, "counted" if llm.counts_exactly else "estimated")

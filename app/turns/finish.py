@@ -99,7 +99,7 @@ class _End:
         tape = log.tape if turn is desk.open else None
         text = tape.text() if tape is not None else ""
         message_id = turn.message_id if text else None
-        usage_json = usage.to_json() if usage is not None else None
+        usage_json: dict[str, object] | None = dict(usage.to_json()) if usage is not None else None
         timings = self._timings()
         now = self.clock_ms()
         unit = UnitOfWork(log.session.session_id)
@@ -161,7 +161,7 @@ class _End:
 
     def _add_runs(self, unit: UnitOfWork, segments: list[Segment], *, message_seq: int, now: int) -> None:
         """The table of number → text: small, and all that a cursor in mid-turn needs later."""
-        if any([segment.journaled for segment in segments]):
+        if any(segment.journaled for segment in segments):
             events.add_drop_runs(unit, from_seq=segments[0].first)
         start = 0
         for segment in segments:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from app.domain.message import Message
 from app.events.local_log import Store
 from app.llm.base import LLMRequest
@@ -30,10 +32,7 @@ async def load_window(desk: Desk, store: Store, *, before: int) -> list[Entry]:
     session_id = desk.log.session.session_id
     window: list[Entry] = []
     while memory.wants_more(window):
-        at = before
-        page = await store.database.read(
-            lambda connection, at=at: messages.page(connection, session_id, before=at, limit=PAGE)
-        )
+        page = await store.database.read(partial(messages.page, session_id=session_id, before=before, limit=PAGE))
         window[:0] = [as_entry(message) for message in page]
         if len(page) < PAGE:
             break

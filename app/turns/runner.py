@@ -29,17 +29,17 @@ from app.domain.ids import NewId
 from app.domain.message import Message
 from app.domain.session import SessionStatus
 from app.domain.turn import OnBusy, Turn, TurnState, Usage
-from app.events.local_log import LiveSessions, Store
+from app.events.local_log import LiveSessions
 from app.events.log import BLOCK, SessionLog, StopOrder
 from app.events.run import Run
 from app.events.tape import Tape
 from app.llm.base import LLMError, LLMStopped, LLMTimeout
+from app.observability.tasks import Tasks
 from app.storage import events, messages, sessions, turns
 from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 from app.turns import engine
-from app.turns.desk import Desk, KeyedTurn, Outcome, OpenTurn, hash_body
+from app.turns.desk import Desk, KeyedTurn, OpenTurn, Outcome, hash_body
 from app.turns.finish import write_end
-from app.turns.prompt import as_entry
 
 log_ = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Runner:
         self._clock_ms = clock_ms
         self._on_busy = on_busy
         self._max_queue = max_queue
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._running: set[OpenTurn] = set()
         self._stopping = False
 
@@ -127,9 +127,7 @@ class Runner:
             keyed.body_hash = used[0]
             keyed.turn.set_result(desk.find(used[1]) or used[1])
             return
-        turn = await self._accept(
-            desk, text, background, on_busy, (key, keyed.body_hash), grace_seconds, debug
-        )
+        turn = await self._accept(desk, text, background, on_busy, (key, keyed.body_hash), grace_seconds, debug)
         keyed.turn.set_result(turn)
 
     def check_accepts(self, log: SessionLog) -> None:
@@ -208,9 +206,7 @@ class Runner:
             raise
         self._launch(desk, turn, started, reserved)
 
-    async def _enqueue(
-        self, desk: Desk, turn: OpenTurn, key: tuple[str, bytes] | None, *, in_front: bool
-    ) -> None:
+    async def _enqueue(self, desk: Desk, turn: OpenTurn, key: tuple[str, bytes] | None, *, in_front: bool) -> None:
         log = desk.log
         desk.joining += 1
         desk.settle()
@@ -336,7 +332,7 @@ class Runner:
             await turn.stream.closed()
             return self._clock_ms()
 
-        return self._keep(closed(), f"closing {turn.turn_id}")
+        return self._tasks.start(closed(), name=f"closing {turn.turn_id}")
 
     # -- running --------------------------------------------------------------------------------
 
@@ -354,7 +350,7 @@ class Runner:
         turn.state = TurnState.RUNNING
         self._running.add(turn)
         self._watch_readers(desk)
-        turn.task = self._keep(self._run(desk, turn), turn.turn_id)
+        turn.task = self._tasks.start(self._run(desk, turn), name=turn.turn_id)
 
     async def _run(self, desk: Desk, turn: OpenTurn) -> None:
         usage: Usage | None = None
@@ -438,16 +434,14 @@ class Runner:
     ) -> None:
         turn.state = state
         if not turn.done.done():
-            turn.done.set_result(
-                outcome or Outcome(turn.turn_id, state, reason, text, None, None, None, None)
-            )
+            turn.done.set_result(outcome or Outcome(turn.turn_id, state, reason, text, None, None, None, None))
 
     def _next(self, desk: Desk) -> None:
         """Begin the first queued turn if none is open; tell whoever waits that the session is idle."""
         if desk.open is None and desk.queue and not self._stopping and desk.log.over is None:
             turn = desk.queue.pop(0)
             desk.open = turn
-            self._keep(self._start_queued(desk, turn), f"start of {turn.turn_id}")
+            self._tasks.start(self._start_queued(desk, turn), name=f"start of {turn.turn_id}")
         desk.settle()
         if not desk.log.is_busy and desk.log.on_idle is not None:
             desk.log.on_idle()
@@ -478,12 +472,7 @@ class Runner:
 
     def _watch_readers(self, desk: Desk) -> None:
         turn = desk.open
-        if (
-            turn is None
-            or turn.state is not TurnState.RUNNING
-            or turn.grace_seconds is None
-            or self._stopping
-        ):
+        if turn is None or turn.state is not TurnState.RUNNING or turn.grace_seconds is None or self._stopping:
             return
         if desk.log.readers:
             if turn.grace is not None:
@@ -514,10 +503,8 @@ class Runner:
             await asyncio.wait(running, timeout=grace_seconds)
         for turn in list(self._running):
             self._stop(turn, TurnState.INTERRUPTED, "shutdown")
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=5)
-        for task in list(self._tasks):
-            task.cancel()
+        await self._tasks.wait(seconds=5)
+        await self._tasks.cancel()
 
     @property
     def running(self) -> int:
@@ -600,9 +587,7 @@ class Runner:
     def _mark_started(self, desk: Desk, turn: OpenTurn) -> Run:
         turn.started_ms = self._clock_ms()
         turn.started_clock = time.monotonic()
-        started = desk.log.take_fact(
-            EventKind.TURN_STARTED, self._announcement(desk, turn), turn_id=turn.turn_id
-        )
+        started = desk.log.take_fact(EventKind.TURN_STARTED, self._announcement(desk, turn), turn_id=turn.turn_id)
         turn.started_seq = started.first
         return started
 
@@ -684,12 +669,6 @@ class Runner:
             if log.over is not None or log.session.status is not SessionStatus.ACTIVE:
                 raise session_over((log.over or log.session.status).value, log.session.session_id) from None
             raise session_not_found(log.session.session_id) from None
-
-    def _keep(self, coroutine, name):  # type: ignore[no-untyped-def]
-        task = asyncio.get_running_loop().create_task(coroutine, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
 
 def describe(error: LLMError, reason: str) -> dict[str, object]:

@@ -69,9 +69,7 @@ def upgrade() -> None:
     )
     op.create_index("turns_by_session", "turns", ["session_id", "place"])
     unfinished = sa.text("finished_ms IS NULL")
-    op.create_index(
-        "turns_unfinished", "turns", ["state"], sqlite_where=unfinished, postgresql_where=unfinished
-    )
+    op.create_index("turns_unfinished", "turns", ["state"], sqlite_where=unfinished, postgresql_where=unfinished)
     op.create_table(
         "messages",
         sa.Column("session_id", sa.Text, nullable=False),
