@@ -45,9 +45,7 @@ def shown(key: SchemaKey) -> str:
 
 def switched_on() -> str:
     """The example with every line that is commented out put to use."""
-    return re.sub(
-        r"^( *)#(?: later: )?(?=[\w-])", r"\1", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE
-    )
+    return re.sub(r"^( *)#(?: later: )?(?=[\w-])", r"\1", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
 
 
 def general(key: tuple[str | int, ...]) -> str:
@@ -58,9 +56,7 @@ def general(key: tuple[str | int, ...]) -> str:
 
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: key.dotted)
 def test_the_page_has_every_key_with_its_default_and_meaning(key: SchemaKey) -> None:
-    rows = re.findall(
-        rf"^\| `{re.escape(key.dotted)}` \| [^|]+ \| ([^|]+) \| ([^|]+) \|$", PAGE, re.MULTILINE
-    )
+    rows = re.findall(rf"^\| `{re.escape(key.dotted)}` \| [^|]+ \| ([^|]+) \| ([^|]+) \|$", PAGE, re.MULTILINE)
 
     assert rows == [(shown(key), key.field.description)]
 

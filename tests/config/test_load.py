@@ -68,19 +68,14 @@ def test_without_a_file_a_model_flag_puts_the_assistant_on_openai() -> None:
 def test_with_a_file_a_model_flag_is_refused(write: Write) -> None:
     [problem] = refused(write(""), overrides={"model": "gpt-4o"})
 
-    assert (
-        problem
-        == "command line: a model can be chosen without a file only; write it under llms in config.yaml"
-    )
+    assert problem == "command line: a model can be chosen without a file only; write it under llms in config.yaml"
 
 
 def test_flags_beat_the_environment_which_beats_the_file_which_beats_defaults(write: Write) -> None:
     path = write("server: {port: 1, host: localhost, max_message: 5}\n")
     environ = {"HECTOR_SERVER__PORT": "2", "HECTOR_SERVER__HOST": "::1"}
 
-    server = load_config(
-        path, environ=environ, overrides={"server.port": 3, "server.host": None}
-    ).config.server
+    server = load_config(path, environ=environ, overrides={"server.port": 3, "server.host": None}).config.server
 
     assert (server.port, server.host, server.max_message, server.max_body) == (3, "::1", 5, 1 << 20)
 
@@ -107,9 +102,7 @@ def test_a_variable_cannot_bring_yaml_with_it(write: Write) -> None:
 
 
 def test_a_key_that_the_entry_leaves_out_comes_from_its_usual_variable(write: Write) -> None:
-    path = write(
-        "llms: {c: {type: anthropic, model: m}, d: {type: anthropic, model: m, api_key: ''}}\nagents: {}\n"
-    )
+    path = write("llms: {c: {type: anthropic, model: m}, d: {type: anthropic, model: m, api_key: ''}}\nagents: {}\n")
 
     llms = load(path, ANTHROPIC_API_KEY="k").config.llms
 
@@ -118,8 +111,7 @@ def test_a_key_that_the_entry_leaves_out_comes_from_its_usual_variable(write: Wr
 
 def test_every_problem_is_told_with_line_and_key(write: Write) -> None:
     path = write(
-        "server:\n  prot: 1\nsessions:\n  on_busy: qeue\n  timeout: 10:30\n"
-        "agents:\n  a: {enable_streaming: true}\n"
+        "server:\n  prot: 1\nsessions:\n  on_busy: qeue\n  timeout: 10:30\nagents:\n  a: {enable_streaming: true}\n"
     )
 
     assert refused(path) == [
@@ -135,9 +127,7 @@ def test_every_problem_is_told_with_line_and_key(write: Write) -> None:
 def test_sections_that_disagree_are_told_with_line_and_key(write: Write) -> None:
     path = write("llms: {gpt: {type: scripted}}\nagents:\n  a:\n    llm: gtp\n  b:\n    llm: gpt\n")
 
-    assert refused(path) == [
-        "config.yaml:4: agents.a.llm: there is no llm 'gtp'; did you mean 'gpt'? (llms: gpt)"
-    ]
+    assert refused(path) == ["config.yaml:4: agents.a.llm: there is no llm 'gtp'; did you mean 'gpt'? (llms: gpt)"]
 
 
 def test_an_unknown_key_far_from_any_other_is_told_what_is_known(write: Write) -> None:
@@ -174,9 +164,7 @@ def test_yaml_that_cannot_be_read_names_the_line(write: Write) -> None:
 
 
 def test_a_repeated_key_names_both_lines(write: Write) -> None:
-    assert refused(write("events: {}\nevents: {}\n")) == [
-        "config.yaml:2: 'events' stands twice; first on line 1"
-    ]
+    assert refused(write("events: {}\nevents: {}\n")) == ["config.yaml:2: 'events' stands twice; first on line 1"]
 
 
 def test_a_file_that_does_not_exist_is_refused(tmp_path: Path) -> None:
@@ -194,9 +182,7 @@ def test_a_file_that_is_not_text_names_the_line(tmp_path: Path) -> None:
     assert refused(path) == ["config.yaml:2: not UTF-8 text"]
 
 
-@pytest.mark.parametrize(
-    "section", ["server: 5", "server: [a]", "llms: x", "agents: {a: 1}", "auth: {keys: [a]}"]
-)
+@pytest.mark.parametrize("section", ["server: 5", "server: [a]", "llms: x", "agents: {a: 1}", "auth: {keys: [a]}"])
 def test_a_value_where_keys_belong_is_refused_in_a_sentence(write: Write, section: str) -> None:
     [problem] = refused(write(section), {"HECTOR_LOGGING__LEVEL": "debug"})
 

@@ -39,9 +39,7 @@ def test_a_configuration_cannot_be_changed() -> None:
 def test_an_agent_without_llm_gets_the_only_one_or_default_or_local(llms: list[str]) -> None:
     config = Config.model_validate({"llms": dict.fromkeys(llms, SCRIPTED)})
 
-    assert config.agents["assistant"].llm == next(
-        name for name in ("only", "default", "local") if name in llms
-    )
+    assert config.agents["assistant"].llm == next(name for name in ("only", "default", "local") if name in llms)
 
 
 def test_an_agent_without_llm_among_several_has_to_choose() -> None:

@@ -243,9 +243,7 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("is_busy", [False, True], ids=["idle", "reading a prompt"])
-async def test_the_child_and_its_socket_are_gone_when_the_parent_was_killed(
-    model: Path, is_busy: bool
-) -> None:
+async def test_the_child_and_its_socket_are_gone_when_the_parent_was_killed(model: Path, is_busy: bool) -> None:
     parent = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", PARENT, str(model)),
         stdout=asyncio.subprocess.PIPE,

@@ -48,9 +48,7 @@ NASTY = st.sampled_from(
     ]
 )
 TEXTS = st.lists(
-    st.lists(st.one_of(NASTY, st.text(max_size=5)), max_size=4)
-    .map("".join)
-    .filter(lambda t: t.isprintable or True),
+    st.lists(st.one_of(NASTY, st.text(max_size=5)), max_size=4).map("".join).filter(lambda t: t.isprintable or True),
     max_size=12,
 )
 
@@ -91,9 +89,7 @@ def cut(stream: bytes, places: Sequence[int]) -> list[bytes]:
 
 
 @given(TEXTS, st.sampled_from(FRAMES), st.booleans(), st.lists(st.integers(0, 10_000), max_size=6))
-def test_any_cut_of_any_frames_gives_the_text(
-    texts: list[str], frame: str, ascii: bool, places: list[int]
-) -> None:
+def test_any_cut_of_any_frames_gives_the_text(texts: list[str], frame: str, ascii: bool, places: list[int]) -> None:
     stream = b"".join(events(texts, frame, ascii=ascii)) + TAIL
     for made in (StreamParser, SlowParser):
         parser = made()
@@ -136,9 +132,7 @@ def test_any_bytes_between_the_quotes_give_chunks_that_are_json(inside: bytes, p
 @given(st.text(alphabet="a😀é\U0001f468\u200d", min_size=1, max_size=6), st.integers(1, 7))
 def test_a_surrogate_pair_split_over_deltas_is_one_character_again(text: str, size: int) -> None:
     units = text.encode("utf-16-le")
-    pieces = [
-        units[i : i + 2 * size].decode("utf-16-le", "surrogatepass") for i in range(0, len(units), 2 * size)
-    ]
+    pieces = [units[i : i + 2 * size].decode("utf-16-le", "surrogatepass") for i in range(0, len(units), 2 * size)]
     made = events(pieces, ascii=True)
     for reads in (made, [b"".join(made)]):
         assert said(fed(StreamParser(), [*reads, TAIL])) == text
@@ -228,9 +222,7 @@ def test_an_error_comes_after_what_was_said_before_it(body: bytes, words: str) -
 
 def test_nothing_counts_after_done() -> None:
     parser = StreamParser()
-    assert (
-        said(fed(parser, [b"".join(events(["a"])) + TAIL + b"".join(events(["b"])), *events(["c"])])) == "a"
-    )
+    assert said(fed(parser, [b"".join(events(["a"])) + TAIL + b"".join(events(["b"])), *events(["c"])])) == "a"
 
 
 def test_a_last_event_without_its_empty_line_counts_if_it_is_whole() -> None:

