@@ -32,23 +32,23 @@ class Journal:
     def __init__(self, database: Database, *, clock_ms: Callable[[], int]) -> None:
         self._database = database
         self._clock_ms = clock_ms
-        self._open: dict[str, SessionLog] = {}
-        self._slice = 0
+        self._slices: list[dict[str, SessionLog]] = [{} for _ in range(SLICES)]
 
     def follow(self, session_log: SessionLog) -> None:
         """A turn has begun: its text is to be written from now on."""
-        self._open[session_log.session.session_id] = session_log
+        smallest = min(self._slices, key=len)
+        smallest[session_log.session.session_id] = session_log
 
     def unfollow(self, session_log: SessionLog) -> None:
-        self._open.pop(session_log.session.session_id, None)
+        for part in self._slices:
+            part.pop(session_log.session.session_id, None)
 
     async def run(self) -> None:
         """Sweep until cancelled: a slice of the open turns at a time, so that no tick is heavy."""
         while True:
-            await asyncio.sleep(SWEEP_SECONDS / SLICES)
-            self._slice = (self._slice + 1) % SLICES
-            for place, session_log in enumerate(list(self._open.values())):
-                if place % SLICES == self._slice:
+            for part in self._slices:
+                await asyncio.sleep(SWEEP_SECONDS / SLICES)
+                for session_log in part.values():
                     self.write(session_log)
 
     def write(self, session_log: SessionLog) -> None:

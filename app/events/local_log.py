@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 
 from app.domain.session import Session
 from app.events.journal import Journal
 from app.events.log import SessionLog
 from app.storage import sessions
 from app.storage.database import Database
+
+IN_USE_SECONDS = 10.0
+"""A request may hold a session this long between looking it up and entering it: two logs of one session must not be."""
 
 
 class Store:
@@ -34,7 +38,7 @@ class LiveSessions:
         ephemeral: Store,
         *,
         ring_bytes: int = 262_144,
-        limit: int = 4096,
+        limit: int = 2048,
         clock_ms: Callable[[], int],
     ) -> None:
         self.durable = durable
@@ -53,6 +57,7 @@ class LiveSessions:
         log = self._logs.pop(session_id, None)
         if log is not None:
             self._logs[session_id] = log
+            log.used_clock = monotonic()
         return log
 
     def peek(self, session_id: str) -> SessionLog | None:
@@ -97,8 +102,9 @@ class LiveSessions:
 
     def _evict(self) -> None:
         surplus = len(self._logs) - self._limit * 9 // 10
+        recently = monotonic() - IN_USE_SECONDS
         for session_id, log in list(self._logs.items()):
-            if surplus <= 0:
+            if surplus <= 0 or log.used_clock > recently:
                 break
             if log.is_idle and not log.is_busy and not log.session.ephemeral and not log.is_pinned:
                 del self._logs[session_id]

@@ -68,6 +68,7 @@ class SessionLog:
         """Whether something is still to be written that only this object knows."""
         self.cut_at: int | None = None
         """Set by a terminate: readers jump here, what they have not got yet is dropped."""
+        self.used_clock = monotonic()
         self.desk: Any = None
         """The turn room's own record of this session; nobody else looks at it."""
         self._clock_ms = clock_ms
@@ -180,6 +181,12 @@ class SessionLog:
         self._readings.remove(reading)
         if self.on_readers is not None:
             self.on_readers()
+
+    @property
+    def is_over(self) -> bool:
+        """The session takes no more messages, nothing runs in it, and its last event is visible."""
+        is_active = self.over is None and self.session.status is SessionStatus.ACTIVE
+        return not is_active and self.visible_seq == self.last_seq
 
     @property
     def is_idle(self) -> bool:

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import httpx2
 import openai
 
 from app.llm.base import LLMError, LLMTimeout
@@ -43,7 +44,17 @@ class Failures:
         return LLMError(f"{self._who} needs a key: set {self.key_name or 'api_key'}")
 
     def unreachable(self, cause: BaseException) -> LLMError:
-        return LLMError(f"{self._who} cannot be reached", detail=self._detail(str(cause)), retryable=True)
+        # An idle connection that the other side had just closed breaks when used again: no need to wait then.
+        is_stale = type(cause) in (httpx2.RemoteProtocolError, httpx2.NetworkError)
+        return LLMError(
+            f"{self._who} cannot be reached",
+            detail=self._detail(str(cause)),
+            retryable=True,
+            retry_after=0.0 if is_stale else None,
+        )
+
+    def closed(self) -> LLMError:
+        return LLMError(f"{self._who} is closed")
 
     def timeout(self, what: str, seconds: float) -> LLMTimeout:
         """`what` completes the sentence: "… did not begin to answer within 60 s"."""
@@ -88,6 +99,7 @@ class Failures:
         )
 
     def _detail(self, words: str) -> str:
+        words = words.encode(errors="replace").decode()  # half a surrogate pair cannot be sent on
         if self.api_key:
             words = words.replace(self.api_key, "…")
         return words if len(words) <= MAX_DETAIL else words[: MAX_DETAIL - 1] + "…"

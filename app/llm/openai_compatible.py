@@ -16,7 +16,7 @@ import orjson
 
 from app import __version__
 from app.llm import tokens
-from app.llm.base import LLMError, LLMRequest
+from app.llm.base import LLMError, LLMRequest, LLMTimeout
 from app.llm.failures import Failures
 from app.llm.llama_cpp import LlamaServer, LlamaServerError
 from app.llm.presets import Quirks
@@ -81,6 +81,7 @@ class OpenAICompatible:
         password = {} if settings.api_key else _password(base)
         self._options: Any = _OPTIONS | {"headers": _OPTIONS["headers"] | password}
         self._client: openai.AsyncOpenAI | None = None
+        self._is_closed = False
 
     def stream(self, request: LLMRequest) -> OpenAIStream:
         """See `LLM.stream`. Must be called inside the loop."""
@@ -96,6 +97,7 @@ class OpenAICompatible:
 
     async def close(self) -> None:
         """Close all connections; streams still running break off."""
+        self._is_closed = True
         client, self._client = self._client, None
         if client is not None:
             await client.close()
@@ -104,6 +106,8 @@ class OpenAICompatible:
         """See `Upstream.connect`."""
         if self.settings.needs_key and not self.settings.api_key:
             raise self.failures.missing_key()
+        if self._is_closed:
+            raise self.failures.closed()
         client = self._client or self._make_client()
         try:
             response = await client.post(
@@ -158,10 +162,18 @@ class LocalLLM(OpenAICompatible):
             await asyncio.wait(self._killing)
         try:
             await self._server.ensure()
+            if self._client is None and not self._is_closed:
+                self._make_client(self._server.socket_path)
+            generation = self._server.generation
+            try:
+                return await super().connect(body)
+            except LLMError as error:
+                if self._is_closed or error.status is not None or isinstance(error, LLMTimeout):
+                    raise
+            # Nobody at the socket: the child has just died, which its watcher may not have seen yet.
+            await self._server.restart(generation=generation)
         except LlamaServerError as exc:
             raise LLMError(str(exc).partition("\n")[0], detail=str(exc)[:2000]) from exc
-        if self._client is None:
-            self._make_client(self._server.socket_path)
         return await super().connect(body)
 
     def entered(self) -> None:

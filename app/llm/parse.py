@@ -19,7 +19,7 @@ from app.llm.base import Delta, StreamEnd, TextDelta, ThinkingDelta, escape
 
 Kind = Literal["text", "thinking"]
 
-MAX_EVENT_BYTES = 8 * 1024 * 1024
+MAX_EVENT_BYTES = 2 * 1024 * 1024
 _MAX_LESSONS = 4
 _MAX_TAIL = 3  # finish, usage, [DONE]
 
@@ -30,6 +30,7 @@ _INNER = (
     rb"|[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}))" + rb'[^"\\\x00-\x1f]*+)*+'
 )
 _is_inner = re.compile(_INNER).fullmatch
+_HARMLESS = bytes(set(range(0x20, 0x7F)) - set(b'"\\'))
 
 # One choice, number 0, not finished, with a text and otherwise only nulls; after the array no further object,
 # so no usage and no error. Nothing in it reaches over the end of the event: at most one match an event.
@@ -76,19 +77,15 @@ class StreamParser:
         if self.done or self.error is not None:
             return []
         block = self._rest + read if self._rest else read
-        if b"\r" in block:
-            block = self._without_returns(block)
-        elif block.endswith(b"\n\n"):
-            self._rest = b""
-        else:
-            block = self._whole_events(block, b"")
-        if not block:
-            return []
-        if not self._held:
-            found = self._same_frame(block)
-            if found is not None:
-                return [TextDelta(found)]
-        return self._mixed(block)
+        ends_whole = block.endswith(b"\n\n")
+        if not ends_whole:
+            block = self._whole_events(block)
+        found = self._same_frame(block)
+        if found is not None:
+            if ends_whole:
+                self._rest = b""
+            return [TextDelta(found)]
+        return self._mixed(self._whole_events(block) if ends_whole else block)
 
     def finish(self) -> list[Delta]:
         """The body has ended: what was still held back, a last event without its empty line included."""
@@ -101,31 +98,31 @@ class StreamParser:
 
     # ---- cutting ----------------------------------------------------------------------------------------
 
-    def _whole_events(self, block: bytes, held: bytes) -> bytes:
+    def _whole_events(self, block: bytes) -> bytes:
+        """All but the last, unfinished event, which waits; lines end in LF."""
+        half = b""
+        if b"\r" in block:
+            # A last CR may be half of a CRLF, so it waits for the next read.
+            half = b"\r" if block.endswith(b"\r") else b""
+            block = block.removesuffix(half).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         last = block.rfind(b"\n\n")
         cut = 0 if last < 0 else last + 2
-        self._rest = block[cut:] + held
+        self._rest = block[cut:] + half
         if len(self._rest) > MAX_EVENT_BYTES:
             self.error = f"one event of the stream is larger than {MAX_EVENT_BYTES} bytes"
         return block[:cut]
-
-    def _without_returns(self, block: bytes) -> bytes:
-        # A last CR may be half of a CRLF, so it waits for the next read.
-        held = b"\r" if block.endswith(b"\r") else b""
-        block = block[: len(block) - len(held)].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        return self._whole_events(block, held)
 
     # ---- plain text, all events at once -----------------------------------------------------------------
 
     def _same_frame(self, block: bytes) -> list[bytes] | None:
         """The texts when every event of the block is the learned frame around a text, else nothing."""
         prefix, suffix = self._prefix, self._suffix
-        if not prefix or not block.startswith(prefix) or not block.endswith(suffix):
+        if not prefix or not block.startswith(prefix) or not block.endswith(suffix) or self._held:
             return None
         start, end = len(prefix), len(suffix)
-        if _is_inner(block, start, len(block) - end) is not None:  # no quote up to the last frame: one event
-            text = block[start:-end]
-            return [text] if text and _is_utf8(text) else None
+        if block.find(b"\n") == len(block) - 2:
+            found = [block[start:-end]]
+            return found if _is_passable(found) else None
         found = [line[start : 2 - end] for line in block.split(b"\n")[:-1:2]]
         # Put together again it must be the block: then all had this frame and there was no other line.
         if prefix + (suffix + prefix).join(found) + suffix != block:
@@ -141,7 +138,7 @@ class StreamParser:
             found = self._same_frame(block)
             if found is not None:
                 return found
-        found = _PLAIN.findall(block)
+        found = [first[1]] if first.end() == len(block) else _PLAIN.findall(block)
         # Each match takes one empty line with it: as many as there are means that every event matched.
         if block.count(b"\n") != 2 * len(found):
             return None
@@ -162,13 +159,15 @@ class StreamParser:
     def _mixed(self, block: bytes) -> list[Delta]:
         """Parse odd events at both ends, where they usually are; and the middle if it is not plain."""
         deltas: list[Delta] = []
+        if not block:
+            return deltas
         if not self._begun:
             self._begun = True
             cut = block.find(b"\n\n") + 2
             self._event(block[:cut], deltas)
             block = block[cut:]
         tail: list[bytes] = []
-        if not self._held:
+        if block and not self._held:
             block, tail = self._without_tail(block)
             found = self._plain(block)
             if found is not None:
@@ -215,7 +214,9 @@ class StreamParser:
         choice = _first_choice(event)
         if choice is not None:
             self._delta(choice.get("delta") or choice.get("message"), deltas)
-            self.end.finish_reason = choice.get("finish_reason") or self.end.finish_reason
+            reason = choice.get("finish_reason")
+            if isinstance(reason, str) and reason:
+                self.end.finish_reason = reason
         if event.get("error") or event.get("object") == "error":
             self.error = words_of(event)
             self.error_code = _code_of(event)
@@ -291,11 +292,13 @@ def _code_of(event: dict[str, Any]) -> int | None:
 
 def _is_passable(found: list[bytes]) -> bool:
     # A space between the texts keeps half an escape from being completed by its neighbour.
-    text = b" ".join(found)
-    return _is_inner(text) is not None and b"" not in found and _is_utf8(text)
-
-
-def _is_utf8(text: bytes) -> bool:
+    text = b" ".join(found) if len(found) > 1 else found[0]
+    if b"" in found:
+        return False
+    if not text.translate(None, _HARMLESS):
+        return True
+    if _is_inner(text) is None:
+        return False
     if text.isascii():
         return True
     try:

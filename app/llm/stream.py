@@ -93,20 +93,16 @@ class OpenAIStream:
             parser = self._parser
             try:
                 block = await content.readany()
+                self._deadline = _NEVER
+                deltas = parser.feed(block) if block else parser.finish()
+                if not block or parser.done or parser.error is not None:
+                    cut = not block and not parser.is_complete
+                    self._conclude(self._upstream.failures.cut() if cut else None, deltas)
             except (aiohttp.ClientError, OSError, RuntimeError) as exc:
                 deltas = self._after_break(content, exc)
             except BaseException:
                 self.close()  # the reader was cancelled; nothing is awaited that a second cancel could hit
                 raise
-            else:
-                self._deadline = _NEVER
-                if block:
-                    deltas = parser.feed(block)
-                    if parser.done or parser.error is not None:
-                        self._conclude(None, deltas)
-                else:
-                    deltas = parser.finish()
-                    self._conclude(None if parser.is_complete else self._upstream.failures.cut(), deltas)
             if deltas:
                 if not self._begun:
                     self._begun = True

@@ -16,15 +16,13 @@ MESSAGE_OVERHEAD_TOKENS = 4
 class Entry:
     """One message as the model receives it, encoded once; its tokens are counted when somebody asks."""
 
-    role: str
-    content: str
     encoded: bytes
     tokens: int | None = None
 
     def count(self, count_tokens: Callable[[str], int]) -> int:
         """Tokens of this message with its overhead."""
         if self.tokens is None:
-            self.tokens = count_tokens(self.content) + MESSAGE_OVERHEAD_TOKENS
+            self.tokens = count_tokens(orjson.loads(self.encoded)["content"]) + MESSAGE_OVERHEAD_TOKENS
         return self.tokens
 
     def at_most(self) -> int:
@@ -33,7 +31,7 @@ class Entry:
 
 
 def entry(role: str, content: str) -> Entry:
-    return Entry(role, content, orjson.dumps({"role": role, "content": content}))
+    return Entry(orjson.dumps({"role": role, "content": content}))
 
 
 class WorkingMemory(Protocol):

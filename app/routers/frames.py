@@ -19,6 +19,7 @@ from sse_starlette import EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
 from app.config.agent import AgentConfig
+from app.domain.errors import Unavailable
 from app.domain.event import EventKind
 from app.domain.session import SessionStatus
 from app.events.follow import Reading
@@ -179,7 +180,11 @@ class EventStream(EventSourceResponse):
                 if body:
                     await self._send(send, body)
                     body = b""
-                runs = await reading.replay()
+                try:
+                    runs = await reading.replay()
+                except Unavailable:
+                    await self._send(send, self._reconnect())
+                    return
                 if not runs:
                     continue
             if runs:
@@ -216,8 +221,7 @@ class EventStream(EventSourceResponse):
         """Nothing more can come: the session is over, or the reader wanted only what there was."""
         if self._view.until_caught_up:
             return True
-        log = self.reading.log
-        return log.over is not None or log.session.status is not SessionStatus.ACTIVE
+        return self.reading.log.is_over
 
     # -- plain: the shared bytes ----------------------------------------------------------------
 

@@ -73,11 +73,12 @@ async def accept(runtime: Runtime, scope: Scope, receive: Receive, *, one_shot: 
     request = Request(scope)
     agent = runtime.roster.get(scope["path_params"]["agent"])
     principal = scope["principal"]
+    given = await read_body(scope, receive, runtime.config.server.max_body)
     log: SessionLog | None = None
     if not one_shot:
         log = await runtime.sessions.get(principal, agent.name, scope["path_params"]["session_id"])
         runtime.turns.check_accepts(log)
-    body = parse(await read_body(scope, receive, runtime.config.server.max_body), SendMessage)
+    body = parse(given, SendMessage)
     longest = runtime.config.server.max_message
     if len(body.message) > longest:
         raise TooLarge(f"The message is longer than {longest} characters (server.max_message).")

@@ -121,7 +121,12 @@ async def patch(request: Request) -> Response:
     log = await session_of(request)
     wanted = await body_of(request, schemas.PatchSession)
     runtime = runtime_of(request)
-    await runtime.sessions.describe(log, title=wanted.title, metadata=wanted.metadata)
+    given, session = wanted.model_fields_set, log.session
+    await runtime.sessions.describe(
+        log,
+        title=wanted.title if "title" in given else session.title,
+        metadata=(wanted.metadata or {}) if "metadata" in given else session.metadata,
+    )
     return answer(shown(runtime, log))
 
 

@@ -15,7 +15,6 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from app.domain.errors import CursorExpired, InvalidRequest
-from app.domain.session import SessionStatus
 from app.domain.turn import Turn, TurnState
 from app.events.log import SessionLog
 from app.routers.frames import EventStream, Readers, view_of
@@ -71,7 +70,7 @@ class Streams:
             raise InvalidRequest("until must be turn_end, or be left out.")
         text_only = wants_text(request)
         cursor, from_start = self._where(request, log)
-        is_over = log.session.status is not SessionStatus.ACTIVE
+        is_over = log.is_over
         running = next(iter(runtime.turns.open_turns(log)), None)
         if cursor is None:
             if is_over or (until is not None and running is None):

@@ -242,15 +242,12 @@ class Sessions:
 
     # -- changing -------------------------------------------------------------------------------
 
-    async def describe(self, log: SessionLog, *, title: str | None, metadata: dict[str, object] | None) -> None:
-        """Change title and metadata (each only if given). Raises Unavailable."""
-        session = log.session
-        new_title = session.title if title is None else title
-        new_metadata = session.metadata if metadata is None else metadata
-        unit = UnitOfWork(session.session_id)
-        sessions.add_describe(unit, title=new_title, metadata=new_metadata)
+    async def describe(self, log: SessionLog, *, title: str | None, metadata: dict[str, object]) -> None:
+        """Set title and metadata. Raises Unavailable."""
+        unit = UnitOfWork(log.session.session_id)
+        sessions.add_describe(unit, title=title, metadata=metadata)
         await self._commit(log, unit)
-        log.session = replace(log.session, title=new_title, metadata=new_metadata)
+        log.session = replace(log.session, title=title, metadata=metadata)
 
     async def end(self, log: SessionLog) -> None:
         """Mark the session complete: no more messages from now on; an open turn is not cut. Idempotent."""
@@ -356,6 +353,8 @@ class Sessions:
             await asyncio.shield(written)
         except WriteFailed as error:
             failure = error
+        except WriteConflict:
+            log_.warning("session %s had a tombstone already", session.session_id)
         log.publish(*facts)
         closed_ms = await self._await_close(order)
         final = receipt(closed_ms)
@@ -440,8 +439,10 @@ class Sessions:
     def _drop_ephemeral(self, log: SessionLog, last_seq: int) -> None:
         if log.is_busy or log.last_seq != last_seq or log.over is not None:
             return
+        log.publish(
+            log.take_fact(EventKind.SESSION_ENDED, {"session_id": log.session.session_id, "reason": "ephemeral"})
+        )
         log.over = SessionStatus.ENDED
-        log.wake()
         for name, made in list(self._one_shots.items()):
             if made.done() and not made.exception() and made.result() is log:
                 del self._one_shots[name]
@@ -455,10 +456,11 @@ class Sessions:
         await self._live.ephemeral.database.submit(unit)
 
     def _is_due(self, log: SessionLog) -> bool:
-        if log.is_busy:
-            return False
-        ends = self.expires_ms(log.session)
-        return ends is not None and ends <= self._clock_ms()
+        """Too old, or idle for too long; a busy session is never idle."""
+        now, session = self._clock_ms(), log.session
+        if self._max_duration_ms is not None and session.created_ms + self._max_duration_ms <= now:
+            return True
+        return self._timeout_ms is not None and not log.is_busy and session.active_ms + self._timeout_ms <= now
 
     async def expire_due(self, *, limit: int = 200) -> int:
         """Expire what is due, `limit` sessions at most; returns how many were looked at."""
@@ -474,17 +476,10 @@ class Sessions:
         )
         for session_id in due:
             log = await self._live.open(session_id)
-            if log is not None and log.session.status is SessionStatus.ACTIVE and self._is_expirable(log):
+            if log is not None and log.session.status is SessionStatus.ACTIVE and self._is_due(log):
                 self._watch(log)
                 await self.expire(log)
         return len(due)
-
-    def _is_expirable(self, log: SessionLog) -> bool:
-        """Too old, busy or not (a busy one ends after its turns), or idle for too long."""
-        too_old = (
-            self._max_duration_ms is not None and log.session.created_ms + self._max_duration_ms <= self._clock_ms()
-        )
-        return too_old or self._is_due(log)
 
     async def settle_endings(self) -> None:
         """After a restart: sessions whose end was asked for while a turn was open."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import orjson
-from sqlalchemy import Connection, Row, and_, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Case, Column, Connection, Row, and_, bindparam, case, delete, insert, or_, select, update
 
 from app.domain.session import Session, SessionStatus
 from app.storage import tables
@@ -15,14 +15,21 @@ _s = tables.sessions
 _id = _s.c.session_id == bindparam("the_session")
 
 _CREATE = insert(_s)
+
+
+def _at_least(column: Column[int], name: str) -> Case[int]:
+    """The parameter, but never less than what stands there: units may be written out of the order of their numbers."""
+    return case((column < bindparam(name), bindparam(name)), else_=column)
+
+
 # Every change of a session carries its condition: a terminated one has no row any more.
 _START = (
     update(_s)
     .where(_id, _s.c.status == "active")
     .values(
         active_ms=bindparam("now"),
-        reserved_seq=bindparam("reserved"),
-        last_seq=bindparam("last"),
+        reserved_seq=_at_least(_s.c.reserved_seq, "reserved"),
+        last_seq=_at_least(_s.c.last_seq, "last"),
         message_count=_s.c.message_count + bindparam("messages"),
     )
 )
@@ -31,13 +38,13 @@ _FINISH = (
     .where(_id)
     .values(
         active_ms=bindparam("now"),
-        last_seq=bindparam("last"),
+        last_seq=_at_least(_s.c.last_seq, "last"),
         message_count=_s.c.message_count + bindparam("messages"),
         prompt_tokens=_s.c.prompt_tokens + bindparam("prompt"),
         completion_tokens=_s.c.completion_tokens + bindparam("completion"),
     )
 )
-_RESERVE = update(_s).where(_id).values(reserved_seq=bindparam("reserved"))
+_RESERVE = update(_s).where(_id).values(reserved_seq=_at_least(_s.c.reserved_seq, "reserved"))
 _DESCRIBE = update(_s).where(_id).values(title=bindparam("new_title"), metadata=bindparam("new_metadata"))
 _END = (
     update(_s)
@@ -46,8 +53,8 @@ _END = (
         status=bindparam("new_status"),
         ending=bindparam("new_ending"),
         ended_ms=bindparam("now"),
-        last_seq=bindparam("last"),
-        reserved_seq=bindparam("reserved"),
+        last_seq=_at_least(_s.c.last_seq, "last"),
+        reserved_seq=_at_least(_s.c.reserved_seq, "reserved"),
     )
 )
 _BURY = insert(tables.tombstones)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from app.domain.event import EventKind
@@ -14,6 +15,11 @@ from app.storage import sessions
 from app.storage.unit_of_work import UnitOfWork
 from app.turns.desk import Desk, OpenTurn
 from app.turns.prompt import build
+
+HEADROOM = 64
+"""Numbers kept free in the block for facts that readers see before they are committed."""
+LARGE_BYTES = 16_384
+"""From here on tokens are counted in a thread: a megabyte takes 0.1 to 2 s."""
 
 
 async def answer(desk: Desk, turn: OpenTurn, store: Store) -> Usage:
@@ -33,7 +39,7 @@ async def answer(desk: Desk, turn: OpenTurn, store: Store) -> Usage:
         await _relay(desk.log, turn, store, stream)
     finally:
         stream.close()
-    return stream.end.usage or count_usage(desk, entries)
+    return stream.end.usage or await count_usage(desk, entries)
 
 
 async def _relay(log: SessionLog, turn: OpenTurn, store: Store, stream: LLMStream) -> None:
@@ -46,8 +52,8 @@ async def _relay(log: SessionLog, turn: OpenTurn, store: Store, stream: LLMStrea
             turn.first_token_clock = time.monotonic()
         for delta in deltas:
             chunks = delta.chunks
-            if log.room() < len(chunks):
-                await reserve(log, store, len(chunks))
+            if log.room() < len(chunks) + HEADROOM:
+                await reserve(log, store, len(chunks) + HEADROOM)
             kind = EventKind.TEXT if type(delta) is TextDelta else EventKind.THINKING
             log.append_text(kind, chunks)
 
@@ -61,10 +67,15 @@ async def reserve(log: SessionLog, store: Store, wanted: int) -> None:
     log.reserved_seq = reserved
 
 
-def count_usage(desk: Desk, entries: list[Entry]) -> Usage:
-    """What the turn cost by our own count, for providers that do not say."""
-    llm = desk.agent.llm
-    prompt = desk.agent.system.count(llm.count_tokens) + sum([item.count(llm.count_tokens) for item in entries])
+async def count_usage(desk: Desk, entries: list[Entry]) -> Usage:
+    """What the turn cost by our own count, for providers that do not say and turns that were stopped."""
     tape = desk.log.tape
-    completion = llm.count_tokens(tape.text()) if tape is not None else 0
-    return Usage(prompt, completion, "counted" if llm.counts_exactly else "estimated")
+    text = tape.text() if tape is not None else ""
+
+    def count() -> Usage:
+        llm = desk.agent.llm
+        prompt = desk.agent.system.count(llm.count_tokens) + sum([item.count(llm.count_tokens) for item in entries])
+        return Usage(prompt, llm.count_tokens(text), "counted" if llm.counts_exactly else "estimated")
+
+    uncounted = sum([len(item.encoded) for item in entries if item.tokens is None]) + len(text)
+    return count() if uncounted < LARGE_BYTES else await asyncio.to_thread(count)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 
 from app.domain.message import Message
 from app.events.local_log import Store
 from app.llm.base import LLMRequest
-from app.memory.working import Entry, entry
+from app.memory.working import Entry, WorkingMemory, entry
 from app.storage import messages
 from app.turns.desk import Desk
 
 PAGE = 64
+LARGE_BYTES = 65_536
 
 MARKS = {
     "cancelled": "\n\n[This answer was stopped here.]",
@@ -40,12 +42,18 @@ async def load_window(desk: Desk, store: Store, *, before: int) -> list[Entry]:
     return window
 
 
+async def _select(memory: WorkingMemory, window: list[Entry]) -> list[Entry]:
+    if sum([len(item.encoded) for item in window if item.tokens is None]) < LARGE_BYTES:
+        return list(memory.select(window))
+    return list(await asyncio.to_thread(memory.select, window))  # counting tokens of that much takes a while
+
+
 async def build(desk: Desk, store: Store, *, text: str, before: int) -> tuple[LLMRequest, list[Entry]]:
     """The request of a turn that began with number `before`, and the messages in it (without the system prompt)."""
     if desk.window is None:
         desk.window = await load_window(desk, store, before=before)
     desk.window.append(entry("user", text))
-    selected = list(desk.agent.working_memory.select(desk.window))
+    selected = await _select(desk.agent.working_memory, desk.window)
     # What was not selected now never will be: the window only moves on.
     desk.window = selected
     request = LLMRequest(

@@ -126,6 +126,7 @@ class Runner:
         if used is not None:
             keyed.body_hash = used[0]
             keyed.turn.set_result(desk.find(used[1]) or used[1])
+            del desk.keys[key]  # the row knows it
             return
         turn = await self._accept(desk, text, background, on_busy, (key, keyed.body_hash), grace_seconds, debug)
         keyed.turn.set_result(turn)
@@ -230,9 +231,10 @@ class Runner:
             log.void(queued)
             self._next(desk)
             raise
-        log.reserved_seq = max(log.reserved_seq, reserved)
+        self._count_accepted(desk, turn, reserved, messages=0)
         desk.joining -= 1
         if log.over is not None:
+            log.void(queued)
             raise session_over(log.over.value, log.session.session_id)
         place = 0 if in_front else len(desk.queue)
         desk.queue.insert(place, turn)
@@ -338,7 +340,7 @@ class Runner:
 
     def _launch(self, desk: Desk, turn: OpenTurn, started: Run, reserved: int) -> None:
         log = desk.log
-        log.reserved_seq = max(log.reserved_seq, reserved)
+        self._count_accepted(desk, turn, reserved, messages=1)
         if log.over is not None:  # terminated while the start was being written: its end is written too
             log.publish(started)
             desk.open = None
@@ -380,8 +382,13 @@ class Runner:
         if turn.stop is not None and state is not TurnState.COMPLETED:
             (state, reason), error = turn.stop, None
         if usage is None:
-            usage = engine.count_usage(desk, turn.prompt_entries) if turn.prompt_entries else None
-        await self._finish(desk, turn, state, reason, error, usage)
+            usage = await engine.count_usage(desk, turn.prompt_entries) if turn.prompt_entries else None
+        try:
+            await self._finish(desk, turn, state, reason, error, usage)
+        except Exception:
+            log_.exception("the end of turn %s failed by our fault", turn.turn_id)
+            self._settle_done(turn, TurnState.FAILED, "internal", "", None)
+            self._clear(desk, turn)
 
     def _debug(self, desk: Desk, turn: OpenTurn, line: str) -> None:
         log_.debug(line)
@@ -409,6 +416,11 @@ class Runner:
                 desk, turn, self._live.store_of(log), state, reason, error, usage, clock_ms=self._clock_ms
             )
             self._settle_done(turn, outcome.state, outcome.reason, outcome.text, outcome)
+        self._clear(desk, turn)
+
+    def _clear(self, desk: Desk, turn: OpenTurn) -> None:
+        """The turn is over: make room for the next one."""
+        log = desk.log
         self._running.discard(turn)
         if desk.open is turn:
             self._live.store_of(log).journal.unfollow(log)
@@ -455,9 +467,13 @@ class Runner:
         self._add_fact(unit, started)
         try:
             await self._commit(log, unit)
-        except HectorError:
+        except HectorError as error:
             log.void(started)
             if log.over is not None:
+                return
+            if not isinstance(error, Unavailable):
+                log_.error("turn %s cannot begin: %s", turn.turn_id, error)
+                await self._finish(desk, turn, TurnState.FAILED, "internal", None, None)
                 return
             # The message is stored and stays queued: it waits for the database.
             desk.open = None
@@ -501,9 +517,10 @@ class Runner:
         running = [turn.done for turn in self._running]
         if running:
             await asyncio.wait(running, timeout=grace_seconds)
-        for turn in list(self._running):
-            self._stop(turn, TurnState.INTERRUPTED, "shutdown")
-        await self._tasks.wait(seconds=5)
+        for _ in range(10):  # a queued turn that was just starting joins late
+            for turn in list(self._running):
+                self._stop(turn, TurnState.INTERRUPTED, "shutdown")
+            await self._tasks.wait(seconds=0.5)
         await self._tasks.cancel()
 
     @property
@@ -604,21 +621,24 @@ class Runner:
 
     def _accept_unit(self, desk: Desk, *, messages: int) -> tuple[UnitOfWork, int]:
         log = desk.log
-        session = log.session
         reserved = log.reserved_seq
         if reserved - log.last_seq < BLOCK // 2:
             reserved = log.last_seq + BLOCK
-        unit = UnitOfWork(session.session_id)
-        now = self._clock_ms()
-        sessions.add_start(unit, now=now, last=log.last_seq, reserved=reserved, messages=messages)
-        log.session = replace(
-            session,
-            active_ms=now,
-            last_seq=log.last_seq,
-            reserved_seq=reserved,
-            message_count=session.message_count + messages,
-        )
+        unit = UnitOfWork(log.session.session_id)
+        sessions.add_start(unit, now=self._clock_ms(), last=log.last_seq, reserved=reserved, messages=messages)
         return unit, reserved
+
+    def _count_accepted(self, desk: Desk, turn: OpenTurn, reserved: int, *, messages: int) -> None:
+        """What the unit just committed changed in the session, for the warm copy."""
+        log = desk.log
+        log.reserved_seq = max(log.reserved_seq, reserved)
+        log.session = replace(
+            log.session,
+            active_ms=turn.started_ms or turn.created_ms,
+            last_seq=log.last_seq,
+            reserved_seq=log.reserved_seq,
+            message_count=log.session.message_count + messages,
+        )
 
     def _row(self, desk: Desk, turn: OpenTurn, *, first: int | None = None) -> Turn:
         queued = first is not None
