@@ -33,7 +33,7 @@ async def server() -> AsyncIterator[LlamaServer]:
 
 @pytest_asyncio.fixture
 async def llm(server: LlamaServer) -> AsyncIterator[LocalLLM]:
-    settings = OpenAISettings("smollm2", "http://embedded/v1", max_tokens=20, max_retries=1)
+    settings = OpenAISettings("smollm2", "http://embedded/v1", max_tokens=20, max_retries=0)
     llm = LocalLLM("local", settings, server)
     yield llm
     await llm.close()
