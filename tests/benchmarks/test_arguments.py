@@ -1,0 +1,24 @@
+"""Every benchmark takes its arguments. None of them is run here: time has no place in a test."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent.parent / "benchmarks"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "rig", "stock_response"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_benchmark_takes_the_folder_of_its_instruments(name: str) -> None:
+    options = importlib.import_module(f"benchmarks.{name}").parser().parse_args(["--bench", "there"])
+
+    assert (options.bench, options.out) == (Path("there"), None)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_benchmark_refuses_to_run_without_instruments(name: str) -> None:
+    with pytest.raises(SystemExit):
+        importlib.import_module(f"benchmarks.{name}").main([])
