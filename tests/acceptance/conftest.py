@@ -29,7 +29,7 @@ def settings_for(upstream: Upstream, changes: Mapping[str, Any] | None = None) -
     } | changes.pop("llm", {})
     base: dict[str, Any] = {
         "server": {"shutdown_grace": "300ms"},
-        "llms": {"up": model},
+        "llms": {"default": model},
         "agents": {"assistant": {}},
     }
     for name, section in changes.items():
@@ -59,9 +59,7 @@ async def server(
 @pytest_asyncio.fixture(loop_scope="module")
 async def client(server: HectorServer) -> AsyncIterator[httpx.AsyncClient]:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
-    async with httpx.AsyncClient(
-        base_url=server.base_url, timeout=15, limits=limits, trust_env=False
-    ) as client:
+    async with httpx.AsyncClient(base_url=server.base_url, timeout=15, limits=limits, trust_env=False) as client:
         yield client
 
 

@@ -62,9 +62,7 @@ async def test_other_sessions_stay_apart(client: httpx.AsyncClient, upstream: Up
     assert asked(upstream) == [("user", "anything?")]
 
 
-async def test_a_message_without_a_session_remembers_nothing(
-    client: httpx.AsyncClient, upstream: Upstream
-) -> None:
+async def test_a_message_without_a_session_remembers_nothing(client: httpx.AsyncClient, upstream: Upstream) -> None:
     for message in ("first", "second"):
         assert (await client.post("/agents/assistant/messages", json={"message": message})).is_success
     assert asked(upstream) == [("user", "second")]
@@ -144,9 +142,7 @@ async def test_a_message_whose_answer_never_began_is_still_part_of_the_conversat
     assert asked(upstream) == [("user", "Anybody?"), ("user", "Hello again")]
 
 
-async def test_the_history_pages_backwards_through_every_message(
-    client: httpx.AsyncClient, upstream: Upstream
-) -> None:
+async def test_the_history_pages_backwards_through_every_message(client: httpx.AsyncClient, upstream: Upstream) -> None:
     talk = await Talk.begin(client)
     for number in range(3):
         await talk.say(f"message {number}")

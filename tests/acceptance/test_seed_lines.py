@@ -44,7 +44,8 @@ async def test_a_message_is_json_whatever_the_content_type_says(
     said = good(await client.post(f"{talk.path}/messages", headers=headers, content=body))
     assert said["response"] == " t0 t1 t2"
     assert said["session_id"] == talk.session_id
-    assert said["turn_id"] and said["message_id"]
+    assert said["turn_id"]
+    assert said["message_id"]
     assert said["usage"] == {
         "prompt_tokens": 5,
         "completion_tokens": 7,
@@ -59,9 +60,7 @@ async def test_a_stream_is_read_as_by_curl(
     client: httpx.AsyncClient, upstream: Upstream, headers: dict[str, str]
 ) -> None:
     talk = await Talk.begin(client)
-    response = await client.post(
-        f"{talk.path}/messages/stream", headers=headers, content='{"message": "Hello"}'
-    )
+    response = await client.post(f"{talk.path}/messages/stream", headers=headers, content='{"message": "Hello"}')
     lines = [line for line in response.text.split("\n") if line.startswith("data:")]
     assert 'data: {"chunk": " t0"}' in lines
     assert lines[-1] == "data: [DONE]"
@@ -138,10 +137,8 @@ async def test_title_and_metadata_are_set_and_changed(client: httpx.AsyncClient)
     assert (changed["title"], changed["metadata"]) == ("Second", {"a": 1})
 
 
-@pytest.mark.parametrize("message", ["Grüße 👋", "a\nb\t\"c\" \\ \u2028 \0 {", " ", "𝕏" * 500])
-async def test_every_text_comes_through_unchanged(
-    client: httpx.AsyncClient, upstream: Upstream, message: str
-) -> None:
+@pytest.mark.parametrize("message", ["Grüße 👋", 'a\nb\t"c" \\ \u2028 \0 {', " ", "𝕏" * 500])
+async def test_every_text_comes_through_unchanged(client: httpx.AsyncClient, upstream: Upstream, message: str) -> None:
     talk = await Talk.begin(client)
     upstream.answer(tokens=[message, "é", "\\", '"', "\n\n", "data: x"])
     frames = await talk.stream_all(message)
@@ -151,9 +148,7 @@ async def test_every_text_comes_through_unchanged(
     assert upstream.requests[-1].json["messages"][-1]["content"] == message
 
 
-async def test_unknown_names_are_404_and_never_a_stream(
-    client: httpx.AsyncClient, server: HectorServer
-) -> None:
+async def test_unknown_names_are_404_and_never_a_stream(client: httpx.AsyncClient, server: HectorServer) -> None:
     body = {"message": "Hello"}
     for path in (f"{SESSIONS}/sess_nope/messages/stream", f"{SESSIONS}/sess_nope/messages"):
         assert reason(await client.post(path, json=body)) == (404, "session_not_found")
