@@ -24,6 +24,7 @@ from app.sessions.service import Sessions
 from app.storage import settings
 from app.storage.database import Database
 from app.storage.lock import DataLock
+from app.turns.history import History
 from app.turns.recovery import end_open_turns
 from app.turns.runner import Runner
 
@@ -99,6 +100,7 @@ class Runtime:
             max_duration_ms=_milliseconds(config.sessions.max_duration),
             max_per_user=config.sessions.max_per_user,
         )
+        self.history = History(self.live)
         self.turns = Runner(
             self.live,
             new_id=new_id,

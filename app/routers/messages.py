@@ -57,7 +57,7 @@ async def _send(request: Request, *, one_shot: bool) -> Response:
 
 async def _outcome(runtime: Runtime, request: Request, log: Any, turn: OpenTurn | Turn) -> Outcome:
     if isinstance(turn, Turn):
-        return await runtime.turns.outcome_of(log, turn)
+        return await runtime.history.outcome_of(log, turn)
     leaving = asyncio.ensure_future(gone(request.receive))
     try:
         waited: list[asyncio.Future[Any]] = [turn.done, leaving, runtime.stop_signal]
@@ -123,7 +123,7 @@ async def list_messages(request: Request) -> Response:
     runtime = runtime_of(request)
     limit = limit_of(request)
     before = integer_of(request, "before", default=NEWEST, least=0, most=NEWEST)
-    page = await runtime.turns.messages(log, before=before, limit=limit + 1)
+    page = await runtime.history.messages(log, before=before, limit=limit + 1)
     more = len(page) > limit
     page = page[-limit:]
     found = [schemas.message_json(message) for message in page]
@@ -134,7 +134,7 @@ async def list_messages(request: Request) -> Response:
 
 def _running(runtime: Runtime, log: Any) -> dict[str, Any] | None:
     """The answer that is being written: it exists from its first delta on."""
-    turn = next(iter(runtime.turns.open_turns(log)), None)
+    turn = next(iter(runtime.history.open_turns(log)), None)
     text = log.tape.text() if log.tape is not None else ""
     if turn is None or not text:
         return None
@@ -177,5 +177,5 @@ async def get_turn(request: Request) -> Response:
     turn_id = request.path_params["turn_id"]
     if len(turn_id) > 200:
         raise InvalidRequest("A turn id has at most 200 characters.")
-    turn = await runtime_of(request).turns.find(log, turn_id)
+    turn = await runtime_of(request).history.find(log, turn_id)
     return answer(schemas.turn_json(turn, log.session.session_id))

@@ -62,7 +62,7 @@ class Accepted:
             grace_seconds=0.0 if self.is_one_shot else grace_of(streaming.disconnect_grace),
             debug=self.debug,
         )
-        return await self.runtime.turns.find(self.log, turn) if isinstance(turn, str) else turn
+        return await self.runtime.history.find(self.log, turn) if isinstance(turn, str) else turn
 
 
 async def accept(runtime: Runtime, scope: Scope, receive: Receive, *, one_shot: bool) -> Accepted:
@@ -88,7 +88,7 @@ async def accept(runtime: Runtime, scope: Scope, receive: Receive, *, one_shot: 
     if log is None:
         log = await runtime.sessions.one_shot(principal, agent.name, key)
     cursor = cursor_of(request.headers.get("last-event-id"), log)
-    attached = await runtime.turns.find_at(log, cursor[0] + 1, body.message) if cursor is not None else None
+    attached = await runtime.history.find_at(log, cursor[0] + 1, body.message) if cursor is not None else None
     reading = runtime.read(log, after=log.last_seq, merge=not is_paced(agent))
     return Accepted(
         runtime,

@@ -42,7 +42,7 @@ def shown(runtime: Runtime, log: SessionLog, *, with_turn: bool = True) -> dict[
     session = log.session
     found = schemas.session_json(session, expires_ms=runtime.sessions.expires_ms(session), last_seq=log.visible_seq)
     if with_turn:
-        turns = runtime.turns.open_turns(log)
+        turns = runtime.history.open_turns(log)
         found["queued"] = sum([turn.state is TurnState.QUEUED for turn in turns])
         running = next((turn for turn in turns if turn.state is not TurnState.QUEUED), None)
         text = log.tape.text() if log.tape is not None else ""
@@ -147,7 +147,7 @@ async def cancel(request: Request) -> Response:
     wanted = await body_of(request, schemas.CancelTurn)
     runtime = runtime_of(request)
     if wanted.turn_id is not None:
-        await runtime.turns.find(log, wanted.turn_id)
+        await runtime.history.find(log, wanted.turn_id)
     turn = await runtime.turns.cancel(log, turn_id=wanted.turn_id, everything=wanted.all)
     return answer(schemas.turn_json(turn, log.session.session_id) if turn is not None else None)
 

@@ -71,7 +71,7 @@ class Streams:
         text_only = wants_text(request)
         cursor, from_start = self._where(request, log)
         is_over = log.is_over
-        running = next(iter(runtime.turns.open_turns(log)), None)
+        running = next(iter(runtime.history.open_turns(log)), None)
         if cursor is None:
             if is_over or (until is not None and running is None):
                 await Response(status_code=204)(scope, receive, send)
@@ -80,7 +80,7 @@ class Streams:
         elif cursor[0] >= log.visible_seq and (is_over or (until is not None and running is None)):
             await Response(status_code=204)(scope, receive, send)
             return
-        if text_only and not from_start and await runtime.turns.has_gap(log, cursor[0]):
+        if text_only and not from_start and await runtime.history.has_gap(log, cursor[0]):
             raise CursorExpired("The text after this cursor is no longer kept word for word; use frames=all.")
         view = view_of(
             agent.config,
@@ -107,7 +107,7 @@ class Streams:
     def _phase(self, log: SessionLog) -> dict[str, Any]:
         """What the session is busy with, for the heartbeat."""
         found: dict[str, Any] = {"phase": "idle"}
-        turn = next(iter(self._runtime.turns.open_turns(log)), None)
+        turn = next(iter(self._runtime.history.open_turns(log)), None)
         if turn is not None:
             found["phase"] = "queued" if turn.state is TurnState.QUEUED else "model"
             since = log.last_text_clock or turn.started_clock

@@ -16,11 +16,7 @@ _i = tables.idempotency
 _id = _t.c.turn_id == bindparam("the_turn")
 
 _OPEN = insert(_t)
-_START = (
-    update(_t)
-    .where(_id, _t.c.state == "queued")
-    .values(state="running", started_ms=bindparam("now"), first_seq=bindparam("first"))
-)
+_START = update(_t).where(_id, _t.c.state == "queued").values(state="running", started_ms=bindparam("now"))
 _FINISH = (
     update(_t)
     .where(_id, _t.c.finished_ms.is_(None))
@@ -69,9 +65,9 @@ def add_open(unit: UnitOfWork, turn: Turn, *, place: int) -> None:
     )
 
 
-def add_start(unit: UnitOfWork, turn_id: str, *, now: int, first: int) -> None:
+def add_start(unit: UnitOfWork, turn_id: str, *, now: int) -> None:
     """A queued turn begins; the unit fails if it is no longer queued."""
-    unit.add(_START, {"the_turn": turn_id, "now": now, "first": first}, expect=1)
+    unit.add(_START, {"the_turn": turn_id, "now": now}, expect=1)
 
 
 def add_finish(

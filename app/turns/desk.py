@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from dataclasses import dataclass, field
 
 from app.agents import Agent
@@ -74,10 +73,17 @@ class Desk:
     window: list[Entry] | None = None
     keys: dict[str, KeyedTurn] = field(default_factory=dict)
     last_place: int = 0
-    first_place: int = 0
 
     def settle(self) -> None:
         self.log.is_busy = self.open is not None or bool(self.queue) or self.joining > 0
+
+    def put_last(self, turn: OpenTurn) -> None:
+        """Give the turn a place behind all others; places also order the rows after a restart."""
+        turn.place = self.last_place = max(self.last_place + 1, turn.created_ms)
+
+    def put_first(self, turn: OpenTurn) -> None:
+        """Give the turn a place before all that wait."""
+        turn.place = min([waiting.place for waiting in self.queue], default=max(self.last_place, turn.created_ms)) - 1
 
     def find(self, turn_id: str) -> OpenTurn | None:
         if self.open is not None and self.open.turn_id == turn_id:
@@ -92,8 +98,3 @@ class KeyedTurn:
     body_hash: bytes
     turn: asyncio.Future[OpenTurn | str]
     """The open turn, or the id of one that is over."""
-
-
-def hash_body(text: str, background: bool, on_busy: str | None) -> bytes:
-    """What counts as the same request under one idempotency key."""
-    return hashlib.sha256(f"{int(background)} {on_busy or ''} {text}".encode()).digest()

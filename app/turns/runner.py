@@ -11,35 +11,31 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from app.agents import Agent
 from app.domain.errors import (
     Conflict,
     HectorError,
-    Internal,
     QuotaExceeded,
     Unavailable,
-    session_not_found,
     session_over,
-    turn_not_found,
 )
 from app.domain.event import EventKind
 from app.domain.ids import NewId
-from app.domain.message import Message
 from app.domain.session import SessionStatus
 from app.domain.turn import OnBusy, Turn, TurnState, Usage
 from app.events.local_log import LiveSessions
-from app.events.log import BLOCK, SessionLog, StopOrder
+from app.events.log import SessionLog, StopOrder
 from app.events.run import Run
 from app.events.tape import Tape
 from app.llm.base import LLMError, LLMStopped, LLMTimeout
 from app.observability.tasks import Tasks
-from app.storage import events, messages, sessions, turns
-from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
-from app.turns import engine
-from app.turns.desk import Desk, KeyedTurn, OpenTurn, Outcome, hash_body
+from app.storage.unit_of_work import WriteConflict, WriteFailed
+from app.turns import begin, engine
+from app.turns.begin import Key
+from app.turns.desk import Desk, OpenTurn, Outcome
 from app.turns.finish import write_end
+from app.turns.keys import forget, hash_body, once
 
 log_ = logging.getLogger(__name__)
 
@@ -88,48 +84,27 @@ class Runner:
             Unavailable: nothing was stored.
         """
         desk = self._desk(log, agent)
+        turn = self._new_turn(desk, text, background=background, grace_seconds=grace_seconds, debug=debug)
         if key is None:
-            return await self._accept(desk, text, background, on_busy, None, grace_seconds, debug)
-        body_hash = hash_body(text, background, on_busy)
-        keyed = desk.keys.get(key)
-        if keyed is None:
-            keyed = desk.keys[key] = KeyedTurn(body_hash, asyncio.get_running_loop().create_future())
-            try:
-                await self._begin_keyed(desk, keyed, key, text, background, on_busy, grace_seconds, debug)
-            except BaseException as error:
-                desk.keys.pop(key, None)
-                if not keyed.turn.done():
-                    keyed.turn.set_exception(error if isinstance(error, Exception) else Internal("cancelled"))
-                    keyed.turn.exception()
-                raise
-        if keyed.body_hash != body_hash:
-            raise Conflict(
-                "This Idempotency-Key was used with another body; use a new key for a new message.",
-                reason="idempotency_conflict",
-            )
-        return await asyncio.shield(keyed.turn)
+            return await self._accept(desk, turn, on_busy, None)
+        keyed = (key, hash_body(text, background, on_busy))
+        return await once(desk, self._live.store_of(log), keyed, lambda: self._accept(desk, turn, on_busy, keyed))
 
-    async def _begin_keyed(
-        self,
-        desk: Desk,
-        keyed: KeyedTurn,
-        key: str,
-        text: str,
-        background: bool,
-        on_busy: OnBusy | None,
-        grace_seconds: float | None,
-        debug: bool,
-    ) -> None:
-        session_id = desk.log.session.session_id
-        store = self._live.store_of(desk.log)
-        used = await store.database.read(lambda connection: turns.find_key(connection, session_id, key))
-        if used is not None:
-            keyed.body_hash = used[0]
-            keyed.turn.set_result(desk.find(used[1]) or used[1])
-            del desk.keys[key]  # the row knows it
-            return
-        turn = await self._accept(desk, text, background, on_busy, (key, keyed.body_hash), grace_seconds, debug)
-        keyed.turn.set_result(turn)
+    def _new_turn(
+        self, desk: Desk, text: str, *, background: bool, grace_seconds: float | None, debug: bool
+    ) -> OpenTurn:
+        return OpenTurn(
+            turn_id=self._new_id("turn"),
+            text=text,
+            user_message_id=self._new_id("msg"),
+            message_id=self._new_id("msg"),
+            background=background,
+            created_ms=self._clock_ms(),
+            created_clock=time.monotonic(),
+            done=asyncio.get_running_loop().create_future(),
+            grace_seconds=None if background else grace_seconds,
+            wants_debug=debug or desk.agent.config.reasoning.show_debug_info,
+        )
 
     def check_accepts(self, log: SessionLog) -> None:
         """Raise what a new message would be refused with: the session is over, ending, or we shut down."""
@@ -142,30 +117,10 @@ class Runner:
         if self._stopping:
             raise Unavailable("The server is shutting down; try again in a moment.", reason="shutting_down")
 
-    async def _accept(
-        self,
-        desk: Desk,
-        text: str,
-        background: bool,
-        on_busy: OnBusy | None,
-        key: tuple[str, bytes] | None,
-        grace_seconds: float | None,
-        debug: bool,
-    ) -> OpenTurn:
+    async def _accept(self, desk: Desk, turn: OpenTurn, on_busy: OnBusy | None, key: Key | None) -> OpenTurn:
+        """Start, queue or refuse; no await before the decision has taken its place on the desk."""
         self.check_accepts(desk.log)
         policy = on_busy or self._on_busy
-        turn = OpenTurn(
-            turn_id=self._new_id("turn"),
-            text=text,
-            user_message_id=self._new_id("msg"),
-            message_id=self._new_id("msg"),
-            background=background,
-            created_ms=self._clock_ms(),
-            created_clock=time.monotonic(),
-            done=asyncio.get_running_loop().create_future(),
-            grace_seconds=None if background else grace_seconds,
-            wants_debug=debug or desk.agent.config.reasoning.show_debug_info,
-        )
         if not desk.log.is_busy:
             await self._start_now(desk, turn, key)
             return turn
@@ -184,22 +139,16 @@ class Runner:
         await self._enqueue(desk, turn, key, in_front=policy == "replace")
         return turn
 
-    async def _start_now(self, desk: Desk, turn: OpenTurn, key: tuple[str, bytes] | None) -> None:
+    async def _start_now(self, desk: Desk, turn: OpenTurn, key: Key | None) -> None:
         log = desk.log
         desk.open = turn
-        desk.last_place += 1
-        turn.place = desk.last_place
+        desk.put_last(turn)
         desk.settle()
-        started = self._mark_started(desk, turn)
+        started = begin.take_started(desk, turn, now_ms=self._clock_ms())
         turn.after = started.first - 1
-        unit, reserved = self._start_unit(desk, turn)
-        turns.add_open(unit, self._row(desk, turn), place=turn.place)
-        self._add_message(unit, turn)
-        self._add_fact(unit, started)
-        if key is not None:
-            turns.add_key(unit, key=key[0], body_hash=key[1], turn_id=turn.turn_id, now=turn.created_ms)
+        unit, reserved = begin.starting(desk, turn, started, key)
         try:
-            await self._commit(log, unit)
+            await begin.commit(log, self._live.store_of(log), unit)
         except BaseException:
             desk.open = None
             log.void(started)
@@ -207,37 +156,28 @@ class Runner:
             raise
         self._launch(desk, turn, started, reserved)
 
-    async def _enqueue(self, desk: Desk, turn: OpenTurn, key: tuple[str, bytes] | None, *, in_front: bool) -> None:
+    async def _enqueue(self, desk: Desk, turn: OpenTurn, key: Key | None, *, in_front: bool) -> None:
         log = desk.log
         desk.joining += 1
         desk.settle()
         if in_front:
-            desk.first_place -= 1
-            turn.place = desk.first_place
+            desk.put_first(turn)
         else:
-            desk.last_place += 1
-            turn.place = desk.last_place
-        queued = log.take_fact(EventKind.TURN_QUEUED, self._announcement(desk, turn), turn_id=turn.turn_id)
-        turn.after = queued.first - 1
-        unit, reserved = self._accept_unit(desk, messages=0)
-        turns.add_open(unit, self._row(desk, turn, first=queued.first), place=turn.place)
-        self._add_fact(unit, queued)
-        if key is not None:
-            turns.add_key(unit, key=key[0], body_hash=key[1], turn_id=turn.turn_id, now=turn.created_ms)
+            desk.put_last(turn)
+        queued = begin.take_queued(desk, turn)
+        unit, reserved = begin.queueing(desk, turn, queued, key)
         try:
-            await self._commit(log, unit)
+            await begin.commit(log, self._live.store_of(log), unit)
+            begin.count(desk, turn, reserved, messages=0)
+            if log.over is not None:
+                raise session_over(log.over.value, log.session.session_id)
         except BaseException:
             desk.joining -= 1
             log.void(queued)
             self._next(desk)
             raise
-        self._count_accepted(desk, turn, reserved, messages=0)
         desk.joining -= 1
-        if log.over is not None:
-            log.void(queued)
-            raise session_over(log.over.value, log.session.session_id)
-        place = 0 if in_front else len(desk.queue)
-        desk.queue.insert(place, turn)
+        desk.queue.insert(0 if in_front else len(desk.queue), turn)
         log.publish(queued)
         if in_front and desk.open is not None:
             self._stop(desk.open, TurnState.CANCELLED, "replaced")
@@ -258,8 +198,7 @@ class Runner:
             grace_seconds=None if stored.background else grace_seconds,
             after=stored.first_seq - 1,
         )
-        desk.last_place += 1
-        turn.place = desk.last_place
+        desk.put_last(turn)
         desk.queue.append(turn)
         desk.settle()
 
@@ -340,7 +279,7 @@ class Runner:
 
     def _launch(self, desk: Desk, turn: OpenTurn, started: Run, reserved: int) -> None:
         log = desk.log
-        self._count_accepted(desk, turn, reserved, messages=1)
+        begin.count(desk, turn, reserved, messages=1)
         if log.over is not None:  # terminated while the start was being written: its end is written too
             log.publish(started)
             desk.open = None
@@ -426,9 +365,7 @@ class Runner:
             self._live.store_of(log).journal.unfollow(log)
             log.tape = None
             desk.open = None
-        for key, keyed in list(desk.keys.items()):
-            if keyed.turn.done() and not keyed.turn.exception() and keyed.turn.result() is turn:
-                del desk.keys[key]  # the row knows it from now on
+        forget(desk, turn)
         self._next(desk)
         if not log.readers and not log.is_busy and not log.session.ephemeral:
             log.forget_tail()
@@ -460,13 +397,10 @@ class Runner:
 
     async def _start_queued(self, desk: Desk, turn: OpenTurn) -> None:
         log = desk.log
-        started = self._mark_started(desk, turn)
-        unit, reserved = self._start_unit(desk, turn)
-        turns.add_start(unit, turn.turn_id, now=turn.started_ms, first=started.first)
-        self._add_message(unit, turn)
-        self._add_fact(unit, started)
+        started = begin.take_started(desk, turn, now_ms=self._clock_ms())
+        unit, reserved = begin.starting_queued(desk, turn, started)
         try:
-            await self._commit(log, unit)
+            await begin.commit(log, self._live.store_of(log), unit)
         except HectorError as error:
             log.void(started)
             if log.over is not None:
@@ -528,69 +462,6 @@ class Runner:
         """How many turns run now."""
         return len(self._running)
 
-    # -- looking --------------------------------------------------------------------------------
-
-    async def find(self, log: SessionLog, turn_id: str) -> OpenTurn | Turn:
-        """A turn of this session, open or stored. Raises NotFound (`turn_not_found`)."""
-        desk: Desk | None = log.desk
-        if desk is not None and (turn := desk.find(turn_id)) is not None:
-            return turn
-        session_id = log.session.session_id
-        stored = await self._live.store_of(log).database.read(
-            lambda connection: turns.find(connection, session_id, turn_id)
-        )
-        if stored is None:
-            raise turn_not_found(turn_id)
-        return stored
-
-    async def find_at(self, log: SessionLog, seq: int, text: str) -> OpenTurn | Turn | None:
-        """The turn with event `seq` in it, or just ended before it, if it answers `text`."""
-        for turn in self.open_turns(log):
-            if turn.after < seq and turn.text == text:
-                return turn
-        session_id = log.session.session_id
-        return await self._live.store_of(log).database.read(
-            lambda connection: turns.find_at(connection, session_id, seq, text)
-        )
-
-    async def messages(self, log: SessionLog, *, before: int, limit: int) -> list[Message]:
-        """A page of stored messages below number `before`, oldest first."""
-        session_id = log.session.session_id
-        return await self._live.store_of(log).database.read(
-            lambda connection: messages.page(connection, session_id, before=before, limit=limit)
-        )
-
-    async def has_gap(self, log: SessionLog, after: int) -> bool:
-        """Whether a reader at `after` would have to be told a text as a whole: events gone, or lost in a crash."""
-        session_id = log.session.session_id
-        return await self._live.store_of(log).database.read(
-            lambda connection: events.has_gap(connection, session_id, after)
-        )
-
-    async def outcome_of(self, log: SessionLog, turn: Turn) -> Outcome:
-        """The stored end of a turn, with its text."""
-        session_id, seq = turn.session_id, turn.last_seq or 0
-        message = await self._live.store_of(log).database.read(
-            lambda connection: messages.at(connection, session_id, seq)
-        )
-        return Outcome(
-            turn.turn_id,
-            turn.state,
-            turn.reason,
-            message.content if message else "",
-            message.message_id if message else None,
-            turn.usage,
-            turn.timings,
-            turn.error,
-        )
-
-    def open_turns(self, log: SessionLog) -> list[OpenTurn]:
-        """The running turn, then the queued ones."""
-        desk: Desk | None = log.desk
-        if desk is None:
-            return []
-        return [*([desk.open] if desk.open else []), *desk.queue]
-
     # -- parts ----------------------------------------------------------------------------------
 
     def _desk(self, log: SessionLog, agent: Agent) -> Desk:
@@ -600,95 +471,6 @@ class Runner:
             log.on_readers = lambda: self._watch_readers(desk)
             log.on_terminate = lambda: self._order_stop(desk)
         return desk
-
-    def _mark_started(self, desk: Desk, turn: OpenTurn) -> Run:
-        turn.started_ms = self._clock_ms()
-        turn.started_clock = time.monotonic()
-        started = desk.log.take_fact(EventKind.TURN_STARTED, self._announcement(desk, turn), turn_id=turn.turn_id)
-        turn.started_seq = started.first
-        return started
-
-    def _announcement(self, desk: Desk, turn: OpenTurn) -> dict[str, object]:
-        return {
-            "turn_id": turn.turn_id,
-            "session_id": desk.log.session.session_id,
-            "message_id": turn.user_message_id,
-            "message": turn.text,
-        }
-
-    def _start_unit(self, desk: Desk, turn: OpenTurn) -> tuple[UnitOfWork, int]:
-        return self._accept_unit(desk, messages=1)
-
-    def _accept_unit(self, desk: Desk, *, messages: int) -> tuple[UnitOfWork, int]:
-        log = desk.log
-        reserved = log.reserved_seq
-        if reserved - log.last_seq < BLOCK // 2:
-            reserved = log.last_seq + BLOCK
-        unit = UnitOfWork(log.session.session_id)
-        sessions.add_start(unit, now=self._clock_ms(), last=log.last_seq, reserved=reserved, messages=messages)
-        return unit, reserved
-
-    def _count_accepted(self, desk: Desk, turn: OpenTurn, reserved: int, *, messages: int) -> None:
-        """What the unit just committed changed in the session, for the warm copy."""
-        log = desk.log
-        log.reserved_seq = max(log.reserved_seq, reserved)
-        log.session = replace(
-            log.session,
-            active_ms=turn.started_ms or turn.created_ms,
-            last_seq=log.last_seq,
-            reserved_seq=log.reserved_seq,
-            message_count=log.session.message_count + messages,
-        )
-
-    def _row(self, desk: Desk, turn: OpenTurn, *, first: int | None = None) -> Turn:
-        queued = first is not None
-        return Turn(
-            turn_id=turn.turn_id,
-            session_id=desk.log.session.session_id,
-            state=TurnState.QUEUED if queued else TurnState.RUNNING,
-            reason=None,
-            background=turn.background,
-            text=turn.text,
-            user_message_id=turn.user_message_id,
-            message_id=turn.message_id,
-            first_seq=first if first is not None else turn.started_seq,
-            last_seq=None,
-            created_ms=turn.created_ms,
-            started_ms=None if queued else turn.started_ms,
-            finished_ms=None,
-        )
-
-    def _add_message(self, unit: UnitOfWork, turn: OpenTurn) -> None:
-        messages.add_append(
-            unit,
-            Message(
-                turn.user_message_id,
-                unit.session_id,
-                turn.turn_id,
-                "user",
-                turn.text,
-                "completed",
-                turn.started_seq,
-                turn.started_ms,
-            ),
-        )
-
-    def _add_fact(self, unit: UnitOfWork, run: Run) -> None:
-        events.add_fact(
-            unit, seq=run.first, kind=run.kind.value, turn_id=run.turn_id, fact=run.fact, created_ms=run.at_ms
-        )
-
-    async def _commit(self, log: SessionLog, unit: UnitOfWork) -> None:
-        """Raises Unavailable, or what a new message to this session is refused with."""
-        try:
-            # Shielded: a caller that goes away does not decide whether its message was stored.
-            await asyncio.shield(self._live.store_of(log).database.submit(unit))
-        except WriteFailed as error:
-            raise Unavailable(f"The message could not be stored: {error}") from error
-        except WriteConflict:
-            if log.over is not None or log.session.status is not SessionStatus.ACTIVE:
-                raise session_over((log.over or log.session.status).value, log.session.session_id) from None
-            raise session_not_found(log.session.session_id) from None
 
 
 def describe(error: LLMError, reason: str) -> dict[str, object]:
