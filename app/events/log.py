@@ -89,9 +89,10 @@ class SessionLog:
         assert tape is not None, "text outside a turn"
         first = self.last_seq + 1
         self.last_seq = last = first + len(chunks) - 1
-        run = Run(first, last, kind, wire_of(kind, first, chunks), turn_id=tape.turn_id)
+        now = self._clock_ms()
+        run = Run(first, last, kind, wire_of(kind, first, chunks), turn_id=tape.turn_id, at_ms=now)
         self.last_text_clock = monotonic()
-        tape.add(kind, first, chunks)
+        tape.add(kind, first, chunks, at_ms=now)
         self._add(run)
         if not self._unready:
             self.visible_seq = last

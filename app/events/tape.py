@@ -30,6 +30,8 @@ class Segment:
     parts: list[bytes] = field(default_factory=list)
     lengths: array[int] = field(default_factory=lambda: array("I"))
     journaled: int = 0
+    at_ms: int = 0
+    """When the newest of them came."""
 
     @property
     def last(self) -> int:
@@ -82,7 +84,7 @@ class Tape:
         self.turn_id = turn_id
         self.items: list[Segment | Run] = []
 
-    def add(self, kind: EventKind, first: int, chunks: list[bytes]) -> None:
+    def add(self, kind: EventKind, first: int, chunks: list[bytes], *, at_ms: int = 0) -> None:
         """Append deltas; called once per upstream read."""
         segment = self.items[-1] if self.items else None
         if not isinstance(segment, Segment) or segment.kind is not kind or segment.last + 1 != first:
@@ -90,6 +92,7 @@ class Tape:
             self.items.append(segment)
         segment.parts.append(b"".join(chunks))
         segment.lengths.extend(map(len, chunks))
+        segment.at_ms = at_ms
 
     def add_fact(self, run: Run) -> None:
         self.items.append(run)
@@ -149,4 +152,4 @@ def _piece(segment: Segment, start: int, room: int, *, merge: bool) -> tuple[Run
         wire = wire_of(segment.kind, last, [segment.escaped()[position : position + size]])
     else:
         wire = wire_of(segment.kind, first, segment.chunks(start, stop))
-    return Run(first, last, segment.kind, wire), size
+    return Run(first, last, segment.kind, wire, at_ms=segment.at_ms), size
