@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Executable
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 
 from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 
@@ -92,20 +92,41 @@ class Writer:
             connection.close()
 
     def _write(self, connection: Connection | None, work: list[Work]) -> Connection | None:
-        results: list[Exception | None]
+        units = [unit for unit, _ in work]
+        results: list[Exception | None] = [None] * len(units)
         try:
             if connection is None:
                 connection = self._engine.connect()
-            results = _commit_together(connection, [unit for unit, _ in work])
-        except Exception as error:  # the edge of the thread: every caller gets an answer
-            log.debug("a batch could not be written", exc_info=True)
-            results = [WriteFailed(_reason(error))] * len(work)
-            _discard(connection)
-            connection = None
+            for layer in _layers(units):
+                _execute(connection, layer)
+            connection.commit()
+        except Exception:  # the edge of the thread: every caller gets an answer of its own
+            log.debug("a batch could not be written together", exc_info=True)
+            connection, results = self._write_one_by_one(_undo(connection), units)
         self.batches += 1
         self.units += len(work)
         self._loop.call_soon_threadsafe(_answer, work, results)
         return connection
+
+    def _write_one_by_one(
+        self, connection: Connection | None, units: list[UnitOfWork]
+    ) -> tuple[Connection | None, list[Exception | None]]:
+        results: list[Exception | None] = []
+        for unit in units:
+            if connection is None:
+                try:
+                    connection = self._engine.connect()
+                except Exception as error:
+                    unreachable = WriteFailed(_reason(error))
+                    return None, results + [unreachable] * (len(units) - len(results))
+            try:
+                _execute(connection, [unit])
+                connection.commit()
+                results.append(None)
+            except Exception as error:
+                results.append(_refusal(error))
+                connection = _undo(connection)
+        return connection, results
 
 
 def _answer(work: list[Work], results: list[Exception | None]) -> None:
@@ -117,33 +138,6 @@ def _answer(work: list[Work], results: list[Exception | None]) -> None:
         else:
             future.set_exception(error)
             future.exception()  # a caller that went away leaves no "never retrieved" behind
-
-
-def _commit_together(connection: Connection, units: list[UnitOfWork]) -> list[Exception | None]:
-    try:
-        for layer in _layers(units):
-            _execute(connection, layer)
-        connection.commit()
-    except (WriteConflict, DBAPIError):
-        connection.rollback()
-        return [_commit_alone(connection, unit) for unit in units]
-    return [None] * len(units)
-
-
-def _commit_alone(connection: Connection, unit: UnitOfWork) -> Exception | None:
-    try:
-        _execute(connection, [unit])
-        connection.commit()
-    except WriteConflict as error:
-        connection.rollback()
-        return error
-    except IntegrityError as error:
-        connection.rollback()
-        return WriteConflict(str(error.orig))
-    except DBAPIError as error:
-        connection.rollback()
-        return WriteFailed(_reason(error))
-    return None
 
 
 def _layers(units: list[UnitOfWork]) -> list[list[UnitOfWork]]:
@@ -183,13 +177,30 @@ def _execute_many(
         raise WriteConflict("a condition of the unit did not hold")
 
 
-def _discard(connection: Connection | None) -> None:
-    if connection is not None:
-        try:
-            connection.invalidate()
-            connection.close()
-        except Exception:
-            log.debug("a broken connection could not be closed", exc_info=True)
+def _undo(connection: Connection | None) -> Connection | None:
+    """Roll back; a connection that cannot even do that is given up."""
+    if connection is None:
+        return None
+    try:
+        connection.rollback()
+    except Exception:
+        log.debug("a broken connection is given up", exc_info=True)
+    else:
+        return connection
+    try:
+        connection.invalidate()
+        connection.close()
+    except Exception:
+        log.debug("a broken connection could not be closed", exc_info=True)
+    return None
+
+
+def _refusal(error: Exception) -> Exception:
+    if isinstance(error, WriteConflict):
+        return error
+    if isinstance(error, IntegrityError):
+        return WriteConflict(str(error.orig))
+    return WriteFailed(_reason(error))
 
 
 def _reason(error: Exception) -> str:
