@@ -20,7 +20,10 @@ from app.events.local_log import LiveSessions, Store
 from app.events.log import SessionLog
 from app.llm.base import LLM
 from app.llm.build import build_llm
+from app.sessions.ending import Endings
 from app.sessions.service import Sessions
+from app.sessions.termination import Terminations
+from app.sessions.tombstones import Tombstones
 from app.storage import settings
 from app.storage.database import Database
 from app.storage.lock import DataLock
@@ -91,13 +94,20 @@ class Runtime:
         self.roster = Roster(
             {name: build_agent(name, agent, self._llms[agent.llm]) for name, agent in config.agents.items()}
         )
-        self.sessions = Sessions(
+        tombstones = Tombstones(self._durable, secret=await self._tombstone_key())
+        self.endings = Endings(
             self.live,
-            secret=await self._tombstone_key(),
-            new_id=new_id,
             clock_ms=self._clock_ms,
             timeout_ms=_milliseconds(config.sessions.timeout),
             max_duration_ms=_milliseconds(config.sessions.max_duration),
+        )
+        self.terminations = Terminations(self.live, tombstones, clock_ms=self._clock_ms)
+        self.sessions = Sessions(
+            self.live,
+            tombstones,
+            self.endings,
+            new_id=new_id,
+            clock_ms=self._clock_ms,
             max_per_user=config.sessions.max_per_user,
         )
         self.history = History(self.live)
@@ -132,7 +142,7 @@ class Runtime:
                 log.warning("turn %s waits: its agent is not configured any more", turn.turn_id)
                 continue
             self.turns.adopt(session_log, agent, turn, grace_seconds=grace_of(agent.config.streaming.disconnect_grace))
-        await self.sessions.settle_endings()
+        await self.endings.settle()
 
     async def _tombstone_key(self) -> bytes:
         key = await self._durable.read(settings.find_tombstone_key)
@@ -191,7 +201,8 @@ class Runtime:
         if self._tasks:
             await asyncio.wait(self._tasks)
         if hasattr(self, "sessions"):
-            await self.sessions.close()
+            await self.terminations.close()
+            await self.endings.close()
         for llm in self._llms.values():
             await llm.close()
         if hasattr(self, "_durable"):
@@ -202,7 +213,7 @@ class Runtime:
     async def _sweep_sessions(self) -> None:
         while True:
             await asyncio.sleep(EXPIRY_SECONDS)
-            await self._guarded(self.sessions.expire_due())
+            await self._guarded(self.endings.expire_due())
 
     async def _sweep_events(self) -> None:
         retention_ms = _milliseconds(self.config.events.retention) or 0

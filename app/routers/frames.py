@@ -294,13 +294,20 @@ class EventStream(EventSourceResponse):
                 await self._pause(delay)
 
     async def _pause(self, seconds: float) -> None:
-        """Wait between two pieces, but not past a terminate or the reader's leaving."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + seconds
-        handle = loop.call_at(until, self.reading.notify)
+        """Wait between two pieces, but not past a terminate, a shutdown or the reader's leaving."""
+        reading = self.reading
+        is_over = False
+
+        def end() -> None:
+            # Not read off the clock: a timer of uvloop may ring a moment before its time.
+            nonlocal is_over
+            is_over = True
+            reading.notify()
+
+        handle = asyncio.get_running_loop().call_later(seconds, end)
         try:
-            while loop.time() < until and not self.reading.gone and self.reading.log.cut_at is None:
-                await self.reading.wait()
+            while not (is_over or reading.gone or reading.stopping or reading.log.cut_at is not None):
+                await reading.wait()
         finally:
             handle.cancel()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -19,6 +20,8 @@ from app.turns.desk import OpenTurn
 
 MAX_KEY = 200
 TRUE = frozenset({"1", "true", "yes", "on"})
+
+_CURSOR = re.compile(r"([0-9]{1,18})(?::([0-9]{1,9}))?")
 
 Cursor = tuple[int, tuple[int, int] | None]
 """(events the reader has whole, (event, characters) it has in part)."""
@@ -109,10 +112,10 @@ def cursor_of(given: str | None, log: SessionLog) -> Cursor | None:
     """A cursor such as `41` or `41:12`; garbage, and numbers that were never given out, count as absent."""
     if given is None:
         return None
-    number, _, offset = given.strip().partition(":")
-    if not number.isdigit() or len(number) > 18 or (offset and (not offset.isdigit() or len(offset) > 9)):
+    match = _CURSOR.fullmatch(given.strip())
+    if match is None:
         return None
-    seq = int(number)
+    seq, offset = int(match[1]), match[2]
     if seq > max(log.last_seq, log.reserved_seq):
         return None
     if offset and seq > 0:

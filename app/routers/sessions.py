@@ -19,7 +19,7 @@ from app.routers import schemas
 from app.routers.dependencies import body_of, limit_of, principal_of, runtime_of
 from app.routers.openapi import describe
 from app.runtime import Runtime
-from app.sessions.service import receipt_json
+from app.sessions.tombstones import receipt_json
 
 router = APIRouter()
 
@@ -40,7 +40,7 @@ async def session_of(request: Request) -> SessionLog:
 def shown(runtime: Runtime, log: SessionLog, *, with_turn: bool = True) -> dict[str, Any]:
     """The wire object of a session; with the running turn and its partial text."""
     session = log.session
-    found = schemas.session_json(session, expires_ms=runtime.sessions.expires_ms(session), last_seq=log.visible_seq)
+    found = schemas.session_json(session, expires_ms=runtime.endings.expires_ms(session), last_seq=log.visible_seq)
     if with_turn:
         turns = runtime.history.open_turns(log)
         found["queued"] = sum([turn.state is TurnState.QUEUED for turn in turns])
@@ -96,7 +96,7 @@ async def list_sessions(request: Request) -> Response:
     more = len(page) > limit
     page = page[:limit]
     last = page[-1] if more else None
-    expires_ms = runtime.sessions.expires_ms
+    expires_ms = runtime.endings.expires_ms
     return answer(
         {
             "sessions": [schemas.session_json(session, expires_ms=expires_ms(session)) for session in page],
@@ -134,7 +134,7 @@ async def patch(request: Request) -> Response:
 async def end(request: Request) -> Response:
     log = await session_of(request)
     runtime = runtime_of(request)
-    await runtime.sessions.end(log)
+    await runtime.endings.end(log)
     return answer(shown(runtime, log))
 
 
@@ -159,7 +159,7 @@ async def cancel(request: Request) -> Response:
 async def terminate(request: Request) -> Response:
     log = await session_of(request)
     assert log.over is not SessionStatus.TERMINATED
-    return answer(receipt_json(await runtime_of(request).sessions.terminate(log)))
+    return answer(receipt_json(await runtime_of(request).terminations.terminate(log)))
 
 
 def _write_cursor(order: str, time_ms: int, session_id: str) -> str:
