@@ -82,6 +82,8 @@ class OpenAICompatible:
         self._options: Any = _OPTIONS | {"headers": _OPTIONS["headers"] | password}
         self._client: openai.AsyncOpenAI | None = None
         self._is_closed = False
+        self._running: set[OpenAIStream] = set()
+        self.lingering: set[aiohttp.ClientResponse] = set()
 
     def stream(self, request: LLMRequest) -> OpenAIStream:
         """See `LLM.stream`. Must be called inside the loop."""
@@ -96,8 +98,12 @@ class OpenAICompatible:
         return self._counts_exactly
 
     async def close(self) -> None:
-        """Close all connections; streams still running break off."""
+        """Stop all streams and close all connections."""
         self._is_closed = True
+        for stream in list(self._running):
+            stream.close()
+        for response in self.lingering:
+            response.close()
         client, self._client = self._client, None
         if client is not None:
             await client.close()
@@ -123,11 +129,13 @@ class OpenAICompatible:
         # The signature promises a stream object; asked for the response, the client returns that.
         return cast(aiohttp.ClientResponse, cast(httpx2.Response, response).extensions[RESPONSE])
 
-    def entered(self) -> None:
+    def entered(self, stream: OpenAIStream) -> None:
         """See `Upstream.entered`."""
+        self._running.add(stream)
 
-    def left(self, *, was_stopped_early: bool) -> None:
+    def left(self, stream: OpenAIStream, *, was_stopped_early: bool) -> None:
         """See `Upstream.left`."""
+        self._running.discard(stream)
 
     def _make_client(self, uds: str | None = None) -> openai.AsyncOpenAI:
         transport = AiohttpTransport(
@@ -154,7 +162,6 @@ class LocalLLM(OpenAICompatible):
     def __init__(self, name: str, settings: OpenAISettings, server: LlamaServer) -> None:
         super().__init__(name, settings)
         self._server = server
-        self._active = 0
         self._killing: set[asyncio.Task[None]] = set()
 
     async def connect(self, body: bytes) -> aiohttp.ClientResponse:
@@ -176,12 +183,9 @@ class LocalLLM(OpenAICompatible):
             raise LLMError(str(exc).partition("\n")[0], detail=str(exc)[:2000]) from exc
         return await super().connect(body)
 
-    def entered(self) -> None:
-        self._active += 1
-
-    def left(self, *, was_stopped_early: bool) -> None:
-        self._active -= 1
-        if was_stopped_early and self._active == 0 and self._server.is_running:
+    def left(self, stream: OpenAIStream, *, was_stopped_early: bool) -> None:
+        super().left(stream, was_stopped_early=was_stopped_early)
+        if was_stopped_early and not self._running and self._server.is_running:
             task = asyncio.get_running_loop().create_task(self._server.kill(), name="llm-kill-child")
             self._killing.add(task)
             task.add_done_callback(self._killing.discard)

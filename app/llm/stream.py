@@ -31,6 +31,8 @@ class Upstream(Protocol):
     first_token_timeout: float
     idle_timeout: float
     max_retries: int
+    lingering: set[aiohttp.ClientResponse]
+    """Responses that are over but not yet at their end."""
 
     async def connect(self, body: bytes) -> aiohttp.ClientResponse:
         """One attempt; the response is a success.
@@ -40,11 +42,11 @@ class Upstream(Protocol):
         """
         ...
 
-    def entered(self) -> None:
-        """A stream is about to send its request."""
+    def entered(self, stream: OpenAIStream) -> None:
+        """The stream is about to send its request."""
         ...
 
-    def left(self, *, was_stopped_early: bool) -> None:
+    def left(self, stream: OpenAIStream, *, was_stopped_early: bool) -> None:
         """It is over; early means interrupted before the first delta."""
         ...
 
@@ -168,7 +170,7 @@ class OpenAIStream:
         upstream = self._upstream
         if self._slot is None:
             self._slot = await upstream.slots.acquire()
-            upstream.entered()
+            upstream.entered(self)
         if delay:
             await asyncio.sleep(delay)
         self._deadline = self._first_deadline = self._loop.time() + upstream.first_token_timeout
@@ -245,7 +247,7 @@ class OpenAIStream:
         slot, self._slot = self._slot, None
         if slot is not None:
             slot.release()
-            self._upstream.left(was_stopped_early=self._stop is not None and not self._begun)
+            self._upstream.left(self, was_stopped_early=self._stop is not None and not self._begun)
 
     def _drop_response(self) -> None:
         """Close the connection; a pending read of it raises."""
@@ -263,7 +265,12 @@ class OpenAIStream:
         """Leave the connection to the pool, which takes it as soon as the body has ended."""
         response = self._response
         if response is not None and not response.closed:
-            self._loop.call_later(_DRAIN_SECONDS, response.close)
+            self._upstream.lingering.add(response)
+            self._loop.call_later(_DRAIN_SECONDS, self._give_up, response)
+
+    def _give_up(self, response: aiohttp.ClientResponse) -> None:
+        self._upstream.lingering.discard(response)
+        response.close()
 
 
 def _look_at(future: asyncio.Future[None]) -> None:

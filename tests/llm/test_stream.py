@@ -281,6 +281,23 @@ async def test_a_connection_that_breaks_when_used_again_is_replaced(upstream: Up
     assert upstream.connections == 2
 
 
+async def test_closing_the_model_stops_its_streams(upstream: Upstream, make: Any) -> None:
+    llm = make()
+    upstream.answer(tokens=1, hang="after_tokens")
+    upstream.answer(hang="before_headers")
+    upstream.answer(hang="after_done")
+    streams = [llm.stream(HELLO) for _ in range(3)]
+    readers = []
+    for number, stream in enumerate(streams, 1):
+        readers.append(asyncio.ensure_future(text_of(stream)))
+        await upstream.wait_for(requests=number)
+    assert await readers[2] == " t0 t1 t2"
+    await llm.close()
+    results = await asyncio.gather(*readers[:2], return_exceptions=True)
+    assert [type(result) for result in results] == [LLMStopped] * 2
+    await upstream.wait_for(open_connections=0)
+
+
 async def test_a_closed_model_answers_no_more(upstream: Upstream, make: Any) -> None:
     llm = make()
     await text_of(llm.stream(HELLO))
