@@ -8,17 +8,28 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine
 
+from app.domain.errors import Unavailable
 from app.storage import tables
 
 HERE = Path(__file__).parent / "migrations"
 
 
 def upgrade(engine: Engine) -> None:
-    """Run what is missing, each step in a transaction. Safe to call on a current database."""
+    """Run what is missing, all of it or nothing. Safe to call on a current database.
+
+    Raises:
+        Unavailable: the schema is one that this release does not know.
+    """
     with engine.begin() as connection:
-        command.upgrade(_config(connection), "head")
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # its driver begins no transaction for a CREATE
+        try:
+            command.upgrade(_config(connection), "head")
+        except CommandError as error:
+            raise Unavailable(f"The database was made by another, newer release: {error}") from error
 
 
 def is_current(engine: Engine) -> bool:
