@@ -29,18 +29,26 @@ class DataLock:
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115, ASYNC230 - held for the life of the server; once
-        give_up = time.monotonic() + wait_seconds
+        try:
+            await self._wait_for(self._file, time.monotonic() + wait_seconds)
+        except BaseException:
+            self._file.close()
+            self._file = None
+            raise
+        self._file.truncate(0)
+        self._file.write(json.dumps({"pid": os.getpid(), "url": url}))
+        self._file.flush()
+
+    async def _wait_for(self, file: IO[str], give_up: float) -> None:
         while True:
             try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 if time.monotonic() >= give_up:
                     raise Unavailable(self._refusal()) from None
                 await asyncio.sleep(0.05)
-        self._file.truncate(0)
-        self._file.write(json.dumps({"pid": os.getpid(), "url": url}))
-        self._file.flush()
+            else:
+                return
 
     def _refusal(self) -> str:
         holder = holder_of(self.path) or {}
