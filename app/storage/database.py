@@ -37,6 +37,7 @@ class Database:
         self._connections: list[Connection] = []
         self._readers = ThreadPoolExecutor(pool_size, thread_name_prefix="hector-reader")
         self._writer: Writer | None = None
+        self._is_closed = False
 
     @property
     def writer(self) -> Writer:
@@ -82,6 +83,8 @@ class Database:
         Raises:
             Unavailable: the database did not answer.
         """
+        if self._is_closed:
+            raise Unavailable("The database is closed.")
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._readers, self._query, query)
@@ -103,6 +106,7 @@ class Database:
     async def close(self) -> None:
         if self._writer is not None:
             await self._writer.close()
+        self._is_closed = True
         await asyncio.to_thread(self._readers.shutdown)
         for connection in self._connections:
             connection.close()
