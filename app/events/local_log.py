@@ -45,6 +45,7 @@ class LiveSessions:
         self.ephemeral = ephemeral
         self._ring_bytes = ring_bytes
         self._limit = limit
+        self._evict_above = limit
         self._clock_ms = clock_ms
         self._logs: dict[str, SessionLog] = {}
         self._opening: dict[str, asyncio.Future[SessionLog | None]] = {}
@@ -90,7 +91,7 @@ class LiveSessions:
         """Keep a session that was just created or read."""
         log = SessionLog(session, ring_bytes=self._ring_bytes, clock_ms=self._clock_ms)
         self._logs[session.session_id] = log
-        if len(self._logs) > self._limit:
+        if len(self._logs) > self._evict_above:
             self._evict()
         return log
 
@@ -103,9 +104,13 @@ class LiveSessions:
     def _evict(self) -> None:
         surplus = len(self._logs) - self._limit * 9 // 10
         recently = monotonic() - IN_USE_SECONDS
-        for session_id, log in list(self._logs.items()):
-            if surplus <= 0 or log.used_clock > recently:
+        dropped = []
+        for session_id, log in self._logs.items():
+            if len(dropped) >= surplus or log.used_clock > recently:
                 break
             if log.is_idle and not log.is_busy and not log.session.ephemeral and not log.is_pinned:
-                del self._logs[session_id]
-                surplus -= 1
+                dropped.append(session_id)
+        for session_id in dropped:
+            del self._logs[session_id]
+        # Those that are in use may be more than the limit: not looked through again for every one that is added.
+        self._evict_above = max(self._limit, len(self._logs) + self._limit // 10)
