@@ -10,7 +10,10 @@ Role = Literal["user", "assistant"]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Immutable once stored. `status` is that of its turn; `seq` the last event it covers."""
+    """Immutable once stored, but for `status`: that of its turn, or `replaced` once another answer stands for it.
+
+    `seq` is the number of the last event it covers.
+    """
 
     message_id: str
     session_id: str

@@ -40,6 +40,7 @@ class Session:
     message_count: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    forked_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

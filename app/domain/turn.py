@@ -65,3 +65,4 @@ class Turn:
     usage: dict[str, object] | None = None
     timings: dict[str, object] | None = None
     error: dict[str, object] | None = None
+    instructions: str | None = None

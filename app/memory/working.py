@@ -22,8 +22,12 @@ class Entry:
     def count(self, count_tokens: Callable[[str], int]) -> int:
         """Tokens of this message with its overhead."""
         if self.tokens is None:
-            self.tokens = count_tokens(orjson.loads(self.encoded)["content"]) + MESSAGE_OVERHEAD_TOKENS
+            self.tokens = count_tokens(self.text()) + MESSAGE_OVERHEAD_TOKENS
         return self.tokens
+
+    def text(self) -> str:
+        content: str = orjson.loads(self.encoded)["content"]
+        return content
 
     def at_most(self) -> int:
         """A bound on the tokens that costs nothing: no token is shorter than a byte."""

@@ -41,6 +41,9 @@ class SendMessage(BaseModel):
     message: StrictStr = Field(min_length=1)
     background: StrictBool = False
     on_busy: Literal["queue", "reject", "replace"] | None = None
+    instructions: StrictStr | None = Field(
+        default=None, min_length=1, max_length=100_000, description="Added to the system prompt, for this turn only."
+    )
 
 
 class CancelTurn(BaseModel):
@@ -72,6 +75,8 @@ def session_json(session: Session, *, expires_ms: int | None, last_seq: int | No
         },
         "last_seq": session.last_seq if last_seq is None else last_seq,
     }
+    if session.forked_from is not None:
+        shown["forked_from"] = session.forked_from
     if session.ending is not None and session.status is SessionStatus.ACTIVE:
         shown["ending"] = True
     return shown

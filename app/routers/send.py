@@ -16,7 +16,7 @@ from app.events.log import SessionLog
 from app.routers.dependencies import parse, read_body
 from app.routers.schemas import SendMessage
 from app.runtime import Runtime, grace_of
-from app.turns.desk import OpenTurn
+from app.turns.desk import Ask, OpenTurn
 
 MAX_KEY = 200
 TRUE = frozenset({"1", "true", "yes", "on"})
@@ -58,7 +58,7 @@ class Accepted:
         turn = await self.runtime.turns.start(
             self.log,
             self.agent,
-            self.body.message,
+            Ask(self.body.message, self.body.instructions),
             background=self.body.background,
             on_busy=self.body.on_busy,
             key=self.key,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select
+from sqlalchemy import Connection, Row, bindparam, func, insert, literal, select, update
 
 from app.domain.message import Message
 from app.storage import tables
@@ -18,6 +18,17 @@ _BEFORE = (
     .order_by(_m.c.seq.desc())
     .limit(bindparam("at_most"))
 )
+_CONTEXT = (
+    select(_m)
+    .where(_m.c.session_id == bindparam("the_session"), _m.c.seq < bindparam("before"), _m.c.status != "replaced")
+    .order_by(_m.c.seq.desc())
+    .limit(bindparam("at_most"))
+)
+_REPLACE = (
+    update(_m)
+    .where(_m.c.session_id == bindparam("the_session"), _m.c.seq == bindparam("the_seq"))
+    .values(status="replaced")
+)
 _AT = select(_m).where(_m.c.session_id == bindparam("the_session"), _m.c.seq == bindparam("the_seq"))
 _ANSWERS = (
     select(_m)
@@ -30,6 +41,9 @@ _ANSWERS = (
     .order_by(_m.c.seq)
     .limit(bindparam("at_most"))
 )
+
+_FIND = select(_m).where(_m.c.session_id == bindparam("the_session"), _m.c.message_id == bindparam("the_message"))
+_COLUMNS = ("session_id", "seq", "message_id", "turn_id", "role", "content", "status", "created_ms")
 
 NEWEST = 2**62
 
@@ -54,6 +68,43 @@ def page(connection: Connection, session_id: str, *, before: int = NEWEST, limit
     """The `limit` newest messages below number `before`, oldest first."""
     rows = connection.execute(_BEFORE, {"the_session": session_id, "before": before, "at_most": limit}).all()
     return [_message(row) for row in reversed(rows)]
+
+
+def add_replace(unit: UnitOfWork, *, seq: int) -> None:
+    """Another answer stands for this message from now on: it leaves the context."""
+    unit.add(_REPLACE, {"the_session": unit.session_id, "the_seq": seq}, expect=1)
+
+
+def copying(unit: UnitOfWork, *, source: str, upto: int) -> None:
+    """Give the unit's session the messages of `source` up to number `upto`, under the same numbers and ids."""
+    columns = [literal(unit.session_id), *[_m.c[name] for name in _COLUMNS[1:]]]
+    copied = select(*columns).where(_m.c.session_id == source, _m.c.seq <= upto, _m.c.status != "replaced")
+    statement = insert(_m).from_select(list(_COLUMNS), copied)
+    unit.call = lambda connection: connection.execute(statement)
+
+
+def appending(unit: UnitOfWork, seeds: list[Message]) -> None:
+    """Store many messages at once."""
+    rows = [{name: getattr(seed, name) for name in _COLUMNS} for seed in seeds]
+    if rows:
+        unit.call = lambda connection: connection.execute(_APPEND, rows)
+
+
+def context(connection: Connection, session_id: str, *, before: int, limit: int) -> list[Message]:
+    """Like `page`, without the answers that were replaced: what the model may see."""
+    rows = connection.execute(_CONTEXT, {"the_session": session_id, "before": before, "at_most": limit}).all()
+    return [_message(row) for row in reversed(rows)]
+
+
+def find(connection: Connection, session_id: str, message_id: str) -> Message | None:
+    row = connection.execute(_FIND, {"the_session": session_id, "the_message": message_id}).first()
+    return _message(row) if row is not None else None
+
+
+def count(connection: Connection, session_id: str, *, upto: int) -> int:
+    """How many messages, not counting replaced ones, have a number up to `upto`."""
+    query = select(func.count()).where(_m.c.session_id == session_id, _m.c.seq <= upto, _m.c.status != "replaced")
+    return int(connection.execute(query).scalar() or 0)
 
 
 def at(connection: Connection, session_id: str, seq: int) -> Message | None:

@@ -94,12 +94,13 @@ def create(session: Session) -> UnitOfWork:
             "created_ms": session.created_ms,
             "active_ms": session.active_ms,
             "ended_ms": None,
-            "last_seq": 0,
-            "reserved_seq": 0,
-            "floor_seq": 0,
-            "message_count": 0,
+            "last_seq": session.last_seq,
+            "reserved_seq": session.reserved_seq,
+            "floor_seq": session.floor_seq,
+            "message_count": session.message_count,
             "prompt_tokens": 0,
             "completion_tokens": 0,
+            "forked_from": session.forked_from,
         },
     )
     return unit
@@ -287,4 +288,5 @@ def _session(row: Row[Any]) -> Session:
         message_count=row.message_count,
         prompt_tokens=row.prompt_tokens,
         completion_tokens=row.completion_tokens,
+        forked_from=row.forked_from,
     )

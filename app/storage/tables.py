@@ -47,6 +47,7 @@ sessions = Table(
     Column("message_count", Integer, nullable=False),
     Column("prompt_tokens", BigInteger, nullable=False),
     Column("completion_tokens", BigInteger, nullable=False),
+    Column("forked_from", Text),
 )
 Index(
     "sessions_by_creation",
@@ -93,6 +94,7 @@ turns = Table(
     Column("usage", Text),
     Column("timings", Text),
     Column("error", Text),
+    Column("instructions", Text),
 )
 # At most one turn of a session runs or waits: the rule lives here, not in the code that hopes for it.
 Index(
@@ -155,6 +157,21 @@ runs = Table(
     PrimaryKeyConstraint("session_id", "first_seq"),
 )
 Index("runs_by_age", runs.c.created_ms)
+
+# The ledger: what was used, by whom, on which day. Outlives the sessions; holds no text.
+usage = Table(
+    "usage",
+    metadata,
+    Column("principal", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("agent", Text, nullable=False),
+    Column("llm", Text, nullable=False),
+    Column("day", Integer, nullable=False),
+    Column("turns", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    PrimaryKeyConstraint("principal", "user_id", "agent", "llm", "day"),
+)
 
 idempotency = Table(
     "idempotency",

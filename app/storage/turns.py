@@ -61,6 +61,7 @@ def add_open(unit: UnitOfWork, turn: Turn, *, place: int) -> None:
             "usage": None,
             "timings": None,
             "error": None,
+            "instructions": turn.instructions,
         },
     )
 
@@ -165,4 +166,5 @@ def _turn(row: Row[Any]) -> Turn:
         usage=_object(row.usage),
         timings=_object(row.timings),
         error=_object(row.error),
+        instructions=row.instructions,
     )

@@ -40,9 +40,13 @@ def take_queued(desk: Desk, turn: OpenTurn) -> Run:
 
 def starting(desk: Desk, turn: OpenTurn, started: Run, key: Key | None) -> tuple[UnitOfWork, int]:
     """A turn that begins at once. Returns the unit, and the highest number reserved once it is committed."""
-    unit, reserved = _accepting(desk, turn.started_ms, messages=1)
+    again = turn.ask.again
+    unit, reserved = _accepting(desk, turn.started_ms, messages=1 if again is None else 0)
     turns.add_open(unit, _row(desk, turn, TurnState.RUNNING, first=started.first), place=turn.place)
-    _add_message(unit, turn)
+    if again is None:
+        _add_message(unit, turn)
+    elif again.replaced_seq is not None:
+        messages.add_replace(unit, seq=again.replaced_seq)
     _add_fact(unit, started)
     _add_key(unit, turn, key)
     return unit, reserved
@@ -126,6 +130,7 @@ def _row(desk: Desk, turn: OpenTurn, state: TurnState, *, first: int) -> Turn:
         created_ms=turn.created_ms,
         started_ms=turn.started_ms or None,
         finished_ms=None,
+        instructions=turn.ask.instructions,
     )
 
 

@@ -27,12 +27,33 @@ class Outcome:
     error: dict[str, object] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The user message to answer anew, and the number of the answer that gives way."""
+
+    message_id: str
+    seq: int
+    replaced_seq: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a turn is asked to do: answer `text`, this once with `instructions` added to the system prompt.
+
+    `again`: the user message is in the history already, and the new answer replaces the old one, if there is one.
+    """
+
+    text: str
+    instructions: str | None = None
+    again: Again | None = None
+
+
 @dataclass(slots=True, eq=False)
 class OpenTurn:
     """A turn that is not over. Times in milliseconds, `clock` ones from the monotonic clock in seconds."""
 
     turn_id: str
-    text: str
+    ask: Ask
     user_message_id: str
     message_id: str
     background: bool
@@ -58,6 +79,11 @@ class OpenTurn:
     wants_debug: bool = False
     debug: list[Run] = field(default_factory=list)
     prompt_entries: list[Entry] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """The user's message."""
+        return self.ask.text
 
 
 @dataclass(slots=True, eq=False)

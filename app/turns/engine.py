@@ -30,7 +30,11 @@ async def answer(desk: Desk, turn: OpenTurn, store: Store) -> Usage:
         LLMError, LLMTimeout: the model failed; what it said before stays.
         Unavailable, WriteFailed: the database failed.
     """
-    request, entries = await build(desk, store, text=turn.text, before=turn.started_seq)
+    again = turn.ask.again
+    if again is not None:
+        desk.window = None  # it holds the answer that gives way
+    before = turn.started_seq if again is None else again.seq
+    request, entries = await build(desk, store, text=turn.text, before=before, instructions=turn.ask.instructions)
     turn.prompt_entries = entries
     if turn.stop is not None:
         raise LLMStopped

@@ -7,11 +7,13 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+import orjson
+
 from app.domain.errors import Conflict, Internal
 from app.events.local_log import Store
 from app.storage import turns
 from app.turns.begin import Key
-from app.turns.desk import Desk, KeyedTurn, OpenTurn
+from app.turns.desk import Ask, Desk, KeyedTurn, OpenTurn
 
 
 async def once(desk: Desk, store: Store, key: Key, start: Callable[[], Awaitable[OpenTurn]]) -> OpenTurn | str:
@@ -60,6 +62,7 @@ def forget(desk: Desk, turn: OpenTurn) -> None:
             del desk.keys[name]
 
 
-def hash_body(text: str, background: bool, on_busy: str | None) -> bytes:
+def hash_body(ask: Ask, background: bool, on_busy: str | None) -> bytes:
     """What counts as the same request under one key."""
-    return hashlib.sha256(f"{int(background)} {on_busy or ''} {text}".encode()).digest()
+    body = [background, on_busy, ask.text, ask.instructions, ask.again.message_id if ask.again else None]
+    return hashlib.sha256(orjson.dumps(body)).digest()

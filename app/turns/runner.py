@@ -33,7 +33,7 @@ from app.observability.tasks import Tasks
 from app.storage.unit_of_work import WriteConflict, WriteFailed
 from app.turns import begin, engine
 from app.turns.begin import Key
-from app.turns.desk import Desk, OpenTurn, Outcome
+from app.turns.desk import Ask, Desk, OpenTurn, Outcome
 from app.turns.finish import write_end
 from app.turns.keys import forget, hash_body, once
 
@@ -67,7 +67,7 @@ class Runner:
         self,
         log: SessionLog,
         agent: Agent,
-        text: str,
+        ask: Ask,
         *,
         background: bool = False,
         on_busy: OnBusy | None = None,
@@ -84,19 +84,19 @@ class Runner:
             Unavailable: nothing was stored.
         """
         desk = self._desk(log, agent)
-        turn = self._new_turn(desk, text, background=background, grace_seconds=grace_seconds, debug=debug)
+        turn = self._new_turn(desk, ask, background=background, grace_seconds=grace_seconds, debug=debug)
         if key is None:
             return await self._accept(desk, turn, on_busy, None)
-        keyed = (key, hash_body(text, background, on_busy))
+        keyed = (key, hash_body(ask, background, on_busy))
         return await once(desk, self._live.store_of(log), keyed, lambda: self._accept(desk, turn, on_busy, keyed))
 
     def _new_turn(
-        self, desk: Desk, text: str, *, background: bool, grace_seconds: float | None, debug: bool
+        self, desk: Desk, ask: Ask, *, background: bool, grace_seconds: float | None, debug: bool
     ) -> OpenTurn:
         return OpenTurn(
             turn_id=self._new_id("turn"),
-            text=text,
-            user_message_id=self._new_id("msg"),
+            ask=ask,
+            user_message_id=ask.again.message_id if ask.again is not None else self._new_id("msg"),
             message_id=self._new_id("msg"),
             background=background,
             created_ms=self._clock_ms(),
@@ -124,7 +124,7 @@ class Runner:
         if not desk.log.is_busy:
             await self._start_now(desk, turn, key)
             return turn
-        if policy == "reject":
+        if policy == "reject" or turn.ask.again is not None:
             running = desk.open or (desk.queue[0] if desk.queue else None)
             raise Conflict(
                 "A turn is running in this session; wait for it, cancel it, or send on_busy: queue or replace.",
@@ -188,7 +188,7 @@ class Runner:
         desk = self._desk(log, agent)
         turn = OpenTurn(
             turn_id=stored.turn_id,
-            text=stored.text,
+            ask=Ask(stored.text, stored.instructions),
             user_message_id=stored.user_message_id,
             message_id=stored.message_id,
             background=stored.background,
@@ -279,7 +279,7 @@ class Runner:
 
     def _launch(self, desk: Desk, turn: OpenTurn, started: Run, reserved: int) -> None:
         log = desk.log
-        begin.count(desk, turn, reserved, messages=1)
+        begin.count(desk, turn, reserved, messages=1 if turn.ask.again is None else 0)
         if log.over is not None:  # terminated while the start was being written: its end is written too
             log.publish(started)
             desk.open = None
