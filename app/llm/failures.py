@@ -10,7 +10,7 @@ import httpx2
 import openai
 
 from app.llm.base import LLMError, LLMTimeout
-from app.llm.parse import words_of
+from app.llm.dialect import words_of
 from app.llm.retry import is_retryable_status, retry_after
 
 MAX_DETAIL = 2000

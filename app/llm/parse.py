@@ -8,14 +8,11 @@ event by event (2 us), and that way alone would be correct. Text keeps the provi
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Any, Literal
+from typing import Literal
 
-import orjson
-
-from app.domain.turn import Usage
 from app.llm.base import Delta, StreamEnd, TextDelta, ThinkingDelta, escape
+from app.llm.dialect import code_of, first_choice, loads, usage_of, words_of
 
 Kind = Literal["text", "thinking"]
 
@@ -150,7 +147,10 @@ class StreamParser:
             return False
         self._lessons += 1
         before = block.rfind(b"\n\n", 0, plain.start())
-        self._prefix = block[0 if before < 0 else before + 2 : plain.start(1)]
+        prefix = block[0 if before < 0 else before + 2 : plain.start(1)]
+        if not prefix.startswith(b"data:"):
+            return False
+        self._prefix = prefix
         self._suffix = block[plain.end(1) : plain.end()]
         return True
 
@@ -203,15 +203,15 @@ class StreamParser:
             self._take(body, deltas, is_last=is_last)
 
     def _take(self, body: bytes, deltas: list[Delta], *, is_last: bool) -> None:
-        event = _loads(body)
+        event = loads(body)
         if not isinstance(event, dict):
             if not is_last:  # the last event of a cut body is half an event
                 self.error = "not an event of the OpenAI dialect: " + body[:500].decode(errors="replace")
             return
         usage = event.get("usage")
         if isinstance(usage, dict):
-            self.end.usage = _usage(usage) or self.end.usage
-        choice = _first_choice(event)
+            self.end.usage = usage_of(usage) or self.end.usage
+        choice = first_choice(event)
         if choice is not None:
             self._delta(choice.get("delta") or choice.get("message"), deltas)
             reason = choice.get("finish_reason")
@@ -219,7 +219,7 @@ class StreamParser:
                 self.end.finish_reason = reason
         if event.get("error") or event.get("object") == "error":
             self.error = words_of(event)
-            self.error_code = _code_of(event)
+            self.error_code = code_of(event)
 
     def _delta(self, delta: object, deltas: list[Delta]) -> None:
         if not isinstance(delta, dict):
@@ -272,24 +272,6 @@ class WholeParser(StreamParser):
         return deltas
 
 
-def words_of(body: object) -> str:
-    """What a provider says went wrong, from the many shapes that its error objects have."""
-    if isinstance(body, list) and body:
-        body = body[0]
-    if not isinstance(body, dict):
-        return str(body)
-    error = body.get("error") or body.get("message") or body.get("detail") or body
-    if isinstance(error, dict):
-        error = error.get("message") or error.get("detail") or error
-    return error if isinstance(error, str) else json.dumps(error, ensure_ascii=False, default=str)
-
-
-def _code_of(event: dict[str, Any]) -> int | None:
-    error = event.get("error")
-    code = error.get("code") if isinstance(error, dict) else event.get("code")
-    return code if isinstance(code, int) else None
-
-
 def _is_passable(found: list[bytes]) -> bool:
     # A space between the texts keeps half an escape from being completed by its neighbour.
     text = b" ".join(found) if len(found) > 1 else found[0]
@@ -321,30 +303,3 @@ def _append(deltas: list[Delta], kind: Kind, chunk: bytes) -> None:
         deltas[-1].chunks.append(chunk)
     else:
         deltas.append(made([chunk]))
-
-
-def _loads(body: bytes) -> object:
-    try:
-        return orjson.loads(body)
-    except ValueError:
-        pass
-    try:
-        return json.loads(body.decode(errors="replace"), strict=False)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _first_choice(event: dict[str, Any]) -> dict[str, Any] | None:
-    choices = event.get("choices")
-    if isinstance(choices, list):
-        for choice in choices:
-            if isinstance(choice, dict) and not choice.get("index"):
-                return choice
-    return None
-
-
-def _usage(usage: dict[str, Any]) -> Usage | None:
-    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if not isinstance(prompt, int) and not isinstance(completion, int):
-        return None
-    return Usage(prompt or 0, completion or 0, "provider")

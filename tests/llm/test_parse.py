@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from app.domain.turn import Usage
 from app.llm.base import Delta, TextDelta, ThinkingDelta
-from app.llm.parse import MAX_EVENT_BYTES, StreamParser, WholeParser, words_of
+from app.llm.dialect import words_of
+from app.llm.parse import MAX_EVENT_BYTES, StreamParser, WholeParser
 
 FRAMES = [
     '{{"id":"c","choices":[{{"index":0,"delta":{{"content":{}}},"logprobs":null,"finish_reason":null}}]}}',
