@@ -222,12 +222,17 @@ def expiry(*, events_before_ms: int, keys_before_ms: int, limit: int) -> UnitOfW
 
 def _expire(connection: Connection, *, before_ms: int, limit: int) -> None:
     """Whole turns only, so that what is kept begins at the edge of a turn; messages stay."""
+    is_old = _t.c.finished_ms < before_ms
     due = connection.execute(
-        select(_r.c.session_id).where(_r.c.created_ms < before_ms).distinct().limit(limit)
+        select(_r.c.session_id)
+        .where(_r.c.created_ms < before_ms, exists().where(_t.c.turn_id == _r.c.turn_id, is_old))
+        .distinct()
+        .limit(limit)
     ).scalars()
     for session_id in due.all():
+        # Only turns that began: one that was cancelled in the queue ends in the middle of another.
         floor = connection.execute(
-            select(func.max(_t.c.last_seq)).where(_t.c.session_id == session_id, _t.c.finished_ms < before_ms)
+            select(func.max(_t.c.last_seq)).where(_t.c.session_id == session_id, is_old, _t.c.started_ms.is_not(None))
         ).scalar()
         if floor is None:
             continue
