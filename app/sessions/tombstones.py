@@ -26,7 +26,8 @@ class Tombstones:
 
     async def find(self, session_id: str) -> tuple[bytes, dict[str, Any]] | None:
         """(hash of the owner, receipt) if this id is dead. Raises Unavailable."""
-        return await self._database.read(partial(sessions.find_tombstone, id_hash=self._id_hash(session_id)))
+        found = await self._database.read(partial(sessions.find_tombstone, id_hash=self._id_hash(session_id)))
+        return None if found is None else (found[0], {"session_id": session_id, **found[1]})
 
     def is_owner(self, owner_hash: bytes, *, agent: str, principal: str, session_id: str) -> bool:
         return hmac.compare_digest(owner_hash, self._owner_hash(agent, principal, session_id))
@@ -49,14 +50,14 @@ class Tombstones:
             id_hash=self._id_hash(session.session_id),
             owner_hash=self._owner_hash(session.agent, session.principal, session.session_id),
             agent=session.agent,
-            receipt=receipt_json(receipt),
+            receipt=_without_id(receipt),
         )
         return unit
 
     def amendment(self, session: Session, receipt: StopReceipt) -> UnitOfWork:
         """Complete the receipt."""
         unit = UnitOfWork(session.session_id)
-        sessions.add_amend(unit, id_hash=self._id_hash(session.session_id), receipt=receipt_json(receipt))
+        sessions.add_amend(unit, id_hash=self._id_hash(session.session_id), receipt=_without_id(receipt))
         return unit
 
     def _id_hash(self, session_id: str) -> bytes:
@@ -67,7 +68,7 @@ class Tombstones:
 
 
 def receipt_json(receipt: StopReceipt) -> dict[str, object]:
-    """The stop receipt as it goes over the wire and onto the tombstone; times in ISO 8601."""
+    """The stop receipt as it goes over the wire; times in ISO 8601."""
     return {
         "session_id": receipt.session_id,
         "status": "terminated",
@@ -77,3 +78,8 @@ def receipt_json(receipt: StopReceipt) -> dict[str, object]:
         "upstream_closed_at": iso(receipt.upstream_closed_ms),
         "tokens_after_order": receipt.tokens_after_order,
     }
+
+
+def _without_id(receipt: StopReceipt) -> dict[str, object]:
+    """The receipt as it lies on the tombstone: whoever asks for it names the id."""
+    return {name: value for name, value in receipt_json(receipt).items() if name != "session_id"}
