@@ -94,7 +94,7 @@ class Rig:
             time.sleep(0.05)
         raise SystemExit(f"nothing answers on port {port}")
 
-    def serve(self, models: dict[str, str], *, module: str = "app", folder: str = "server") -> Server:
+    def serve(self, models: dict[str, str], *, command: Sequence[str] = ("app",), folder: str = "server") -> Server:
         """`hector serve` with one agent for each of `models` (agent → model of the mock), ready."""
         port = free_port()
         home = self.folder / folder
@@ -109,8 +109,8 @@ class Rig:
         agents = "".join([f"  {name}: {{llm: {name}}}\n" for name in models])
         path = home / "config.yaml"
         path.write_text(CONFIG.format(port=port, llms=llms, agents=agents), encoding="utf-8")
-        command = [sys.executable, "-m", module, "serve", "--config", str(path)]
-        process = self._start(command, SERVER_CORE, cwd=ROOT)
+        line = [sys.executable, "-m", *command, "serve", "--config", str(path)]
+        process = self._start(line, SERVER_CORE, cwd=ROOT)
         self._await(port, "/ready")
         return Server(process, port)
 
