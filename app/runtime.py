@@ -20,7 +20,9 @@ from app.events.local_log import LiveSessions, Store
 from app.events.log import SessionLog
 from app.llm.base import LLM
 from app.llm.build import build_llm
+from app.sessions.copies import Copies
 from app.sessions.ending import Endings
+from app.sessions.ledger import Ledger
 from app.sessions.service import Sessions
 from app.sessions.termination import Terminations
 from app.sessions.tombstones import Tombstones
@@ -110,6 +112,8 @@ class Runtime:
             clock_ms=self._clock_ms,
             max_per_user=config.sessions.max_per_user,
         )
+        self.copies = Copies(self.live, self.sessions)
+        self.ledger = Ledger(self.live)
         self.history = History(self.live)
         self.turns = Runner(
             self.live,

@@ -34,6 +34,8 @@ class ServerConfig(Section):
     """Confirms that a server reachable from other machines may be used without a key."""
     max_body: Size = 1 << 20
     """Largest accepted request body in bytes, inclusive."""
+    max_import: Size = 32 << 20
+    """Largest accepted body of an import in bytes, inclusive."""
     max_message: int = Field(default=200_000, ge=1)
     """Longest accepted message in characters, inclusive; its JSON must also fit `max_body`."""
     shutdown_grace: Duration = timedelta(seconds=10)

@@ -113,6 +113,13 @@ class SessionLog:
             self.tape.add_fact(run)
         return run
 
+    def take_silent(self) -> int:
+        """Take a number that no event will carry."""
+        self.last_seq += 1
+        if not self._unready:
+            self.visible_seq = self.last_seq
+        return self.last_seq
+
     def publish(self, *runs: Run) -> None:
         """Show facts that are committed, and what waited behind them."""
         for run in runs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -12,9 +13,9 @@ from app.domain.errors import Conflict, InvalidRequest, ModelFailed, SessionOver
 from app.domain.message import Message
 from app.domain.turn import Turn, TurnState
 from app.routers import schemas
-from app.routers.dependencies import gone, integer_of, limit_of, runtime_of
+from app.routers.dependencies import gone, integer_of, limit_of, parse, read_body, runtime_of
 from app.routers.openapi import describe
-from app.routers.send import accept
+from app.routers.send import Door, accept, check_length
 from app.routers.sessions import answer, session_of
 from app.runtime import Runtime
 from app.turns.desk import OpenTurn, Outcome
@@ -26,22 +27,53 @@ NEWEST = 2**62
 
 @router.post("/agents/{agent}/sessions/{session_id}/messages", **describe("Send a message", 200, schemas.SendMessage))
 async def send_message(request: Request) -> Response:
-    return await _send(request, one_shot=False)
+    runtime = runtime_of(request)
+    given = await read_body(request.scope, request.receive, runtime.config.server.max_body)
+    if b'"turn"' in given and _is_without_turn(given):
+        return await _add(request, given)
+    return await _send(request, Door.MESSAGE, given)
+
+
+@router.post(
+    "/agents/{agent}/sessions/{session_id}/regenerate",
+    **describe("Answer the last message anew", 200, schemas.Regenerate, body_required=False),
+)
+async def regenerate(request: Request) -> Response:
+    return await _send(request, Door.REGENERATE)
+
+
+def _is_without_turn(given: bytes) -> bool:
+    try:
+        body = orjson.loads(given)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(body, dict) and body.get("turn") is False
+
+
+async def _add(request: Request, given: bytes) -> Response:
+    """A message that starts no turn."""
+    log = await session_of(request)
+    runtime = runtime_of(request)
+    wanted = parse(given, schemas.AddMessage)
+    check_length(runtime, wanted.content)
+    agent = runtime.roster.get(request.path_params["agent"])
+    added = await runtime.turns.add(log, agent, wanted.role, wanted.content)
+    return answer(schemas.message_json(added), 201)
 
 
 @router.post("/agents/{agent}/messages", **describe("Send a message outside a session", 200, schemas.SendMessage))
 async def send_one_shot(request: Request) -> Response:
-    return await _send(request, one_shot=True)
+    return await _send(request, Door.ONE_SHOT)
 
 
-async def _send(request: Request, *, one_shot: bool) -> Response:
+async def _send(request: Request, door: Door, given: bytes | None = None) -> Response:
     """The stream, collected: the caller waits as a reader, and its leaving is a reader's leaving."""
     runtime = runtime_of(request)
-    accepted = await accept(runtime, request.scope, request.receive, one_shot=one_shot)
+    accepted = await accept(runtime, request.scope, request.receive, door, given=given)
     with accepted.reading as reading:
         turn = await accepted.start()
         headers = {"X-Session-Id": accepted.log.session.session_id}
-        if accepted.body.background:
+        if accepted.background:
             started = {
                 "turn_id": turn.turn_id,
                 "session_id": accepted.log.session.session_id,

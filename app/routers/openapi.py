@@ -88,7 +88,7 @@ def install(app: FastAPI) -> None:
 
 
 def _streams(paths: dict[str, Any]) -> dict[str, Any]:
-    from app.routers.schemas import SendMessage
+    from app.routers.schemas import Regenerate, SendMessage
 
     events = {"text/event-stream": {"schema": {"type": "string"}}}
     post = {
@@ -105,6 +105,13 @@ def _streams(paths: dict[str, Any]) -> dict[str, Any]:
     return {
         "/agents/{agent}/messages/stream": {"post": post},
         "/agents/{agent}/sessions/{session_id}/messages/stream": {"post": dict(post), "get": get},
+        "/agents/{agent}/sessions/{session_id}/regenerate/stream": {
+            "post": {
+                **post,
+                "summary": "Answer the last message anew and stream the turn (SSE)",
+                "requestBody": _request_body(Regenerate, required=False),
+            }
+        },
     }
 
 
@@ -119,9 +126,19 @@ def _query(name: str, description: str, kind: str) -> dict[str, Any]:
 
 
 def _request_body(body: type[BaseModel], *, required: bool) -> dict[str, Any]:
-    schema = body.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs", None)
+    schema = body.model_json_schema()
+    inner = schema.pop("$defs", {})
+    schema = _inlined(schema, inner)
     return {"required": required, "content": {"application/json": {"schema": schema}}}
+
+
+def _inlined(part: Any, inner: dict[str, Any]) -> Any:
+    """The schema with its inner models written out where they are used."""
+    if isinstance(part, dict):
+        if "$ref" in part:
+            return _inlined(inner[part["$ref"].rpartition("/")[2]], inner)
+        return {name: _inlined(value, inner) for name, value in part.items()}
+    return [_inlined(item, inner) for item in part] if isinstance(part, list) else part
 
 
 def _responses(status: int, content: dict[str, Any]) -> dict[str, Any]:

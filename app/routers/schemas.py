@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, StrictStr
 
 from app.domain.clock import iso
 from app.domain.message import Message
@@ -12,6 +12,13 @@ from app.domain.session import Session, SessionStatus
 from app.domain.turn import Turn
 from app.events.run import Run
 from app.turns.desk import OpenTurn
+
+
+class SeedMessage(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    role: Literal["user", "assistant"]
+    content: StrictStr = Field(min_length=1)
 
 
 class CreateSession(BaseModel):
@@ -24,6 +31,68 @@ class CreateSession(BaseModel):
     title: StrictStr | None = Field(default=None, max_length=500)
     metadata: dict[str, Any] | None = None
     ephemeral: StrictBool = Field(default=False, description="Keep it in memory only.")
+    messages: list[SeedMessage] = Field(default_factory=list, description="What the conversation begins with.")
+
+
+class Fork(BaseModel):
+    """Body of `POST …/fork`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    at: StrictStr | None = Field(default=None, description="The last message that is kept; default: all.")
+    title: StrictStr | None = Field(default=None, max_length=500)
+    session_id: StrictStr | None = None
+
+
+class EditMessage(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    content: StrictStr = Field(min_length=1)
+
+
+class AddMessage(BaseModel):
+    """Body of `POST …/messages` with `"turn": false`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    role: Literal["user", "assistant"]
+    content: StrictStr = Field(min_length=1)
+    turn: Literal[False]
+
+
+class Regenerate(BaseModel):
+    """Body of `POST …/regenerate`: nothing is required."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    message_id: StrictStr | None = Field(default=None, description="The last answer, or the message it answers.")
+    instructions: StrictStr | None = Field(default=None, min_length=1, max_length=100_000)
+    background: StrictBool = False
+
+
+class ImportedMessage(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    role: Literal["user", "assistant"]
+    content: StrictStr
+    status: Literal["completed", "failed", "cancelled", "interrupted", "replaced"] = "completed"
+    created_at: AwareDatetime | None = None
+
+
+class ImportedSession(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    title: StrictStr | None = Field(default=None, max_length=500)
+    metadata: dict[str, Any] | None = None
+
+
+class ImportSession(BaseModel):
+    """An export, as `GET …/export` gives it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    session: ImportedSession = Field(default_factory=ImportedSession)
+    messages: list[ImportedMessage]
 
 
 class PatchSession(BaseModel):

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import Enum
 
 from starlette.requests import Request
 from starlette.types import Receive, Scope
 
 from app.agents import Agent
 from app.domain.errors import InvalidRequest, TooLarge
-from app.domain.turn import Turn
+from app.domain.turn import OnBusy, Turn
 from app.events.follow import Reading
 from app.events.log import SessionLog
 from app.routers.dependencies import parse, read_body
-from app.routers.schemas import SendMessage
+from app.routers.schemas import Regenerate, SendMessage
 from app.runtime import Runtime, grace_of
 from app.turns.desk import Ask, OpenTurn
 
@@ -37,7 +38,9 @@ class Accepted:
     runtime: Runtime
     log: SessionLog
     agent: Agent
-    body: SendMessage
+    ask: Ask
+    background: bool
+    on_busy: OnBusy | None
     reading: Reading
     key: str | None
     is_one_shot: bool
@@ -58,9 +61,9 @@ class Accepted:
         turn = await self.runtime.turns.start(
             self.log,
             self.agent,
-            Ask(self.body.message, self.body.instructions),
-            background=self.body.background,
-            on_busy=self.body.on_busy,
+            self.ask,
+            background=self.background,
+            on_busy=self.on_busy,
             key=self.key,
             grace_seconds=0.0 if self.is_one_shot else grace_of(streaming.disconnect_grace),
             debug=self.debug,
@@ -68,44 +71,68 @@ class Accepted:
         return await self.runtime.history.find(self.log, turn) if isinstance(turn, str) else turn
 
 
-async def accept(runtime: Runtime, scope: Scope, receive: Receive, *, one_shot: bool) -> Accepted:
-    """Who asks, which session, what body.
+class Door(Enum):
+    """What a POST asks for."""
+
+    MESSAGE = "message"
+    ONE_SHOT = "one_shot"
+    REGENERATE = "regenerate"
+
+
+async def accept(
+    runtime: Runtime, scope: Scope, receive: Receive, door: Door, *, given: bytes | None = None
+) -> Accepted:
+    """Who asks, which session, what body (`given` if it was read already).
 
     Raises: anything of the error table; nothing was stored.
     """
     request = Request(scope)
     agent = runtime.roster.get(scope["path_params"]["agent"])
     principal = scope["principal"]
-    given = await read_body(scope, receive, runtime.config.server.max_body)
+    if given is None:
+        given = await read_body(scope, receive, runtime.config.server.max_body)
     log: SessionLog | None = None
-    if not one_shot:
+    if door is not Door.ONE_SHOT:
         log = await runtime.sessions.get(principal, agent.name, scope["path_params"]["session_id"])
         runtime.turns.check_accepts(log)
-    body = parse(given, SendMessage)
-    longest = runtime.config.server.max_message
-    if len(body.message) > longest:
-        raise TooLarge(f"The message is longer than {longest} characters (server.max_message).")
+    body: SendMessage | Regenerate
+    body = parse(given, Regenerate) if door is Door.REGENERATE else parse(given, SendMessage)
+    if isinstance(body, SendMessage):
+        check_length(runtime, body.message)
     key = request.headers.get("idempotency-key")
     if key is not None and not 0 < len(key) <= MAX_KEY:
         raise InvalidRequest(f"Idempotency-Key must have 1 to {MAX_KEY} characters.")
     if log is None:
         log = await runtime.sessions.one_shot(principal, agent.name, key)
+    ask = (
+        Ask(body.message, body.instructions)
+        if isinstance(body, SendMessage)
+        else await runtime.history.again(log, body.message_id, body.instructions)
+    )
     cursor = cursor_of(request.headers.get("last-event-id"), log)
-    attached = await runtime.history.find_at(log, cursor[0] + 1, body.message) if cursor is not None else None
+    attached = await runtime.history.find_at(log, cursor[0] + 1, ask.text) if cursor is not None else None
     reading = runtime.read(log, after=log.last_seq, merge=not is_paced(agent))
     return Accepted(
         runtime,
         log,
         agent,
-        body,
+        ask,
+        body.background,
+        body.on_busy if isinstance(body, SendMessage) else None,
         reading,
         key,
-        one_shot,
+        door is Door.ONE_SHOT,
         debug=scope["query_string"] != b"" and flag(request, "debug"),
         text_only=scope["query_string"] != b"" and wants_text(request),
         attached=attached,
         cursor=cursor,
     )
+
+
+def check_length(runtime: Runtime, text: str) -> None:
+    longest = runtime.config.server.max_message
+    if len(text) > longest:
+        raise TooLarge(f"The message is longer than {longest} characters (server.max_message).")
 
 
 def cursor_of(given: str | None, log: SessionLog) -> Cursor | None:

@@ -19,6 +19,7 @@ from app.routers import schemas
 from app.routers.dependencies import body_of, limit_of, principal_of, runtime_of
 from app.routers.openapi import describe
 from app.runtime import Runtime
+from app.sessions.draft import Draft, Seed
 from app.sessions.tombstones import receipt_json
 
 router = APIRouter()
@@ -65,9 +66,12 @@ async def create(request: Request) -> Response:
         principal,
         agent.name,
         session_id=wanted.session_id,
-        title=wanted.title,
-        metadata=wanted.metadata,
-        ephemeral=wanted.ephemeral,
+        draft=Draft(
+            title=wanted.title,
+            metadata=wanted.metadata,
+            ephemeral=wanted.ephemeral,
+            seeds=tuple([Seed(message.role, message.content) for message in wanted.messages]),
+        ),
     )
     return answer(shown(runtime, log, with_turn=not is_new), 201 if is_new else 200)
 

@@ -18,7 +18,7 @@ from app.domain.errors import CursorExpired, InvalidRequest
 from app.domain.turn import Turn, TurnState
 from app.events.log import SessionLog
 from app.routers.frames import EventStream, Readers, view_of
-from app.routers.send import Cursor, accept, cursor_of, flag, is_paced, wants_text
+from app.routers.send import Cursor, Door, accept, cursor_of, flag, is_paced, wants_text
 from app.runtime import Runtime
 
 
@@ -35,18 +35,26 @@ class Streams:
             Route(session, _Endpoint(self._post), methods=["POST"]),
             Route(session, _Endpoint(self._get), methods=["GET"]),
             Route("/agents/{agent}/messages/stream", _Endpoint(self._post_one_shot), methods=["POST"]),
+            Route(
+                "/agents/{agent}/sessions/{session_id}/regenerate/stream",
+                _Endpoint(self._regenerate),
+                methods=["POST"],
+            ),
         ]
 
     async def _post(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._stream_turn(scope, receive, send, one_shot=False)
+        await self._stream_turn(scope, receive, send, Door.MESSAGE)
 
     async def _post_one_shot(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._stream_turn(scope, receive, send, one_shot=True)
+        await self._stream_turn(scope, receive, send, Door.ONE_SHOT)
 
-    async def _stream_turn(self, scope: Scope, receive: Receive, send: Send, *, one_shot: bool) -> None:
-        accepted = await accept(self._runtime, scope, receive, one_shot=one_shot)
+    async def _regenerate(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._stream_turn(scope, receive, send, Door.REGENERATE)
+
+    async def _stream_turn(self, scope: Scope, receive: Receive, send: Send, door: Door) -> None:
+        accepted = await accept(self._runtime, scope, receive, door)
         log, agent = accepted.log, accepted.agent
-        if accepted.body.background:
+        if accepted.background:
             raise InvalidRequest("background goes with POST …/messages; a stream follows its turn anyway.")
         with accepted.reading as reading:
             turn = await accepted.start()

@@ -20,6 +20,7 @@ from app.domain.principal import Principal
 from app.domain.session import Session, SessionStatus
 from app.events.local_log import LiveSessions
 from app.events.log import SessionLog
+from app.sessions.draft import EPHEMERAL, PLAIN, Draft
 from app.sessions.ending import Endings, commit
 from app.sessions.tombstones import Tombstones
 from app.storage import sessions
@@ -61,9 +62,7 @@ class Sessions:
         agent: str,
         *,
         session_id: str | None = None,
-        title: str | None = None,
-        metadata: dict[str, object] | None = None,
-        ephemeral: bool = False,
+        draft: Draft = PLAIN,
     ) -> tuple[SessionLog, bool]:
         """A new session; or, for a chosen id that is this caller's already, that one (and `False`).
 
@@ -80,20 +79,20 @@ class Sessions:
                 await asyncio.wait([other])
             mine = self._creating[session_id] = asyncio.get_running_loop().create_future()
             try:
-                return await self._create_chosen(principal, agent, session_id, title, metadata, ephemeral)
+                return await self._create_chosen(principal, agent, session_id, draft)
             finally:
                 del self._creating[session_id]
                 mine.set_result(None)
-        return await self._create(principal, agent, self._new_id("sess"), title, metadata, ephemeral), True
+        return await self._create(principal, agent, self._new_id("sess"), draft), True
 
     async def one_shot(self, principal: Principal, agent: str, key: str | None) -> SessionLog:
         """A fresh session in memory; for an idempotency key used before, the one made then while it lives."""
         if key is None:
-            return await self._create(principal, agent, self._new_id("sess"), None, None, True)
+            return await self._create(principal, agent, self._new_id("sess"), EPHEMERAL)
         name = (principal.id, principal.effective_user, agent, key)
         made = self._one_shots.get(name)
         if made is None or (made.done() and (made.exception() is not None or made.result().over is not None)):
-            made = asyncio.ensure_future(self._create(principal, agent, self._new_id("sess"), None, None, True))
+            made = asyncio.ensure_future(self._create(principal, agent, self._new_id("sess"), EPHEMERAL))
             self._forget_faded()
             self._one_shots[name] = made
         return await asyncio.shield(made)
@@ -108,13 +107,7 @@ class Sessions:
             del self._one_shots[name]
 
     async def _create_chosen(
-        self,
-        principal: Principal,
-        agent: str,
-        session_id: str,
-        title: str | None,
-        metadata: dict[str, object] | None,
-        ephemeral: bool,
+        self, principal: Principal, agent: str, session_id: str, draft: Draft
     ) -> tuple[SessionLog, bool]:
         log = await self._live.open(session_id)
         if log is not None:
@@ -128,43 +121,44 @@ class Sessions:
             if self._tombstones.is_owner(buried[0], agent=agent, principal=principal.id, session_id=session_id):
                 raise self._tombstones.refusal(session_id, buried[1])
             raise _taken(session_id)
-        return await self._create(principal, agent, session_id, title, metadata, ephemeral), True
+        return await self._create(principal, agent, session_id, draft), True
 
-    async def _create(
-        self,
-        principal: Principal,
-        agent: str,
-        session_id: str,
-        title: str | None,
-        metadata: dict[str, object] | None,
-        ephemeral: bool,
-    ) -> SessionLog:
+    async def _create(self, principal: Principal, agent: str, session_id: str, draft: Draft) -> SessionLog:
         user_id = principal.effective_user
-        if self._max_per_user is not None and not ephemeral:
+        if self._max_per_user is not None and not draft.ephemeral:
             await self._check_quota(principal, agent, user_id)
         now = self._clock_ms()
+        # What a session begins with has numbers, but no events: they count as no longer kept.
+        last_seq = draft.last_seq
         session = Session(
             session_id=session_id,
             agent=agent,
             principal=principal.id,
             user_id=user_id,
             status=SessionStatus.ACTIVE,
-            ephemeral=ephemeral,
-            title=title,
-            metadata=metadata or {},
+            ephemeral=draft.ephemeral,
+            title=draft.title,
+            metadata=draft.metadata or {},
             created_ms=now,
             active_ms=now,
+            last_seq=last_seq,
+            reserved_seq=last_seq,
+            floor_seq=last_seq,
+            message_count=draft.message_count,
+            forked_from=draft.forked_from,
         )
-        database = (self._live.ephemeral if ephemeral else self._live.durable).database
+        unit = sessions.create(session)
+        draft.add_messages(unit, new_id=self._new_id, now_ms=now)
+        database = (self._live.ephemeral if draft.ephemeral else self._live.durable).database
         try:
-            await asyncio.shield(database.submit(sessions.create(session)))
+            await asyncio.shield(database.submit(unit))
         except WriteConflict:
             raise _taken(session_id) from None
         except WriteFailed as error:
             raise Unavailable(f"The session could not be stored: {error}") from error
         log = self._live.add(session)
         self._endings.watch(log)
-        if ephemeral:
+        if draft.ephemeral:
             self._endings.on_idle(log)
         return log
 

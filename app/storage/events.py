@@ -217,7 +217,7 @@ def expiry(*, events_before_ms: int, keys_before_ms: int, limit: int) -> UnitOfW
         keys = tables.idempotency
         connection.execute(delete(keys).where(keys.c.created_ms < keys_before_ms))
 
-    return UnitOfWork("", call=sweep)
+    return UnitOfWork("", calls=[sweep])
 
 
 def _expire(connection: Connection, *, before_ms: int, limit: int) -> None:

@@ -80,14 +80,14 @@ def copying(unit: UnitOfWork, *, source: str, upto: int) -> None:
     columns = [literal(unit.session_id), *[_m.c[name] for name in _COLUMNS[1:]]]
     copied = select(*columns).where(_m.c.session_id == source, _m.c.seq <= upto, _m.c.status != "replaced")
     statement = insert(_m).from_select(list(_COLUMNS), copied)
-    unit.call = lambda connection: connection.execute(statement)
+    unit.calls.append(lambda connection: connection.execute(statement))
 
 
 def appending(unit: UnitOfWork, seeds: list[Message]) -> None:
     """Store many messages at once."""
     rows = [{name: getattr(seed, name) for name in _COLUMNS} for seed in seeds]
     if rows:
-        unit.call = lambda connection: connection.execute(_APPEND, rows)
+        unit.calls.append(lambda connection: connection.execute(_APPEND, rows))
 
 
 def context(connection: Connection, session_id: str, *, before: int, limit: int) -> list[Message]:

@@ -27,8 +27,8 @@ class UnitOfWork:
 
     session_id: str
     steps: list[tuple[Executable, dict[str, Any], int | None]] = field(default_factory=list)
-    call: Callable[[Connection], object] | None = None
-    """Rare work that needs to look before it writes (sweeps): run after the steps, in the transaction."""
+    calls: list[Callable[[Connection], object]] = field(default_factory=list)
+    """Rare work in bulk, or that looks before it writes: run after the steps, in the same transaction."""
 
     def add(self, statement: Executable, parameters: dict[str, Any], *, expect: int | None = None) -> None:
         """`expect`: how many rows must change, else the whole unit is refused with `WriteConflict`."""

@@ -164,8 +164,8 @@ def _execute(connection: Connection, layer: list[UnitOfWork]) -> None:
             expected = [unit.steps[place][2] for unit in alike]
             _execute_many(connection, statement, rows, expected)
         for unit in alike:
-            if unit.call is not None:
-                unit.call(connection)
+            for call in unit.calls:
+                call(connection)
 
 
 def _execute_many(

@@ -70,6 +70,13 @@ def starting_queued(desk: Desk, turn: OpenTurn, started: Run) -> tuple[UnitOfWor
     return unit, reserved
 
 
+def adding(desk: Desk, message: Message, *, now_ms: int) -> tuple[UnitOfWork, int]:
+    """A message without a turn."""
+    unit, reserved = _accepting(desk, now_ms, messages=1)
+    messages.add_append(unit, message)
+    return unit, reserved
+
+
 async def commit(log: SessionLog, store: Store, unit: UnitOfWork) -> None:
     """Raises Unavailable, or what a new message to this session is refused with."""
     try:
@@ -83,13 +90,13 @@ async def commit(log: SessionLog, store: Store, unit: UnitOfWork) -> None:
         raise session_not_found(log.session.session_id) from None
 
 
-def count(desk: Desk, turn: OpenTurn, reserved: int, *, messages: int) -> None:
+def count(desk: Desk, now_ms: int, reserved: int, *, messages: int) -> None:
     """What the unit just committed changed in the session, for the warm copy."""
     log = desk.log
     log.reserved_seq = max(log.reserved_seq, reserved)
     log.session = replace(
         log.session,
-        active_ms=turn.started_ms or turn.created_ms,
+        active_ms=now_ms,
         last_seq=log.last_seq,
         reserved_seq=log.reserved_seq,
         message_count=log.session.message_count + messages,

@@ -16,6 +16,7 @@ from app.events.run import Run
 from app.events.tape import Segment
 from app.memory.working import entry
 from app.storage import events, messages, sessions, turns
+from app.storage import usage as ledger
 from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 from app.turns.desk import Desk, OpenTurn, Outcome
 from app.turns.prompt import MARKS
@@ -83,6 +84,21 @@ async def _told_but_not_written(end: _End, usage: Usage | None, failure: str) ->
             return outcome
 
 
+def add_usage(unit: UnitOfWork, desk: Desk, usage: Usage, now_ms: int) -> None:
+    """Enter the tokens of a turn into the ledger."""
+    session = desk.log.session
+    ledger.add(
+        unit,
+        principal=session.principal,
+        user_id=session.user_id,
+        agent=session.agent,
+        llm=desk.agent.llm.name,
+        now_ms=now_ms,
+        prompt=usage.prompt_tokens,
+        completion=usage.completion_tokens,
+    )
+
+
 class _End:
     """Composes the unit of work that ends one turn."""
 
@@ -140,6 +156,8 @@ class _End:
                 fact=run.fact,
                 created_ms=run.at_ms,
             )
+        if usage is not None and not log.session.ephemeral:
+            add_usage(unit, desk, usage, now)
         if text:
             messages.add_append(
                 unit,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
-from app.domain.errors import turn_not_found
+from app.domain.errors import InvalidRequest, turn_not_found
 from app.domain.message import Message
 from app.domain.turn import Turn
 from app.events.local_log import LiveSessions
 from app.events.log import SessionLog
 from app.storage import events, messages, turns
-from app.turns.desk import Desk, OpenTurn, Outcome
+from app.turns.desk import Again, Ask, Desk, OpenTurn, Outcome
 
 
 class History:
@@ -59,6 +59,25 @@ class History:
             turn.timings,
             turn.error,
         )
+
+    async def again(self, log: SessionLog, message_id: str | None, instructions: str | None) -> Ask:
+        """What answers the last user message anew. `message_id` may name that message or its answer.
+
+        Raises:
+            InvalidRequest: there is nothing to answer, or it names another message.
+        """
+        read = self._live.store_of(log).database.read
+        newest = await read(
+            partial(messages.context, session_id=log.session.session_id, before=messages.NEWEST, limit=2)
+        )
+        answer = newest[-1] if newest and newest[-1].role == "assistant" else None
+        question = newest[-1] if answer is None else newest[0]
+        if not newest or question.role != "user":
+            raise InvalidRequest("There is no user message to answer; send one.")
+        if message_id is not None and message_id not in (question.message_id, answer.message_id if answer else None):
+            raise InvalidRequest("Only the last answer can be regenerated; fork the session at an earlier message.")
+        again = Again(question.message_id, question.seq, answer.seq if answer is not None else None)
+        return Ask(question.content, instructions, again)
 
     async def messages(self, log: SessionLog, *, before: int, limit: int) -> list[Message]:
         """A page of stored messages below number `before`, oldest first."""

@@ -22,6 +22,7 @@ from app.domain.errors import (
 )
 from app.domain.event import EventKind
 from app.domain.ids import NewId
+from app.domain.message import Message, Role
 from app.domain.session import SessionStatus
 from app.domain.turn import OnBusy, Turn, TurnState, Usage
 from app.events.local_log import LiveSessions
@@ -30,11 +31,11 @@ from app.events.run import Run
 from app.events.tape import Tape
 from app.llm.base import LLMError, LLMStopped, LLMTimeout
 from app.observability.tasks import Tasks
-from app.storage.unit_of_work import WriteConflict, WriteFailed
+from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 from app.turns import begin, engine
 from app.turns.begin import Key
 from app.turns.desk import Ask, Desk, OpenTurn, Outcome
-from app.turns.finish import write_end
+from app.turns.finish import add_usage, write_end
 from app.turns.keys import forget, hash_body, once
 
 log_ = logging.getLogger(__name__)
@@ -168,7 +169,7 @@ class Runner:
         unit, reserved = begin.queueing(desk, turn, queued, key)
         try:
             await begin.commit(log, self._live.store_of(log), unit)
-            begin.count(desk, turn, reserved, messages=0)
+            begin.count(desk, turn.created_ms, reserved, messages=0)
             if log.over is not None:
                 raise session_over(log.over.value, log.session.session_id)
         except BaseException:
@@ -182,6 +183,33 @@ class Runner:
         if in_front and desk.open is not None:
             self._stop(desk.open, TurnState.CANCELLED, "replaced")
         self._next(desk)
+
+    async def add(self, log: SessionLog, agent: Agent, role: Role, content: str) -> Message:
+        """Put a message into the history without a turn.
+
+        Raises:
+            Conflict (`session_busy`): a turn is open, whose place in the history is not settled.
+            SessionOver, Unavailable: nothing was stored.
+        """
+        self.check_accepts(log)
+        desk = self._desk(log, agent)
+        if log.is_busy:
+            raise Conflict("A turn is open in this session; wait for its end.", reason="session_busy")
+        desk.joining += 1
+        desk.settle()
+        now = self._clock_ms()
+        message = Message(
+            self._new_id("msg"), log.session.session_id, "", role, content, "completed", log.take_silent(), now
+        )
+        unit, reserved = begin.adding(desk, message, now_ms=now)
+        try:
+            await begin.commit(log, self._live.store_of(log), unit)
+            begin.count(desk, now, reserved, messages=1)
+            desk.window = None
+        finally:
+            desk.joining -= 1
+            self._next(desk)
+        return message
 
     def adopt(self, log: SessionLog, agent: Agent, stored: Turn, *, grace_seconds: float | None) -> None:
         """Take over a queued turn of a predecessor; it starts when its place has come."""
@@ -279,7 +307,7 @@ class Runner:
 
     def _launch(self, desk: Desk, turn: OpenTurn, started: Run, reserved: int) -> None:
         log = desk.log
-        begin.count(desk, turn, reserved, messages=1 if turn.ask.again is None else 0)
+        begin.count(desk, turn.started_ms, reserved, messages=1 if turn.ask.again is None else 0)
         if log.over is not None:  # terminated while the start was being written: its end is written too
             log.publish(started)
             desk.open = None
@@ -355,6 +383,11 @@ class Runner:
                 desk, turn, self._live.store_of(log), state, reason, error, usage, clock_ms=self._clock_ms
             )
             self._settle_done(turn, outcome.state, outcome.reason, outcome.text, outcome)
+        if usage is not None and (log.session.ephemeral or log.over is SessionStatus.TERMINATED):
+            # What was used was used, also where nothing else is kept.
+            unit = UnitOfWork("")
+            add_usage(unit, desk, usage, self._clock_ms())
+            self._live.durable.database.submit(unit)
         self._clear(desk, turn)
 
     def _clear(self, desk: Desk, turn: OpenTurn) -> None:

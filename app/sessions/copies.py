@@ -1,0 +1,108 @@
+"""Copies: forks, edits and exports of a conversation. The original never changes."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from app.auth.authenticate import with_user
+from app.domain.errors import Conflict, InvalidRequest, NotFound
+from app.domain.message import Message
+from app.domain.principal import Principal
+from app.events.local_log import LiveSessions
+from app.events.log import SessionLog
+from app.sessions.draft import Copy, Draft, Seed
+from app.sessions.service import Sessions
+from app.storage import messages
+
+PAGE = 500
+
+
+class Copies:
+    """Makes sessions out of sessions."""
+
+    def __init__(self, live: LiveSessions, sessions: Sessions) -> None:
+        self._live = live
+        self._sessions = sessions
+
+    async def fork(
+        self,
+        principal: Principal,
+        log: SessionLog,
+        *,
+        at: str | None,
+        title: str | None = None,
+        session_id: str | None = None,
+    ) -> SessionLog:
+        """A new session with the messages up to `at` (the last one by default), which is kept.
+
+        Raises:
+            NotFound (`message_not_found`), Conflict (`session_exists`), and what creating raises.
+        """
+        last = await self._message(log, at) if at is not None else await self._newest(log)
+        return await self._copy(principal, log, upto=last.seq if last else 0, title=title, session_id=session_id)
+
+    async def edit(self, principal: Principal, log: SessionLog, message_id: str, content: str) -> SessionLog:
+        """A fork up to a user message, with another text in its place. No turn is started.
+
+        Raises:
+            InvalidRequest: it is not a user's message.
+            NotFound (`message_not_found`).
+        """
+        edited = await self._message(log, message_id)
+        if edited.role != "user":
+            raise InvalidRequest("Only a user's message can be edited; regenerate an answer instead.")
+        return await self._copy(principal, log, upto=edited.seq - 1, seeds=(Seed("user", content),))
+
+    async def read(self, log: SessionLog) -> list[Message]:
+        """Every message, oldest first."""
+        found: list[Message] = []
+        before = messages.NEWEST
+        while True:
+            page = await self._read_page(log, before)
+            found[:0] = page
+            if len(page) < PAGE:
+                return found
+            before = page[0].seq
+
+    async def _copy(
+        self,
+        principal: Principal,
+        log: SessionLog,
+        *,
+        upto: int,
+        title: str | None = None,
+        session_id: str | None = None,
+        seeds: tuple[Seed, ...] = (),
+    ) -> SessionLog:
+        source = log.session
+        read = self._live.store_of(log).database.read
+        count = await read(partial(messages.count, session_id=source.session_id, upto=upto))
+        draft = Draft(
+            title=title if title is not None else source.title,
+            metadata=source.metadata,
+            ephemeral=source.ephemeral,
+            forked_from=source.session_id,
+            copy=Copy(source.session_id, upto, count),
+            seeds=seeds,
+        )
+        owner = with_user(principal, source.user_id)
+        made, is_new = await self._sessions.create(owner, source.agent, session_id=session_id, draft=draft)
+        if not is_new:
+            raise Conflict(f"The session id {session_id!r} is taken; choose another one.", reason="session_exists")
+        return made
+
+    async def _message(self, log: SessionLog, message_id: str) -> Message:
+        read = self._live.store_of(log).database.read
+        found = await read(partial(messages.find, session_id=log.session.session_id, message_id=message_id))
+        if found is None:
+            raise NotFound(f"There is no message {message_id!r} in this session.", reason="message_not_found")
+        return found
+
+    async def _newest(self, log: SessionLog) -> Message | None:
+        read = self._live.store_of(log).database.read
+        page = await read(partial(messages.context, session_id=log.session.session_id, before=messages.NEWEST, limit=1))
+        return page[0] if page else None
+
+    async def _read_page(self, log: SessionLog, before: int) -> list[Message]:
+        read = self._live.store_of(log).database.read
+        return await read(partial(messages.page, session_id=log.session.session_id, before=before, limit=PAGE))

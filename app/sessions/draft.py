@@ -1,0 +1,75 @@
+"""Draft: what a session that is about to be created begins with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.domain.ids import NewId
+from app.domain.message import Message, Role
+from app.storage import messages
+from app.storage.unit_of_work import UnitOfWork
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """A message somebody brings along. `created_ms` is `None` for now."""
+
+    role: Role
+    content: str
+    status: str = "completed"
+    created_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """The messages of session `source` up to number `upto`; `count` of them."""
+
+    source: str
+    upto: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Copied messages come first, seeds after them."""
+
+    title: str | None = None
+    metadata: dict[str, object] | None = None
+    ephemeral: bool = False
+    forked_from: str | None = None
+    copy: Copy | None = None
+    seeds: tuple[Seed, ...] = ()
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the last message."""
+        return (self.copy.upto if self.copy is not None else 0) + len(self.seeds)
+
+    @property
+    def message_count(self) -> int:
+        return (self.copy.count if self.copy is not None else 0) + len(self.seeds)
+
+    def add_messages(self, unit: UnitOfWork, *, new_id: NewId, now_ms: int) -> None:
+        first = self.last_seq - len(self.seeds) + 1
+        if self.copy is not None:
+            messages.copying(unit, source=self.copy.source, upto=self.copy.upto)
+        messages.appending(
+            unit,
+            [
+                Message(
+                    new_id("msg"),
+                    unit.session_id,
+                    "",
+                    seed.role,
+                    seed.content,
+                    seed.status,
+                    seq,
+                    seed.created_ms or now_ms,
+                )
+                for seq, seed in enumerate(self.seeds, first)
+            ],
+        )
+
+
+PLAIN = Draft()
+EPHEMERAL = Draft(ephemeral=True)

@@ -1,0 +1,107 @@
+"""The ledger: tokens by principal, user, agent, llm and day. It outlives the sessions and holds no text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Connection, func, select, text
+
+from app.storage import tables
+from app.storage.unit_of_work import UnitOfWork
+
+DAY_MS = 86_400_000
+
+_u = tables.usage
+_s = tables.sessions
+# The one statement both databases spell alike that SQLAlchemy spells twice.
+_ADD = text(
+    "INSERT INTO usage (principal, user_id, agent, llm, day, turns, prompt_tokens, completion_tokens) "
+    "VALUES (:principal, :user_id, :agent, :llm, :day, 1, :prompt, :completion) "
+    "ON CONFLICT (principal, user_id, agent, llm, day) DO UPDATE SET turns = usage.turns + 1, "
+    "prompt_tokens = usage.prompt_tokens + excluded.prompt_tokens, "
+    "completion_tokens = usage.completion_tokens + excluded.completion_tokens"
+)
+
+By = Literal["user", "agent", "day"]
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """Sums of one group and llm. `group` is a user, an agent, a session, or the number of a day since 1970."""
+
+    group: str
+    llm: str
+    turns: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+def add(
+    unit: UnitOfWork,
+    *,
+    principal: str,
+    user_id: str,
+    agent: str,
+    llm: str,
+    now_ms: int,
+    prompt: int,
+    completion: int,
+) -> None:
+    unit.add(
+        _ADD,
+        {
+            "principal": principal,
+            "user_id": user_id,
+            "agent": agent,
+            "llm": llm,
+            "day": now_ms // DAY_MS,
+            "prompt": prompt,
+            "completion": completion,
+        },
+    )
+
+
+def sums(
+    connection: Connection, *, principal: str, user_id: str | None, by: By, first_day: int | None, last_day: int | None
+) -> list[UsageRow]:
+    """Sums from `first_day` to `last_day`, both inclusive, by group and llm."""
+    group = {"user": _u.c.user_id, "agent": _u.c.agent, "day": _u.c.day}[by]
+    columns: tuple[Any, ...] = (
+        group,
+        _u.c.llm,
+        func.sum(_u.c.turns),
+        func.sum(_u.c.prompt_tokens),
+        func.sum(_u.c.completion_tokens),
+    )
+    query = select(*columns).where(_u.c.principal == principal).group_by(group, _u.c.llm).order_by(group, _u.c.llm)
+    if user_id is not None:
+        query = query.where(_u.c.user_id == user_id)
+    if first_day is not None:
+        query = query.where(_u.c.day >= first_day)
+    if last_day is not None:
+        query = query.where(_u.c.day <= last_day)
+    return [UsageRow(str(row[0]), row[1], int(row[2]), int(row[3]), int(row[4])) for row in connection.execute(query)]
+
+
+def by_session(
+    connection: Connection,
+    *,
+    principal: str,
+    user_id: str | None,
+    from_ms: int | None,
+    before_ms: int | None,
+    limit: int,
+) -> list[UsageRow]:
+    """Sums of sessions that were active in that time, the busiest last; `llm` is the agent's name here."""
+    query = select(_s.c.session_id, _s.c.agent, _s.c.message_count, _s.c.prompt_tokens, _s.c.completion_tokens).where(
+        _s.c.principal == principal
+    )
+    if user_id is not None:
+        query = query.where(_s.c.user_id == user_id)
+    if from_ms is not None:
+        query = query.where(_s.c.active_ms >= from_ms)
+    if before_ms is not None:
+        query = query.where(_s.c.active_ms < before_ms)
+    rows = connection.execute(query.order_by(_s.c.active_ms.desc()).limit(limit))
+    return [UsageRow(row[0], row[1], row[2] // 2, row[3], row[4]) for row in rows]
