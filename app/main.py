@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
 from app.domain.errors import HectorError
-from app.routers import agents, messages, openapi, sessions
+from app.routers import agents, conversations, messages, openapi, page, sessions, usage
 from app.routers.errors import on_hector_error, on_http_exception
 from app.routers.guard import Guard
 from app.routers.streams import Streams
@@ -69,7 +69,8 @@ def create_app(runtime: Runtime) -> FastAPI:
     )
     app.state.runtime = runtime
     app.router.routes.extend(streams.routes())
-    for room in (sessions, messages, agents):
+    for room in (conversations, sessions, messages, agents, usage):
         app.include_router(room.router)
+    app.router.routes.extend(page.routes())
     openapi.install(app)
     return app

@@ -21,7 +21,8 @@ from app.routers.errors import error_response
 log = logging.getLogger(__name__)
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_ALWAYS_OPEN = frozenset({"/health", "/ready"})
+_ALWAYS_OPEN = frozenset({"/", "/health", "/ready"})
+_PAGE_FILES = "/page/"
 _OPEN_FOR_LOOPBACK = frozenset({"/metrics", "/openapi.json"})
 
 
@@ -134,7 +135,7 @@ class Guard:
 
     def _is_open(self, scope: Scope) -> bool:
         path = scope["path"]
-        if path in _ALWAYS_OPEN:
+        if path in _ALWAYS_OPEN or path.startswith(_PAGE_FILES):
             return True
         if path in _OPEN_FOR_LOOPBACK:
             client = scope.get("client")

@@ -1,0 +1,305 @@
+/** The page: what the address names is shown, and what the user does is done. */
+import { Refused, call, getKey, onKeyNeeded, sessionPath, setKey } from "./api.js";
+import { Composer } from "./composer.js";
+import { Conversation } from "./conversation.js";
+import { askForKey, askForText, askToConfirm } from "./dialogs.js";
+import { h, say } from "./dom.js";
+import { Follower } from "./follower.js";
+import { Inspector } from "./inspector.js";
+import { MessagesView } from "./messages.js";
+import { createSession, resumeSending, send, sendAgain } from "./sender.js";
+import { Sidebar, hashOf, sessionTitle } from "./sidebar.js";
+import { toggleTheme } from "./theme.js";
+import { Topbar } from "./topbar.js";
+
+const element = (id) => document.getElementById(id);
+const narrow = matchMedia("(max-width: 800px)");
+const others = new BroadcastChannel("hector.sessions"); // other tabs of this browser: their lists change with ours
+
+const state = { agents: [], agent: "", conversation: null, follower: null, link: { state: "idle" } };
+
+// -- parts ------------------------------------------------------------------------------------------
+
+const sidebar = new Sidebar(element("sidebar"), {
+  onAgent: (agent) => go(agent),
+  onClose: () => showSidebar(false),
+  onTheme: toggleTheme,
+  onKey: enterKey,
+});
+const topbar = new Topbar(element("topbar"), {
+  onMenu: () => showSidebar(true),
+  onInspect: () => showInspector(element("inspector").hidden),
+  onRename: rename,
+  onEnd: end,
+  onDelete: terminate,
+});
+const messages = new MessagesView(element("messages"), {
+  onOlder: loadOlder,
+  onRetry: (turn) => submit(turn.user?.text ?? ""),
+  onResend: (message) => sendAgain(state.conversation, state.follower, message),
+  onDiscard: (message) => {
+    composer.text.value ||= message.text;
+    state.conversation.drop(message);
+  },
+  agentOf: () => state.agents.find((agent) => agent.agent === state.agent),
+});
+const composer = new Composer(element("composer"), { onSend: submit, onStop: stop, onNew: () => go(state.agent) });
+const inspector = new Inspector(element("inspector"), { onClose: () => showInspector(false) });
+
+// -- what the address names -------------------------------------------------------------------------
+
+function go(agent, sessionId = null) {
+  location.hash = hashOf(agent, sessionId);
+}
+
+function route() {
+  const [, agent = "", sessionId = ""] = location.hash.split("/").map(decodeURIComponent);
+  if (!state.agents.some((known) => known.agent === agent)) {
+    const first = state.agents[0]?.agent;
+    if (first) location.replace(hashOf(first));
+    return;
+  }
+  state.agent = agent;
+  showSidebar(false);
+  sidebar.show(agent, sessionId);
+  if (state.conversation?.agent !== agent || (state.conversation?.sessionId ?? "") !== sessionId) open(sessionId);
+  composer.open(`${agent}/${sessionId}`);
+  composer.focus();
+}
+
+function open(sessionId) {
+  state.follower?.stop();
+  state.link = { state: "idle" };
+  state.conversation = sessionId ? new Conversation(state.agent, sessionId) : null;
+  messages.show(state.conversation);
+  if (state.conversation) {
+    follow(state.conversation);
+    resumeSending(state.conversation, state.follower);
+  } else {
+    showInspector(false);
+  }
+  inspector.show(state.conversation);
+  update();
+}
+
+function follow(conversation) {
+  const follower = new Follower(conversation, (link) => {
+    if (conversation !== state.conversation) return;
+    state.link = link;
+    update();
+  });
+  state.follower = follower;
+  conversation.addEventListener("change", () => conversation === state.conversation && update());
+  conversation.addEventListener("finished", () => afterTurn(conversation));
+  follower.run();
+}
+
+async function afterTurn(conversation) {
+  const session = await call("GET", sessionPath(conversation.agent, conversation.sessionId)).catch(() => null);
+  if (!session) return;
+  conversation.setSession(session);
+  if (conversation.agent === state.agent) sidebar.put(session);
+  others.postMessage(conversation.agent);
+  if (conversation === state.conversation) inspector.refresh().catch(() => {});
+}
+
+// -- what the user does -----------------------------------------------------------------------------
+
+async function submit(text) {
+  if (!text) return;
+  try {
+    if (!state.conversation) {
+      const session = await createSession(state.agent, text);
+      sidebar.put(session);
+      others.postMessage(state.agent);
+      history.replaceState(null, "", hashOf(state.agent, session.session_id));
+      route();
+      state.conversation.session = session;
+    }
+    await send(state.conversation, state.follower, text);
+  } catch (error) {
+    composer.text.value ||= text;
+    complain(error);
+  }
+}
+
+async function stop() {
+  const turn = state.conversation?.openTurn;
+  if (!turn) return;
+  say("Stopping");
+  await attempt("POST", "/cancel", { turn_id: turn.id });
+  state.follower.wake();
+}
+
+async function rename() {
+  const title = await askForText("Rename the session", "Title", state.conversation.session.title ?? "");
+  if (title === null) return;
+  const session = await attempt("PATCH", "", { title: title || null });
+  if (session) changed(session);
+}
+
+async function end() {
+  const isSure = await askToConfirm({
+    title: "End this session?",
+    text: "It stays readable, but takes no more messages. A running answer is finished first.",
+    confirm: "End session",
+  });
+  const session = isSure ? await attempt("POST", "/end") : null;
+  if (session) changed(session);
+}
+
+async function terminate() {
+  const { conversation } = state;
+  const isSure = await askToConfirm({
+    title: "Delete this session?",
+    text: `“${sessionTitle(conversation.session)}” is stopped and erased for good, with its messages. This cannot be undone.`,
+    confirm: "Delete",
+    isDanger: true,
+  });
+  if (!isSure || !(await attempt("DELETE", ""))) return;
+  sidebar.remove(conversation.sessionId);
+  others.postMessage(conversation.agent);
+  say("Session deleted");
+  go(conversation.agent);
+}
+
+async function loadOlder() {
+  const { conversation } = state;
+  const page = await attempt("GET", `/messages?before=${conversation.nextBefore}`);
+  if (page) conversation.addOlder(page);
+}
+
+async function enterKey() {
+  const key = await askForKey(false);
+  if (key === null) return;
+  setKey(key);
+  location.reload();
+}
+
+/** A request about the open session; its answer, or `null` after a complaint. */
+async function attempt(method, path, body) {
+  const { agent, sessionId } = state.conversation;
+  try {
+    return (await call(method, sessionPath(agent, sessionId) + path, body)) ?? {};
+  } catch (error) {
+    complain(error);
+    return null;
+  }
+}
+
+function changed(session) {
+  state.conversation.setSession(session);
+  sidebar.put(session);
+  others.postMessage(state.agent);
+}
+
+// -- what is shown ----------------------------------------------------------------------------------
+
+const CLOSED = {
+  ended: "This session has ended. It stays readable.",
+  ending: "This session ends with the running answer.",
+  expired: "This session has expired. It stays readable.",
+  session_expired: "This session has expired.",
+  session_terminated: "This session was deleted. Nothing of it is kept.",
+  session_not_found: "There is no such session.",
+};
+
+function update() {
+  const { conversation } = state;
+  topbar.update(conversation, state.agents.find((agent) => agent.agent === state.agent)?.name);
+  composer.update({ isBusy: Boolean(conversation?.openTurn), closed: conversation ? (CLOSED[conversation.status] ?? "") : "" });
+  showLink();
+}
+
+let ticking = 0;
+let complaint = "";
+
+function showLink() {
+  const { link } = state;
+  clearTimeout(ticking);
+  let words = complaint;
+  if (link.state === "lost") {
+    const seconds = Math.max(Math.ceil((link.retryAt - Date.now()) / 1000), 0);
+    const problem = navigator.onLine ? "The server cannot be reached." : "You are offline.";
+    words = `${problem} ${seconds > 0 ? `Trying again in ${seconds} s.` : "Trying again."}`;
+    ticking = setTimeout(showLink, 500);
+  } else if (link.error && !isGone()) {
+    words = link.error.message;
+  }
+  const notice = element("notice");
+  notice.hidden = !words;
+  if (notice.textContent !== words) notice.textContent = words;
+}
+
+function isGone() {
+  return Boolean(state.conversation?.gone);
+}
+
+function complain(error) {
+  complaint = error instanceof Refused ? error.message : "The server cannot be reached.";
+  showLink();
+  setTimeout(() => { complaint = ""; showLink(); }, 6000);
+}
+
+function showSidebar(isOpen) {
+  const isDrawer = narrow.matches;
+  document.body.classList.toggle("sidebar-open", isOpen && isDrawer);
+  element("veil").hidden = !(isOpen && isDrawer);
+  element("sidebar").inert = isDrawer && !isOpen;
+  element("main").inert = isDrawer && isOpen;
+  topbar.menuButton.setAttribute("aria-expanded", String(isOpen && isDrawer));
+  if (isOpen && isDrawer) sidebar.newLink.focus();
+}
+
+function showInspector(isOpen) {
+  const panel = element("inspector");
+  if (panel.hidden === !isOpen) return;
+  panel.hidden = !isOpen;
+  document.body.classList.toggle("inspector-open", isOpen);
+  topbar.inspectButton.setAttribute("aria-expanded", String(isOpen));
+  if (isOpen) inspector.show(state.conversation);
+  else topbar.inspectButton.focus();
+}
+
+// -- begin ------------------------------------------------------------------------------------------
+
+onKeyNeeded(async () => {
+  const key = await askForKey(getKey() !== "");
+  if (key === null) return false;
+  setKey(key);
+  return true;
+});
+
+addEventListener("hashchange", route);
+narrow.addEventListener("change", () => showSidebar(false));
+element("veil").addEventListener("click", () => showSidebar(false));
+others.onmessage = ({ data }) => data === state.agent && sidebar.refresh().catch(() => {});
+addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || event.defaultPrevented || document.querySelector("dialog[open]")) return;
+  if (document.body.classList.contains("sidebar-open")) {
+    showSidebar(false);
+    topbar.menuButton.focus();
+  } else if (state.conversation?.openTurn) {
+    stop();
+  } else if (!element("inspector").hidden) {
+    showInspector(false);
+  }
+});
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden && state.agent) sidebar.refresh().catch(() => {});
+});
+
+async function begin() {
+  try {
+    state.agents = (await call("GET", "agents")).agents;
+  } catch (error) {
+    complain(error);
+    element("messages").append(h("p.problem", {}, error.message, h("button.button", { type: "button", onclick: () => location.reload() }, "Try again")));
+    return;
+  }
+  sidebar.setAgents(state.agents);
+  route();
+}
+
+showSidebar(false);
+begin();

@@ -1,0 +1,69 @@
+/** The message box: Enter sends, Shift-Enter begins a line, the text survives a reload. */
+import { h, icon, iconButton } from "./dom.js";
+
+export class Composer {
+  #name = "";
+
+  constructor(root, { onSend, onStop, onNew }) {
+    this.onSend = onSend;
+    this.text = h("textarea", {
+      id: "composer-text",
+      rows: 1,
+      placeholder: "Write a message",
+      "aria-label": "Message",
+      "aria-describedby": "composer-hint",
+      oninput: () => this.#changed(),
+      onkeydown: (event) => this.#onKey(event),
+    });
+    this.sendButton = iconButton("send", "Send", () => this.#send());
+    this.stopButton = iconButton("stop", "Stop the answer (Esc)", onStop, { hidden: true });
+    this.sendButton.classList.add("send");
+    this.stopButton.classList.add("stop");
+    this.box = h("div.composer-box", {}, this.text, h("div.composer-buttons", {}, this.stopButton, this.sendButton));
+    this.closed = h("div.composer-closed", { hidden: true });
+    this.newButton = h("button.button.primary", { type: "button", onclick: onNew }, icon("plus"), "New session");
+    const hint = h("p.composer-hint", { id: "composer-hint" }, "Enter sends, Shift-Enter begins a new line, Esc stops.");
+    root.append(this.box, this.closed, hint);
+  }
+
+  /** Drafts are kept for each session. */
+  open(name) {
+    this.#name = `hector.draft.${name}`;
+    this.text.value = sessionStorage.getItem(this.#name) ?? "";
+    this.#changed();
+  }
+
+  focus() {
+    if (!this.box.hidden && matchMedia("(hover: hover)").matches) this.text.focus(); // on a phone the keyboard would jump up
+  }
+
+  /** `closed`: why no message can be written, or `""`. */
+  update({ isBusy, closed }) {
+    this.stopButton.hidden = !isBusy;
+    this.box.hidden = closed !== "";
+    this.closed.hidden = closed === "";
+    if (closed && this.closed.firstChild?.textContent !== closed) this.closed.replaceChildren(h("span", {}, closed), this.newButton);
+  }
+
+  #changed() {
+    this.sendButton.disabled = this.text.value.trim() === "";
+    this.text.style.height = "auto";
+    this.text.style.height = `${this.text.scrollHeight}px`;
+    if (this.text.value) sessionStorage.setItem(this.#name, this.text.value);
+    else sessionStorage.removeItem(this.#name);
+  }
+
+  #onKey(event) {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    this.#send();
+  }
+
+  #send() {
+    const text = this.text.value.trim();
+    if (!text) return;
+    this.text.value = "";
+    this.#changed();
+    this.onSend(text);
+  }
+}

@@ -1,0 +1,73 @@
+/** Numbers and times in words. */
+
+export function duration(ms) {
+  if (ms === null || ms === undefined) return "–";
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  if (ms < 60_000) return `${(ms / 1000).toFixed(ms < 10_000 ? 2 : 1)} s`;
+  return `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`;
+}
+
+export function count(number) {
+  return number === null || number === undefined ? "–" : number.toLocaleString("en");
+}
+
+const STEPS = [[60, "second"], [60, "minute"], [24, "hour"], [7, "day"], [5, "week"], [12, "month"], [Infinity, "year"]];
+const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "short" });
+
+/** "2 hr. ago" of an ISO time. */
+export function ago(iso) {
+  if (!iso) return "";
+  let value = (Date.parse(iso) - Date.now()) / 1000;
+  if (Math.abs(value) < 45) return "now";
+  for (const [size, unit] of STEPS) {
+    if (Math.abs(value) < size) return relative.format(Math.round(value), unit);
+    value /= size;
+  }
+  return "";
+}
+
+/** "14:03:07.214", in the reader's zone. */
+export function clock(iso) {
+  if (!iso) return "";
+  const time = new Date(iso);
+  const two = (number) => String(number).padStart(2, "0");
+  const ms = String(time.getMilliseconds()).padStart(3, "0");
+  return `${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}.${ms}`;
+}
+
+export function shorten(text, most) {
+  const line = text.replace(/\s+/g, " ").trim();
+  return line.length > most ? `${line.slice(0, most - 1).trimEnd()}…` : line;
+}
+
+const ENDINGS = {
+  cancelled: "Stopped",
+  "cancelled/replaced": "Stopped: a newer message took its place",
+  "cancelled/disconnected": "Stopped: nobody was reading any more",
+  "cancelled/session_terminated": "Stopped: the session was deleted",
+  interrupted: "Interrupted",
+  "interrupted/crash": "Interrupted: the server went down",
+  "interrupted/shutdown": "Interrupted: the server was restarted",
+  failed: "Failed",
+  "failed/llm_error": "The model failed",
+  "failed/llm_timeout": "The model was too slow",
+  "failed/storage_unavailable": "The answer could not be stored",
+  replaced: "Replaced by a newer answer",
+};
+
+/** How a turn ended, for a reader; `""` when it is complete or open. */
+export function ending(status, reason) {
+  return ENDINGS[`${status}/${reason}`] ?? ENDINGS[status] ?? "";
+}
+
+/** The heartbeat's word for what the server does just now. */
+export function phaseWords(phase) {
+  if (phase?.startsWith("tool ")) return `Running ${phase.slice(5)}`;
+  const words = {
+    queued: "Waiting for the answer before",
+    recalling: "Recalling memories",
+    model: "Waiting for the model",
+    "waiting for approval": "Waiting for your approval",
+  };
+  return words[phase] ?? (phase && phase !== "idle" ? phase : "Working");
+}

@@ -1,0 +1,132 @@
+/** The session from inside: ids, tokens, the times of its turns, and every event. */
+import { call, sessionPath } from "./api.js";
+import { copyButton } from "./copy.js";
+import { h, iconButton } from "./dom.js";
+import { clock, count, duration, ending } from "./format.js";
+import { rowsOf, waterfall } from "./waterfall.js";
+
+const PAGE = 200;
+const MOST_TURNS = 20;
+
+export class Inspector {
+  #conversation = null;
+  #events = [];
+  #next = 0;
+  #load = 0;
+
+  constructor(root, { onClose }) {
+    this.root = root;
+    this.facts = h("dl.facts");
+    this.turns = h("div");
+    this.events = h("ol.events", { tabIndex: 0, "aria-label": "Events" });
+    this.more = h("button.button.wide", { type: "button", hidden: true, onclick: () => this.#more() }, "More events");
+    root.append(
+      h("div.inspector-head", {}, h("h2", {}, "Session"), iconButton("close", "Close the inspector", onClose)),
+      h("div.inspector-body", { tabIndex: 0, role: "region", "aria-label": "Session inspector" },
+        this.facts, h("h3", {}, "Turns"), this.turns, h("h3", {}, "Events"), this.events, this.more),
+    );
+  }
+
+  show(conversation) {
+    this.#conversation = conversation;
+    this.#events = [];
+    this.#next = 0;
+    this.refresh();
+  }
+
+  /** Reads what is new. Called when opened, and at the end of each turn. */
+  async refresh() {
+    const conversation = this.#conversation;
+    if (this.root.hidden || !conversation || conversation.gone) return;
+    const load = ++this.#load;
+    const session = await call("GET", sessionPath(conversation.agent, conversation.sessionId));
+    if (load !== this.#load) return;
+    conversation.setSession(session);
+    this.#drawFacts(session);
+    await this.#more(load);
+  }
+
+  async #more(load = ++this.#load) {
+    const { agent, sessionId } = this.#conversation;
+    const page = await call("GET", `${sessionPath(agent, sessionId)}/events?limit=${PAGE}&after=${this.#next}`);
+    if (load !== this.#load) return;
+    this.#events.push(...page.events);
+    this.#next = page.events.at(-1)?.seq ?? this.#next;
+    this.more.hidden = page.next_after === null;
+    this.#drawTurns();
+    this.#drawEvents();
+  }
+
+  #drawFacts(session) {
+    const { usage } = session;
+    const rows = [
+      ["Id", h("span.with-copy", {}, h("code", {}, session.session_id), copyButton("Copy the session's id", () => session.session_id))],
+      ["State", session.ending ? "ending" : session.status],
+      ["User", session.user_id],
+      ["Created", new Date(session.created_at).toLocaleString()],
+      ["Expires", session.expires_at ? new Date(session.expires_at).toLocaleString() : "never"],
+      ["Messages", count(session.message_count)],
+      ["Tokens", `${count(usage.prompt_tokens)} in, ${count(usage.completion_tokens)} out`],
+    ];
+    this.facts.replaceChildren(...rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+  }
+
+  #drawTurns() {
+    const finished = this.#events.filter((event) => event.type === "turn_finished").slice(-MOST_TURNS).reverse();
+    const cards = finished.map((event) => {
+      const question = this.#events.find((other) => other.turn_id === event.turn_id && other.message)?.message ?? event.turn_id;
+      const { usage } = event;
+      const rows = rowsOf(event);
+      const rate = speed(event);
+      return h("section.turn-card", {},
+        h("h4", {}, question),
+        h("p.faint", {}, [
+          ending(event.status, event.reason) || "Completed",
+          usage ? `${count(usage.prompt_tokens)} in, ${count(usage.completion_tokens)} out (${usage.source})` : null,
+          rate ? `${rate} tokens/s` : null,
+        ].filter(Boolean).join(" · ")),
+        rows.length ? waterfall(rows) : h("p.faint", {}, "No times are known."),
+      );
+    });
+    this.turns.replaceChildren(...(cards.length ? cards : [h("p.faint", {}, "No turn has ended yet.")]));
+  }
+
+  #drawEvents() {
+    this.events.replaceChildren(...merged(this.#events).map((event) =>
+      h(`li.event.event-${event.type}`, {},
+        h("span.seq", {}, event.first === event.last ? String(event.last) : `${event.first}–${event.last}`),
+        h("span.kind", {}, event.type.replaceAll("_", " ")),
+        h("time", {}, clock(event.at)),
+        event.words ? h("span.words", {}, event.words) : null)));
+  }
+}
+
+function speed({ timings, usage }) {
+  const seconds = timings ? (timings.total_ms - timings.first_token_ms) / 1000 : 0;
+  return usage && timings.first_token_ms && seconds > 0.05 ? (usage.completion_tokens / seconds).toFixed(1) : null;
+}
+
+/** Consecutive pieces of text are one line. */
+function merged(events) {
+  const lines = [];
+  for (const { seq, type, created_at: at, chunk, ...rest } of events) {
+    const last = lines.at(-1);
+    if ((type === "text" || type === "thinking") && last?.type === type) {
+      last.last = seq;
+      last.text += chunk;
+      last.words = excerpt(last.text);
+    } else {
+      lines.push({ first: seq, last: seq, type, at, text: chunk ?? "", words: chunk ? excerpt(chunk) : describe(rest) });
+    }
+  }
+  return lines;
+}
+
+function excerpt(text) {
+  return text.length > 90 ? `${text.slice(0, 60)} … ${text.slice(-24)}` : text;
+}
+
+function describe({ message, status, reason, timings, text }) {
+  const parts = [message, status, reason, text ? excerpt(text) : null, timings?.total_ms ? duration(timings.total_ms) : null];
+  return parts.filter(Boolean).join(" · ");
+}

@@ -1,0 +1,244 @@
+/** The conversation on the screen: one element for each turn, drawn again when its turn changes. */
+import { copyButton } from "./copy.js";
+import { h, icon, say } from "./dom.js";
+import { ago, ending, phaseWords, shorten } from "./format.js";
+import { MarkdownView } from "./markdown.js";
+
+const NEAR_PX = 80;
+const QUIET_MS = 1500;
+
+export class MessagesView {
+  #conversation = null;
+  #views = new Map();
+  #changed = new Set();
+  #frame = 0;
+  #sticks = true;
+
+  constructor(root, { onOlder, onRetry, onResend, onDiscard, agentOf }) {
+    this.root = root;
+    this.agentOf = agentOf;
+    this.onRetry = onRetry;
+    this.older = h("button.button.older", { type: "button", hidden: true, onclick: onOlder }, "Show earlier messages");
+    this.welcome = h("div.welcome");
+    this.list = h("div.turns");
+    this.pending = new PendingView(onResend, onDiscard);
+    this.end = h("button.jump", { type: "button", hidden: true, onclick: () => this.#jump() }, icon("down"), "Latest");
+    root.append(h("div.column", {}, this.older, this.welcome, this.list, this.pending.element), this.end);
+    root.addEventListener("scroll", () => this.#onScroll(), { passive: true });
+    new ResizeObserver(() => this.#sticks && this.#scroll()).observe(this.list);
+    setInterval(() => this.#tick(), 1000);
+  }
+
+  show(conversation) {
+    this.#conversation?.removeEventListener("change", this.#onChange);
+    this.#conversation = conversation;
+    this.#views.clear();
+    this.list.replaceChildren();
+    this.#sticks = true;
+    conversation?.addEventListener("change", this.#onChange);
+    conversation?.addEventListener("finished", ({ detail }) => announce(detail));
+    this.#schedule();
+  }
+
+  #onChange = ({ detail }) => {
+    if (detail) this.#changed.add(detail);
+    this.#schedule();
+  };
+
+  #schedule() {
+    this.#frame ||= requestAnimationFrame(() => {
+      this.#frame = 0;
+      this.#draw();
+    });
+  }
+
+  #draw() {
+    const conversation = this.#conversation;
+    const turns = conversation ? [...conversation.turns.values()] : [];
+    const known = new Set(turns);
+    for (const [turn, view] of this.#views) {
+      if (known.has(turn)) continue;
+      view.element.remove();
+      this.#views.delete(turn);
+    }
+    turns.forEach((turn, index) => {
+      let view = this.#views.get(turn);
+      if (!view) {
+        view = new TurnView(turn, this.onRetry);
+        this.#views.set(turn, view);
+        this.#changed.add(turn);
+      }
+      if (this.list.children[index] !== view.element) this.list.insertBefore(view.element, this.list.children[index] ?? null);
+      if (this.#changed.has(turn)) view.update(conversation);
+    });
+    this.#changed.clear();
+    this.pending.update(conversation?.pending ?? []);
+    this.older.hidden = !conversation?.nextBefore;
+    this.#drawWelcome(turns.length > 0 || (conversation?.pending.length ?? 0) > 0);
+    if (this.#sticks) this.#scroll();
+  }
+
+  #drawWelcome(hasTurns) {
+    const agent = this.agentOf();
+    this.welcome.hidden = hasTurns || Boolean(this.#conversation?.gone);
+    if (this.welcome.hidden || !agent) return;
+    this.welcome.replaceChildren(
+      h("div.welcome-mark", { "aria-hidden": "true" }, (agent.name || agent.agent).slice(0, 1).toUpperCase()),
+      h("h2", {}, agent.name || agent.agent),
+      h("p", {}, agent.description || "Ask something to begin."),
+      h("p.faint", {}, agent.llm.model),
+    );
+  }
+
+  #tick() {
+    const running = this.#conversation?.running;
+    if (running) this.#views.get(running)?.updateState(this.#conversation);
+    for (const view of this.#views.values()) view.updateTime();
+  }
+
+  #onScroll() {
+    const { scrollTop, scrollHeight, clientHeight } = this.root;
+    this.#sticks = scrollHeight - scrollTop - clientHeight < NEAR_PX;
+    this.end.hidden = this.#sticks;
+  }
+
+  #jump() {
+    this.#sticks = true;
+    this.#scroll();
+  }
+
+  #scroll() {
+    this.root.scrollTop = this.root.scrollHeight;
+  }
+}
+
+class TurnView {
+  #texts = []; // MarkdownViews and the notes between them, in order
+
+  constructor(turn, onRetry) {
+    this.turn = turn;
+    this.userText = h("div.bubble");
+    this.userTime = h("time.faint");
+    const userTools = h("div.tools", {}, this.userTime, copyButton("Copy message", () => turn.user?.text ?? ""));
+    this.user = h("article.user", { "aria-label": "You" }, this.userText, userTools);
+    this.thinking = h("details.thinking", { hidden: true }, h("summary", {}, "Thinking"), h("div"));
+    this.body = h("div.answer-body");
+    this.state = h("div.state", { hidden: true }, h("span.pulse", { "aria-hidden": "true" }), h("span"));
+    this.ending = h("div.ending", { hidden: true });
+    this.retry = h("button.text-button", { type: "button", onclick: () => onRetry(turn) }, icon("again"), "Ask again");
+    this.tools = h("div.tools", { hidden: true }, copyButton("Copy answer", () => turn.text));
+    this.answer = h("article.answer", { "aria-label": "Answer" }, this.thinking, this.body, this.state, this.ending, this.tools);
+    this.element = h("section.turn", { "data-turn": turn.id }, this.user, this.answer);
+  }
+
+  update(conversation) {
+    const turn = this.turn;
+    this.user.hidden = !turn.user;
+    if (turn.user && this.userText.textContent !== turn.user.text) this.userText.textContent = turn.user.text;
+    this.element.dataset.status = turn.status ?? "";
+    this.thinking.hidden = !turn.thinking;
+    if (turn.thinking) this.thinking.lastChild.textContent = turn.thinking;
+    this.#updateBody();
+    this.updateState(conversation);
+    this.#updateEnding();
+    this.updateTime();
+  }
+
+  updateTime() {
+    this.userTime.textContent = ago(this.turn.user?.at);
+  }
+
+  /** The text, cut where tools have spoken. */
+  #updateBody() {
+    const { text, notes } = this.turn;
+    const parts = [];
+    let from = 0;
+    for (const note of notes) {
+      if (note.at > from) parts.push(text.slice(from, note.at));
+      parts.push(note);
+      from = Math.max(from, note.at);
+    }
+    if (text.length > from) parts.push(text.slice(from));
+    parts.forEach((part, index) => {
+      const isText = typeof part === "string";
+      let view = this.#texts[index];
+      if (!view || view.isText !== isText) {
+        view = isText ? Object.assign(new MarkdownView(), { isText }) : { isText, element: h("pre.note") };
+        this.#texts[index]?.element.remove();
+        this.#texts[index] = view;
+        this.body.insertBefore(view.element, this.body.children[index] ?? null);
+      }
+      if (isText) view.update(part);
+      else view.element.textContent = part.chunk.trim() || part.type.replace("_", " ");
+    });
+    for (const view of this.#texts.splice(parts.length)) view.element.remove();
+  }
+
+  /** What it is busy with, when no text tells it. */
+  updateState(conversation) {
+    const { status, heardAt, startedAt } = this.turn;
+    const isOpen = ["queued", "running", "waiting"].includes(status);
+    this.state.hidden = !isOpen;
+    if (!isOpen) return;
+    const words = this.state.lastChild;
+    const since = Date.now() - (heardAt || startedAt || Date.now());
+    if (status === "queued") words.textContent = phaseWords("queued");
+    else if (status === "waiting") words.textContent = phaseWords("waiting for approval");
+    else if (heardAt && since < QUIET_MS) words.textContent = "Answering";
+    else {
+      const phase = conversation.phase?.phase ?? "model";
+      words.textContent = `${phaseWords(phase)}${since >= 1000 ? `, ${Math.floor(since / 1000)} s` : ""}`;
+    }
+  }
+
+  #updateEnding() {
+    const { status, reason, error, text, usage } = this.turn;
+    const isOpen = ["queued", "running", "waiting"].includes(status);
+    const words = isOpen ? "" : ending(status, reason);
+    this.ending.hidden = !words;
+    if (words) {
+      const kept = text && status !== "replaced" ? " What was written is kept." : "";
+      const detail = error?.message ? shorten(error.message, 300) : "";
+      this.ending.replaceChildren(h("strong", {}, `${words}.`), ` ${detail}${kept}`, this.retry);
+    }
+    this.tools.hidden = isOpen || !text;
+    this.answer.hidden = !isOpen && !text && !words;
+    this.tools.title = usage ? `${usage.completion_tokens} tokens` : "";
+  }
+}
+
+/** Messages that the server does not have yet. */
+class PendingView {
+  constructor(onResend, onDiscard) {
+    this.element = h("div.pending-list");
+    this.onResend = onResend;
+    this.onDiscard = onDiscard;
+    this.drawn = "";
+  }
+
+  update(pending) {
+    const drawn = JSON.stringify(pending);
+    if (drawn === this.drawn) return;
+    this.drawn = drawn;
+    this.element.replaceChildren(...pending.map((message) => this.#draw(message)));
+  }
+
+  #draw(message) {
+    const state = message.problem
+      ? h(
+          "div.ending",
+          {},
+          h("strong", {}, "Not sent."),
+          ` ${message.problem} `,
+          h("button.text-button", { type: "button", onclick: () => this.onResend(message) }, "Send again"),
+          h("button.text-button", { type: "button", onclick: () => this.onDiscard(message) }, "Discard"),
+        )
+      : h("div.state", {}, h("span.pulse", { "aria-hidden": "true" }), h("span", {}, "Sending"));
+    return h("section.turn.pending", {}, h("article.user", { "aria-label": "You" }, h("div.bubble", {}, message.text)), state);
+  }
+}
+
+function announce(turn) {
+  const words = ending(turn.status, turn.reason);
+  say(words ? `${words}.` : `Answer complete. ${shorten(turn.text, 600)}`);
+}

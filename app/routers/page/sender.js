@@ -1,0 +1,92 @@
+/**
+ * Sends messages and does not lose them: each has a key of its own and is offered again, with that key, until
+ * the server has it; a reload in between goes on with it.
+ */
+import { Refused, agentPath, call, newId, request, sessionPath, sleep } from "./api.js";
+import { shorten } from "./format.js";
+import { events } from "./sse.js";
+
+const PAUSES_MS = [500, 1000, 2000, 4000, 8000];
+
+function storeName(conversation) {
+  return `hector.sending.${conversation.agent}/${conversation.sessionId}`;
+}
+
+function store(conversation) {
+  const messages = conversation.pending.map(({ key, text, mode }) => ({ key, text, mode })); // another mode, another body
+  if (messages.length) sessionStorage.setItem(storeName(conversation), JSON.stringify(messages));
+  else sessionStorage.removeItem(storeName(conversation));
+}
+
+/** Messages that a reload cut off. */
+export function resumeSending(conversation, follower) {
+  for (const message of JSON.parse(sessionStorage.getItem(storeName(conversation)) ?? "[]")) {
+    conversation.addPending(message);
+    deliver(conversation, follower, message);
+  }
+}
+
+export function send(conversation, follower, text) {
+  const message = { key: newId(), text };
+  conversation.addPending(message);
+  store(conversation);
+  return deliver(conversation, follower, message);
+}
+
+export function sendAgain(conversation, follower, message) {
+  message.problem = null;
+  conversation.changed();
+  return deliver(conversation, follower, message);
+}
+
+async function deliver(conversation, follower, message) {
+  for (let failures = 0; ; failures++) {
+    try {
+      const turnId = await offer(conversation, follower, message);
+      conversation.accept(message, turnId);
+      store(conversation);
+      follower.wake();
+      return;
+    } catch (error) {
+      if (error instanceof Refused && !error.isPassing) {
+        message.problem = error.message;
+        conversation.changed();
+        follower.wake();
+        return;
+      }
+      await sleep(PAUSES_MS[Math.min(failures, PAUSES_MS.length - 1)]);
+    }
+  }
+}
+
+/**
+ * Starts the turn; its id. Our own stream is the turn's reader, so that it ends when the last one leaves; the
+ * POST's stream is let go at its first frame. A tab without a stream has nobody to keep the turn: background.
+ */
+async function offer(conversation, follower, message) {
+  const path = `${sessionPath(conversation.agent, conversation.sessionId)}/messages`;
+  const headers = { "Idempotency-Key": message.key };
+  await follower.known;
+  message.mode ??= follower.state === "polling" ? "background" : "stream";
+  if (message.mode === "background") {
+    const started = await call("POST", path, { message: message.text, background: true }, { headers });
+    return started.turn_id;
+  }
+  const stop = new AbortController();
+  const body = { message: message.text };
+  const response = await request("POST", `${path}/stream`, { headers, body, signal: stop.signal });
+  try {
+    for await (const event of events(response.body)) {
+      const frame = event.data && event.data !== "[DONE]" ? JSON.parse(event.data) : {};
+      if (frame.turn_id) return frame.turn_id;
+    }
+  } finally {
+    stop.abort();
+  }
+  throw new TypeError("The stream was cut.");
+}
+
+/** A new session, called after its first message: no model is asked for a title. */
+export function createSession(agent, firstMessage) {
+  return call("POST", `${agentPath(agent)}/sessions`, { title: shorten(firstMessage, 60) });
+}
