@@ -192,7 +192,10 @@ class EventStream(EventSourceResponse):
                     if body:
                         await self._send(send, body)
                         body = b""
-                    await self._send_paced(send, runs, self._pacer)
+                    if not await self._send_paced(send, runs, self._pacer):
+                        if not reading.gone:
+                            await self._send(send, self._reconnect())
+                        return
                 else:
                     body += self._render(runs)
             if body:
@@ -259,39 +262,40 @@ class EventStream(EventSourceResponse):
 
     # -- paced: pieces of the reader's own size -------------------------------------------------
 
-    async def _send_paced(self, send: Send, runs: list[Run], pacer: Pacer) -> None:
+    async def _send_paced(self, send: Send, runs: list[Run], pacer: Pacer) -> bool:
+        """Whether all was sent that could be; else the reader left, or is to come back for the rest."""
         for run in runs:
             if run.kind in self._view.hidden:
                 continue
             if run.kind is EventKind.TEXT:
                 pacer.add(run)
-            else:
-                await self._drain(send, pacer, is_last=True)
-                body = b"" if self._view.text_only else run.wire
-                if self._ends(run):
-                    body += self._farewell(run)
-                if body:
-                    await self._send(send, body)
-                self._sent = b"%d" % run.last
-            if self._is_over or self.reading.gone:
-                return
-        await self._drain(send, pacer, is_last=False)
+                continue
+            if not await self._drain(send, pacer, is_last=True):
+                return False
+            body = b"" if self._view.text_only else run.wire
+            if self._ends(run):
+                body += self._farewell(run)
+            if body:
+                await self._send(send, body)
+            self._sent = b"%d" % run.last
+            if self._is_over:
+                return True
+        return await self._drain(send, pacer, is_last=False)
 
-    async def _drain(self, send: Send, pacer: Pacer, *, is_last: bool) -> None:
-        log = self.reading.log
-        delay = self._view.delay_seconds
+    async def _drain(self, send: Send, pacer: Pacer, *, is_last: bool) -> bool:
+        """Send what the pacer gives; false if the reader left or the server stops before it was all sent."""
+        reading, delay = self.reading, self._view.delay_seconds
         while (piece := pacer.next(is_last=is_last)) is not None:
-            if log.cut_at is not None:
+            if reading.log.cut_at is not None:
                 pacer.clear()  # terminated: what was not sent is dropped
-                return
-            if self.reading.gone:
-                return
-            if self.reading.stopping:
-                return  # the reader comes back with the cursor of the last piece
+                return True
+            if reading.gone or reading.stopping:
+                return False
             await self._send(send, piece.wire(with_id=not self._view.text_only))
             self._sent = piece.cursor
             if delay:
                 await self._pause(delay)
+        return True
 
     async def _pause(self, seconds: float) -> None:
         """Wait between two pieces, but not past a terminate, a shutdown or the reader's leaving."""
