@@ -44,7 +44,7 @@ async def provider() -> AsyncIterator[Upstream]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(
+async def process(
     provider: Upstream, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[HectorServer]:
     settings = settings_for(provider, getattr(request.module, "SETTINGS", None))
@@ -54,6 +54,13 @@ async def server(
         yield server
     finally:
         await server.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def server(process: HectorServer) -> HectorServer:
+    """The module's server, running: a test that failed between a stop and a start must not take others with it."""
+    await process.be_there()
+    return process
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -12,6 +12,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from tests.fixtures.server import HectorServer
 from tests.fixtures.sse import Frame, Stream, open_stream, text_of, types_of
 from tests.fixtures.talk import Talk, good, reason
 from tests.fixtures.upstream import Reply, Upstream, event
@@ -37,12 +38,12 @@ THINKING = [
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
-async def heartbeat(server: Any) -> AsyncIterator[asyncio.Task[tuple[str, float]]]:
+async def heartbeat(process: HectorServer) -> AsyncIterator[asyncio.Task[tuple[str, float]]]:
     """A reader of an agent that says nothing, put to wait before the first test: a heartbeat takes its time."""
 
     async def first_comment() -> tuple[str, float]:
         begin = time.monotonic()
-        path, body = f"{server.base_url}/agents/silent/messages/stream", {"message": "Hello?"}
+        path, body = f"{process.base_url}/agents/silent/messages/stream", {"message": "Hello?"}
         async with (
             httpx.AsyncClient(timeout=30, trust_env=False) as client,
             open_stream(client, "POST", path, json=body) as stream,
