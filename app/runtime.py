@@ -20,6 +20,8 @@ from app.events.local_log import LiveSessions, Store
 from app.events.log import SessionLog
 from app.llm.base import LLM
 from app.llm.build import build_llm
+from app.observability.metrics import Metrics
+from app.observability.tracing import Tracing
 from app.sessions.copies import Copies
 from app.sessions.ending import Endings
 from app.sessions.ledger import Ledger
@@ -31,6 +33,7 @@ from app.storage.database import Database
 from app.storage.lock import DataLock
 from app.turns.history import History
 from app.turns.recovery import end_open_turns
+from app.turns.report import Reporter
 from app.turns.runner import Runner
 
 log = logging.getLogger(__name__)
@@ -80,6 +83,7 @@ class Runtime:
 
     async def _open_parts(self) -> None:
         config = self.config
+        self.metrics = Metrics()
         self.authenticator = Authenticator(
             {name: secret.get_secret_value() for name, secret in config.auth.keys.items()}
         )
@@ -121,7 +125,9 @@ class Runtime:
             clock_ms=self._clock_ms,
             on_busy=config.sessions.on_busy,
             max_queue=config.sessions.max_queue,
+            reporter=Reporter(self.metrics, Tracing()),
         )
+        self._add_gauges()
         await self._recover(durable)
         self._start("journal", durable.journal.run())
         self._start("expiry", self._sweep_sessions())
@@ -132,6 +138,17 @@ class Runtime:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
+
+    def _add_gauges(self) -> None:
+        gauge, writer = self.metrics.gauge, self._durable.writer
+        gauge("hector_turns_running", "Turns that run now.", lambda: self.turns.running)
+        gauge("hector_sessions_warm", "Sessions kept in memory.", lambda: len(self.live))
+        gauge("hector_readers", "Readers attached to a session.", lambda: self.live.readers)
+        gauge("hector_upstream_streams", "Answers being read from models.", lambda: self.turns.streaming)
+        gauge("hector_writer_units", "Units of work written since the start.", lambda: writer.units)
+        gauge("hector_writer_batches", "Transactions that wrote them.", lambda: writer.batches)
+        gauge("hector_writer_waiting", "Units of work not written yet.", lambda: writer.waiting)
+        gauge("hector_journal_lag_seconds", "Age of the oldest text not written yet.", self.live.durable.journal.lag)
 
     async def _recover(self, durable: Store) -> None:
         interrupted, queued = await end_open_turns(durable, clock_ms=self._clock_ms)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from time import monotonic
 
 from app.domain.event import EventKind
 from app.domain.message import Message
@@ -33,6 +34,7 @@ class Journal:
         self._database = database
         self._clock_ms = clock_ms
         self._slices: list[dict[str, SessionLog]] = [{} for _ in range(SLICES)]
+        self._swept = [monotonic()] * SLICES
 
     def follow(self, session_log: SessionLog) -> None:
         """A turn has begun: its text is to be written from now on."""
@@ -46,10 +48,17 @@ class Journal:
     async def run(self) -> None:
         """Sweep until cancelled: a slice of the open turns at a time, so that no tick is heavy."""
         while True:
-            for part in self._slices:
+            for place, part in enumerate(self._slices):
                 await asyncio.sleep(SWEEP_SECONDS / SLICES)
                 for session_log in part.values():
                     self.write(session_log)
+                self._swept[place] = monotonic()
+
+    def lag(self) -> float:
+        """Seconds since the text of open turns was last handed to the writer; 0 when none is open."""
+        if not any(self._slices):
+            return 0.0
+        return monotonic() - min(self._swept)
 
     def write(self, session_log: SessionLog) -> None:
         """Hand the text that is not written yet to the writer; does not wait."""

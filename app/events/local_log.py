@@ -98,13 +98,20 @@ class LiveSessions:
     def remove(self, session_id: str) -> None:
         self._logs.pop(session_id, None)
 
+    def __len__(self) -> int:
+        return len(self._logs)
+
+    @property
+    def readers(self) -> int:
+        return sum([log.readers for log in self._logs.values()])
+
     def all(self) -> list[SessionLog]:
         return list(self._logs.values())
 
     def _evict(self) -> None:
         surplus = len(self._logs) - self._limit * 9 // 10
         recently = monotonic() - IN_USE_SECONDS
-        dropped = []
+        dropped: list[str] = []
         for session_id, log in self._logs.items():
             if len(dropped) >= surplus or log.used_clock > recently:
                 break

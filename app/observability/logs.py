@@ -12,8 +12,12 @@ from typing import Literal
 _QUIET = ("asyncio", "aiohttp", "openai", "httpx2", "alembic", "sse_starlette")
 
 
+IDS = ("request_id", "session_id", "turn_id", "agent")
+"""What a line may carry beside its message (`extra=` of the call)."""
+
+
 class JSONFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, and the traceback of an error."""
+    """One JSON object a line: time, level, logger, message, ids, and the traceback of an error."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -22,6 +26,7 @@ class JSONFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        line |= {name: getattr(record, name) for name in IDS if hasattr(record, name)}
         if record.exc_info and record.exc_info[0] is not None:
             line["traceback"] = "".join(traceback.format_exception(*record.exc_info))
         return json.dumps(line, ensure_ascii=False)

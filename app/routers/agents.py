@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.agents import Agent
+from app.observability.metrics import CONTENT_TYPE
 from app.routers.dependencies import runtime_of
 from app.routers.errors import error_response
 from app.routers.openapi import describe
@@ -56,3 +57,8 @@ async def ready(request: Request) -> Response:
     except HectorError as error:
         return error_response(error, request.scope.get("request_id", ""))
     return answer({"status": "ready"})
+
+
+@router.get("/metrics", **describe("Figures for Prometheus", 200))
+async def metrics(request: Request) -> Response:
+    return Response(runtime_of(request).metrics.text(), media_type=CONTENT_TYPE)

@@ -74,7 +74,7 @@ class Guard:
                 raise
             await error_response(error, request_id)(scope, receive, send)
         except Exception:
-            log.exception("request %s failed by our fault", request_id)
+            log.exception("request %s failed by our fault", request_id, extra={"request_id": request_id})
             if has_begun:
                 raise
             fault = Internal("Something went wrong on our side; the log has the details.")

@@ -34,6 +34,7 @@ class Writer:
         self._gathered: list[Work] = []
         self._queue: SimpleQueue[list[Work] | None] = SimpleQueue()
         self._closed = False
+        self.submitted = 0
         self.batches = 0
         self.units = 0
         self._thread = threading.Thread(target=self._run, name="hector-writer", daemon=True)
@@ -53,7 +54,13 @@ class Writer:
         if not self._gathered:
             self._loop.call_soon(self._hand_over)
         self._gathered.append((unit, future))
+        self.submitted += 1
         return future
+
+    @property
+    def waiting(self) -> int:
+        """Units that were submitted and not written yet."""
+        return self.submitted - self.units
 
     async def close(self) -> None:
         """Commit what was submitted, then end the thread."""

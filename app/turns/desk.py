@@ -69,6 +69,8 @@ class OpenTurn:
     started_ms: int = 0
     started_clock: float = 0.0
     first_token_clock: float | None = None
+    longest_gap: float = 0.0
+    """Seconds between two reads of the model, at most."""
     stream: LLMStream | None = None
     stop: tuple[TurnState, str | None] | None = None
     """State and reason it is to end with; set once, by whoever stops it first."""

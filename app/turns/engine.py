@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from time import monotonic
 
 from app.domain.event import EventKind
 from app.domain.turn import Usage
@@ -48,12 +48,17 @@ async def answer(desk: Desk, turn: OpenTurn, store: Store) -> Usage:
 
 async def _relay(log: SessionLog, turn: OpenTurn, store: Store, stream: LLMStream) -> None:
     """The hot path: one read of the model's socket, one call of `append_text`."""
+    last: float | None = None
     while deltas := await stream.read():
         if turn.stop is not None:
             turn.dropped += sum([len(delta.chunks) for delta in deltas])
             raise LLMStopped
-        if turn.first_token_clock is None:
-            turn.first_token_clock = time.monotonic()
+        now = monotonic()
+        if last is None:
+            turn.first_token_clock = now
+        elif now - last > turn.longest_gap:
+            turn.longest_gap = now - last
+        last = now
         for delta in deltas:
             chunks = delta.chunks
             if log.room() < len(chunks) + HEADROOM:

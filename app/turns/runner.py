@@ -37,6 +37,7 @@ from app.turns.begin import Key
 from app.turns.desk import Ask, Desk, OpenTurn, Outcome
 from app.turns.finish import add_usage, write_end
 from app.turns.keys import forget, hash_body, once
+from app.turns.report import Reporter
 
 log_ = logging.getLogger(__name__)
 
@@ -52,12 +53,14 @@ class Runner:
         clock_ms: Callable[[], int],
         on_busy: OnBusy = "queue",
         max_queue: int = 16,
+        reporter: Reporter | None = None,
     ) -> None:
         self._live = live
         self._new_id = new_id
         self._clock_ms = clock_ms
         self._on_busy = on_busy
         self._max_queue = max_queue
+        self._reporter = reporter
         self._tasks = Tasks()
         self._running: set[OpenTurn] = set()
         self._stopping = False
@@ -383,6 +386,8 @@ class Runner:
                 desk, turn, self._live.store_of(log), state, reason, error, usage, clock_ms=self._clock_ms
             )
             self._settle_done(turn, outcome.state, outcome.reason, outcome.text, outcome)
+            if self._reporter is not None:
+                self._reporter.turn_ended(desk, turn, outcome)
         if usage is not None and (log.session.ephemeral or log.over is SessionStatus.TERMINATED):
             # What was used was used, also where nothing else is kept.
             unit = UnitOfWork("")
@@ -494,6 +499,11 @@ class Runner:
     def running(self) -> int:
         """How many turns run now."""
         return len(self._running)
+
+    @property
+    def streaming(self) -> int:
+        """How many of them have a model's stream open."""
+        return sum([turn.stream is not None and turn.stop is None for turn in self._running])
 
     # -- parts ----------------------------------------------------------------------------------
 

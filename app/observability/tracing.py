@@ -1,0 +1,91 @@
+"""Traces of turns by OpenTelemetry, in the words of its conventions for generative AI.
+
+Spans are written when a turn is over, with the times it noted on its way: nothing of this is on the
+hot path, and without the `otel` extra or an endpoint it is nothing at all.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from opentelemetry import trace
+
+log = logging.getLogger(__name__)
+
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+
+
+def set_up(endpoint: str | None) -> bool:
+    """Send spans to `endpoint`, if there is one and the SDK is installed; whether spans are sent."""
+    if not endpoint:
+        return False
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError:
+        log.warning("%s is set, but traces need: pip install 'hector[otel]'", ENDPOINT)
+        return False
+    provider = TracerProvider(resource=Resource.create({"service.name": "hector"}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+    return True
+
+
+class Tracing:
+    """Writes the spans of turns. `provider` is the global one unless another is handed in."""
+
+    def __init__(self, provider: trace.TracerProvider | None = None) -> None:
+        self._tracer = trace.get_tracer("hector", tracer_provider=provider)
+
+    def turn_ended(
+        self,
+        *,
+        agent: str,
+        model: str,
+        session_id: str,
+        turn_id: str,
+        status: str,
+        error: str | None,
+        created_ms: int,
+        queued_ms: float | None,
+        first_token_ms: float | None,
+        total_ms: float,
+        usage: dict[str, Any] | None,
+    ) -> None:
+        """One span for the turn (`invoke_agent`), one below it for the model call (`chat`)."""
+        start = created_ms * 1_000_000
+        attributes: dict[str, Any] = {
+            "gen_ai.operation.name": "invoke_agent",
+            "gen_ai.agent.name": agent,
+            "gen_ai.conversation.id": session_id,
+            "hector.turn.id": turn_id,
+            "hector.turn.status": status,
+        }
+        span = self._tracer.start_span(f"invoke_agent {agent}", start_time=start, attributes=attributes)
+        if not span.is_recording():
+            return
+        end = start + int(total_ms * 1_000_000)
+        if queued_ms is not None:
+            call_attributes: dict[str, Any] = {
+                "gen_ai.operation.name": "chat",
+                "gen_ai.request.model": model,
+                "gen_ai.usage.input_tokens": (usage or {}).get("prompt_tokens", 0),
+                "gen_ai.usage.output_tokens": (usage or {}).get("completion_tokens", 0),
+            }
+            call = self._tracer.start_span(
+                f"chat {model}",
+                context=trace.set_span_in_context(span),
+                kind=trace.SpanKind.CLIENT,
+                start_time=start + int(queued_ms * 1_000_000),
+                attributes=call_attributes,
+            )
+            if first_token_ms is not None:
+                call.add_event("gen_ai.first_token", timestamp=start + int(first_token_ms * 1_000_000))
+            call.end(end)
+        if error is not None:
+            span.set_attribute("error.type", error)
+            span.set_status(trace.StatusCode.ERROR, error)
+        span.end(end)
