@@ -101,6 +101,9 @@ class Reading:
         if self.cursor >= log.visible_seq:
             return []
         runs = log.tail_from(self.cursor)
+        if runs == []:  # numbers that no event carries
+            self.cursor = log.visible_seq
+            return []
         if runs is not None and (len(runs) < 2 or sum([len(run.wire) for run in runs]) <= self._lag_bytes):
             return self._move(runs)
         if self._tape is not None and self._tape.covers(self.cursor):

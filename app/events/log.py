@@ -127,10 +127,13 @@ class SessionLog:
         self._settle()
 
     def void(self, *runs: Run) -> None:
-        """Give up facts that could not be committed: their numbers stay unused."""
+        """Give up facts that could not be committed: nobody ever sees them, their numbers stay unused."""
         for run in runs:
             run.ready = True
-            run.wire = b""
+            self._ring.remove(run)
+            self._ring_bytes -= len(run.wire)
+            if self.tape is not None and run in self.tape.items:
+                self.tape.items.remove(run)
         self._settle()
 
     def _settle(self) -> None:

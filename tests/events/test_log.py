@@ -1,0 +1,161 @@
+"""A warm session's log: numbers taken at once, shown when they are committed, never shown when they are not."""
+
+from __future__ import annotations
+
+from app.domain.event import EventKind
+from app.domain.session import SessionStatus
+from app.events.log import SessionLog
+from app.events.run import Run
+from app.events.tape import Tape
+from tests.fixtures.clock import Clock
+from tests.fixtures.rows import a_session
+
+FACT = EventKind.TURN_QUEUED
+
+
+class Bell:
+    """A reader that only counts how often it was told."""
+
+    def __init__(self) -> None:
+        self.rung = 0
+
+    def notify(self) -> None:
+        self.rung += 1
+
+
+def a_log(*, ring_bytes: int = 10_000, last_seq: int = 0) -> SessionLog:
+    log = SessionLog(a_session(last_seq=last_seq), ring_bytes=ring_bytes, clock_ms=Clock())
+    log.tape = Tape("t1")
+    return log
+
+
+def numbers(runs: list[Run] | None) -> list[int] | None:
+    return None if runs is None else [number for run in runs for number, _ in run.frames()]
+
+
+def test_text_is_numbered_shown_and_told_once_a_read() -> None:
+    log, bell = a_log(last_seq=40), Bell()
+    log.enter(bell)
+    log.append_text(EventKind.TEXT, [b"a", b"b", b"c"])
+    assert (log.last_seq, log.visible_seq, bell.rung) == (43, 43, 1)
+    assert numbers(log.tail_from(40)) == [41, 42, 43]
+
+
+def test_a_fact_takes_its_number_at_once_and_hides_what_follows_until_it_is_committed() -> None:
+    log, bell = a_log(), Bell()
+    log.enter(bell)
+    log.append_text(EventKind.TEXT, [b"a"])
+    fact = log.take_fact(FACT, {})
+    log.append_text(EventKind.TEXT, [b"b"])
+    assert (log.last_seq, log.visible_seq, bell.rung) == (3, 1, 1)
+    assert numbers(log.tail_from(0)) == [1]
+    log.publish(fact)
+    assert (log.visible_seq, bell.rung) == (3, 2)
+    assert numbers(log.tail_from(1)) == [2, 3]
+
+
+def test_facts_are_shown_in_the_order_of_their_numbers_whatever_is_committed_first() -> None:
+    log = a_log()
+    first, second, third = [log.take_fact(FACT, {}) for _ in range(3)]
+    log.publish(third)
+    log.publish(second)
+    assert log.visible_seq == 0
+    log.publish(first)
+    assert log.visible_seq == 3
+
+
+def test_a_fact_that_was_given_up_is_never_shown_and_hides_nothing() -> None:
+    log = a_log()
+    log.append_text(EventKind.TEXT, [b"a"])
+    lost, kept = log.take_fact(FACT, {}), log.take_fact(FACT, {})
+    log.append_text(EventKind.TEXT, [b"b"])
+    log.void(lost)
+    assert (log.visible_seq, numbers(log.tail_from(0))) == (2, [1]), "the number is used up"
+    log.publish(kept)
+    runs = log.tail_from(0)
+    assert [run.first for run in runs or []] == [1, 3, 4]
+    assert log.tape is not None
+    assert [run.first for run in log.tape.read(0, 1000, merge=False)] == [1, 3, 4]
+
+
+def test_a_fact_given_up_at_the_end_leaves_nothing_to_be_read() -> None:
+    log = a_log()
+    log.append_text(EventKind.TEXT, [b"a"])
+    log.void(log.take_fact(EventKind.TURN_FINISHED, {}))
+    assert (log.visible_seq, log.last_seq) == (2, 2)
+    assert log.tail_from(1) == []
+    assert numbers(log.tail_from(0)) == [1]
+
+
+def test_the_ring_forgets_the_oldest_and_says_so() -> None:
+    log = a_log(ring_bytes=300)
+    for _ in range(50):
+        log.append_text(EventKind.TEXT, [b"0123456789"])
+    assert log.tail_from(0) is None
+    assert numbers(log.tail_from(49)) == [50]
+    assert log.tape is not None
+    assert log.tape.text() == "0123456789" * 50
+
+
+def test_the_ring_keeps_what_is_not_committed_yet() -> None:
+    log = a_log(ring_bytes=100)
+    fact = log.take_fact(FACT, {"long": "x" * 50})
+    for _ in range(50):
+        log.append_text(EventKind.TEXT, [b"0123456789"])
+    assert numbers(log.tail_from(0)) == []
+    log.publish(fact)
+    assert numbers(log.tail_from(0)) == list(range(1, 52))
+
+
+def test_what_is_larger_than_the_ring_is_kept_alone() -> None:
+    log = a_log(ring_bytes=100)
+    log.append_text(EventKind.TEXT, [b"a"])
+    log.append_text(EventKind.TEXT, [b"x" * 500])
+    assert log.tail_from(0) is None
+    assert numbers(log.tail_from(1)) == [2]
+
+
+def test_the_tail_can_be_forgotten_but_not_what_waits_for_its_commit() -> None:
+    log = a_log()
+    log.append_text(EventKind.TEXT, [b"a"])
+    fact = log.take_fact(FACT, {})
+    log.forget_tail()
+    assert log.tail_from(0) is None
+    log.publish(fact)
+    assert numbers(log.tail_from(1)) == [2]
+
+
+def test_readers_are_counted_and_their_number_is_told() -> None:
+    log, told = a_log(), []
+    log.on_readers = lambda: told.append(log.readers)
+    one, other = Bell(), Bell()
+    log.enter(one)
+    log.enter(other)
+    log.leave(one)
+    log.leave(other)
+    assert told == [1, 2, 1, 0]
+    log.wake()
+    assert one.rung == 0
+
+
+def test_it_is_idle_when_nobody_reads_nothing_runs_and_nothing_is_being_committed() -> None:
+    log, bell = a_log(), Bell()
+    assert not log.is_idle
+    log.tape = None
+    assert log.is_idle
+    log.enter(bell)
+    assert not log.is_idle
+    log.leave(bell)
+    fact = log.take_fact(FACT, {})
+    assert not log.is_idle
+    log.void(fact)
+    assert log.is_idle
+
+
+def test_it_is_over_only_when_its_last_event_is_visible() -> None:
+    log = a_log()
+    fact = log.take_fact(EventKind.SESSION_TERMINATED, {})
+    log.over = SessionStatus.TERMINATED
+    assert not log.is_over
+    log.publish(fact)
+    assert log.is_over
