@@ -66,7 +66,7 @@ class Journal:
         if tape is None or session_log.over is not None:
             return
         for segment in tape.segments():
-            if segment.journaled < len(segment.lengths):
+            if segment.journaled < len(segment.lengths) and not segment.is_being_written:
                 self._write_segment(session_log, tape.turn_id, segment)
 
     def _write_segment(self, session_log: SessionLog, turn_id: str, segment: Segment) -> None:
@@ -85,7 +85,8 @@ class Journal:
             while_open=True,
         )
         segment.journaled = stop
-        self._database.submit(unit).add_done_callback(lambda future: _put_back(future, segment, start))
+        segment.is_being_written = True  # one at a time: if it fails, its text must not overlap a later one's
+        self._database.submit(unit).add_done_callback(lambda future: _written(future, segment, start))
 
     async def replay(self, session_id: str, *, after: int, upto: int, from_start: bool = False) -> list[Run]:
         """What is kept of `after` < number ≤ `upto`, oldest first; a bounded piece of it.
@@ -114,10 +115,11 @@ class Journal:
             log.warning("events could not be expired: %s", error)
 
 
-def _put_back(future: asyncio.Future[None], segment: Segment, start: int) -> None:
+def _written(future: asyncio.Future[None], segment: Segment, start: int) -> None:
     """A batch that was not written is tried again with the next sweep."""
+    segment.is_being_written = False
     if not future.cancelled() and isinstance(future.exception(), WriteFailed):
-        segment.journaled = min(segment.journaled, start)
+        segment.journaled = start
 
 
 def _as_runs(page: rows.Page, *, after: int, upto: int) -> list[Run]:

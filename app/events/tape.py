@@ -22,7 +22,7 @@ class Segment:
     """Consecutive deltas of one kind: numbers `first` … `first + len(lengths) - 1`.
 
     `parts` is escaped JSON text, `lengths` the bytes of each delta in it.
-    `journaled` deltas (and `journaled_bytes`) are already in the journal.
+    `journaled` deltas are in the journal, or on their way while `is_being_written`.
     """
 
     first: int
@@ -30,6 +30,7 @@ class Segment:
     parts: list[bytes] = field(default_factory=list)
     lengths: array[int] = field(default_factory=lambda: array("I"))
     journaled: int = 0
+    is_being_written: bool = False
     at_ms: int = 0
     """When the newest of them came."""
 
