@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from app import __version__
+
+if TYPE_CHECKING:
+    from app.cli.connection import Target
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Hector: own your agents.")
 
@@ -54,6 +57,119 @@ def weights() -> None:
     except WeightsError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
+
+
+# -- commands that talk to a server; their modules are loaded when they are used --------------------------------
+
+AgentArgument = Annotated[str, typer.Argument(help="Name of the agent; `hector list` shows them.")]
+ServerOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="HECTOR_SERVER",
+        help="Address of the server, such as http://localhost:8080. Default: the live server on the configured"
+        " data; if there is none, this process does the work.",
+    ),
+]
+TokenOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="HECTOR_TOKEN", help="Key of the caller. Default, without --server: the only key of the configuration."
+    ),
+]
+ConfigOption = Annotated[Path | None, typer.Option(help="Configuration file; default: ./config.yaml, if there is one.")]
+JSONOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def _target(server: str | None, token: str | None, config: Path | None) -> Target:
+    from app.cli.connection import Target
+
+    return Target(server or None, token or None, config)
+
+
+@app.command()
+def chat(
+    agent: AgentArgument,
+    session: Annotated[
+        str | None, typer.Option(help="Go on with this session; an unknown one is created under this name.")
+    ] = None,
+    server: ServerOption = None,
+    token: TokenOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Talk with an agent. Ctrl-C stops the answer, /help lists the commands."""
+    from app.cli.chat import chat as chat_
+    from app.cli.run import run
+
+    raise typer.Exit(run(lambda signals: chat_(_target(server, token, config), agent, session, signals)))
+
+
+@app.command()
+def call(
+    agent: AgentArgument,
+    message: Annotated[str | None, typer.Argument(help="The message; left out or -: standard input.")] = None,
+    session: Annotated[
+        str | None,
+        typer.Option(help="Say it in this session; an unknown one is created. Default: outside any session."),
+    ] = None,
+    stream: Annotated[bool, typer.Option(help="Print the answer while it is written, or as a whole.")] = True,
+    as_json: JSONOption = False,
+    time: Annotated[bool, typer.Option("--time", help="Print how long it took on standard error.")] = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Send one message and print the answer."""
+    from app.cli.call import Wish
+    from app.cli.call import call as call_
+    from app.cli.run import run
+
+    wish = Wish(agent, message, session, stream, as_json, time)
+    raise typer.Exit(run(lambda signals: call_(_target(server, token, config), wish, signals), as_json=as_json))
+
+
+@app.command("list")
+def list_(
+    agent: Annotated[str | None, typer.Argument(help="List the sessions of this agent.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Sessions shown at most, the latest active first.")] = 50,
+    status: Annotated[
+        Literal["active", "ended", "expired"] | None, typer.Option(help="Only sessions of this status.")
+    ] = None,
+    as_json: JSONOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """List the agents, or the sessions of one."""
+    from app.cli.inspect import list_ as list__
+    from app.cli.run import run
+
+    target = _target(server, token, config)
+    raise typer.Exit(run(lambda _: list__(target, agent, limit=limit, status=status, as_json=as_json), as_json=as_json))
+
+
+@app.command()
+def info(
+    agent: AgentArgument,
+    session: Annotated[str | None, typer.Argument(help="Tell about this session.")] = None,
+    as_json: JSONOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Tell about an agent, or one of its sessions."""
+    from app.cli.inspect import info as info_
+    from app.cli.run import run
+
+    target = _target(server, token, config)
+    raise typer.Exit(run(lambda _: info_(target, agent, session, as_json=as_json), as_json=as_json))
+
+
+@app.command()
+def check(config: ConfigOption = None, as_json: JSONOption = False) -> None:
+    """Say what is wrong with the configuration, or what it says. Starts nothing."""
+    from app.cli.inspect import check as check_
+
+    raise typer.Exit(check_(config, as_json=as_json))
 
 
 def main() -> None:

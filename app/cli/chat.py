@@ -1,0 +1,334 @@
+"""hector chat: a conversation in the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import termios
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, ClassVar
+
+from rich.console import Console
+from rich.markup import escape
+from rich.text import Text
+
+from app.cli.answer import Answer
+from app.cli.client import Client
+from app.cli.connection import Target, connect
+from app.cli.failures import CommandFailed, ExitCode, Refused, Unreachable
+from app.cli.prompt import QUIT_HINT, Editor, Interrupted, Lines, Prompt, history_file
+from app.cli.run import Signals
+from app.cli.screen import clean, make_output
+from app.cli.show import Abandoned, Show, stop_quietly
+from app.cli.tables import session_table
+
+RECALLED = 4
+"""Messages shown when a session is taken up again."""
+HISTORY = 20
+LISTED = 20
+
+HELP = """\
+Enter sends. Alt-Enter, or a backslash at the end of a line, begins a new line;
+pasted text keeps its lines. Up and Down go through what was typed before.
+Ctrl-C stops the answer; once more stops waiting for it. On an empty line
+Ctrl-C twice, or Ctrl-D, quits.
+
+/new [ID]       begin another session
+/sessions [N]   list this agent's sessions; with a number or an id, go on there
+/history [N]    show the last N messages of this session
+/end            close this session; it stays readable
+/terminate      erase this session for good
+/help           this page
+/quit           leave; the session is kept
+
+Two slashes send a message that begins with one: //etc is a folder."""
+
+
+class Quit(Exception):
+    """The user wants to leave."""
+
+
+async def chat(target: Target, agent: str, session_id: str | None, signals: Signals) -> ExitCode:
+    is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    async with connect(target) as client:
+        prompt: Prompt = (
+            Editor(history=history_file(os.environ), commands=list(Chat.commands)) if is_terminal else Lines()
+        )
+        talk = Chat(client, await client.agent(agent), prompt, signals, is_terminal=is_terminal)
+        return await talk.run(session_id)
+
+
+class Chat:
+    """One conversation at a time; a session is made when the first message is sent."""
+
+    def __init__(
+        self, client: Client, agent: dict[str, Any], prompt: Prompt, signals: Signals, *, is_terminal: bool
+    ) -> None:
+        self._client = client
+        self._about = agent
+        self._agent = str(agent["agent"])
+        self._prompt = prompt
+        self._signals = signals
+        self._is_terminal = is_terminal
+        self._console = Console(highlight=False, stderr=not is_terminal)
+        self._session_id: str | None = None
+        self._listed: list[str] = []
+        self._draft = ""
+        self._code = ExitCode.OK
+
+    async def run(self, session_id: str | None) -> ExitCode:
+        """Until the user leaves. In a pipe the code of the last failure, on a terminal 0."""
+        self._greet()
+        if session_id is not None:
+            await self._take_up(session_id, create=True)
+        interrupts = 0
+        while True:
+            try:
+                line = await self._prompt.read(self._draft)
+            except EOFError:
+                break
+            except Interrupted:
+                interrupts += 1
+                if interrupts == 2:
+                    break
+                self._note(QUIT_HINT)
+                continue
+            interrupts, self._draft = 0, ""
+            try:
+                await self._obey(line)
+            except Quit:
+                break
+            except CommandFailed as failure:
+                self._complain(failure)
+        if self._is_terminal and self._session_id is not None:
+            self._note(f"Go on with: hector chat {self._agent} --session {self._session_id}")
+        return ExitCode.OK if self._is_terminal else self._code
+
+    # -- saying ---------------------------------------------------------------------------------
+
+    async def _obey(self, line: str) -> None:
+        line = line.strip()
+        if not line:
+            return
+        if line.startswith("/") and not line.startswith("//"):
+            word, _, rest = line.partition(" ")
+            act = self.commands.get(word)
+            if act is None:
+                self._note(f"There is no {word}; /help lists what there is.")
+            else:
+                await act(self, rest.strip())
+            return
+        await self._say(line.removeprefix("/") if line.startswith("//") else line)
+
+    async def _say(self, message: str) -> None:
+        try:
+            if self._session_id is None:
+                session, _ = await self._client.create_session(self._agent)
+                self._session_id = str(session["session_id"])
+                self._note(f"session {self._session_id}")
+            answer = Answer(self._client, self._agent, self._session_id, message=message)
+            await self._show(answer)
+        except Unreachable:
+            if self._is_terminal:
+                self._draft = message  # not sent, or not known to be: there to be sent again
+            raise
+        except Refused as refusal:
+            if refusal.reason in ("session_ended", "session_expired", "session_terminated"):
+                self._leave_session()
+            raise
+
+    async def _show(self, answer: Answer) -> None:
+        self._gap()
+        output = make_output(hint="Ctrl-C stops")
+        show = Show(self._client, self._agent, answer, output, self._signals)
+        try:
+            with _no_echo(self._is_terminal):
+                await show.run()
+        except Abandoned:
+            self._note("Not waiting any longer; the answer may still be written. /history shows it.")
+            return
+        except BrokenPipeError:
+            await stop_quietly(self._client, self._agent, answer)
+            raise
+        self._tell_end(answer, was_stopped=show.was_stopped)
+
+    def _tell_end(self, answer: Answer, *, was_stopped: bool) -> None:
+        self._gap()
+        failure = answer.failure()
+        if failure is None:
+            return
+        finished = answer.finished or {}
+        if finished.get("reason") == "session_terminated":
+            self._leave_session()
+        if was_stopped and finished.get("status") == "cancelled":
+            self._note("stopped")
+            return
+        self._code = ExitCode.TURN_FAILED
+        self._console.print(Text(clean(failure), style="red" if finished.get("status") == "failed" else "yellow"))
+
+    # -- sessions -------------------------------------------------------------------------------
+
+    async def _take_up(self, session_id: str, *, create: bool) -> None:
+        """Go on with a session, showing where it stands; with `create` an unknown one is made under its name."""
+        if create:
+            session, is_new = await self._client.create_session(self._agent, session_id)
+        else:
+            session, is_new = await self._client.session(self._agent, session_id), False
+        if session["status"] != "active" or session.get("ending"):
+            status = "ending" if session.get("ending") else session["status"]
+            raise CommandFailed(
+                f"Session {session_id} is {status} and takes no more messages; hector info {self._agent} {session_id}"
+                " shows it.",
+                code=ExitCode.REFUSED,
+                reason=f"session_{status}",
+            )
+        self._session_id = session_id
+        if is_new:
+            self._note(f"There was no session {session_id}; it is new.")
+            return
+        count = session["message_count"]
+        self._note(f"session {session_id}, {count} message{'' if count == 1 else 's'}")
+        await self._print_messages(RECALLED, without=session.get("turn"))
+        await self._join(session.get("turn"))
+
+    async def _join(self, turn: dict[str, Any] | None) -> None:
+        """Watch the answer that is being written, if there is one."""
+        if turn is not None:
+            await self._show(Answer(self._client, self._agent, self._session_id, turn_id=turn["turn_id"]))
+
+    def _leave_session(self) -> None:
+        self._session_id = None
+        self._note("The next message begins a new session.")
+
+    def _current(self) -> str | None:
+        if self._session_id is None:
+            self._note("There is no session yet; the first message begins one.")
+        return self._session_id
+
+    async def _print_messages(self, count: int, *, without: dict[str, Any] | None = None) -> None:
+        """The last messages; not the answer of a turn that is shown live anyway."""
+        assert self._session_id is not None
+        live = without["message_id"] if without is not None else None
+        for message in await self._client.messages(self._agent, self._session_id, limit=count):
+            if message["message_id"] == live:
+                continue
+            if message["role"] == "user":
+                self._console.print(Text("> " + clean(message["content"]), style="bold"))
+                self._gap()
+                continue
+            output = make_output() if self._is_terminal else None
+            if output is None:
+                print(message["content"])
+            else:
+                output.text(message["content"])
+                output.close()
+            if message["status"] not in ("completed", "running"):
+                self._note(message["status"])
+            self._gap()
+
+    # -- commands -------------------------------------------------------------------------------
+
+    async def _new(self, rest: str) -> None:
+        if rest:
+            await self._take_up(rest, create=True)
+        else:
+            self._leave_session()
+
+    async def _sessions(self, rest: str) -> None:
+        if rest:
+            place = int(rest) if rest.isdigit() else 0
+            chosen = self._listed[place - 1] if 0 < place <= len(self._listed) else rest
+            await self._take_up(chosen, create=False)
+            return
+        found, _ = await self._client.sessions(self._agent, limit=LISTED)
+        self._listed = [str(session["session_id"]) for session in found]
+        if not found:
+            self._note("There are no sessions yet.")
+            return
+        self._console.print(session_table(found, numbered=True, current=self._session_id))
+        self._note("/sessions N goes on with one of them.")
+
+    async def _history(self, rest: str) -> None:
+        if self._current() is not None:
+            await self._print_messages(max(int(rest), 1) if rest.isdigit() else HISTORY)
+
+    async def _end(self, rest: str) -> None:
+        if (session_id := self._current()) is not None:
+            await self._client.end(self._agent, session_id)
+            self._note(f"Session {session_id} is ended; it stays readable.")
+            self._leave_session()
+
+    async def _terminate(self, rest: str) -> None:
+        session_id = self._current()
+        if session_id is None:
+            return
+        if self._is_terminal:
+            self._note("This erases the session's messages for good. Type yes to go on.")
+            with contextlib.suppress(EOFError, Interrupted):
+                if (await self._prompt.read()).strip().lower() == "yes":
+                    await self._erase(session_id)
+                    return
+            self._note("Nothing was done.")
+        else:
+            await self._erase(session_id)
+
+    async def _erase(self, session_id: str) -> None:
+        await self._client.terminate(self._agent, session_id)
+        self._note(f"Session {session_id} is gone for good.")
+        self._leave_session()
+
+    async def _help(self, rest: str) -> None:
+        self._console.print(HELP, markup=False)
+
+    async def _quit(self, rest: str) -> None:
+        raise Quit
+
+    commands: ClassVar[dict[str, Callable[[Chat, str], Awaitable[None]]]] = {
+        "/new": _new,
+        "/sessions": _sessions,
+        "/history": _history,
+        "/end": _end,
+        "/terminate": _terminate,
+        "/help": _help,
+        "/quit": _quit,
+        "/exit": _quit,
+    }
+
+    # -- notes ----------------------------------------------------------------------------------
+
+    def _greet(self) -> None:
+        llm = self._about.get("llm") or {}
+        name = clean(str(self._about.get("name") or self._agent))
+        self._console.print(
+            f"[bold]{escape(name)}[/bold] [dim]on {escape(str(llm.get('model')))}, {escape(self._client.place)}."
+            " /help shows what you can do.[/dim]"
+        )
+
+    def _gap(self) -> None:
+        if self._is_terminal:
+            self._console.print()
+
+    def _note(self, words: str) -> None:
+        self._console.print(Text(clean(words), style="dim"))
+
+    def _complain(self, failure: CommandFailed) -> None:
+        self._code = failure.code
+        self._console.print(Text(clean(failure.message), style="red"))
+
+
+@contextlib.contextmanager
+def _no_echo(is_terminal: bool) -> Iterator[None]:
+    """What is typed during an answer appears at the next prompt and not in the middle of the text."""
+    if not is_terminal:
+        yield
+        return
+    file = sys.stdin.fileno()
+    before = termios.tcgetattr(file)
+    quiet = list(before)
+    quiet[3] &= ~termios.ECHO
+    termios.tcsetattr(file, termios.TCSADRAIN, quiet)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(file, termios.TCSADRAIN, before)

@@ -1,0 +1,171 @@
+"""Where a command's requests go: to a server named, to a live one found by its lock file, or into this process."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx2
+
+from app.cli.client import Client, open_http
+from app.cli.failures import CommandFailed, ExitCode, Unreachable
+from app.config.load import ConfigError, LoadedConfig, find_config, load_config
+from app.config.root import Config
+from app.storage.lock import holder_of
+
+UNIX = "unix:"
+START_SECONDS = 15.0
+"""How long a server that holds the data may take to answer: it is starting, or shutting down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the user said about it."""
+
+    server: str | None = None
+    token: str | None = None
+    config: Path | None = None
+
+
+@asynccontextmanager
+async def connect(target: Target, *, only_looks: bool = False) -> AsyncIterator[Client]:
+    """A client that has been answered once. With `only_looks` a run in this process leaves no files behind.
+
+    Raises:
+        CommandFailed: the configuration is wrong (2), nobody answers or nothing can be started (3).
+    """
+    if target.server is not None:
+        async with _by_url(target.server, target.token) as client:
+            await client.greet()
+            yield client
+        return
+    config = read_config(target.config).config
+    token = target.token or _only_key(config)
+    url = await _find_server(config)
+    if url is not None:
+        async with _by_url(url, token) as client:
+            yield client
+        return
+    from app.cli.in_process import serve_here
+
+    async with serve_here(config, leave_nothing=only_looks) as socket, _by_url(UNIX + socket, token) as client:
+        client.place = "this process"
+        yield client
+
+
+def read_config(path: Path | None) -> LoadedConfig:
+    """Raises CommandFailed (2) with every problem of the file."""
+    try:
+        return load_config(path or find_config(os.environ, Path.cwd()), environ=os.environ)
+    except ConfigError as error:
+        raise CommandFailed(str(error), code=ExitCode.USAGE, reason="invalid_config") from None
+
+
+@asynccontextmanager
+async def _by_url(url: str, token: str | None) -> AsyncIterator[Client]:
+    if url.startswith(UNIX):
+        transport = httpx2.AsyncHTTPTransport(uds=url.removeprefix(UNIX))
+        http = open_http("http://localhost", token=token, transport=transport)
+    else:
+        url = normal_url(url)
+        # A proxy of the environment is for other machines; it could not reach this one.
+        http = open_http(url, token=token, trust_env=not is_here(url))
+    async with http:
+        yield Client(http, url)
+
+
+def normal_url(given: str) -> str:
+    """With a scheme, without a slash at the end. Raises CommandFailed (2)."""
+    url = (given if "://" in given else f"http://{given}").rstrip("/")
+    parts = urlsplit(url)
+    try:
+        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        raise CommandFailed(
+            f"{given!r} is no address of a server; it looks like http://localhost:8080.",
+            code=ExitCode.USAGE,
+            reason="invalid_request",
+        )
+    return url
+
+
+def is_here(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _only_key(config: Config) -> str | None:
+    """Whoever may read the configuration may act as its one caller; which of several, only the user knows."""
+    keys = list(config.auth.keys.values())
+    return keys[0].get_secret_value() if len(keys) == 1 else None
+
+
+# -- the lock file ------------------------------------------------------------------------------
+
+
+async def _find_server(config: Config) -> str | None:
+    """The address of the live server on the configured data, once it is ready; `None` if there is none.
+
+    Raises Unreachable: somebody holds the data and does not answer.
+    """
+    lock = lock_file(config)
+    give_up = time.monotonic() + START_SECONDS
+    while lock is not None and is_held(lock):
+        holder = holder_of(lock) or {}
+        url = reachable(str(holder.get("url", "")))
+        if url is not None:
+            async with _by_url(url, None) as client:
+                if await client.is_ready():
+                    return url
+        if time.monotonic() > give_up:
+            raise Unreachable(
+                f"Process {holder.get('pid', '?')} holds the data ({lock}) but does not answer"
+                f" at {holder.get('url', '?')}; name another address with --server."
+            )
+        await asyncio.sleep(0.1)
+    return None
+
+
+def lock_file(config: Config) -> Path | None:
+    """The lock file beside a SQLite database."""
+    if not config.storage.url.startswith("sqlite:///"):
+        return None
+    database = config.storage.path
+    return database.with_name(database.name + ".lock")
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a living process holds the operating system's lock. What the file says may be a dead one's."""
+    try:
+        file = os.open(lock, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(file)
+    return False
+
+
+def reachable(url: str) -> str | None:
+    """The address to connect to for the one that a server listens on; `None` while it has none yet."""
+    if url.startswith(UNIX):
+        return url
+    scheme, _, place = url.partition("://")
+    host, _, port = place.rpartition(":")
+    host = host.strip("[]")
+    if not host or not port.isdigit() or port == "0":
+        return None
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -1,0 +1,189 @@
+"""hector list, info, check: what there is, and whether the configuration is right."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from app.cli.connection import Target, connect, read_config
+from app.cli.failures import CommandFailed, ExitCode
+from app.cli.run import complain
+from app.cli.screen import clean
+from app.cli.tables import SESSION_HEADINGS, moment, print_rows, session_row
+from app.config.load import LoadedConfig
+
+
+async def list_(target: Target, agent: str | None, *, limit: int, status: str | None, as_json: bool) -> ExitCode:
+    async with connect(target, only_looks=True) as client:
+        if agent is None:
+            agents = await client.agents()
+            if as_json:
+                _print_json({"agents": agents})
+            else:
+                headings = ("agent", "name", "llm", "model", "tools")
+                print_rows(headings, [_agent_row(found) for found in agents])
+            return ExitCode.OK
+        await client.agent(agent)
+        sessions, cursor = await client.sessions(agent, limit=limit, status=status)
+        if as_json:
+            _print_json({"sessions": sessions, "next_cursor": cursor})
+        else:
+            print_rows(SESSION_HEADINGS, [session_row(session) for session in sessions])
+            if cursor is not None:
+                complain(f"there are more than {limit}; --limit shows them")
+        return ExitCode.OK
+
+
+def _agent_row(agent: dict[str, Any]) -> list[str]:
+    llm = agent["llm"]
+    return [agent["agent"], agent["name"], llm["name"], str(llm["model"]), ", ".join(agent["tools"])]
+
+
+async def info(target: Target, agent: str, session_id: str | None, *, as_json: bool) -> ExitCode:
+    async with connect(target, only_looks=True) as client:
+        about = await client.agent(agent)
+        found = about if session_id is None else await client.session(agent, session_id)
+        if as_json:
+            _print_json(found)
+        elif session_id is None:
+            _print_pairs(_about_agent(about, client.place))
+        else:
+            _print_pairs(_about_session(found))
+        return ExitCode.OK
+
+
+def _about_agent(agent: dict[str, Any], place: str) -> list[tuple[str, str]]:
+    return [
+        ("agent", agent["agent"]),
+        ("name", agent["name"]),
+        ("description", agent.get("description") or ""),
+        ("llm", f"{agent['llm']['name']} ({agent['llm']['model']})"),
+        ("memory", agent["memory"]["strategy"]),
+        ("tools", ", ".join(agent["tools"])),
+        ("streams", "yes" if agent["streaming"] else "no"),
+        ("served by", place),
+    ]
+
+
+def _about_session(session: dict[str, Any]) -> list[tuple[str, str]]:
+    usage, turn = session["usage"], session.get("turn")
+    pairs = [
+        ("session", session["session_id"]),
+        ("agent", session["agent"]),
+        ("user", session["user_id"]),
+        ("title", session.get("title") or ""),
+        ("status", "active, ending" if session.get("ending") else session["status"]),
+        ("created", moment(session["created_at"])),
+        ("active", moment(session["active_at"])),
+        ("ended", moment(session["ended_at"]) if session.get("ended_at") else ""),
+        ("expires", moment(session["expires_at"]) if session.get("expires_at") else "never"),
+        ("messages", str(session["message_count"])),
+        ("tokens", f"{usage['prompt_tokens']} + {usage['completion_tokens']}"),
+        ("events", str(session["last_seq"])),
+        ("queued", str(session["queued"]) if session.get("queued") else ""),
+    ]
+    if turn is not None:
+        pairs += [("turn", f"{turn['turn_id']}, {turn['status']} since {moment(turn['started_at'])}")]
+        pairs += [("so far", turn.get("partial_text") or "")]
+    return pairs
+
+
+def _print_pairs(pairs: list[tuple[str, str]]) -> None:
+    """What is empty is left out. In a pipe: name, tab, value."""
+    console = Console(highlight=False)
+    wide = max(len(name) for name, _ in pairs)
+    for name, value in pairs:
+        shown = clean(value)
+        if not shown:
+            continue
+        if console.is_terminal:
+            console.print(Text(f"{name:<{wide}}  ", style="bold").append(shown, style="not bold"))
+        else:
+            print(f"{name}\t{' '.join(shown.split())}")
+
+
+# -- check --------------------------------------------------------------------------------------
+
+
+def check(config: Path | None, *, as_json: bool) -> ExitCode:
+    """Says all that is wrong with the configuration, or what it says."""
+    try:
+        loaded = read_config(config)
+    except CommandFailed as failure:
+        problems = failure.message.splitlines()
+        if as_json:
+            _print_json({"ok": False, "config": None, "problems": problems, "warnings": [], "llms": [], "agents": []})
+        else:
+            for problem in problems:
+                print(problem)
+            complain(f"{len(problems)} problem{'' if len(problems) == 1 else 's'}")
+        return ExitCode.USAGE
+    found = _checked(loaded)
+    if as_json:
+        _print_json(found)
+    else:
+        _print_checked(found)
+    return ExitCode.OK
+
+
+def _checked(loaded: LoadedConfig) -> dict[str, Any]:
+    config = loaded.config
+    used = {name: [key for key, agent in config.agents.items() if agent.llm == name] for name in config.llms}
+    llms = [
+        {
+            "name": name,
+            "type": llm.type,
+            "model": llm.model,
+            "configured": (missing := _missing(name, loaded)) is None,
+            "missing": missing,
+            "agents": used[name],
+        }
+        for name, llm in config.llms.items()
+    ]
+    return {
+        "ok": True,
+        "config": str(loaded.path) if loaded.path is not None else None,
+        "problems": [],
+        "warnings": list(loaded.warnings),
+        "llms": llms,
+        "agents": [{"agent": key, "name": agent.name, "llm": agent.llm} for key, agent in config.agents.items()],
+    }
+
+
+def _missing(name: str, loaded: LoadedConfig) -> str | None:
+    """What an llm lacks to be used; `None` if nothing does."""
+    from app.llm.weights import find_weights
+
+    llm = loaded.config.llms[name]
+    if not llm.is_configured:
+        return f"no key; set llms.{name}.api_key"
+    if llm.type != "local":
+        return None
+    if find_spec("xllamacpp") is None:
+        return "no engine; pip install 'hector[local]'"
+    if llm.model is not None:
+        return None if Path(llm.model).is_file() else "no such file"
+    return None if find_weights() is not None else "no weights; run hector weights"
+
+
+def _print_checked(found: dict[str, Any]) -> None:
+    print(found["config"] or "no file: one agent, assistant, on the embedded model")
+    for warning in found["warnings"]:
+        print(f"warning: {warning}")
+    for llm in found["llms"]:
+        state = llm["missing"] or "configured"
+        model = f" {llm['model']}" if llm["model"] else ""
+        users = f"; used by {', '.join(llm['agents'])}" if llm["agents"] else "; not used"
+        print(f"llm {llm['name']}: {llm['type']}{model}: {state}{users}")
+    for agent in found["agents"]:
+        print(f"agent {agent['agent']}: {agent['name']}, on {agent['llm']}")
+    print("ok")
+
+
+def _print_json(shown: object) -> None:
+    print(json.dumps(shown, ensure_ascii=False), flush=True)

@@ -1,0 +1,77 @@
+"""Rows for people: a table on a terminal, tabs in a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from app.cli.screen import clean
+
+
+def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """The first column is what one copies: it is never cut. In a pipe: no headings, no colours, tabs between."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        for row in rows:
+            print("\t".join([_flat(cell) for cell in row]))
+        return
+    console.print(_table(headings, rows))
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for place, heading in enumerate(headings):
+        table.add_column(heading, overflow="fold" if place == 0 else "ellipsis", no_wrap=place != 0)
+    for row in rows:
+        table.add_row(*[_flat(cell) for cell in row])
+    return table
+
+
+SESSION_HEADINGS = ("session", "status", "messages", "active", "title")
+
+
+def session_row(session: dict[str, Any]) -> list[str]:
+    status = "ending" if session.get("ending") else session["status"]
+    return [
+        session["session_id"],
+        status,
+        str(session["message_count"]),
+        ago(session["active_at"]),
+        session.get("title") or "",
+    ]
+
+
+def session_table(sessions: Sequence[dict[str, Any]], *, numbered: bool, current: str | None) -> Table:
+    rows = []
+    for number, session in enumerate(sessions, 1):
+        row = session_row(session)
+        if session["session_id"] == current:
+            row[1] += " (this)"
+        rows.append([str(number), *row] if numbered else row)
+    return _table(["", *SESSION_HEADINGS] if numbered else SESSION_HEADINGS, rows)
+
+
+def ago(moment: str | None) -> str:
+    """`3 min ago`; more than a week: the day."""
+    if moment is None:
+        return "never"
+    then = datetime.fromisoformat(moment)
+    seconds = (datetime.now(UTC) - then).total_seconds()
+    for size, word in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {word} ago" if seconds < 7 * 86400 else f"{then.astimezone():%Y-%m-%d}"
+    return "just now" if seconds < 10 else f"{int(seconds)} s ago"
+
+
+def moment(given: str | None) -> str:
+    return f"{datetime.fromisoformat(given).astimezone():%Y-%m-%d %H:%M:%S}" if given else "-"
+
+
+def _flat(cell: str) -> str:
+    """One line: a title is anybody's text."""
+    return clean(" ".join(cell.split()))
