@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -64,11 +65,28 @@ def shows_answer(block: Block) -> bool:
     return block.language in ("json", "") and (not between or between.endswith(":")) and len(between) < 60
 
 
+JQ = """#!{python}
+import json, re, sys
+found = json.load(sys.stdin)
+for name, place in re.findall(r"\\.(\\w+)|\\[(\\d+)\\]", sys.argv[-1]):
+    found = found[name] if name else found[int(place)]
+print(found)
+"""
+
+
+def stand_in_for_jq(folder: Path) -> None:
+    """Enough of jq for the examples, where there is none."""
+    if shutil.which("jq") is None:
+        path = folder / "jq"
+        path.write_text(JQ.format(python=sys.executable), encoding="utf-8")
+        path.chmod(0o755)
+
+
 async def run(arguments: list[str], folder: Path) -> tuple[int, str, str]:
     process = await asyncio.create_subprocess_exec(
         *arguments,
         cwd=folder,
-        env={"PATH": os.environ["PATH"], "ALICE_KEY": "a-key", "NO_PROXY": "*"},
+        env={"PATH": f"{folder}:{os.environ['PATH']}", "ALICE_KEY": "a-key", "NO_PROXY": "*"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -81,6 +99,7 @@ async def test_the_curl_lines_of_a_page_work_one_after_the_other(
     page: Path, server: HectorServer, tmp_path: Path
 ) -> None:
     pairs = curl_blocks(page)
+    stand_in_for_jq(tmp_path)
     # One shell for the whole page: a variable set in one block is there in the next.
     script = "set -u\n" + "".join([f"{block.text}\necho; echo '{MARK}'\n" for block, _ in pairs])
     code, out, err = await run(["bash", "-c", script.replace(ADDRESS, f"127.0.0.1:{server.port}")], tmp_path)
