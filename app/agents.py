@@ -39,6 +39,10 @@ class Roster:
     def __init__(self, agents: Mapping[str, Agent]) -> None:
         self._agents = dict(agents)
 
+    def replace(self, agents: Mapping[str, Agent]) -> None:
+        """Serve these from now on; running turns end with the agent they began with."""
+        self._agents = dict(agents)
+
     def get(self, name: str) -> Agent:
         """Raises NotFound (`agent_not_found`)."""
         agent = self._agents.get(name)

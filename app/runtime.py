@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any
 
-from app.agents import Roster, build_agent
+from app.agents import Agent, Roster, build_agent
 from app.auth.authenticate import Authenticator
 from app.config.root import Config
 from app.domain.ids import format_id
@@ -94,12 +94,8 @@ class Runtime:
         durable = Store(self._durable, clock_ms=self._clock_ms)
         ephemeral = Store(self._ephemeral, clock_ms=self._clock_ms)
         self.live = LiveSessions(durable, ephemeral, clock_ms=self._clock_ms)
-        for name, llm in config.llms.items():
-            if name not in self._llms:
-                self._llms[name] = build_llm(name, llm)
-        self.roster = Roster(
-            {name: build_agent(name, agent, self._llms[agent.llm]) for name, agent in config.agents.items()}
-        )
+        self._add_llms(config)
+        self.roster = Roster(self._build_agents(config))
         tombstones = Tombstones(self._durable, secret=await self._tombstone_key())
         self.endings = Endings(
             self.live,
@@ -183,6 +179,38 @@ class Runtime:
             from_start=from_start,
             merge=merge,
         )
+
+    async def reload(self, config: Config) -> list[str]:
+        """Serve the agents and models of `config` from now on; returns what it changes beside them, which waits.
+
+        Running turns end with the model they began with; a model nobody uses any more is closed then.
+        """
+        fields = type(config).model_fields
+        waits = [
+            name
+            for name in fields
+            if name not in ("agents", "llms") and getattr(config, name) != getattr(self.config, name)
+        ]
+        changed = {name for name in self._llms if config.llms.get(name) != self.config.llms.get(name)}
+        retired = [self._llms.pop(name) for name in changed if name in self.config.llms]
+        self._add_llms(config)
+        self.roster.replace(self._build_agents(config))
+        self.config = self.config.model_copy(update={"agents": config.agents, "llms": config.llms})
+        for llm in retired:
+            self._start(f"retirement of {llm.name}", self._retire(llm))
+        return waits
+
+    async def _retire(self, llm: LLM) -> None:
+        await self.turns.wait_unused(llm)
+        await llm.close()
+
+    def _add_llms(self, config: Config) -> None:
+        for name, llm in config.llms.items():
+            if name not in self._llms:
+                self._llms[name] = build_llm(name, llm)
+
+    def _build_agents(self, config: Config) -> dict[str, Agent]:
+        return {name: build_agent(name, agent, self._llms[agent.llm]) for name, agent in config.agents.items()}
 
     async def check(self) -> None:
         """Raise Unavailable unless the server can work."""

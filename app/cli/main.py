@@ -172,5 +172,27 @@ def check(config: ConfigOption = None, as_json: JSONOption = False) -> None:
     raise typer.Exit(check_(config, as_json=as_json))
 
 
+@app.command()
+def backup(
+    target: Annotated[Path, typer.Argument(help="The file to write.")],
+    config: Annotated[Path | None, typer.Option(help="Configuration file; default: ./config.yaml.")] = None,
+) -> None:
+    """Copy the SQLite database while the server works on it."""
+    from app.cli.backup import back_up
+
+    raise typer.Exit(back_up(target, config))
+
+
+@app.command()
+def restore(
+    source: Annotated[Path, typer.Argument(help="A backup.")],
+    config: Annotated[Path | None, typer.Option(help="Configuration file; default: ./config.yaml.")] = None,
+) -> None:
+    """Put a backup in the place of the database; what was there is kept beside it. The server must be stopped."""
+    from app.cli.backup import restore as run
+
+    raise typer.Exit(run(source, config))
+
+
 def main() -> None:
     app()

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from app.config.root import Config
 from app.domain.errors import Unavailable
 from app.llm.weights import find_weights
 from app.main import create_app
-from app.observability import logs
+from app.observability import logs, tracing
+from app.observability.tasks import Tasks
 from app.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -65,14 +67,19 @@ def serve(*, config: Path | None, overrides: dict[str, Any]) -> int:
         return CONFIG_ERROR
     logs.configure(level=loaded.config.logging.level, form=loaded.config.logging.format)
     _say_what_was_read(loaded)
+    tracing.set_up(os.environ.get(tracing.ENDPOINT))
+
+    def read_again() -> Config:
+        return load_config(path, environ=os.environ, overrides=overrides).config
+
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(_serve(loaded.config))
-    return uvloop.run(_serve(loaded.config))
+        return asyncio.run(_serve(loaded.config, read_again))
+    return uvloop.run(_serve(loaded.config, read_again))
 
 
-async def _serve(config: Config) -> int:
+async def _serve(config: Config, read_again: Callable[[], Config]) -> int:
     try:
         listener = _bind(config)
     except OSError as error:
@@ -99,12 +106,31 @@ async def _serve(config: Config) -> int:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=CLOSE_SECONDS,
     )
+    reloads = Tasks()
+    asyncio.get_running_loop().add_signal_handler(
+        signal.SIGHUP, lambda: reloads.start(_reload(runtime, read_again), name="reload")
+    )
     try:
         await Server(settings, runtime, f"http://{host}:{port}").serve(sockets=[listener])
     finally:
+        await reloads.cancel()
         await runtime.close()
         log.info("stopped")
     return 0
+
+
+async def _reload(runtime: Runtime, read_again: Callable[[], Config]) -> None:
+    """SIGHUP: agents and models anew, everything else as it was."""
+    try:
+        config = read_again()
+        server = config.server.model_copy(update={"port": runtime.config.server.port})
+        waits = await runtime.reload(config.model_copy(update={"server": server}))
+    except ConfigError as error:
+        log.error("the configuration was not reloaded:\n%s", error)
+        return
+    log.info("agents and models reloaded: %s", ", ".join([agent.name for agent in runtime.roster]))
+    if waits:
+        log.warning("changed, but needs a restart: %s", ", ".join(waits))
 
 
 def _bind(config: Config) -> socket.socket:

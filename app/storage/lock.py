@@ -18,7 +18,7 @@ class DataLock:
     """Held while a server runs; the operating system frees it however the process ends."""
 
     def __init__(self, database: Path) -> None:
-        self.path = database.with_name(database.name + ".lock")
+        self.path = lock_file(database)
         self._file: IO[str] | None = None
 
     async def acquire(self, *, url: str, wait_seconds: float) -> None:
@@ -72,3 +72,20 @@ def holder_of(path: Path) -> dict[str, object] | None:
     except (OSError, ValueError):
         return None
     return holder if isinstance(holder, dict) else None
+
+
+def lock_file(database: Path) -> Path:
+    """The lock file beside a SQLite database."""
+    return database.with_name(database.name + ".lock")
+
+
+def is_held(path: Path) -> bool:
+    """Whether a living process holds this lock. What the file says may be a dead one's."""
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

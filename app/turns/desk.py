@@ -9,7 +9,7 @@ from app.agents import Agent
 from app.domain.turn import TurnState
 from app.events.log import SessionLog
 from app.events.run import Run
-from app.llm.base import LLMStream
+from app.llm.base import LLM, LLMStream
 from app.memory.working import Entry
 
 
@@ -71,6 +71,7 @@ class OpenTurn:
     first_token_clock: float | None = None
     longest_gap: float = 0.0
     """Seconds between two reads of the model, at most."""
+    llm: LLM | None = None
     stream: LLMStream | None = None
     stop: tuple[TurnState, str | None] | None = None
     """State and reason it is to end with; set once, by whoever stops it first."""

@@ -38,7 +38,8 @@ async def answer(desk: Desk, turn: OpenTurn, store: Store) -> Usage:
     turn.prompt_entries = entries
     if turn.stop is not None:
         raise LLMStopped
-    stream = turn.stream = desk.agent.llm.stream(request)
+    turn.llm = desk.agent.llm
+    stream = turn.stream = turn.llm.stream(request)
     try:
         await _relay(desk.log, turn, store, stream)
     finally:

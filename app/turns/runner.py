@@ -29,7 +29,7 @@ from app.events.local_log import LiveSessions
 from app.events.log import SessionLog, StopOrder
 from app.events.run import Run
 from app.events.tape import Tape
-from app.llm.base import LLMError, LLMStopped, LLMTimeout
+from app.llm.base import LLM, LLMError, LLMStopped, LLMTimeout
 from app.observability.tasks import Tasks
 from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 from app.turns import begin, engine
@@ -500,6 +500,11 @@ class Runner:
         """How many turns run now."""
         return len(self._running)
 
+    async def wait_unused(self, llm: LLM) -> None:
+        """Until no running turn asks this model any more."""
+        if waited := [turn.done for turn in self._running if turn.llm is llm]:
+            await asyncio.wait(waited)
+
     @property
     def streaming(self) -> int:
         """How many of them have a model's stream open."""
@@ -513,6 +518,8 @@ class Runner:
             desk = log.desk = Desk(log, agent)
             log.on_readers = lambda: self._watch_readers(desk)
             log.on_terminate = lambda: self._order_stop(desk)
+        elif desk.agent is not agent:  # the configuration was read anew
+            desk.agent, desk.window = agent, None
         return desk
 
 

@@ -1,0 +1,78 @@
+"""Copies of a SQLite database, taken while the server works on it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from app.domain.errors import Unavailable
+from app.storage.lock import is_held, lock_file
+
+PAGES_AT_ONCE = 1000
+
+
+def back_up(database: Path, target: Path) -> int:
+    """Write a consistent copy of `database` to `target` (which must not exist); its size in bytes.
+
+    SQLite's online backup: writers go on, a copy overtaken by them starts again by itself.
+
+    Raises:
+        Unavailable: there is no database, the target exists, or the copy failed. No half copy is left.
+    """
+    if not database.exists():
+        raise Unavailable(f"There is no database at {database}.")
+    if target.exists():
+        raise Unavailable(f"{target} exists already; name another file.")
+    partial = target.with_name(target.name + ".part")
+    try:
+        _copy(database, partial)
+        os.replace(partial, target)
+    except (sqlite3.Error, OSError) as error:
+        partial.unlink(missing_ok=True)
+        raise Unavailable(f"The backup failed: {error}") from error
+    return target.stat().st_size
+
+
+def restore(source: Path, database: Path) -> None:
+    """Put a backup in the place of `database`; what was there is kept beside it as `….before-restore`.
+
+    Raises:
+        Unavailable: a server is at work on the database, or the backup is none.
+    """
+    if is_held(lock_file(database)):
+        raise Unavailable(f"A server is at work on {database}; stop it first.")
+    _check(source)
+    database.parent.mkdir(parents=True, exist_ok=True)
+    fresh = database.with_name(database.name + ".part")
+    try:
+        _copy(source, fresh)
+        for suffix in ("", "-wal", "-shm"):
+            old = database.with_name(database.name + suffix)
+            if old.exists():
+                os.replace(old, old.with_name(old.name + ".before-restore"))
+        os.replace(fresh, database)
+    except (sqlite3.Error, OSError) as error:
+        fresh.unlink(missing_ok=True)
+        raise Unavailable(f"The restore failed: {error}") from error
+
+
+def _copy(source: Path, target: Path) -> None:
+    with closing(_read_only(source)) as original, closing(sqlite3.connect(target)) as copy:
+        original.backup(copy, pages=PAGES_AT_ONCE)
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+
+
+def _check(source: Path) -> None:
+    try:
+        with closing(_read_only(source)) as backup:
+            sound = backup.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+            known = backup.execute("SELECT count(*) FROM sqlite_master WHERE name = 'sessions'").fetchone()[0]
+    except sqlite3.Error as error:
+        raise Unavailable(f"{source} is not a database: {error}") from error
+    if not sound or not known:
+        raise Unavailable(f"{source} is not a sound backup of Hector's data.")
