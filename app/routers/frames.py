@@ -52,7 +52,7 @@ _HIDDEN_BY_CONFIG = {EventKind.THINKING: "show_thinking"}
 class View:
     """What one reader wants to see, and when its stream is over.
 
-    `turn_id`: a POST, which ends with this turn. Otherwise a GET, which follows the session, until
+    `turn_id`: a POST, which shows this turn only and ends with it. Otherwise a GET, which follows the session, until
     the end of `until_turn` if that is set, or as soon as nothing is left with `until_caught_up`.
     """
 
@@ -230,8 +230,10 @@ class EventStream(EventSourceResponse):
 
     def _render(self, runs: list[Run]) -> bytes:
         parts = []
-        hidden = self._view.hidden
+        hidden, turn_id = self._view.hidden, self._view.turn_id
         for run in runs:
+            if turn_id is not None and self._is_of_another_turn(run):
+                continue
             if run.kind is EventKind.TEXT:
                 parts.append(run.wire)
             elif run.kind not in hidden:
@@ -241,6 +243,10 @@ class EventStream(EventSourceResponse):
                     if self._is_over:
                         break
         return b"".join(parts)
+
+    def _is_of_another_turn(self, run: Run) -> bool:
+        """A POST whose turn is queued waits through the turns before it, which are not its business."""
+        return run.turn_id is not None and run.turn_id != self._view.turn_id
 
     def _ends(self, run: Run) -> bool:
         return run.kind in (EventKind.TURN_FINISHED, EventKind.SESSION_ENDED, EventKind.SESSION_TERMINATED)
@@ -266,6 +272,8 @@ class EventStream(EventSourceResponse):
         """Whether all was sent that could be; else the reader left, or is to come back for the rest."""
         for run in runs:
             if run.kind in self._view.hidden:
+                continue
+            if self._view.turn_id is not None and self._is_of_another_turn(run):
                 continue
             if run.kind is EventKind.TEXT:
                 pacer.add(run)
