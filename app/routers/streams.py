@@ -1,6 +1,6 @@
 """The two stream addresses, as plain ASGI: POST follows one turn, GET follows the session.
 
-Not FastAPI routes: on the busiest address its dependency machinery costs a tenth of a turn
+Not FastAPI routes: on the busiest address its dependency machinery costs up to a twentieth of a turn
 (docs/benchmarks.md). The OpenAPI document has them all the same (openapi.py).
 """
 
