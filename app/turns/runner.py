@@ -258,16 +258,16 @@ class Runner:
         if desk is None:
             return None
         target = desk.open if turn_id is None else desk.find(turn_id)
-        if everything:
-            for queued in list(desk.queue):
-                await self._cancel_queued(desk, queued)
-        if target is None:
-            return None
-        if target in desk.queue:
-            await self._cancel_queued(desk, target)
-        else:
+        doomed = [turn for turn in desk.queue if everything or turn is target]
+        for turn in doomed:  # all at once: none may begin while the end of another is being written
+            desk.queue.remove(turn)
+        desk.settle()
+        if target is not None and target is desk.open:
             self._stop(target, TurnState.CANCELLED, "cancelled")
-        await asyncio.wait([target.done], timeout=wait_seconds)
+        ends = [self._finish(desk, turn, TurnState.CANCELLED, "cancelled", None, None) for turn in doomed]
+        await asyncio.gather(*ends)
+        if target is not None:
+            await asyncio.wait([target.done], timeout=wait_seconds)
         return target
 
     def _stop(self, turn: OpenTurn, state: TurnState, reason: str | None) -> None:
@@ -275,13 +275,6 @@ class Runner:
             turn.stop = (state, reason)
             if turn.stream is not None:
                 turn.stream.close()
-
-    async def _cancel_queued(self, desk: Desk, turn: OpenTurn) -> None:
-        if turn not in desk.queue:
-            return
-        desk.queue.remove(turn)
-        desk.settle()
-        await self._finish(desk, turn, TurnState.CANCELLED, "cancelled", None, None)
 
     def _order_stop(self, desk: Desk) -> StopOrder:
         """The session is being terminated: stop everything now; the terminate writes the ends."""

@@ -43,7 +43,7 @@ async def test_many_read_while_one_writes(database: Database) -> None:
 
 async def test_a_refused_unit_leaves_nothing_to_be_read(database: Database) -> None:
     unit = sessions.create(a_session())
-    unit.call = lambda connection: connection.exec_driver_sql("nonsense")
+    unit.calls.append(lambda connection: connection.exec_driver_sql("nonsense"))
     with pytest.raises(WriteFailed):
         await database.submit(unit)
     assert await find(database, "s1") is None

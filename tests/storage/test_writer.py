@@ -40,7 +40,7 @@ def swap(name: str, old: bytes, new: bytes) -> UnitOfWork:
 
 
 def call(session_id: str, work: Callable[[Connection], object]) -> UnitOfWork:
-    return UnitOfWork(session_id, call=work)
+    return UnitOfWork(session_id, calls=[work])
 
 
 def engine_at(path: Path) -> Engine:
