@@ -140,7 +140,7 @@ class EventStream(EventSourceResponse):
         """The cursor of what a paced reader was really sent."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Instead of the parent's task group of four: measured at a third of a turn's whole cost (docs/benchmarks.md).
+        # Instead of the parent's task group of four: a fifth of a turn's whole cost (docs/benchmarks.md).
         reading = self.reading
         if scope["method"] == "HEAD":
             await send(self._start(scope))
