@@ -146,7 +146,7 @@ async def test_nothing_of_a_terminated_session_is_left_in_the_database(
     client: httpx.AsyncClient, upstream: Upstream, server: HectorServer
 ) -> None:
     secret = "the-word-that-must-go"
-    talk = await Talk.begin(client, session_id=f"id-{secret}", title=secret, user_id=secret)
+    talk = await Talk.begin(client, session_id=f"id-{secret}", title=secret, metadata={secret: secret})
     await talk.say(secret)
     upstream.answer(tokens=[secret] * 3, hang="after_tokens")
     async with talk.stream(secret) as stream:
@@ -164,22 +164,21 @@ async def test_nothing_of_a_terminated_session_is_left_in_the_database(
 
 async def test_queued_turns_are_ended_too_the_running_one_first(talk: Talk, upstream: Upstream) -> None:
     upstream.answer(tokens=2, hang="after_tokens")
-    async with talk.stream("one") as posted:
+    async with talk.follow() as watching, talk.stream("one") as posted:
         await posted.take(2)
         async with talk.stream("two") as queued:
             await queued.until("turn_queued")
             third = await talk.start("three")
             await talk.terminate()
-            first, second = await posted.rest(), await queued.rest()
-    for frames in (first, second):
-        ends = [frame.json for frame in frames if frame.type == "turn_finished"]
-        assert [end["turn_id"] for end in ends] == [
-            posted.frames[0].json["turn_id"],
-            queued.frames[0].json["turn_id"],
-            third,
-        ]
-        assert {(end["status"], end["reason"]) for end in ends} == {("cancelled", "session_terminated")}
-        assert types_of(frames)[-2:] == ["session_terminated", "done"]
+            first, second, watched = await posted.rest(), await queued.rest(), await watching.rest()
+    turn_ids = [first[0].json["turn_id"], second[0].json["turn_id"], third]
+    ends = [frame.json for frame in watched if frame.type == "turn_finished"]
+    assert [end["turn_id"] for end in ends] == turn_ids
+    assert {(end["status"], end["reason"]) for end in ends} == {("cancelled", "session_terminated")}
+    assert watched[-1].type == "session_terminated"
+    for frames, turn_id in ((first, turn_ids[0]), (second, turn_ids[1])):
+        assert types_of(frames)[-3:] == ["turn_finished", "session_terminated", "done"]
+        assert [frame.json["turn_id"] for frame in frames if frame.type == "turn_finished"] == [turn_id]
     assert len(upstream.requests) == 1
 
 
