@@ -35,7 +35,7 @@ const topbar = new Topbar(element("topbar"), {
 });
 const messages = new MessagesView(element("messages"), {
   onOlder: loadOlder,
-  onRetry: (turn) => submit(turn.user?.text ?? ""),
+  onAgain: answerAgain,
   onResend: (message) => sendAgain(state.conversation, state.follower, message),
   onDiscard: (message) => {
     composer.text.value ||= message.text;
@@ -121,6 +121,13 @@ async function submit(text) {
     composer.text.value ||= text;
     complain(error);
   }
+}
+
+/** The last answer, anew. An answer given anew has no question of its own: it is the one before. */
+function answerAgain(turn) {
+  const questions = [...state.conversation.turns.values()].map((other) => other.user).filter(Boolean);
+  const question = turn.user ?? questions.at(-1);
+  if (question?.id) send(state.conversation, state.follower, question.text, question.id);
 }
 
 async function stop() {

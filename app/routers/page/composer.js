@@ -9,6 +9,7 @@ export class Composer {
     this.text = h("textarea", {
       id: "composer-text",
       rows: 1,
+      disabled: true, // until it is known for which session
       placeholder: "Write a message",
       "aria-label": "Message",
       "aria-describedby": "composer-hint",
@@ -29,6 +30,7 @@ export class Composer {
   /** Drafts are kept for each session. */
   open(name) {
     this.#name = `hector.draft.${name}`;
+    this.text.disabled = false;
     this.text.value = sessionStorage.getItem(this.#name) ?? "";
     this.#changed();
   }

@@ -18,7 +18,7 @@ export class Conversation extends EventTarget {
     this.sessionId = sessionId;
     this.session = null;
     this.turns = new Map();
-    this.pending = []; // messages on their way to the server: {key, text, problem}
+    this.pending = []; // messages on their way to the server: {key, text, again, problem}
     this.running = null;
     this.phase = null; // the last heartbeat: {phase, since_token_s}
     this.nextBefore = null;
@@ -32,6 +32,10 @@ export class Conversation extends EventTarget {
   /** The turn a stop button means: the running one, else the first that waits. */
   get openTurn() {
     return this.running ?? [...this.turns.values()].find((turn) => OPEN.has(turn.status)) ?? null;
+  }
+
+  get lastTurn() {
+    return [...this.turns.values()].at(-1) ?? null;
   }
 
   get status() {
@@ -98,7 +102,7 @@ export class Conversation extends EventTarget {
   /** Turns that ended otherwise than complete and of which the history does not say how. */
   unexplained() {
     return [...this.turns.values()].filter(
-      (turn) => turn.reason === undefined && turn.id.startsWith("turn") && !OPEN.has(turn.status) && turn.status !== "completed",
+      (turn) => turn.reason === undefined && turn.id.startsWith("turn") && !OPEN.has(turn.status) && !["completed", "replaced"].includes(turn.status),
     );
   }
 
@@ -126,6 +130,12 @@ export class Conversation extends EventTarget {
     this.changed();
   }
 
+  /** An answer whose beginning this page has not seen: taken from the history once it is over. */
+  fill(turn, page) {
+    turn.text ||= page.messages.find((message) => message.turn_id === turn.id && message.role === "assistant")?.content ?? "";
+    this.changed(turn);
+  }
+
   // -- sending ------------------------------------------------------------------------------------
 
   addPending(message) {
@@ -137,7 +147,7 @@ export class Conversation extends EventTarget {
   accept(message, turnId) {
     this.pending = this.pending.filter((other) => other !== message);
     const turn = this.#turn(turnId);
-    turn.user ??= { text: message.text, at: new Date().toISOString(), id: null };
+    if (!message.again) turn.user ??= { text: message.text, at: new Date().toISOString(), id: null };
     turn.status ??= "queued";
     this.changed(turn);
   }
@@ -149,7 +159,7 @@ export class Conversation extends EventTarget {
 
   /** The stream may know a message before its POST is answered. */
   #settlePending(text) {
-    const index = this.pending.findIndex((message) => message.text === text && !message.problem);
+    const index = this.pending.findIndex((message) => message.text === text && !message.problem); // also one asked again
     if (index >= 0) this.pending.splice(index, 1);
   }
 
@@ -212,7 +222,9 @@ export class Conversation extends EventTarget {
   }
 
   #open(turn, frame) {
-    turn.user = { text: frame.message, at: turn.user?.at ?? new Date().toISOString(), id: frame.message_id };
+    const before = [...this.turns.values()].find((other) => other !== turn && other.user && other.user.id === frame.message_id);
+    if (before) this.#replace(before);
+    else turn.user = { text: frame.message, at: turn.user?.at ?? new Date().toISOString(), id: frame.message_id };
     turn.status = frame.type === "turn_started" ? "running" : "queued";
     turn.startedAt ||= Date.now();
     this.#settlePending(frame.message);
@@ -226,6 +238,12 @@ export class Conversation extends EventTarget {
         this.turns.set(other.id, other);
       }
     }
+  }
+
+  /** Its question is answered anew. */
+  #replace(turn) {
+    if (turn.text) turn.status = "replaced";
+    this.changed(turn);
   }
 
   #finish(turn, frame) {

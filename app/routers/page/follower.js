@@ -163,7 +163,14 @@ export class Follower {
       this.#cursor = event.id;
     }
     this.conversation.apply(frame);
+    if (frame.type === "turn_finished" && frame.message_id) this.#check(this.conversation.turns.get(frame.turn_id));
     return false;
+  }
+
+  async #check(turn) {
+    if (turn.text) return;
+    const page = await call("GET", `${this.#path}/messages`).catch(() => null);
+    if (page) this.conversation.fill(turn, page);
   }
 
   // -- asking ---------------------------------------------------------------------------------------

@@ -39,8 +39,7 @@ const marked = new Marked({
       const language = (lang ?? "").match(/^[\w+#.-]*/)[0];
       return `<pre data-language="${escape(language)}"><code class="hljs">${coloured(text, language)}</code></pre>`;
     },
-    heading({ tokens, depth }) {
-      const level = Math.min(depth + 2, 6); // the page's own headings are above
+    heading({ tokens, depth, level = Math.min(depth + 2, 6) }) {
       return `<h${level} class="h${depth}">${this.parser.parseInline(tokens)}</h${level}>`;
     },
   },
@@ -69,9 +68,12 @@ export class MarkdownView {
   update(text) {
     const tokens = marked.lexer(text).filter((token) => token.type !== "space" && token.type !== "def");
     const blocks = this.element.children;
+    let level = 2; // that of the answer's own heading; below it none is left out, whatever a model begins with
     tokens.forEach((token, index) => {
-      if (this.#drawn[index] === token.raw) return;
-      this.#drawn[index] = token.raw;
+      if (token.type === "heading") token.level = level = Math.min(token.depth + 2, level + 1, 6);
+      const shown = `${token.level ?? ""}${token.raw}`;
+      if (this.#drawn[index] === shown) return;
+      this.#drawn[index] = shown;
       const block = draw(token);
       if (index < blocks.length) blocks[index].replaceWith(block);
       else this.element.append(block);

@@ -1,7 +1,7 @@
 /** The conversation on the screen: one element for each turn, drawn again when its turn changes. */
 import { copyButton } from "./copy.js";
-import { h, icon, say } from "./dom.js";
-import { ago, ending, phaseWords, shorten } from "./format.js";
+import { h, icon, iconButton, say } from "./dom.js";
+import { ago, count, duration, ending, phaseWords, shorten } from "./format.js";
 import { MarkdownView } from "./markdown.js";
 
 const NEAR_PX = 80;
@@ -13,11 +13,13 @@ export class MessagesView {
   #changed = new Set();
   #frame = 0;
   #sticks = true;
+  #last = null;
+  #status = null;
 
-  constructor(root, { onOlder, onRetry, onResend, onDiscard, agentOf }) {
+  constructor(root, { onOlder, onAgain, onResend, onDiscard, agentOf }) {
     this.root = root;
     this.agentOf = agentOf;
-    this.onRetry = onRetry;
+    this.onAgain = onAgain;
     this.older = h("button.button.older", { type: "button", hidden: true, onclick: onOlder }, "Show earlier messages");
     this.welcome = h("div.welcome");
     this.list = h("div.turns");
@@ -56,6 +58,12 @@ export class MessagesView {
     const conversation = this.#conversation;
     const turns = conversation ? [...conversation.turns.values()] : [];
     const known = new Set(turns);
+    const last = turns.at(-1) ?? null;
+    if (last !== this.#last || conversation?.status !== this.#status) {
+      for (const turn of [last, this.#last]) if (turn) this.#changed.add(turn);
+      this.#last = last;
+      this.#status = conversation?.status;
+    }
     for (const [turn, view] of this.#views) {
       if (known.has(turn)) continue;
       view.element.remove();
@@ -64,7 +72,7 @@ export class MessagesView {
     turns.forEach((turn, index) => {
       let view = this.#views.get(turn);
       if (!view) {
-        view = new TurnView(turn, this.onRetry);
+        view = new TurnView(turn, this.onAgain);
         this.#views.set(turn, view);
         this.#changed.add(turn);
       }
@@ -115,19 +123,21 @@ export class MessagesView {
 class TurnView {
   #texts = []; // MarkdownViews and the notes between them, in order
 
-  constructor(turn, onRetry) {
+  constructor(turn, onAgain) {
     this.turn = turn;
     this.userText = h("div.bubble");
     this.userTime = h("time.faint");
     const userTools = h("div.tools", {}, this.userTime, copyButton("Copy message", () => turn.user?.text ?? ""));
-    this.user = h("article.user", { "aria-label": "You" }, this.userText, userTools);
+    this.user = h("article.user", {}, h("h2.visually-hidden", {}, "You"), this.userText, userTools);
     this.thinking = h("details.thinking", { hidden: true }, h("summary", {}, "Thinking"), h("div"));
     this.body = h("div.answer-body");
     this.state = h("div.state", { hidden: true }, h("span.pulse", { "aria-hidden": "true" }), h("span"));
     this.ending = h("div.ending", { hidden: true });
-    this.retry = h("button.text-button", { type: "button", onclick: () => onRetry(turn) }, icon("again"), "Ask again");
-    this.tools = h("div.tools", { hidden: true }, copyButton("Copy answer", () => turn.text));
-    this.answer = h("article.answer", { "aria-label": "Answer" }, this.thinking, this.body, this.state, this.ending, this.tools);
+    this.words = h("span");
+    this.again = iconButton("again", "Answer again", () => onAgain(turn));
+    this.tools = h("div.tools", { hidden: true }, copyButton("Copy answer", () => turn.text), this.again, this.words);
+    const name = h("h2.visually-hidden", {}, "Answer");
+    this.answer = h("article.answer", {}, name, this.thinking, this.body, this.state, this.ending, this.tools);
     this.element = h("section.turn", { "data-turn": turn.id }, this.user, this.answer);
   }
 
@@ -140,7 +150,7 @@ class TurnView {
     if (turn.thinking) this.thinking.lastChild.textContent = turn.thinking;
     this.#updateBody();
     this.updateState(conversation);
-    this.#updateEnding();
+    this.#updateEnding(conversation);
     this.updateTime();
   }
 
@@ -191,19 +201,20 @@ class TurnView {
     }
   }
 
-  #updateEnding() {
-    const { status, reason, error, text, usage } = this.turn;
+  #updateEnding(conversation) {
+    const { status, reason, error, text, usage, timings } = this.turn;
     const isOpen = ["queued", "running", "waiting"].includes(status);
     const words = isOpen ? "" : ending(status, reason);
     this.ending.hidden = !words;
     if (words) {
       const kept = text && status !== "replaced" ? " What was written is kept." : "";
-      const detail = error?.message ? shorten(error.message, 300) : "";
-      this.ending.replaceChildren(h("strong", {}, `${words}.`), ` ${detail}${kept}`, this.retry);
+      const detail = error?.message ? ` ${shorten(error.message, 300).replace(/[.!?…]?$/, ".")}` : "";
+      this.ending.replaceChildren(h("strong", {}, `${words}.`), detail, kept);
     }
-    this.tools.hidden = isOpen || !text;
+    this.again.hidden = conversation.status !== "active" || this.turn !== conversation.lastTurn;
+    this.tools.hidden = isOpen || (!text && this.again.hidden);
     this.answer.hidden = !isOpen && !text && !words;
-    this.tools.title = usage ? `${usage.completion_tokens} tokens` : "";
+    this.words.textContent = usage && timings ? `${count(usage.completion_tokens)} tokens in ${duration(timings.total_ms)}` : "";
   }
 }
 
@@ -217,6 +228,7 @@ class PendingView {
   }
 
   update(pending) {
+    pending = pending.filter((message) => !message.again || message.problem);
     const drawn = JSON.stringify(pending);
     if (drawn === this.drawn) return;
     this.drawn = drawn;
@@ -234,7 +246,7 @@ class PendingView {
           h("button.text-button", { type: "button", onclick: () => this.onDiscard(message) }, "Discard"),
         )
       : h("div.state", {}, h("span.pulse", { "aria-hidden": "true" }), h("span", {}, "Sending"));
-    return h("section.turn.pending", {}, h("article.user", { "aria-label": "You" }, h("div.bubble", {}, message.text)), state);
+    return h("section.turn.pending", {}, h("article.user", {}, h("div.bubble", {}, message.text)), state);
   }
 }
 

@@ -13,7 +13,7 @@ function storeName(conversation) {
 }
 
 function store(conversation) {
-  const messages = conversation.pending.map(({ key, text, mode }) => ({ key, text, mode })); // another mode, another body
+  const messages = conversation.pending.map(({ key, text, again, mode }) => ({ key, text, again, mode })); // another mode, another body
   if (messages.length) sessionStorage.setItem(storeName(conversation), JSON.stringify(messages));
   else sessionStorage.removeItem(storeName(conversation));
 }
@@ -26,8 +26,9 @@ export function resumeSending(conversation, follower) {
   }
 }
 
-export function send(conversation, follower, text) {
-  const message = { key: newId(), text };
+/** `again`: the id of the user message to answer anew, instead of a new one. */
+export function send(conversation, follower, text, again) {
+  const message = { key: newId(), text, again };
   conversation.addPending(message);
   store(conversation);
   return deliver(conversation, follower, message);
@@ -54,9 +55,17 @@ async function deliver(conversation, follower, message) {
         follower.wake();
         return;
       }
-      await sleep(PAUSES_MS[Math.min(failures, PAUSES_MS.length - 1)]);
+      await pause(PAUSES_MS[Math.min(failures, PAUSES_MS.length - 1)]);
     }
   }
+}
+
+/** Waits, but no longer than until the browser is online again. */
+async function pause(ms) {
+  const online = new AbortController();
+  addEventListener("online", () => online.abort(), { once: true, signal: online.signal });
+  await sleep(ms, online.signal).catch(() => {});
+  online.abort();
 }
 
 /**
@@ -64,16 +73,16 @@ async function deliver(conversation, follower, message) {
  * POST's stream is let go at its first frame. A tab without a stream has nobody to keep the turn: background.
  */
 async function offer(conversation, follower, message) {
-  const path = `${sessionPath(conversation.agent, conversation.sessionId)}/messages`;
+  const path = `${sessionPath(conversation.agent, conversation.sessionId)}/${message.again ? "regenerate" : "messages"}`;
+  const body = message.again ? { message_id: message.again } : { message: message.text };
   const headers = { "Idempotency-Key": message.key };
   await follower.known;
   message.mode ??= follower.state === "polling" ? "background" : "stream";
   if (message.mode === "background") {
-    const started = await call("POST", path, { message: message.text, background: true }, { headers });
+    const started = await call("POST", path, { ...body, background: true }, { headers });
     return started.turn_id;
   }
   const stop = new AbortController();
-  const body = { message: message.text };
   const response = await request("POST", `${path}/stream`, { headers, body, signal: stop.signal });
   try {
     for await (const event of events(response.body)) {
