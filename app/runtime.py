@@ -129,6 +129,8 @@ class Runtime:
         self._start("expiry", self._sweep_sessions())
         self._start("retention", self._sweep_events())
         self.turns.resume_queues()
+        # Else the first count, in the middle of somebody's turn, would read the table: 0.2 s without a loop.
+        await asyncio.gather(*[asyncio.to_thread(llm.count_tokens, "ready") for llm in self._llms.values()])
         self._is_ready = True
         # What lives as long as the process is not looked at again: a tenth of a turn's cost (docs/benchmarks.md).
         gc.collect()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from app.domain import errors
 from app.domain.errors import HectorError
@@ -84,6 +85,16 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     else:
         refused = errors.NotFound(f"There is nothing at {request.url.path}; see /openapi.json.")
     response = error_response(refused, request.scope.get("request_id", ""))
-    for name, value in (getattr(error, "headers", None) or {}).items():
-        response.headers[name] = value
+    if status == 405:
+        response.headers["Allow"] = ", ".join(_methods_at(request))
     return response
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Every method of this address; the router names only those of the first route it met."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        match, _ = route.matches(request.scope)
+        if match is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return sorted(found)

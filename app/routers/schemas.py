@@ -175,7 +175,7 @@ def turn_json(turn: Turn | OpenTurn, session_id: str) -> dict[str, Any]:
         shown = {
             "status": turn.state.value,
             "message_id": outcome.message_id if outcome else turn.message_id,
-            "finished_at": None,
+            "finished_at": iso(outcome.finished_ms) if outcome else None,
             "usage": outcome.usage if outcome else None,
             "timings": outcome.timings if outcome else None,
         }

@@ -25,6 +25,7 @@ class Outcome:
     usage: dict[str, object] | None
     timings: dict[str, object] | None
     error: dict[str, object] | None
+    finished_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,7 +174,7 @@ class _End:
             )
         if tape is not None:
             self._add_runs(unit, list(tape.segments()), message_seq=finished.first, now=now)
-        outcome = Outcome(turn.turn_id, state, reason, text, message_id, usage_json, timings, error)
+        outcome = Outcome(turn.turn_id, state, reason, text, message_id, usage_json, timings, error, now)
         return outcome, runs, unit
 
     def _add_runs(self, unit: UnitOfWork, segments: list[Segment], *, message_seq: int, now: int) -> None:
