@@ -122,7 +122,10 @@ class Guard:
             return True
         if origin == self._public_origin:
             return True
-        parts = urlsplit(origin)
+        try:
+            parts = urlsplit(origin)
+        except ValueError:  # such as http://[
+            return False
         return (
             parts.scheme in ("http", "https")
             and host is not None
