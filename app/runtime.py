@@ -102,6 +102,7 @@ class Runtime:
             clock_ms=self._clock_ms,
             timeout_ms=_milliseconds(config.sessions.timeout),
             max_duration_ms=_milliseconds(config.sessions.max_duration),
+            retention_ms=_milliseconds(config.sessions.retention),
         )
         self.terminations = Terminations(self.live, tombstones, clock_ms=self._clock_ms)
         self.sessions = Sessions(
@@ -265,6 +266,7 @@ class Runtime:
         while True:
             await asyncio.sleep(EXPIRY_SECONDS)
             await self._guarded(self.endings.expire_due())
+            await self._guarded(self.endings.delete_old())
 
     async def _sweep_events(self) -> None:
         retention_ms = _milliseconds(self.config.events.retention) or 0

@@ -103,6 +103,8 @@ async def _serve(config: Config, read_again: Callable[[], Config]) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=True,
+        forwarded_allow_ips="*" if "*" in config.server.trusted_proxies else list(config.server.trusted_proxies),
         timeout_keep_alive=75,
         timeout_graceful_shutdown=CLOSE_SECONDS,
     )

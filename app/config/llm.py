@@ -56,9 +56,9 @@ class PriceConfig(Section):
     """What a model costs."""
 
     prompt: float = Field(default=0.0, ge=0)
-    """Price of a million prompt tokens. Not built yet."""
+    """Price of a million prompt tokens, in any currency."""
     completion: float = Field(default=0.0, ge=0)
-    """Price of a million completion tokens. Not built yet."""
+    """Price of a million completion tokens."""
 
 
 class LLMConfig(Section):
@@ -89,7 +89,7 @@ class LLMConfig(Section):
     script: tuple[Answer, ...] | None = Field(default=None, min_length=1)
     """Answers of a `scripted` model in turn, each a text or the keys below; null repeats the user's text."""
     price: PriceConfig | None = None
-    """What its tokens cost. Not built yet."""
+    """What its tokens cost."""
 
     @model_validator(mode="after")
     def _fits_its_type(self) -> LLMConfig:

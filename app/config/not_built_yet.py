@@ -37,7 +37,6 @@ class Later:
 
 NOT_BUILT_YET = (
     Later("server.grpc_port", "no gRPC port is opened"),
-    Later("llms.*.price", "usage is counted in tokens only"),
     Later("embedders.*", "nothing is embedded", (EmbedderConfig(type="none"),)),
     Later("agents.*.reasoning.on_crash", "the turn is marked interrupted", ("interrupt",), "resume"),
     Later(

@@ -25,11 +25,13 @@ class ServerConfig(Section):
     grpc_port: int | None = Field(default=50051, ge=0, le=65535)
     """TCP port of gRPC; null closes that door. Not built yet."""
     public_url: str | None = Field(default=None, pattern="^https?://")
-    """Address under which clients reach the server, for absolute links; null takes the request's own."""
+    """Address under which clients reach the server; its path may stand before every path. Null: the request's own."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose web pages may call the server, such as `https://app.example`; `*` allows all."""
     allowed_hosts: tuple[str, ...] = ()
     """Names accepted in the Host header besides loopback, the listening address and `public_url`."""
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1",)
+    """Addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto count; `*` trusts every caller."""
     allow_unauthenticated: bool = False
     """Confirms that a server reachable from other machines may be used without a key."""
     max_body: Size = 1 << 20
@@ -40,6 +42,17 @@ class ServerConfig(Section):
     """Longest accepted message in characters, inclusive; its JSON must also fit `max_body`."""
     shutdown_grace: Duration = timedelta(seconds=10)
     """How long running turns may go on after the server was asked to stop."""
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_addresses(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            if proxy != "*":
+                try:
+                    ipaddress.ip_network(proxy, strict=False)
+                except ValueError:
+                    raise ValueError(f"{proxy!r} is not an IP address, a network such as 10.0.0.0/8, or *") from None
+        return proxies
 
     @property
     def is_loopback(self) -> bool:
@@ -96,6 +109,8 @@ class SessionsConfig(Section):
     """Messages that may wait in one session; the next one is answered 429."""
     max_per_user: int | None = Field(default=None, ge=1)
     """Active sessions one user may have; null sets no limit."""
+    retention: Wait | None = None
+    """Sessions that ended or expired longer ago are deleted with all that is theirs; null keeps them."""
 
 
 class EventsConfig(Section):

@@ -108,6 +108,22 @@ class LiveSessions:
     def all(self) -> list[SessionLog]:
         return list(self._logs.values())
 
+    def is_unused(self, session_id: str) -> bool:
+        """Whether nobody reads it, nothing runs in it, and no request may still hold it."""
+        if session_id in self._opening:
+            return False
+        log = self._logs.get(session_id)
+        return log is None or (log.used_clock <= monotonic() - IN_USE_SECONDS and self._is_droppable(log))
+
+    async def forget(self, session_id: str) -> None:
+        """Drop a session whose rows are gone, also if somebody was just reading them."""
+        if (opening := self._opening.get(session_id)) is not None:
+            await asyncio.wait([opening])
+        self.remove(session_id)
+
+    def _is_droppable(self, log: SessionLog) -> bool:
+        return log.is_idle and not log.is_busy and not log.session.ephemeral and not log.is_pinned
+
     def _evict(self) -> None:
         surplus = len(self._logs) - self._limit * 9 // 10
         recently = monotonic() - IN_USE_SECONDS
@@ -115,7 +131,7 @@ class LiveSessions:
         for session_id, log in self._logs.items():
             if len(dropped) >= surplus or log.used_clock > recently:
                 break
-            if log.is_idle and not log.is_busy and not log.session.ephemeral and not log.is_pinned:
+            if self._is_droppable(log):
                 dropped.append(session_id)
         for session_id in dropped:
             del self._logs[session_id]

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth.authenticate import Authenticator
@@ -43,9 +44,11 @@ class Guard:
         self._origins = {origin.rstrip("/").lower() for origin in cors_origins}
         self._hosts = {host.lower() for host in allowed_hosts} | {"localhost"}
         self._public_origin: str | None = None
+        self._prefix = ""
         if public_url is not None:
             parts = urlsplit(public_url)
             self._public_origin = f"{parts.scheme}://{parts.netloc}".lower()
+            self._prefix = parts.path.rstrip("/")
             if parts.hostname:
                 self._hosts.add(parts.hostname)
         self._known_hosts: dict[str, bool] = {}
@@ -53,6 +56,9 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
+            return
+        if self._prefix and self._strip_prefix(scope):
+            await RedirectResponse(f"{self._prefix}/")(scope, receive, send)
             return
         request_id = scope["request_id"] = f"req_{secrets.token_hex(8)}"
         has_begun = False
@@ -65,6 +71,8 @@ class Guard:
         try:
             self._admit(scope)
         except HectorError as error:
+            client = scope.get("client") or ("an unknown address",)
+            log.info("refused a request from %s: %s", client[0], error.reason, extra={"request_id": request_id})
             await error_response(error, request_id)(scope, receive, send)
             return
         try:
@@ -79,6 +87,19 @@ class Guard:
                 raise
             fault = Internal("Something went wrong on our side; the log has the details.")
             await error_response(fault, request_id)(scope, receive, send)
+
+    def _strip_prefix(self, scope: Scope) -> bool:
+        """Take the path of `public_url` off; whether a page asks for the prefix alone, where its links would not lead.
+
+        A proxy may have taken it off already: a path without it is left as it is.
+        """
+        path: str = scope["path"]
+        if path == self._prefix:
+            return scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
+        if path.startswith(self._prefix + "/"):
+            scope["path"] = path[len(self._prefix) :]
+            scope["raw_path"] = scope["path"].encode()
+        return False
 
     def _admit(self, scope: Scope) -> None:
         if len(scope["path"]) > 1 and scope["path"].endswith("/"):

@@ -31,11 +31,13 @@ class Endings:
         clock_ms: Callable[[], int],
         timeout_ms: int | None = None,
         max_duration_ms: int | None = None,
+        retention_ms: int | None = None,
     ) -> None:
         self._live = live
         self._clock_ms = clock_ms
         self._timeout_ms = timeout_ms
         self._max_duration_ms = max_duration_ms
+        self._retention_ms = retention_ms
         self._tasks = Tasks()
 
     def expires_ms(self, session: Session) -> int | None:
@@ -171,6 +173,30 @@ class Endings:
                 self.watch(log)
                 await self.expire(log)
         return len(due)
+
+    async def delete_old(self, *, limit: int = 200) -> int:
+        """Delete sessions that were over before the retention, `limit` at most; returns how many.
+
+        Everything of them goes, and no tombstone stays: their ids are free again. One that somebody reads, or has
+        just used, is left for the next sweep. Raises WriteFailed.
+        """
+        if self._retention_ms is None:
+            return 0
+        over_before = self._clock_ms() - self._retention_ms
+        due = await self._live.durable.database.read(
+            lambda connection: sessions.over_before(connection, over_before=over_before, limit=limit)
+        )
+        deleted = 0
+        for session_id in due:
+            if not self._live.is_unused(session_id):
+                continue
+            unit = UnitOfWork(session_id)
+            sessions.add_erase(unit)
+            # One at a time: messages that are being accepted wait for one session's rows, not for all of them.
+            await self._live.durable.database.submit(unit)
+            await self._live.forget(session_id)
+            deleted += 1
+        return deleted
 
     async def settle(self) -> None:
         """After a restart: sessions whose end was asked for while a turn was open."""

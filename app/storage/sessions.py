@@ -261,6 +261,14 @@ def due_for_expiry(
     return list(rows.scalars())
 
 
+def over_before(connection: Connection, *, over_before: int, limit: int) -> list[str]:
+    """Sessions that ended or expired before that time."""
+    rows = connection.execute(
+        select(_s.c.session_id).where(_s.c.status.in_(("ended", "expired")), _s.c.ended_ms < over_before).limit(limit)
+    )
+    return list(rows.scalars())
+
+
 def ending(connection: Connection) -> list[str]:
     """Sessions whose end was asked for while a turn was open."""
     return list(

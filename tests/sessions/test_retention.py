@@ -1,0 +1,111 @@
+"""Sessions that were over for long enough are deleted, with everything of theirs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from app.domain.session import SessionStatus
+from app.events import local_log
+from app.events.log import SessionLog
+from app.sessions.ending import Endings
+from app.storage import tables
+from tests.fixtures.house import House
+
+DAY_SECONDS = 86_400
+
+
+@pytest.fixture
+async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+    # A session counts as in use for some seconds after a request; here it is unused at once.
+    monkeypatch.setattr(local_log, "IN_USE_SECONDS", 0.0)
+    opened = House(tmp_path / "hector.db")
+    opened.endings = with_retention(opened, timedelta(days=30))
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+def with_retention(house: House, retention: timedelta | None) -> Endings:
+    milliseconds = int(retention.total_seconds() * 1000) if retention is not None else None
+    return Endings(house.live, clock_ms=house.clock, retention_ms=milliseconds)
+
+
+async def over(house: House, session_id: str, status: SessionStatus = SessionStatus.ENDED) -> SessionLog:
+    log = await house.session(session_id)
+    await house.say(log, "Hello", "Hi")
+    await (house.endings.end(log) if status is SessionStatus.ENDED else house.endings.expire(log))
+    return log
+
+
+async def rows_of(house: House, session_id: str) -> int:
+    found = 0
+    for table in (tables.sessions, tables.turns, tables.messages, tables.events, tables.runs):
+        query = select(func.count()).select_from(table).where(table.c.session_id == session_id)
+        found += await house.database.read(lambda connection, query=query: connection.execute(query).scalar())
+    return found
+
+
+@pytest.mark.parametrize("status", [SessionStatus.ENDED, SessionStatus.EXPIRED])
+async def test_a_session_that_is_over_for_longer_than_the_retention_is_deleted(
+    house: House, status: SessionStatus
+) -> None:
+    await over(house, "old", status)
+    house.clock.advance(31 * DAY_SECONDS)
+
+    assert await house.endings.delete_old() == 1
+    assert await rows_of(house, "old") == 0
+    assert house.live.peek("old") is None
+
+
+async def test_a_session_that_is_over_for_a_shorter_time_or_still_active_stays(house: House) -> None:
+    active = await house.session("active")
+    await house.say(active, "Hello", "Hi")
+    house.clock.advance(40 * DAY_SECONDS)
+    await over(house, "young")
+    house.clock.advance(29 * DAY_SECONDS)
+
+    assert await house.endings.delete_old() == 0
+    assert await rows_of(house, "young") > 0
+    assert await rows_of(house, "active") > 0
+
+
+async def test_without_a_retention_nothing_is_deleted(house: House) -> None:
+    await over(house, "old")
+    house.clock.advance(10_000 * DAY_SECONDS)
+
+    assert await with_retention(house, None).delete_old() == 0
+
+
+async def test_the_id_of_a_deleted_session_is_free_again(house: House) -> None:
+    await over(house, "old")
+    house.clock.advance(31 * DAY_SECONDS)
+    await house.endings.delete_old()
+
+    log = await house.session("old")
+    assert log.session.status is SessionStatus.ACTIVE
+    assert await house.texts(log) == []
+
+
+async def test_a_session_that_somebody_reads_is_left_for_later(house: House) -> None:
+    log = await over(house, "old")
+    house.clock.advance(31 * DAY_SECONDS)
+    with house.read(log):
+        assert await house.endings.delete_old() == 0
+
+    assert await house.endings.delete_old() == 1
+
+
+async def test_what_it_used_stays_in_the_ledger(house: House) -> None:
+    await over(house, "old")
+    house.clock.advance(31 * DAY_SECONDS)
+    await house.endings.delete_old()
+
+    turns = await house.database.read(
+        lambda connection: connection.execute(select(tables.usage.c.turns)).scalars().all()
+    )
+    assert turns == [1]
