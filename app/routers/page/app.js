@@ -85,7 +85,10 @@ function open(sessionId) {
 function follow(conversation) {
   const follower = new Follower(conversation, (link) => {
     if (conversation !== state.conversation) return;
+    if (link.state === "lost" && state.link.state !== "lost") say("The connection is lost. Trying again.");
+    if (link.state === "live" && state.link.state === "lost") say("Connected again.");
     state.link = link;
+    conversation.setConnected(link.state !== "lost");
     update();
   });
   state.follower = follower;
@@ -244,6 +247,7 @@ function isGone() {
 
 function complain(error) {
   complaint = error instanceof Refused ? error.message : "The server cannot be reached.";
+  say(complaint);
   showLink();
   setTimeout(() => { complaint = ""; showLink(); }, 6000);
 }

@@ -20,7 +20,8 @@ export class Conversation extends EventTarget {
     this.turns = new Map();
     this.pending = []; // messages on their way to the server: {key, text, again, problem}
     this.running = null;
-    this.phase = null; // the last heartbeat: {phase, since_token_s}
+    this.phase = null; // what the last heartbeat said, while no text came since
+    this.isConnected = true;
     this.nextBefore = null;
     this.gone = null; // why there is nothing to show: session_terminated, session_not_found
   }
@@ -198,8 +199,16 @@ export class Conversation extends EventTarget {
     this.changed(turn);
   }
 
-  heard(phase) {
-    this.phase = phase;
+  /** A heartbeat: `{phase, since_token_s?}`. It knows more than a page that was opened in mid-answer. */
+  heard(beat) {
+    this.phase = beat.phase;
+    if (this.running && beat.since_token_s) this.running.heardAt = Date.now() - beat.since_token_s * 1000;
+    this.changed(this.running);
+  }
+
+  setConnected(isConnected) {
+    if (isConnected === this.isConnected) return;
+    this.isConnected = isConnected;
     this.changed(this.running);
   }
 

@@ -192,11 +192,12 @@ class TurnView {
     if (!isOpen) return;
     const words = this.state.lastChild;
     const since = Date.now() - (heardAt || startedAt || Date.now());
-    if (status === "queued") words.textContent = phaseWords("queued");
+    if (!conversation.isConnected) words.textContent = "Not connected; the answer goes on without us";
+    else if (status === "queued") words.textContent = phaseWords("queued");
     else if (status === "waiting") words.textContent = phaseWords("waiting for approval");
     else if (heardAt && since < QUIET_MS) words.textContent = "Answering";
     else {
-      const phase = conversation.phase?.phase ?? "model";
+      const phase = conversation.phase ?? "model";
       words.textContent = `${phaseWords(phase)}${since >= 1000 ? `, ${Math.floor(since / 1000)} s` : ""}`;
     }
   }

@@ -1,0 +1,129 @@
+"""Modules of the page on their own, in the browser they are for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.page.browsing import Devices
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="package")]
+
+STREAM = (
+    "retry: 1500\n\nid: 7\n\n: heartbeat {}\n\nid: 8\r\n"
+    'data: {"chunk": "é🙂"}\r\n\r\nevent: done\ndata: a\ndata: b\n\ndata: cut'
+)
+EVENTS = [
+    {"retry": 1500},
+    {"id": "7"},
+    {"comment": "heartbeat {}"},
+    {"id": "8", "data": '{"chunk": "é🙂"}'},
+    {"name": "done", "data": "a\nb"},
+]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 1000])
+async def test_events_are_the_same_however_the_network_cuts_them(size: int, devices: Devices) -> None:
+    tab = await devices.open()
+    found = await tab.page.evaluate(
+        """async ([text, size]) => {
+            const { events } = await import("/page/sse.js");
+            const bytes = new TextEncoder().encode(text);
+            const body = new ReadableStream({
+                start(stream) {
+                    for (let at = 0; at < bytes.length; at += size) stream.enqueue(bytes.slice(at, at + size));
+                    stream.close();
+                },
+            });
+            const found = [];
+            for await (const event of events(body)) found.push(event);
+            return found;
+        }""",
+        [STREAM, size],
+    )
+
+    assert found == EVENTS
+
+
+async def conversation(
+    devices: Devices, messages: list[dict[str, Any]], upto: int, frames: list[dict[str, Any]]
+) -> Any:
+    """[[question, answer, status], …] after a history up to a number and the frames behind it."""
+    tab = await devices.open()
+    return await tab.page.evaluate(
+        """async ([messages, upto, frames]) => {
+            const { Conversation } = await import("/page/conversation.js");
+            const talk = new Conversation("assistant", "s");
+            talk.reset({ messages, next_before: null }, upto);
+            for (const frame of frames) talk.apply(frame);
+            return [...talk.turns.values()].map((turn) => [turn.user?.text ?? null, turn.text, turn.status]);
+        }""",
+        [messages, upto, frames],
+    )
+
+
+def said(seq: int, turn: str, role: str, content: str) -> dict[str, Any]:
+    return {
+        "seq": seq,
+        "turn_id": turn,
+        "message_id": f"msg_{seq}",
+        "role": role,
+        "content": content,
+        "status": "completed",
+    }
+
+
+def fact(kind: str, turn: str, **fields: Any) -> dict[str, Any]:
+    return {"chunk": "", "type": kind, "turn_id": turn, **fields}
+
+
+async def test_what_the_history_has_is_not_told_again_by_the_stream(devices: Devices) -> None:
+    # The stream begins where the second message was queued: in the middle of the first answer, which is over by now.
+    shown = await conversation(
+        devices,
+        [said(1, "turn_a", "user", "A?"), said(9, "turn_a", "assistant", "one two"), said(10, "turn_b", "user", "B?")],
+        4,
+        [
+            fact("turn_queued", "turn_b", message="B?", message_id="msg_10"),
+            {"chunk": " two"},
+            fact("turn_finished", "turn_a", status="completed", message_id="msg_9"),
+            fact("turn_started", "turn_b", message="B?", message_id="msg_10"),
+            {"chunk": "three"},
+        ],
+    )
+
+    assert shown == [["A?", "one two", "completed"], ["B?", "three", "running"]]
+
+
+async def test_a_snapshot_stands_for_all_that_was_shown_of_its_answer(devices: Devices) -> None:
+    shown = await conversation(
+        devices,
+        [],
+        0,
+        [
+            fact("turn_started", "turn_a", message="A?", message_id="msg_1"),
+            {"chunk": "one two thr"},
+            fact("snapshot", "turn_a", text="one two"),
+            fact("turn_finished", "turn_a", status="interrupted", reason="crash"),
+        ],
+    )
+
+    assert shown == [["A?", "one two", "interrupted"]]
+
+
+async def test_a_message_put_first_is_shown_where_it_runs(devices: Devices) -> None:
+    shown = await conversation(
+        devices,
+        [],
+        0,
+        [
+            fact("turn_started", "turn_a", message="A?", message_id="msg_1"),
+            fact("turn_queued", "turn_b", message="B?", message_id="msg_2"),
+            fact("turn_queued", "turn_c", message="C?", message_id="msg_3"),
+            fact("turn_finished", "turn_a", status="cancelled", reason="replaced"),
+            fact("turn_started", "turn_c", message="C?", message_id="msg_3"),
+        ],
+    )
+
+    assert [turn[0] for turn in shown] == ["A?", "C?", "B?"]
