@@ -30,11 +30,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """The user message to answer anew, and the number of the answer that gives way."""
+    """The user message to answer anew, and the number of the answer that gives way.
+
+    `as_of`: the session's last number when they were the newest.
+    """
 
     message_id: str
     seq: int
     replaced_seq: int | None
+    as_of: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,16 +67,19 @@ class History:
             InvalidRequest: there is nothing to answer, or it names another message.
         """
         read = self._live.store_of(log).database.read
+        as_of = log.last_seq
         newest = await read(
             partial(messages.context, session_id=log.session.session_id, before=messages.NEWEST, limit=2)
         )
+        if not newest:
+            raise InvalidRequest("There is no user message to answer; send one.")
         answer = newest[-1] if newest and newest[-1].role == "assistant" else None
         question = newest[-1] if answer is None else newest[0]
-        if not newest or question.role != "user":
+        if question.role != "user":
             raise InvalidRequest("There is no user message to answer; send one.")
         if message_id is not None and message_id not in (question.message_id, answer.message_id if answer else None):
             raise InvalidRequest("Only the last answer can be regenerated; fork the session at an earlier message.")
-        again = Again(question.message_id, question.seq, answer.seq if answer is not None else None)
+        again = Again(question.message_id, question.seq, answer.seq if answer is not None else None, as_of)
         return Ask(question.content, instructions, again)
 
     async def messages(self, log: SessionLog, *, before: int, limit: int) -> list[Message]:

@@ -126,6 +126,8 @@ class Runner:
         self.check_accepts(desk.log)
         policy = on_busy or self._on_busy
         if not desk.log.is_busy:
+            if turn.ask.again is not None and turn.ask.again.as_of != desk.log.last_seq:
+                raise Conflict("Another message came first; look at the history again.", reason="session_busy")
             await self._start_now(desk, turn, key)
             return turn
         if policy == "reject" or turn.ask.again is not None:

@@ -10,6 +10,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from app.config.agent import StreamingConfig
+from app.config.explain import explain
 from app.config.llm import LLMConfig
 from app.config.root import Config
 from app.config.server import StorageConfig
@@ -104,6 +105,7 @@ def test_secrets_stay_out_of_repr_dump_and_errors() -> None:
         "auth": {"keys": {"a": "hidden-1"}},
         "llms": {"x": {"type": "openai", "model": "m", "api_key": "hidden-2"}},
         "redis": {"url": "redis://:hidden-3@host"},
+        "storage": {"url": "postgresql://u:hidden-5@host/d?password=hidden-6"},
     }
     config = Config.model_validate(sections)
     error = refused(**sections, server={"port": "hidden-4"})
@@ -160,17 +162,47 @@ def test_an_empty_value_means_the_default() -> None:
     assert config.agents["a"].memory.longterm is None
 
 
-def test_postgres_is_refused_in_a_sentence() -> None:
-    text = refused(storage={"url": "postgresql://u:hidden@h/d"})
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("postgresql://u:p%40ss@h:5433/d", "postgresql://u:p%40ss@h:5433/d"),
+        ("postgres://h/d", "postgresql://h/d"),
+        ("postgresql:///d?host=/run/postgresql", "postgresql:///d?host=/run/postgresql"),
+        ("postgresql://u@[::1]:5432/d", "postgresql://u@[::1]:5432/d"),
+    ],
+)
+def test_a_postgres_database_is_taken(url: str, kept: str) -> None:
+    storage = StorageConfig(url=url)
 
-    assert "PostgreSQL support is not in this release yet" in text
-    assert "hidden" not in text
+    assert (storage.url, storage.is_postgres) == (kept, True)
+    assert storage.at(Path("/srv")) == storage
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("postgresql+asyncpg://u:hidden@h/d", "the driver is not for you to choose"),
+        ("postgresql://u:hid@den@h/d", "write @ as %40"),
+        ("postgresql://u:hid/den@h/d", "write @ as %40"),
+        ("postgresql://u:hidden#@h/d", "write @ as %40"),
+        ("postgresql://u:hidden@h", "must look like postgresql://"),
+        ("postgresql://u:hidden@h/", "must look like postgresql://"),
+        ("postgresql://u:hidden@h:port/d", "must look like postgresql://"),
+    ],
+)
+def test_a_postgres_address_that_cannot_work_is_refused_without_repeating_it(url: str, sentence: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Config.model_validate({"storage": {"url": url}})
+    text = "".join(said for _, said in explain(caught.value, {"storage": {"url": url}}))
+
+    assert sentence in text
+    assert "hid" not in text
 
 
 @pytest.mark.parametrize(
     "url", ["mysql://x", "data/hector.db", "sqlite:///", "sqlite:///:memory:", "sqlite:///a?mode=ro"]
 )
-def test_a_database_that_is_no_sqlite_file_is_refused(url: str) -> None:
+def test_an_address_of_no_database_is_refused(url: str) -> None:
     assert "as in sqlite:///data/hector.db" in refused(storage={"url": url})
 
 
@@ -191,3 +223,17 @@ def test_relative_paths_start_at_the_folder_and_absolute_ones_stay() -> None:
 
 def test_a_relative_database_becomes_an_absolute_address() -> None:
     assert StorageConfig().at(Path("/srv")).url == "sqlite:////srv/data/hector.db"
+
+
+def test_only_this_machine_is_a_trusted_proxy() -> None:
+    assert Config().server.trusted_proxies == ("127.0.0.1",)
+
+
+@pytest.mark.parametrize("proxy", ["10.0.0.1", "172.16.0.0/12", "::1", "fd00::/8", "*"])
+def test_a_trusted_proxy_is_an_address_or_a_network(proxy: str) -> None:
+    assert Config.model_validate({"server": {"trusted_proxies": [proxy]}}).server.trusted_proxies == (proxy,)
+
+
+@pytest.mark.parametrize("proxy", ["nginx", "10.0.0.0/40", ""])
+def test_a_trusted_proxy_that_would_never_match_is_refused(proxy: str) -> None:
+    assert "is not an IP address" in refused(server={"trusted_proxies": [proxy]})
