@@ -72,6 +72,9 @@ async def _told_but_not_written(end: _End, usage: Usage | None, failure: str) ->
     }
     outcome, runs, unit = end.compose(TurnState.FAILED, "storage_unavailable", error, usage)
     end.desk.log.publish(*runs)
+    end.turn.state = outcome.state
+    if not end.turn.done.done():
+        end.turn.done.set_result(outcome)  # who waits for the answer does not wait for the disk
     while True:
         try:
             await end.store.database.submit(unit)
