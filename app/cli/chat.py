@@ -21,7 +21,7 @@ from app.cli.prompt import QUIT_HINT, Editor, Interrupted, Lines, Prompt, histor
 from app.cli.run import Signals
 from app.cli.screen import clean, make_output
 from app.cli.show import Abandoned, Show, stop_quietly
-from app.cli.tables import session_table
+from app.cli.tables import SESSION_HEADINGS, print_rows, session_row, session_table
 
 RECALLED = 4
 """Messages shown when a session is taken up again."""
@@ -246,7 +246,10 @@ class Chat:
         if not found:
             self._note("There are no sessions yet.")
             return
-        self._console.print(session_table(found, numbered=True, current=self._session_id))
+        if not self._is_terminal:
+            print_rows(SESSION_HEADINGS, [session_row(session) for session in found])
+            return
+        self._console.print(session_table(found, current=self._session_id))
         self._note("/sessions N goes on with one of them.")
 
     async def _history(self, rest: str) -> None:
@@ -264,9 +267,9 @@ class Chat:
         if session_id is None:
             return
         if self._is_terminal:
-            self._note("This erases the session's messages for good. Type yes to go on.")
             with contextlib.suppress(EOFError, Interrupted):
-                if (await self._prompt.read()).strip().lower() == "yes":
+                question = "Erase this session's messages for good? yes or no:"
+                if (await self._prompt.ask(question)).strip().lower() == "yes":
                     await self._erase(session_id)
                     return
             self._note("Nothing was done.")

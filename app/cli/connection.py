@@ -10,15 +10,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import httpx2
 
 from app.cli.client import Client, open_http
 from app.cli.failures import CommandFailed, ExitCode, Unreachable
-from app.config.load import ConfigError, LoadedConfig, find_config, load_config
-from app.config.root import Config
-from app.storage.lock import holder_of
+
+if TYPE_CHECKING:  # with --server the configuration is not read: half of a command's time is saved
+    from app.config.load import LoadedConfig
+    from app.config.root import Config
 
 UNIX = "unix:"
 START_SECONDS = 15.0
@@ -62,6 +64,8 @@ async def connect(target: Target, *, only_looks: bool = False) -> AsyncIterator[
 
 def read_config(path: Path | None) -> LoadedConfig:
     """Raises CommandFailed (2) with every problem of the file."""
+    from app.config.load import ConfigError, find_config, load_config
+
     try:
         return load_config(path or find_config(os.environ, Path.cwd()), environ=os.environ)
     except ConfigError as error:
@@ -117,6 +121,8 @@ async def _find_server(config: Config) -> str | None:
 
     Raises Unreachable: somebody holds the data and does not answer.
     """
+    from app.storage.lock import holder_of
+
     lock = lock_file(config)
     give_up = time.monotonic() + START_SECONDS
     while lock is not None and is_held(lock):

@@ -59,7 +59,7 @@ async def serve_here(config: Config, *, leave_nothing: bool = False) -> AsyncIte
         try:
             await runtime.open()
         except Unavailable as error:
-            raise Unreachable(str(error)) from error
+            raise Unreachable(f"{error} A server that runs is named with --server.") from error
         try:
             address = str(folder / "hector.sock")
             async with _serving(runtime, address):

@@ -29,6 +29,10 @@ class Prompt(Protocol):
         """
         ...
 
+    async def ask(self, question: str) -> str:
+        """A short answer that is not remembered. Raises as `read`."""
+        ...
+
 
 class Lines:
     """Standard input, a message a line. Reads ahead by no more than what a pipe holds."""
@@ -47,6 +51,9 @@ class Lines:
             self._is_over = True
             raise EOFError
         return line
+
+    async def ask(self, question: str) -> str:
+        return await self.read()
 
     def _work(self) -> None:
         # Not sys.stdin: a thread that sleeps in its buffer would hold up the end of the process.
@@ -90,6 +97,15 @@ class Editor:
     async def read(self, default: str = "") -> str:
         try:
             return await self._session.prompt_async(default=default, handle_sigint=False)
+        except KeyboardInterrupt:
+            raise Interrupted from None
+
+    async def ask(self, question: str) -> str:
+        from prompt_toolkit import PromptSession
+
+        session: PromptSession[str] = PromptSession()
+        try:
+            return await session.prompt_async(f"{question} ", handle_sigint=False)
         except KeyboardInterrupt:
             raise Interrupted from None
 

@@ -12,12 +12,12 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.live import Live
 from rich.markdown import Heading, Markdown, MarkdownElement
 from rich.segment import Segment
-from rich.spinner import Spinner
 from rich.text import Text
 
 # What moves the cursor, changes colours or rings: a model must not have a hand in the user's terminal.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 REFRESH_SECONDS = 0.08
+WHEEL = "|/-\\"
 QUIET_SECONDS = 1.5
 """After this long without text the screen says that something is going on."""
 
@@ -68,9 +68,13 @@ class Plain:
         self._notes = notes
         self._shown = ""
         self._last = ""
+        self._is_thinking = False
         self._status: str | None = None
 
     def text(self, chunk: str) -> None:
+        if self._is_thinking:
+            self._is_thinking = False
+            self._write("\n\n")
         self._shown += chunk
         self._write(chunk)
 
@@ -86,6 +90,7 @@ class Plain:
             self._write("\n" + text)
 
     def aside(self, kind: str, chunk: str) -> None:
+        self._is_thinking = kind == "thinking"
         self._write(chunk)
 
     def status(self, words: str | None) -> None:
@@ -128,8 +133,7 @@ class Screen:
         self._in_list = False
         self._words: str | None = None
         self._changed = True
-        self._heard = self._began = time.monotonic()
-        self._spinner = Spinner("dots", style="cyan")
+        self._heard = time.monotonic()
         self._live = Live(
             console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
         )
@@ -188,14 +192,16 @@ class Screen:
         if self._aside:
             parts.append(self._dim(self._aside))
         if waits:
-            self._spinner.update(text=Text(self._waiting(), style="dim", no_wrap=True, overflow="ellipsis"))
-            parts.append(self._spinner)
+            parts.append(self._waiting())
         return Group(*parts)
 
-    def _waiting(self) -> str:
-        seconds = int(time.monotonic() - self._heard)
+    def _waiting(self) -> Text:
+        now = time.monotonic()
+        wheel = WHEEL[int(now / REFRESH_SECONDS) % len(WHEEL)]
+        seconds = int(now - self._heard)
         words = self._words or ("thinking" if not self._text else "still writing")
-        return " · ".join(filter(None, [words, f"{seconds} s" if seconds else "", self._hint]))
+        line = ", ".join(filter(None, [words, f"{seconds} s" if seconds else None, self._hint]))
+        return Text(f"{wheel} {line}", style="dim", no_wrap=True, overflow="crop")
 
     # -- the part that stays --------------------------------------------------------------------
 

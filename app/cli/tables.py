@@ -46,14 +46,15 @@ def session_row(session: dict[str, Any]) -> list[str]:
     ]
 
 
-def session_table(sessions: Sequence[dict[str, Any]], *, numbered: bool, current: str | None) -> Table:
+def session_table(sessions: Sequence[dict[str, Any]], *, current: str | None) -> Table:
+    """Numbered, for chat to choose from."""
     rows = []
     for number, session in enumerate(sessions, 1):
         row = session_row(session)
         if session["session_id"] == current:
             row[1] += " (this)"
-        rows.append([str(number), *row] if numbered else row)
-    return _table(["", *SESSION_HEADINGS] if numbered else SESSION_HEADINGS, rows)
+        rows.append([str(number), *row])
+    return _table(["", *SESSION_HEADINGS], rows)
 
 
 def ago(moment: str | None) -> str:
