@@ -12,7 +12,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.fixtures.server import HectorServer
-from tests.page.browsing import COUNTED, Devices, Tab, open_tab
+from tests.page.browsing import COUNTED, MARKDOWN, Devices, Tab, open_tab
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="package")]
 
@@ -41,9 +41,11 @@ async def test_code_and_answer_can_be_copied(devices: Devices) -> None:
     await expect(tab.page.locator("#live")).to_have_text("Copied")
     code = await tab.page.evaluate("navigator.clipboard.readText()")
     await tab.page.get_by_role("button", name="Copy answer").click()
-    await tab.page.wait_for_function("navigator.clipboard.readText().then((text) => text.startsWith('## Gates'))")
+    await expect(tab.turns.get_by_role("button", name="Copy answer").locator(".icon-check")).to_be_visible()
+    answer = await tab.page.evaluate("navigator.clipboard.readText()")
 
     assert code == "def flip(bit: int) -> int:\n    return 1 - bit"
+    assert answer == MARKDOWN
 
 
 async def test_what_a_model_writes_cannot_act(devices: Devices) -> None:

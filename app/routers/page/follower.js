@@ -154,7 +154,7 @@ export class Follower {
     if (event.data === undefined || event.data === "[DONE]") return false;
     const frame = JSON.parse(event.data);
     if (frame.type === "reconnect") {
-      this.#cursor = String(frame.after);
+      if (isAfter(String(frame.after), this.#cursor)) this.#cursor = String(frame.after);
       this.#tell({ state: "lost", retryAt: Date.now() + this.#pause });
       return true;
     }

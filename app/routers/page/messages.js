@@ -6,12 +6,15 @@ import { MarkdownView } from "./markdown.js";
 
 const NEAR_PX = 80;
 const QUIET_MS = 1500;
+const REST = 3; // a long code block is coloured anew with each word: draw it a quarter of the time at most
+const MOST_REST_MS = 500;
 
 export class MessagesView {
   #conversation = null;
   #views = new Map();
   #changed = new Set();
-  #frame = 0;
+  #isDue = false;
+  #rest = 0; // milliseconds
   #sticks = true;
   #last = null;
   #status = null;
@@ -48,10 +51,16 @@ export class MessagesView {
   };
 
   #schedule() {
-    this.#frame ||= requestAnimationFrame(() => {
-      this.#frame = 0;
-      this.#draw();
-    });
+    if (this.#isDue) return;
+    this.#isDue = true;
+    setTimeout(() => {
+      requestAnimationFrame(() => {
+        this.#isDue = false;
+        const began = performance.now();
+        this.#draw();
+        this.#rest = Math.min((performance.now() - began) * REST, MOST_REST_MS);
+      });
+    }, this.#rest);
   }
 
   #draw() {
