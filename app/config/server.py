@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_serializer, field_validator
 
 from app.config.section import Section
 from app.config.units import Duration, Size, Wait
@@ -68,8 +69,8 @@ class ServerConfig(Section):
 class StorageConfig(Section):
     """The database."""
 
-    url: str = "sqlite:///data/hector.db"
-    """Database; a relative SQLite path starts at the folder of the configuration file."""
+    url: str = Field(default="sqlite:///data/hector.db", repr=False)
+    """SQLite file or PostgreSQL database; a relative path starts at the folder of the configuration file."""
     pool_size: int = Field(default=5, ge=1)
     """Connections kept for reading."""
     migrate: Literal["auto", "check"] = "auto"
@@ -77,23 +78,53 @@ class StorageConfig(Section):
 
     @field_validator("url")
     @classmethod
-    def _is_a_sqlite_file(cls, url: str) -> str:
-        if url.startswith("postgres"):
-            raise ValueError("PostgreSQL support is not in this release yet; use sqlite:///path/to/file.db")
+    def _names_a_database(cls, url: str) -> str:
+        scheme, _, rest = url.partition("://")
+        if scheme.partition("+")[0] in ("postgres", "postgresql"):
+            return _checked_postgres(scheme, rest)
         if not url.startswith(_SQLITE):
-            raise ValueError("must begin with sqlite:///, as in sqlite:///data/hector.db")
+            raise ValueError("must begin with sqlite:/// or postgresql://, as in sqlite:///data/hector.db")
         if url.removeprefix(_SQLITE) in ("", ":memory:") or "?" in url:
             raise ValueError("must name a file and nothing else, as in sqlite:///data/hector.db")
         return url
 
+    @field_serializer("url")
+    def _without_password(self, url: str) -> str:
+        return re.sub(r"(?<=://)([^/@?]*?):[^/@?]*@", r"\1:***@", re.sub(r"([?&]password=)[^&]*", r"\1***", url))
+
+    @property
+    def is_postgres(self) -> bool:
+        return self.url.startswith("postgresql://")
+
     @property
     def path(self) -> Path:
-        """The SQLite file."""
+        """The SQLite file. On Postgres there is none: ask `is_postgres` first."""
+        assert not self.is_postgres, "a Postgres database has no path"
         return Path(self.url.removeprefix(_SQLITE))
 
     def at(self, folder: Path) -> StorageConfig:
         """The same database, its relative path taken from `folder` (absolute)."""
+        if self.is_postgres:
+            return self
         return self.model_copy(update={"url": f"{_SQLITE}{folder / self.path}"})
+
+
+def _checked_postgres(scheme: str, rest: str) -> str:
+    """The sentences never repeat what was written: there is a password in it."""
+    if "+" in scheme:
+        raise ValueError("must begin with postgresql://; the driver is not for you to choose")
+    place, _, query = rest.partition("?")
+    authority, _, database = place.partition("/")
+    if authority.count("@") > 1 or "@" in database or "#" in place:
+        raise ValueError(
+            "has a character in its user or password that must be escaped: write @ as %40, / as %2F, # as %23"
+        )
+    port = authority.rpartition("@")[2].rpartition("]")[2].partition(":")[2]
+    if not database or "/" in database or (port and not port.isdigit()):
+        raise ValueError(
+            "must look like postgresql://user:password@host:5432/database, or postgresql:///database?host=/dir"
+        )
+    return f"postgresql://{place}" + (f"?{query}" if query else "")
 
 
 class SessionsConfig(Section):

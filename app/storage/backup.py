@@ -10,13 +10,12 @@ from pathlib import Path
 from app.domain.errors import Unavailable
 from app.storage.lock import is_held, lock_file
 
-PAGES_AT_ONCE = 1000
-
 
 def back_up(database: Path, target: Path) -> int:
     """Write a consistent copy of `database` to `target` (which must not exist); its size in bytes.
 
-    SQLite's online backup: writers go on, a copy overtaken by them starts again by itself.
+    SQLite's online backup in one step: under WAL the writers go on beside it. In several steps each commit between
+    two of them would begin the copy anew, and under load it would hardly end (40 MB: 5 s and 394 steps against 0.1 s).
 
     Raises:
         Unavailable: there is no database, the target exists, or the copy failed. No half copy is left.
@@ -60,7 +59,7 @@ def restore(source: Path, database: Path) -> None:
 
 def _copy(source: Path, target: Path) -> None:
     with closing(_read_only(source)) as original, closing(sqlite3.connect(target)) as copy:
-        original.backup(copy, pages=PAGES_AT_ONCE)
+        original.backup(copy, pages=-1)
 
 
 def _read_only(path: Path) -> sqlite3.Connection:

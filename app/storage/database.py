@@ -1,4 +1,4 @@
-"""Database: engine, writer and readers of one URL; pragmas; migrations; health.
+"""Database: engine, writer and readers of one URL; migrations; health.
 
 Statements are SQLAlchemy Core. They run in threads of our own (one that writes, a few that read)
 instead of an async driver: one hand-over for a whole batch instead of one for each statement.
@@ -10,16 +10,14 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.engine import make_url
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool
 
 from app.domain.errors import Unavailable
-from app.storage import tables
+from app.storage import dialect, tables
+from app.storage.fence import make_fence
 from app.storage.unit_of_work import UnitOfWork
 from app.storage.writer import Writer
 
@@ -32,7 +30,8 @@ class Database:
     def __init__(self, url: str | None, *, pool_size: int = 5) -> None:
         self.in_memory = url is None
         self.url = url or f"sqlite:///file:hector-{id(self)}?mode=memory&cache=shared&uri=true"
-        self.engine = _engine(self.url)
+        self.engine = dialect.make_engine(self.url)
+        self._fence = make_fence(self.engine)
         self._local = threading.local()
         self._connections: list[Connection] = []
         self._readers = ThreadPoolExecutor(pool_size, thread_name_prefix="hector-reader")
@@ -53,9 +52,8 @@ class Database:
         try:
             await asyncio.to_thread(self._prepare, migrate)
         except (DBAPIError, OSError) as error:
-            reason = getattr(error, "orig", None) or error
-            raise Unavailable(f"The database {_without_password(self.url)} cannot be opened: {reason}") from error
-        self._writer = Writer(self.engine, asyncio.get_running_loop())
+            raise _cannot_be_opened(self.url, error) from error
+        self._writer = Writer(self.engine, asyncio.get_running_loop(), fence=self._fence)
 
     def _prepare(self, migrate: bool) -> None:
         if self.in_memory:
@@ -66,13 +64,15 @@ class Database:
             migrate as migrations,
         )  # alembic takes a while to import: only where it is used
 
-        path = make_url(self.url).database
-        if path:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        dialect.make_place(self.url)
         if migrate:
             migrations.upgrade(self.engine)
         elif not migrations.is_current(self.engine):
-            raise Unavailable("The database schema is not this release's; set storage.migrate to auto.")
+            raise Unavailable(
+                "The database schema is not this release's; run `hector migrate`, or set storage.migrate to auto."
+            )
+        if self._fence is not None:
+            self._fence.take(self.engine)
 
     def submit(self, unit: UnitOfWork) -> asyncio.Future[None]:
         return self.writer.submit(unit)
@@ -92,12 +92,34 @@ class Database:
             raise Unavailable(f"The database cannot be read: {error.orig}") from error
 
     def _query(self, query: Callable[[Connection], T]) -> T:
-        connection = getattr(self._local, "connection", None)
-        if connection is None or connection.invalidated:
+        was_idle = getattr(self._local, "connection", None) is not None
+        while True:
+            try:
+                return query(self._connected())
+            except DBAPIError as error:
+                if not dialect.is_connection_lost(error):
+                    raise
+                self._drop_connection()
+                if not was_idle:
+                    raise
+                was_idle = False  # it may have been lost while it lay idle, and reading twice harms nobody
+
+    def _connected(self) -> Connection:
+        connection: Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
             connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             self._local.connection = connection
             self._connections.append(connection)
-        return query(connection)
+        return connection
+
+    def _drop_connection(self) -> None:
+        connection: Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            return
+        self._local.connection = None
+        self._connections.remove(connection)
+        connection.invalidate()
+        connection.close()
 
     async def check(self) -> None:
         """Raise `Unavailable` unless a trivial statement works."""
@@ -113,22 +135,26 @@ class Database:
         self.engine.dispose()
 
 
-def _engine(url: str) -> Engine:
-    engine = create_engine(url, connect_args={"check_same_thread": False}, poolclass=NullPool)
-    event.listen(engine, "connect", _set_pragmas)
-    return engine
+def migrate_database(url: str) -> tuple[str | None, str | None]:
+    """Bring the database at `url` up to date; the revisions before (`None`: it was empty) and now.
+
+    Raises:
+        Unavailable: it cannot be opened, or a newer release made it.
+    """
+    from app.storage import migrate as migrations
+
+    engine = dialect.make_engine(url)
+    try:
+        dialect.make_place(url)
+        before = migrations.revision(engine)
+        migrations.upgrade(engine)
+        return before, migrations.revision(engine)
+    except (DBAPIError, OSError) as error:
+        raise _cannot_be_opened(url, error) from error
+    finally:
+        engine.dispose()
 
 
-def _set_pragmas(connection: Any, _record: object) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA busy_timeout = 5000")
-    cursor.execute("PRAGMA journal_mode = WAL")
-    # FULL costs nothing that can be measured under group commit, and survives a power cut.
-    cursor.execute("PRAGMA synchronous = FULL")
-    # Only the database in memory shares its cache: there a reader would else collide with the writer.
-    cursor.execute("PRAGMA read_uncommitted = 1")
-    cursor.close()
-
-
-def _without_password(url: str) -> str:
-    return make_url(url).render_as_string(hide_password=True)
+def _cannot_be_opened(url: str, error: Exception) -> Unavailable:
+    reason = getattr(error, "orig", None) or error
+    return Unavailable(f"The database {dialect.without_password(url)} cannot be opened: {reason}")

@@ -1,4 +1,4 @@
-"""One server on a data directory: an OS lock whose file names the process and its address."""
+"""One server on its data: an OS lock whose file names the process and its address; on Postgres, `advisory_lock`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,39 @@ import fcntl
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
+
+from sqlalchemy.engine import make_url
 
 from app.domain.errors import Unavailable
+from app.storage.dialect import is_postgres
+
+
+class Lock(Protocol):
+    """Held while a server works on its data."""
+
+    on_taken: Callable[[], None] | None
+    """Called on the event loop when another server holds the data that was ours."""
+
+    @property
+    def is_held(self) -> bool: ...
+
+    async def acquire(self, *, url: str, wait_seconds: float) -> None: ...
+
+    def release(self) -> None: ...
+
+
+def make_lock(url: str) -> Lock:
+    """The lock of the database at `url`. Raises Unavailable: its driver is not installed."""
+    if is_postgres(url):
+        from app.storage.advisory_lock import AdvisoryLock
+
+        return AdvisoryLock(url)
+    path = make_url(url).database
+    assert path is not None
+    return DataLock(Path(path))
 
 
 class DataLock:
@@ -19,7 +48,13 @@ class DataLock:
 
     def __init__(self, database: Path) -> None:
         self.path = lock_file(database)
+        self.on_taken: Callable[[], None] | None = None
         self._file: IO[str] | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """It cannot be lost."""
+        return self._file is not None
 
     async def acquire(self, *, url: str, wait_seconds: float) -> None:
         """Take the lock, waiting for a predecessor that is shutting down.
@@ -51,11 +86,7 @@ class DataLock:
                 return
 
     def _refusal(self) -> str:
-        holder = holder_of(self.path) or {}
-        return (
-            f"Another server (process {holder.get('pid', '?')}, {holder.get('url', '?')}) is at work on this data: "
-            "SQLite serves one process; use Postgres and Redis for several."
-        )
+        return refusal(holder_of(self.path), "SQLite serves one process; use Postgres and Redis for several.")
 
     def release(self) -> None:
         if self._file is not None:
@@ -89,3 +120,11 @@ def is_held(path: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def refusal(holder: dict[str, object] | None, advice: str) -> str:
+    """What the second server says, whatever the database."""
+    holder = holder or {}
+    return (
+        f"Another server (process {holder.get('pid', '?')}, {holder.get('url', '?')}) is at work on this data: {advice}"
+    )

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine
 
 from app.domain.errors import Unavailable
 from app.storage import tables
+from app.storage.dialect import begin_migration
 
 HERE = Path(__file__).parent / "migrations"
 
@@ -24,8 +25,7 @@ def upgrade(engine: Engine) -> None:
         Unavailable: the schema is one that this release does not know.
     """
     with engine.begin() as connection:
-        if engine.dialect.name == "sqlite":
-            connection.exec_driver_sql("BEGIN IMMEDIATE")  # its driver begins no transaction for a CREATE
+        begin_migration(connection)
         try:
             command.upgrade(_config(connection), "head")
         except CommandError as error:
@@ -36,6 +36,12 @@ def is_current(engine: Engine) -> bool:
     with engine.connect() as connection:
         context = MigrationContext.configure(connection)
         return set(context.get_current_heads()) == set(ScriptDirectory.from_config(_config(connection)).get_heads())
+
+
+def revision(engine: Engine) -> str | None:
+    """What the database says it is; `None` for an empty one."""
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
 
 
 def differences(engine: Engine) -> list[object]:

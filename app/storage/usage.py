@@ -14,6 +14,7 @@ DAY_MS = 86_400_000
 
 _u = tables.usage
 _s = tables.sessions
+_t = tables.turns
 # The one statement both databases spell alike that SQLAlchemy spells twice.
 _ADD = text(
     "INSERT INTO usage (principal, user_id, agent, llm, day, turns, prompt_tokens, completion_tokens) "
@@ -93,8 +94,14 @@ def by_session(
     before_ms: int | None,
     limit: int,
 ) -> list[UsageRow]:
-    """Sums of sessions that were active in that time, the busiest last; `llm` is the agent's name here."""
-    query = select(_s.c.session_id, _s.c.agent, _s.c.message_count, _s.c.prompt_tokens, _s.c.completion_tokens).where(
+    """Whole sums of sessions that were last active in that time, the latest first; `llm` is the agent's name here."""
+    turns = (
+        select(func.count())
+        .where(_t.c.session_id == _s.c.session_id, _t.c.usage.is_not(None))
+        .scalar_subquery()
+        .label("turns")
+    )
+    query = select(_s.c.session_id, _s.c.agent, turns, _s.c.prompt_tokens, _s.c.completion_tokens).where(
         _s.c.principal == principal
     )
     if user_id is not None:
@@ -104,4 +111,4 @@ def by_session(
     if before_ms is not None:
         query = query.where(_s.c.active_ms < before_ms)
     rows = connection.execute(query.order_by(_s.c.active_ms.desc()).limit(limit))
-    return [UsageRow(row[0], row[1], row[2] // 2, row[3], row[4]) for row in rows]
+    return [UsageRow(row[0], row[1], int(row[2]), row[3], row[4]) for row in rows]

@@ -3,6 +3,10 @@
 32 turns in one transaction cost a fraction of 32 transactions (benchmarks), so every write goes
 through here. A unit that fails never takes its neighbours or the thread with it: the batch is rolled
 back and redone unit by unit, and every caller gets an answer.
+
+A connection that dies (Postgres only) is replaced, and the batch written again: callers wait. When the database
+stays away longer than `PATIENCE_SECONDS` they are told so, and those who come later at once. Only a batch whose
+COMMIT went unanswered waits until the fence can tell what became of it: a guess could be a lie.
 """
 
 from __future__ import annotations
@@ -10,33 +14,62 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from queue import SimpleQueue
+import time
+from collections import deque
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Executable
 from sqlalchemy.exc import IntegrityError
 
+from app.storage.dialect import is_connection_lost
+from app.storage.fence import Fence, Superseded
 from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 
 log = logging.getLogger(__name__)
 
 MAX_BATCH = 256
+PATIENCE_SECONDS = 5.0
+"""How long callers wait for a database that went away."""
+MAX_LOSSES = 3
+"""A batch under which so many connections died is suspected of killing them."""
+_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5)
 
 Work = tuple[UnitOfWork, "asyncio.Future[None]"]
+
+
+class _Unreachable(Exception):
+    """No connection could be made."""
+
+
+@dataclass(slots=True, eq=False)
+class _Batch:
+    """What is to become true in one transaction."""
+
+    work: list[Work]
+    losses: int = 0
+    is_unknown: bool = False
+    """Its COMMIT was sent and never answered."""
 
 
 class Writer:
     """Owns the writing connection and its thread. Made and used on one event loop."""
 
-    def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop, *, fence: Fence | None = None) -> None:
+        """`fence`: taken already. Without one a lost connection is not made up for."""
         self._engine = engine
         self._loop = loop
+        self._fence = fence
         self._gathered: list[Work] = []
         self._queue: SimpleQueue[list[Work] | None] = SimpleQueue()
         self._closed = False
         self.submitted = 0
         self.batches = 0
         self.units = 0
+        self._connection: Connection | None = None
+        self._down_since: float | None = None
+        self._unsettled: _Batch | None = None
         self._thread = threading.Thread(target=self._run, name="hector-writer", daemon=True)
         self._thread.start()
 
@@ -80,64 +113,171 @@ class Writer:
     # -- the thread -----------------------------------------------------------------------------
 
     def _run(self) -> None:
-        connection: Connection | None = None
         ending = False
         while not ending:
-            item = self._queue.get()
-            work: list[Work] = []
-            while True:
-                if item is None:
-                    ending = True
-                    break
+            work, ending = self._gather()
+            if self._unsettled is not None:
+                self._settle(self._unsettled)
+            if work:
+                self._write(work)
+        if self._unsettled is not None:
+            self._answer(self._unsettled, WriteFailed("the server stops and the database is not back"))
+        if self._connection is not None:
+            self._connection.close()
+
+    def _gather(self) -> tuple[list[Work], bool]:
+        """What was submitted, and whether it is the last."""
+        work: list[Work] = []
+        try:
+            # Whoever waits for an answer that only the database knows does not wait for another's message.
+            item = self._queue.get(timeout=None if self._unsettled is None else _PAUSES[-1])
+            while item is not None:
                 work += item
                 if self._queue.empty() or len(work) >= MAX_BATCH:
-                    break
+                    return work, False
                 item = self._queue.get()
-            if work:
-                connection = self._write(connection, work)
-        if connection is not None:
-            connection.close()
+        except Empty:
+            return work, False
+        return work, True
 
-    def _write(self, connection: Connection | None, work: list[Work]) -> Connection | None:
-        units = [unit for unit, _ in work]
-        results: list[Exception | None] = [None] * len(units)
-        try:
-            if connection is None:
-                connection = self._engine.connect()
-            for layer in _layers(units):
-                _execute(connection, layer)
-            connection.commit()
-        except Exception:  # the edge of the thread: every caller gets an answer of its own
-            log.debug("a batch could not be written together", exc_info=True)
-            connection, results = self._write_one_by_one(_undo(connection), units)
+    def _write(self, work: list[Work]) -> None:
         self.batches += 1
-        self.units += len(work)
-        self._loop.call_soon_threadsafe(_answer, work, results)
-        return connection
-
-    def _write_one_by_one(
-        self, connection: Connection | None, units: list[UnitOfWork]
-    ) -> tuple[Connection | None, list[Exception | None]]:
-        results: list[Exception | None] = []
-        for unit in units:
-            if connection is None:
-                try:
-                    connection = self._engine.connect()
-                except Exception as error:
-                    unreachable = WriteFailed(_reason(error))
-                    return None, results + [unreachable] * (len(units) - len(results))
+        batches = deque([_Batch(work)])
+        while batches:
+            batch = batches.popleft()
+            if self._unsettled is not None:
+                self._answer(batch, WriteFailed("the database is away"))
+                continue
             try:
-                _execute(connection, [unit])
-                connection.commit()
-                results.append(None)
+                self._commit(batch)
+            except Exception as error:  # the edge of the thread: every caller gets an answer of its own
+                log.debug("a batch could not be written together", exc_info=True)
+                if self._is_worth_waiting_for(error, batch):
+                    self._drop_connection()
+                    if self._may_try_again(batch):
+                        batches.appendleft(batch)
+                        continue
+                    if batch.is_unknown:
+                        self._unsettled = batch
+                        continue
+                else:
+                    self._undo()
+                if len(batch.work) > 1 and not self._is_down_for_long():
+                    batches.extendleft([_Batch([one]) for one in reversed(batch.work)])
+                else:
+                    self._answer(batch, _refusal(error))
+            else:
+                self._is_back()
+                self._answer(batch, None)
+
+    def _commit(self, batch: _Batch) -> None:
+        connection = self._connected()
+        fence = self._fence
+        if batch.is_unknown and self._has_happened(connection, batch):
+            return
+        try:
+            if fence is not None:
+                fence.move(connection)
+            for layer in _layers([unit for unit, _ in batch.work]):
+                _execute(connection, layer)
+        except Exception as error:
+            batch.losses += is_connection_lost(error)
+            raise
+        try:
+            connection.commit()
+        except Exception as error:
+            # What fails with the connection intact was refused. What fails with it may have happened.
+            batch.is_unknown = fence is not None and is_connection_lost(error)
+            batch.losses += batch.is_unknown
+            raise
+        if fence is not None:
+            fence.moved()
+
+    def _has_happened(self, connection: Connection, batch: _Batch) -> bool:
+        """Ask the fence about a COMMIT that went unanswered; it is no secret any more afterwards."""
+        assert self._fence is not None
+        happened = self._fence.has_moved(connection)
+        connection.rollback()
+        batch.is_unknown = False
+        if happened:
+            self._fence.moved()
+        return happened
+
+    def _settle(self, batch: _Batch) -> None:
+        """Try to learn what became of a batch whose callers have waited long."""
+        try:
+            happened = self._has_happened(self._connected(), batch)
+        except Superseded as error:
+            self._answer(batch, error)
+        except Exception:
+            log.debug("what became of a batch is not known yet", exc_info=True)
+            self._drop_connection()
+            return
+        else:
+            self._answer(batch, None if happened else WriteFailed("the database was away for too long"))
+        self._unsettled = None
+        self._is_back()
+
+    def _is_worth_waiting_for(self, error: Exception, batch: _Batch) -> bool:
+        """Whether a new connection may succeed, or at least tell more."""
+        if self._fence is None or isinstance(error, Superseded):
+            return False
+        return batch.is_unknown or isinstance(error, _Unreachable) or is_connection_lost(error)
+
+    def _may_try_again(self, batch: _Batch) -> bool:
+        """After the connection was lost: wait a moment, unless it has been long enough."""
+        if self._down_since is None:
+            self._down_since = time.monotonic()
+            log.warning("the connection to the database was lost; trying again")
+        if self._is_down_for_long() or (batch.losses >= MAX_LOSSES and not batch.is_unknown):
+            return False
+        away = time.monotonic() - self._down_since
+        time.sleep(next((pause for pause in _PAUSES if pause >= away), _PAUSES[-1]))
+        return True
+
+    def _is_back(self) -> None:
+        if self._down_since is not None:
+            log.warning("the database is back after %.1f s", time.monotonic() - self._down_since)
+            self._down_since = None
+
+    def _is_down_for_long(self) -> bool:
+        return self._down_since is not None and time.monotonic() - self._down_since > PATIENCE_SECONDS
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            try:
+                self._connection = self._engine.connect()
             except Exception as error:
-                results.append(_refusal(error))
-                connection = _undo(connection)
-        return connection, results
+                raise _Unreachable(_reason(error)) from error
+        return self._connection
+
+    def _undo(self) -> None:
+        """Roll back; a connection that cannot even do that is given up."""
+        if self._connection is None:
+            return
+        try:
+            self._connection.rollback()
+        except Exception:
+            log.debug("a broken connection is given up", exc_info=True)
+            self._drop_connection()
+
+    def _drop_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            connection.invalidate()
+            connection.close()
+        except Exception:
+            log.debug("a broken connection could not be closed", exc_info=True)
+
+    def _answer(self, batch: _Batch, error: Exception | None) -> None:
+        self.units += len(batch.work)
+        self._loop.call_soon_threadsafe(_answer, batch.work, error)
 
 
-def _answer(work: list[Work], results: list[Exception | None]) -> None:
-    for (_, future), error in zip(work, results, strict=True):
+def _answer(work: list[Work], error: Exception | None) -> None:
+    for _, future in work:
         if future.done():
             continue
         if error is None:
@@ -184,27 +324,11 @@ def _execute_many(
         raise WriteConflict("a condition of the unit did not hold")
 
 
-def _undo(connection: Connection | None) -> Connection | None:
-    """Roll back; a connection that cannot even do that is given up."""
-    if connection is None:
-        return None
-    try:
-        connection.rollback()
-    except Exception:
-        log.debug("a broken connection is given up", exc_info=True)
-    else:
-        return connection
-    try:
-        connection.invalidate()
-        connection.close()
-    except Exception:
-        log.debug("a broken connection could not be closed", exc_info=True)
-    return None
-
-
 def _refusal(error: Exception) -> Exception:
-    if isinstance(error, WriteConflict):
+    if isinstance(error, WriteConflict | Superseded):
         return error
+    if isinstance(error, _Unreachable):
+        return WriteFailed(str(error))
     if isinstance(error, IntegrityError):
         return WriteConflict(str(error.orig))
     return WriteFailed(_reason(error))

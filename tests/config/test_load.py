@@ -199,7 +199,7 @@ def test_a_value_where_keys_belong_is_refused_in_a_sentence(write: Write, sectio
         "llms: {x: {type: openai, apikey: hidden}}",
         "llms: {x: {type: openai, model: m, api_key: {hidden: 1}}}",
         "llms: {x: {type: openai, model: m, host: 'hidden@host'}}",
-        "storage: {url: 'postgresql://u:hidden@host/d'}",
+        "storage: {url: 'postgresql+x://u:hidden@host/d'}",
         "storage: {url: '${KEY}'}",
         "sessions: {timeout: '${KEY}'}",
         "logging: {level: '${KEY}'}",

@@ -7,7 +7,7 @@ from app.storage import tables
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=tables.metadata,
-    render_as_batch=True,
+    render_as_batch=context.config.attributes["connection"].dialect.name == "sqlite",
     transactional_ddl=True,
 )
 with context.begin_transaction():

@@ -1,0 +1,162 @@
+"""One server on a Postgres database: an advisory lock on a connection of its own, looked after by a thread of its own.
+
+The connection may die while the server lives. Then the server is not ready, and takes the lock again as soon as it
+can. Work goes on meanwhile, for the fence (`storage.fence`) keeps two servers from writing whatever their locks
+believe. If another server was faster, `on_taken` is called: the only safe thing left is to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from app.domain.errors import Unavailable
+from app.storage import dialect
+from app.storage.lock import refusal
+
+log = logging.getLogger(__name__)
+
+PING_SECONDS = 2.0
+RETRY_SECONDS = 0.2
+
+# Per schema: two servers in two schemas of one database have different data.
+_KEY = "hashtext('hector'), hashtext(coalesce(current_schema(), ''))"
+_TRY = text(f"SELECT pg_try_advisory_lock({_KEY})")
+_NAME = text("SELECT set_config('application_name', :name, false), pg_backend_pid()")
+_HOLDER = text(
+    "SELECT a.pid, a.application_name FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid "
+    "WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 "
+    "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+    "AND l.classid = hashtext('hector')::bigint & 4294967295 "
+    "AND l.objid = hashtext(coalesce(current_schema(), ''))::bigint & 4294967295"
+)
+_END = text("SELECT pg_terminate_backend(:pid)")
+_HOLDER_NAME = re.compile(r"hector (\d+) (\S+)")
+_NAME_BYTES = 63
+
+
+class AdvisoryLock:
+    """Held while a server runs. Postgres frees it when the connection ends, within some 20 s of a vanished peer."""
+
+    def __init__(self, url: str) -> None:
+        self.on_taken: Callable[[], None] | None = None
+        self.is_held = False
+        self._url = url
+        self._engine = dialect.make_engine(url)
+        self._name = ""
+        self._connection: Connection | None = None
+        self._backend = 0
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    async def acquire(self, *, url: str, wait_seconds: float) -> None:
+        """Take the lock, waiting for a predecessor that is shutting down.
+
+        Raises:
+            Unavailable: the database does not answer, or another server holds the lock still after `wait_seconds`.
+        """
+        self._name = f"hector {os.getpid()} {url}"[:_NAME_BYTES]
+        give_up = time.monotonic() + wait_seconds
+        while not await self._try_once():
+            if time.monotonic() >= give_up:
+                holder = await asyncio.to_thread(self._name_holder)
+                await asyncio.to_thread(self._close)
+                raise Unavailable(refusal(holder, "one server serves a database; use Redis with Postgres for several."))
+            await asyncio.sleep(RETRY_SECONDS)
+        loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._watch, args=(loop,), name="hector-lock", daemon=True)
+        self._thread.start()
+
+    async def _try_once(self) -> bool:
+        try:
+            return await asyncio.to_thread(self._take)
+        except DBAPIError as error:
+            await asyncio.to_thread(self._close)
+            name = dialect.without_password(self._url)
+            raise Unavailable(f"The database {name} cannot be opened: {error.orig}") from error
+        except BaseException:
+            await asyncio.to_thread(self._close)
+            raise
+
+    def release(self) -> None:
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join(1)  # it may be waiting for a network that is gone: then it ends with the process
+        self._close()
+
+    def _take(self) -> bool:
+        if self._connection is None:
+            self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            self._backend = self._connection.execute(_NAME, {"name": self._name}).one()[1]
+        self.is_held = bool(self._connection.execute(_TRY).scalar())
+        return self.is_held
+
+    def _find_holder(self) -> tuple[int, str | None] | None:
+        """Process of the database and name of the connection that holds the lock; another role's name is hidden."""
+        assert self._connection is not None
+        row = self._connection.execute(_HOLDER).first()
+        return None if row is None else (row.pid, row.application_name)
+
+    def _name_holder(self) -> dict[str, object] | None:
+        try:
+            holder = self._find_holder()
+        except DBAPIError:
+            return None
+        found = _HOLDER_NAME.match(holder[1] or "") if holder is not None else None
+        return {"pid": int(found[1]), "url": found[2]} if found is not None else None
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        self.is_held = False
+        if connection is not None:
+            try:
+                connection.invalidate()
+                connection.close()
+            except Exception:
+                log.debug("the connection of the lock could not be closed", exc_info=True)
+
+    # -- the thread -----------------------------------------------------------------------------
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        while not self._stopped.wait(PING_SECONDS):
+            try:
+                assert self._connection is not None
+                self._connection.exec_driver_sql("SELECT 1")
+            except Exception as error:
+                if self._stopped.is_set():
+                    return
+                log.warning("the lock on the database was lost; taking it again: %s", getattr(error, "orig", error))
+                if not self._take_again():
+                    if not self._stopped.is_set() and self.on_taken is not None:
+                        loop.call_soon_threadsafe(self.on_taken)
+                    return
+                log.warning("the lock on the database is ours again")
+
+    def _take_again(self) -> bool:
+        """False when another server has it, or when we stop."""
+        lost_backend = self._backend
+        self._close()
+        while not self._stopped.is_set():
+            try:
+                if self._take():
+                    return True
+                holder = self._find_holder()
+                if holder == (lost_backend, self._name):
+                    # Our own connection, which only we know to be dead: its end frees the lock.
+                    assert self._connection is not None
+                    self._connection.execute(_END, {"pid": lost_backend})
+                elif holder is not None:
+                    return False
+            except Exception:
+                log.debug("the lock could not be taken yet", exc_info=True)
+                self._close()
+            self._stopped.wait(RETRY_SECONDS)
+        return False

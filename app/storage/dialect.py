@@ -1,0 +1,120 @@
+"""Where SQLite and Postgres differ: each difference is one named function here, all else in this room is the same.
+
+The driver of Postgres is psycopg 3, synchronous: the same statements run in the same threads as on SQLite, a whole
+batch in one hand-over, without greenlets or a second way of writing SQL.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import NullPool
+
+from app.domain.errors import Unavailable
+
+NO_DRIVER = "PostgreSQL needs its driver: pip install 'hector[postgres]'"
+
+# A dead network is noticed after about 20 s on both sides; over a UNIX socket none of this matters.
+_CONNECT = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+    "application_name": "hector",
+}
+# The last two free the locks of a connection whose other end is gone, for whoever connects in its place.
+_SESSION = (
+    "SET statement_timeout = '60s'; SET idle_in_transaction_session_timeout = '30s'; "
+    "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 3"
+)
+_READ_ONLY = "25006"  # what answers has become a standby: the address leads to the new primary in a moment
+
+
+def is_postgres(url: str) -> bool:
+    return url.startswith("postgres")
+
+
+def without_password(url: str) -> str:
+    return make_url(url).render_as_string(hide_password=True)
+
+
+def make_engine(url: str) -> Engine:
+    """Connections are made anew when they are asked for: every thread keeps its own.
+
+    Raises:
+        Unavailable: the driver is not installed.
+    """
+    if is_postgres(url):
+        return _postgres(make_url(url))
+    engine = create_engine(url, connect_args={"check_same_thread": False}, poolclass=NullPool)
+    event.listen(engine, "connect", _set_pragmas)
+    return engine
+
+
+def _postgres(url: URL) -> Engine:
+    arguments = {name: value for name, value in _CONNECT.items() if name not in url.query}
+    try:
+        engine = create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            connect_args=arguments,
+            poolclass=NullPool,
+            use_native_hstore=False,  # a question to the server at the first connection, for a type nobody uses
+        )
+    except ImportError as error:
+        raise Unavailable(NO_DRIVER) from error
+    event.listen(engine, "connect", _set_up_session)
+    return engine
+
+
+def _set_up_session(connection: Any, _record: object) -> None:
+    import psycopg
+    from psycopg.types.numeric import Int8Dumper
+
+    try:
+        connection.autocommit = True  # settings made in a transaction would go with it
+        connection.execute(_SESSION)
+        connection.autocommit = False
+    except psycopg.Error as error:
+        connection.close()
+        raise OperationalError(_SESSION, {}, error) from error
+    # One width for every number: else each mixture of widths is prepared as a statement of its own.
+    connection.adapters.register_dumper(int, Int8Dumper)
+
+
+def _set_pragmas(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA busy_timeout = 5000")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    # FULL costs nothing that can be measured under group commit, and survives a power cut.
+    cursor.execute("PRAGMA synchronous = FULL")
+    # Only the database in memory shares its cache: there a reader would else collide with the writer.
+    cursor.execute("PRAGMA read_uncommitted = 1")
+    cursor.close()
+
+
+def make_place(url: str) -> None:
+    """The folder of a SQLite file; a Postgres database is made by its owner."""
+    path = None if is_postgres(url) else make_url(url).database
+    if path:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+
+
+def begin_migration(connection: Connection) -> None:
+    """From here to the end of the transaction nobody else migrates, and what breaks off leaves nothing behind."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # its driver begins no transaction for a CREATE
+        return
+    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # an index over years of messages takes its time
+    connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('hector migration'))")
+
+
+def is_connection_lost(error: BaseException) -> bool:
+    """Whether a new connection may succeed where this one failed. On SQLite there is nothing to come back."""
+    if not isinstance(error, DBAPIError) or type(error.orig).__module__.startswith("sqlite3"):
+        return False
+    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) == _READ_ONLY

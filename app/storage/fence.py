@@ -1,0 +1,77 @@
+"""Fence: on Postgres, which server may write, and whether the last transaction was committed.
+
+One row of `settings` holds a mark: who writes, and the number of the last transaction. Every transaction of the
+writer moves it on, on the condition that it stands where this server left it. Two things follow:
+
+- A COMMIT whose answer was lost is looked up, not guessed: the mark tells whether it happened. So a batch can be
+  written again without the danger of writing it twice, or of taking its own rows for somebody else's.
+- A server that lost its lock without noticing, and was followed by another one, cannot write any more.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from sqlalchemy import Connection, Engine, bindparam, insert, select, update
+
+from app.storage import tables
+from app.storage.unit_of_work import WriteFailed
+
+_s = tables.settings
+_NAME = "writer"
+_MOVE = (
+    update(_s)
+    .where(_s.c.name == _NAME, _s.c.value == bindparam("standing", type_=_s.c.value.type))
+    .values(value=bindparam("next", type_=_s.c.value.type))
+)
+_PUT = update(_s).where(_s.c.name == _NAME).values(value=bindparam("next", type_=_s.c.value.type))
+# FOR UPDATE waits for a transaction that is still about to end on a connection we have lost.
+_READ = select(_s.c.value).where(_s.c.name == _NAME).with_for_update()
+
+
+class Superseded(WriteFailed):
+    """Another server writes to this database: this one must not, ever again."""
+
+    def __init__(self) -> None:
+        super().__init__("another server has taken over this database")
+
+
+class Fence:
+    """Used by the writer's thread only, but for `take`."""
+
+    def __init__(self) -> None:
+        self._server = secrets.token_bytes(8)
+        self._number = 0
+
+    def take(self, engine: Engine) -> None:
+        """From now on this server writes and no other. Called by the holder of the lock."""
+        with engine.begin() as connection:
+            if connection.execute(_PUT, {"next": self._mark(0)}).rowcount == 0:
+                connection.execute(insert(_s), {"name": _NAME, "value": self._mark(0)})
+
+    def move(self, connection: Connection) -> None:
+        """The first statement of a transaction. Raises Superseded."""
+        marks = {"standing": self._mark(self._number), "next": self._mark(self._number + 1)}
+        if connection.execute(_MOVE, marks).rowcount != 1:
+            raise Superseded
+
+    def moved(self) -> None:
+        """The transaction was committed."""
+        self._number += 1
+
+    def has_moved(self, connection: Connection) -> bool:
+        """Whether the transaction whose COMMIT went unanswered was committed after all. Raises Superseded."""
+        found = connection.execute(_READ).scalar()
+        if found == self._mark(self._number + 1):
+            return True
+        if found == self._mark(self._number):
+            return False
+        raise Superseded
+
+    def _mark(self, number: int) -> bytes:
+        return self._server + number.to_bytes(8, "big")
+
+
+def make_fence(engine: Engine) -> Fence | None:
+    """SQLite needs none: a file does not go away with a COMMIT on its way, and the system's lock ends with us."""
+    return None if engine.dialect.name == "sqlite" else Fence()
