@@ -160,6 +160,10 @@ class SessionLog:
         self._ring = [run for run in self._ring if not run.ready]
         self._ring_bytes = sum(len(run.wire) for run in self._ring)
 
+    def visible_text(self) -> str:
+        """What the open turn has said, as far as readers may know: consistent with `visible_seq`."""
+        return self.tape.text(self.visible_seq) if self.tape is not None else ""
+
     # -- reading --------------------------------------------------------------------------------
 
     def tail_from(self, after: int) -> list[Run] | None:

@@ -103,9 +103,13 @@ class Tape:
             if isinstance(item, Segment):
                 yield item
 
-    def text(self) -> str:
-        """What the assistant said: the plain text of the whole turn."""
-        return "".join([segment.text() for segment in self.segments() if segment.kind is EventKind.TEXT])
+    def text(self, upto: int | None = None) -> str:
+        """What the assistant said: the plain text of the whole turn, or of its events up to number `upto`."""
+        texts = [segment for segment in self.segments() if segment.kind is EventKind.TEXT]
+        if upto is None or not texts or texts[-1].last <= upto:
+            return "".join([segment.text() for segment in texts])
+        known = [(segment, upto + 1 - segment.first) for segment in texts if segment.first <= upto]
+        return "".join([unescape(b"".join(segment.chunks(0, count))) for segment, count in known])
 
     def covers(self, after: int) -> bool:
         """Whether every event of the tape with a number above `after`, and `after` itself, is on it."""

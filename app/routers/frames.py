@@ -136,7 +136,7 @@ class EventStream(EventSourceResponse):
         self._phase = phase
         self._pacer = None if view.is_plain else Pacer(view.chunk_size, whole=view.whole, skip=view.skip)
         self._is_over = False
-        self._sent = b"%d" % reading.cursor
+        self._sent = b"%d:%d" % view.skip if view.skip is not None else b"%d" % reading.cursor
         """The cursor of what a paced reader was really sent."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -173,7 +173,7 @@ class EventStream(EventSourceResponse):
         reading = self.reading
         body = OPENING
         if self._view.turn_id is None:
-            body += b"id: %d\n\n" % reading.cursor  # a reader that is cut before its first event comes back here
+            body += b"id: %b\n\n" % self._sent  # a reader that is cut before its first event comes back here
         while True:
             runs = reading.take()
             if runs is None:

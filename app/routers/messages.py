@@ -12,6 +12,7 @@ from starlette.responses import Response
 from app.domain.errors import Conflict, InvalidRequest, ModelFailed, SessionOver, Unavailable
 from app.domain.message import Message
 from app.domain.turn import Turn, TurnState
+from app.events.log import SessionLog
 from app.routers import schemas
 from app.routers.dependencies import gone, integer_of, limit_of, parse, read_body, runtime_of
 from app.routers.openapi import describe
@@ -87,7 +88,7 @@ async def _send(request: Request, door: Door, given: bytes | None = None) -> Res
         return response
 
 
-async def _outcome(runtime: Runtime, request: Request, log: Any, turn: OpenTurn | Turn) -> Outcome:
+async def _outcome(runtime: Runtime, request: Request, log: SessionLog, turn: OpenTurn | Turn) -> Outcome:
     if isinstance(turn, Turn):
         return await runtime.history.outcome_of(log, turn)
     leaving = asyncio.ensure_future(gone(request.receive))
@@ -155,7 +156,7 @@ async def list_messages(request: Request) -> Response:
     runtime = runtime_of(request)
     limit = limit_of(request)
     before = integer_of(request, "before", default=NEWEST, least=0, most=NEWEST)
-    page = await runtime.history.messages(log, before=before, limit=limit + 1)
+    page = await _read_page(runtime, log, before=before, limit=limit + 1)
     more = len(page) > limit
     page = page[-limit:]
     found = [schemas.message_json(message) for message in page]
@@ -164,10 +165,19 @@ async def list_messages(request: Request) -> Response:
     return answer({"messages": found, "next_before": page[0].seq if more and page else None})
 
 
-def _running(runtime: Runtime, log: Any) -> dict[str, Any] | None:
+async def _read_page(runtime: Runtime, log: SessionLog, *, before: int, limit: int) -> list[Message]:
+    """A page that holds the answer of a turn which ended while it was read: else it would be in no list at all."""
+    while True:
+        was_running = log.tape
+        page = await runtime.history.messages(log, before=before, limit=limit)
+        if before != NEWEST or was_running is None or log.tape is was_running:
+            return page
+
+
+def _running(runtime: Runtime, log: SessionLog) -> dict[str, Any] | None:
     """The answer that is being written: it exists from its first delta on."""
     turn = next(iter(runtime.history.open_turns(log)), None)
-    text = log.tape.text() if log.tape is not None else ""
+    text = log.visible_text()
     if turn is None or not text:
         return None
     message = Message(

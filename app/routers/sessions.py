@@ -44,9 +44,11 @@ def shown(runtime: Runtime, log: SessionLog, *, with_turn: bool = True) -> dict[
     found = schemas.session_json(session, expires_ms=runtime.endings.expires_ms(session), last_seq=log.visible_seq)
     if with_turn:
         turns = runtime.history.open_turns(log)
-        found["queued"] = sum([turn.state is TurnState.QUEUED for turn in turns])
+        queued = [schemas.open_turn_json(turn) for turn in turns if turn.state is TurnState.QUEUED]
+        found["queued"] = len(queued)
+        found["queue"] = queued
         running = next((turn for turn in turns if turn.state is not TurnState.QUEUED), None)
-        text = log.tape.text() if log.tape is not None else ""
+        text = log.visible_text()
         found["turn"] = schemas.open_turn_json(running, text=text) if running is not None else None
     return found
 

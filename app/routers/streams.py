@@ -20,6 +20,7 @@ from app.events.log import SessionLog
 from app.routers.frames import EventStream, Readers, view_of
 from app.routers.send import Cursor, Door, accept, cursor_of, flag, is_paced, wants_text
 from app.runtime import Runtime
+from app.turns.desk import OpenTurn
 
 
 class Streams:
@@ -84,7 +85,7 @@ class Streams:
             if is_over or (until is not None and running is None):
                 await Response(status_code=204)(scope, receive, send)
                 return
-            cursor = (running.after if running is not None else log.visible_seq, None)
+            cursor = (_start_of(running) if running is not None else log.visible_seq, None)
         elif cursor[0] >= log.visible_seq and (is_over or (until is not None and running is None)):
             await Response(status_code=204)(scope, receive, send)
             return
@@ -123,6 +124,14 @@ class Streams:
                 found["since_token_s"] = round(time.monotonic() - since, 1)
         found["seq"] = log.visible_seq
         return found
+
+
+def _start_of(turn: OpenTurn) -> int:
+    """The number before a running turn's `turn_started` (a queued one's `turn_queued`).
+
+    Not the one before its `turn_queued` if it runs: the end of the answer before it would be replayed, headless.
+    """
+    return turn.after if turn.state is TurnState.QUEUED else turn.started_seq - 1
 
 
 class _Endpoint:
