@@ -79,9 +79,14 @@ def adding(desk: Desk, message: Message, *, now_ms: int) -> tuple[UnitOfWork, in
 
 async def commit(log: SessionLog, store: Store, unit: UnitOfWork) -> None:
     """Raises Unavailable, or what a new message to this session is refused with."""
+    await committed(log, store.database.submit(unit))
+
+
+async def committed(log: SessionLog, written: asyncio.Future[None]) -> None:
+    """Wait for a unit that was handed over; raises like `commit`."""
     try:
         # Shielded: a caller that goes away does not decide whether its message was stored.
-        await asyncio.shield(store.database.submit(unit))
+        await asyncio.shield(written)
     except WriteFailed as error:
         raise Unavailable(f"The message could not be stored: {error}") from error
     except WriteConflict:

@@ -153,11 +153,21 @@ class Runner:
         started = begin.take_started(desk, turn, now_ms=self._clock_ms())
         turn.after = started.first - 1
         unit, reserved = begin.starting(desk, turn, started, key)
+        written = self._live.store_of(log).database.submit(unit)
         try:
-            await begin.commit(log, self._live.store_of(log), unit)
-        except BaseException:
+            await self._started(desk, turn, started, reserved, written)
+        except asyncio.CancelledError:
+            self._tasks.start(self._started(desk, turn, started, reserved, written), name=f"start of {turn.turn_id}")
+            raise
+
+    async def _started(
+        self, desk: Desk, turn: OpenTurn, started: Run, reserved: int, written: asyncio.Future[None]
+    ) -> None:
+        try:
+            await begin.committed(desk.log, written)
+        except HectorError:
             desk.open = None
-            log.void(started)
+            desk.log.void(started)
             self._next(desk)
             raise
         self._launch(desk, turn, started, reserved)
@@ -172,12 +182,31 @@ class Runner:
             desk.put_last(turn)
         queued = begin.take_queued(desk, turn)
         unit, reserved = begin.queueing(desk, turn, queued, key)
+        written = self._live.store_of(log).database.submit(unit)
+        joining = (desk, turn, queued, reserved, written)
         try:
-            await begin.commit(log, self._live.store_of(log), unit)
+            await self._joined(*joining, in_front=in_front)
+        except asyncio.CancelledError:
+            self._tasks.start(self._joined(*joining, in_front=in_front), name=f"queueing of {turn.turn_id}")
+            raise
+
+    async def _joined(
+        self,
+        desk: Desk,
+        turn: OpenTurn,
+        queued: Run,
+        reserved: int,
+        written: asyncio.Future[None],
+        *,
+        in_front: bool,
+    ) -> None:
+        log = desk.log
+        try:
+            await begin.committed(log, written)
             begin.count(desk, turn.created_ms, reserved, messages=0)
             if log.over is not None:
                 raise session_over(log.over.value, log.session.session_id)
-        except BaseException:
+        except HectorError:
             desk.joining -= 1
             log.void(queued)
             self._next(desk)
