@@ -159,3 +159,13 @@ def test_it_is_over_only_when_its_last_event_is_visible() -> None:
     assert not log.is_over
     log.publish(fact)
     assert log.is_over
+
+
+def test_the_visible_text_ends_where_a_fact_waits_for_its_commit() -> None:
+    log = a_log()
+    log.reserved_seq = 100
+    log.tape = Tape("turn_a")
+    log.append_text(EventKind.TEXT, [b"one", b" two"])
+    log.take_fact(EventKind.TURN_QUEUED, {})
+    log.append_text(EventKind.TEXT, [b" three"])
+    assert log.visible_text() == "one two"
