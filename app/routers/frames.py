@@ -125,7 +125,10 @@ class Readers:
 
 
 class EventStream(EventSourceResponse):
-    """One stream to one reader. `phase` tells what the session is busy with, for the heartbeat."""
+    """One stream to one reader, whose `reading` the caller has entered.
+
+    `phase` tells what the session is busy with, for the heartbeat.
+    """
 
     def __init__(self, reading: Reading, view: View, readers: Readers, phase: Callable[[], dict[str, Any]]) -> None:
         super().__init__(content=_nothing(), ping=0)
@@ -149,11 +152,10 @@ class EventStream(EventSourceResponse):
         self._readers.add(self)
         watcher = asyncio.ensure_future(self._watch(receive))
         try:
-            with reading:
-                await send(self._start(scope))
-                await self._stream(send)
-                if not reading.gone:
-                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await send(self._start(scope))
+            await self._stream(send)
+            if not reading.gone:
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self._readers.discard(self)
             watcher.cancel()

@@ -82,6 +82,8 @@ class OpenTurn:
     """State and reason it is to end with; set once, by whoever stops it first."""
     dropped: int = 0
     """Deltas that arrived after the stop."""
+    is_stored: bool = False
+    """Whether its end is written; a terminate writes another one."""
     grace: asyncio.TimerHandle | None = None
     task: asyncio.Task[None] | None = None
     wants_debug: bool = False

@@ -119,7 +119,7 @@ class _End:
         text = tape.text() if tape is not None else ""
         message_id = turn.message_id if text else None
         usage_json: dict[str, object] | None = dict(usage.to_json()) if usage is not None else None
-        timings = self._timings()
+        timings = timings_of(turn)
         now = self.clock_ms()
         unit = UnitOfWork(log.session.session_id)
         runs = []
@@ -206,6 +206,7 @@ class _End:
     def remember(self, outcome: Outcome) -> None:
         """Keep the warm copy true: the session's counters, and the history the next turn starts from."""
         log, desk = self.desk.log, self.desk
+        self.turn.is_stored = True
         usage = outcome.usage or {}
         session = log.session
         log.session = replace(
@@ -222,15 +223,15 @@ class _End:
                 entry("assistant", outcome.text + MARKS.get(outcome.state.value, "")),
             ]
 
-    def _timings(self) -> dict[str, object]:
-        """Milliseconds since the message was accepted."""
-        turn = self.turn
 
-        def since(clock: float | None) -> float | None:
-            return round((clock - turn.created_clock) * 1000, 1) if clock else None
+def timings_of(turn: OpenTurn) -> dict[str, object]:
+    """Milliseconds since the message was accepted."""
 
-        return {
-            "queued_ms": since(turn.started_clock),
-            "first_token_ms": since(turn.first_token_clock),
-            "total_ms": since(time.monotonic()),
-        }
+    def since(clock: float | None) -> float | None:
+        return round((clock - turn.created_clock) * 1000, 1) if clock else None
+
+    return {
+        "queued_ms": since(turn.started_clock),
+        "first_token_ms": since(turn.first_token_clock),
+        "total_ms": since(time.monotonic()),
+    }

@@ -57,5 +57,10 @@ class Reporter:
                 outcome.state.value,
                 f"after {total_ms:.0f} ms",
                 f", {error.get('message')}" if error else "",
-                extra={"session_id": session_id, "turn_id": turn.turn_id, "agent": agent.name},
+                extra=ids(desk, turn),
             )
+
+
+def ids(desk: Desk, turn: OpenTurn) -> dict[str, str]:
+    """What a log line about a turn carries (`extra=`)."""
+    return {"session_id": desk.log.session.session_id, "turn_id": turn.turn_id, "agent": desk.agent.name}

@@ -35,9 +35,9 @@ from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 from app.turns import begin, engine
 from app.turns.begin import Key
 from app.turns.desk import Ask, Desk, OpenTurn, Outcome
-from app.turns.finish import add_usage, write_end
+from app.turns.finish import add_usage, timings_of, write_end
 from app.turns.keys import forget, hash_body, once
-from app.turns.report import Reporter
+from app.turns.report import Reporter, ids
 
 log_ = logging.getLogger(__name__)
 
@@ -367,7 +367,7 @@ class Runner:
             state, reason = TurnState.FAILED, "storage_unavailable"
             error = {"reason": reason, "message": f"The database failed: {failure}"}
         except Exception:
-            log_.exception("turn %s failed by our fault", turn.turn_id)
+            log_.exception("turn %s failed by our fault", turn.turn_id, extra=ids(desk, turn))
             state, reason = TurnState.FAILED, "internal"
             error = {
                 "reason": reason,
@@ -380,7 +380,7 @@ class Runner:
         try:
             await self._finish(desk, turn, state, reason, error, usage)
         except Exception:
-            log_.exception("the end of turn %s failed by our fault", turn.turn_id)
+            log_.exception("the end of turn %s failed by our fault", turn.turn_id, extra=ids(desk, turn))
             self._settle_done(turn, TurnState.FAILED, "internal", "", None)
             self._clear(desk, turn)
 
@@ -410,9 +410,20 @@ class Runner:
                 desk, turn, self._live.store_of(log), state, reason, error, usage, clock_ms=self._clock_ms
             )
             self._settle_done(turn, outcome.state, outcome.reason, outcome.text, outcome)
-            if self._reporter is not None:
-                self._reporter.turn_ended(desk, turn, outcome)
-        if usage is not None and (log.session.ephemeral or log.over is SessionStatus.TERMINATED):
+        else:  # the terminate has written the end
+            outcome = Outcome(
+                turn.turn_id,
+                TurnState.CANCELLED,
+                "session_terminated",
+                "",
+                None,
+                dict(usage.to_json()) if usage is not None else None,
+                timings_of(turn),
+                None,
+            )
+        if self._reporter is not None:
+            self._reporter.turn_ended(desk, turn, outcome)
+        if usage is not None and (log.session.ephemeral or not turn.is_stored):
             # What was used was used, also where nothing else is kept.
             unit = UnitOfWork("")
             add_usage(unit, desk, usage, self._clock_ms())
@@ -468,7 +479,7 @@ class Runner:
             if log.over is not None:
                 return
             if not isinstance(error, Unavailable):
-                log_.error("turn %s cannot begin: %s", turn.turn_id, error)
+                log_.error("turn %s cannot begin: %s", turn.turn_id, error, extra=ids(desk, turn))
                 await self._finish(desk, turn, TurnState.FAILED, "internal", None, None)
                 return
             # The message is stored and stays queued: it waits for the database.
