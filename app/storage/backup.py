@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from app.domain.errors import Unavailable
-from app.storage.lock import is_held, lock_file
+from app.storage.lock import lock_file
 
 
 def back_up(database: Path, target: Path) -> int:
@@ -40,21 +42,31 @@ def restore(source: Path, database: Path) -> None:
     Raises:
         Unavailable: a server is at work on the database, or the backup is none.
     """
-    if is_held(lock_file(database)):
-        raise Unavailable(f"A server is at work on {database}; stop it first.")
     _check(source)
-    database.parent.mkdir(parents=True, exist_ok=True)
     fresh = database.with_name(database.name + ".part")
     try:
-        _copy(source, fresh)
-        for suffix in ("", "-wal", "-shm"):
-            old = database.with_name(database.name + suffix)
-            if old.exists():
-                os.replace(old, old.with_name(old.name + ".before-restore"))
-        os.replace(fresh, database)
+        database.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(database):
+            _copy(source, fresh)
+            for suffix in ("", "-wal", "-shm"):
+                old = database.with_name(database.name + suffix)
+                if old.exists():
+                    os.replace(old, old.with_name(old.name + ".before-restore"))
+            os.replace(fresh, database)
     except (sqlite3.Error, OSError) as error:
         fresh.unlink(missing_ok=True)
         raise Unavailable(f"The restore failed: {error}") from error
+
+
+@contextmanager
+def _alone(database: Path) -> Iterator[None]:
+    """Hold the server's own lock: no server is at work on the database, and none starts meanwhile."""
+    with open(lock_file(database), "ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Unavailable(f"A server is at work on {database}; stop it first.") from None
+        yield
 
 
 def _copy(source: Path, target: Path) -> None:
