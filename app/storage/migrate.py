@@ -18,7 +18,7 @@ from app.storage.dialect import begin_migration
 HERE = Path(__file__).parent / "migrations"
 
 
-def upgrade(engine: Engine) -> None:
+def upgrade(engine: Engine, *, to: str = "head") -> None:
     """Run what is missing, all of it or nothing. Safe to call on a current database.
 
     Raises:
@@ -27,7 +27,7 @@ def upgrade(engine: Engine) -> None:
     with engine.begin() as connection:
         begin_migration(connection)
         try:
-            command.upgrade(_config(connection), "head")
+            command.upgrade(_config(connection), to)
         except CommandError as error:
             raise Unavailable(f"The database was made by another, newer release: {error}") from error
 

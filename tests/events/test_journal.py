@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -60,8 +59,8 @@ def _nothing():  # type: ignore[no-untyped-def]
 
 
 @pytest.fixture
-async def turn(tmp_path: Path) -> AsyncIterator[Turn]:
-    database = ControlledDatabase(f"sqlite:///{tmp_path}/hector.db")
+async def turn(database_url: str) -> AsyncIterator[Turn]:
+    database = ControlledDatabase(database_url)
     await database.open()
     await store_session(database, a_session())
     await store_turn(database, a_turn())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
@@ -20,10 +19,10 @@ DAY_SECONDS = 86_400
 
 
 @pytest.fixture
-async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+async def house(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
     # A session counts as in use for some seconds after a request; here it is unused at once.
     monkeypatch.setattr(local_log, "IN_USE_SECONDS", 0.0)
-    opened = House(tmp_path / "hector.db")
+    opened = House(url=database_url)
     opened.endings = with_retention(opened, timedelta(days=30))
     await opened.open()
     yield opened

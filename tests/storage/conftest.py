@@ -1,4 +1,4 @@
-"""The same database in a file and in memory."""
+"""The same database in a file, in memory and on Postgres."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ import pytest
 from app.storage.database import Database
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(params=["file", "memory", "postgres"])
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    opened = Database(None if request.param == "memory" else f"sqlite:///{tmp_path}/hector.db")
+    if request.param == "postgres":
+        opened = Database(request.getfixturevalue("postgres_url"))
+    else:
+        opened = Database(None if request.param == "memory" else f"sqlite:///{tmp_path}/hector.db")
     await opened.open()
     yield opened
     await opened.close()
 
 
-@pytest.fixture
-async def file_database(tmp_path: Path) -> AsyncIterator[Database]:
-    opened = Database(f"sqlite:///{tmp_path}/hector.db")
-    await opened.open()
-    yield opened
-    await opened.close()
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty database that outlives its opening."""
+    if request.param == "postgres":
+        return str(request.getfixturevalue("empty_postgres_url"))
+    return f"sqlite:///{tmp_path}/hector.db"

@@ -55,13 +55,13 @@ async def test_a_query_that_fails_is_said_to_be_unavailable(database: Database) 
     await database.check()
 
 
-async def test_close_commits_what_was_submitted(tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path}/hector.db")
+async def test_close_commits_what_was_submitted(url: str) -> None:
+    database = Database(url)
     await database.open()
     submitted = [database.submit(sessions.create(a_session(f"s{number}"))) for number in range(10)]
     await database.close()
     assert all(future.done() and future.exception() is None for future in submitted)
-    again = Database(f"sqlite:///{tmp_path}/hector.db")
+    again = Database(url)
     await again.open()
     assert await find(again, "s9") is not None
     await again.close()
@@ -106,8 +106,7 @@ async def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     await database.close()
 
 
-async def test_check_refuses_an_empty_database_and_takes_a_current_one(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/hector.db"
+async def test_check_refuses_an_empty_database_and_takes_a_current_one(url: str) -> None:
     database = Database(url)
     with pytest.raises(Unavailable, match=r"storage\.migrate"):
         await database.open(migrate=False)
@@ -132,14 +131,14 @@ async def test_a_database_of_a_newer_release_is_refused(tmp_path: Path, migrate:
     await database.close()
 
 
-async def test_the_key_of_tombstones_is_kept(tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path}/hector.db")
+async def test_the_key_of_tombstones_is_kept(url: str) -> None:
+    database = Database(url)
     await database.open()
     assert await database.read(settings.find_tombstone_key) is None
     key, unit = settings.make_tombstone_key()
     await database.submit(unit)
     await database.close()
-    again = Database(f"sqlite:///{tmp_path}/hector.db")
+    again = Database(url)
     await again.open()
     assert await again.read(settings.find_tombstone_key) == key
     await again.close()

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import Engine, inspect
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
-from app.storage import migrate, tables
-from app.storage.database import Database
+from app.storage import migrate, sessions, tables, turns
+from app.storage.database import Database, migrate_database
+from app.storage.unit_of_work import UnitOfWork
+from tests.fixtures.rows import a_message, count_rows, store_messages
 
 
-def empty(path: Path) -> Engine:
-    return Database(f"sqlite:///{path}/hector.db").engine
+@pytest.fixture
+def engine(url: str) -> Iterator[Engine]:
+    engine = Database(url).engine
+    yield engine
+    engine.dispose()
 
 
 def shape(engine: Engine) -> dict[str, object]:
@@ -28,7 +34,7 @@ def shape(engine: Engine) -> dict[str, object]:
                     index["name"],
                     tuple(index["column_names"]),
                     index["unique"],
-                    str(index["dialect_options"].get("sqlite_where")),
+                    str({name: str(text) for name, text in index["dialect_options"].items() if "where" in name}),
                 )
                 for index in found.get_indexes(table)
             ),
@@ -38,23 +44,20 @@ def shape(engine: Engine) -> dict[str, object]:
     }
 
 
-def test_migrations_and_tables_agree(tmp_path: Path) -> None:
-    engine = empty(tmp_path)
+def test_migrations_and_tables_agree(engine: Engine) -> None:
     migrate.upgrade(engine)
     assert migrate.differences(engine) == []
 
 
-def test_a_migrated_database_is_what_a_database_in_memory_is(tmp_path: Path) -> None:
-    migrated = empty(tmp_path)
-    migrate.upgrade(migrated)
-    (tmp_path / "made").mkdir()
-    made = empty(tmp_path / "made")
-    tables.metadata.create_all(made)
-    assert shape(migrated) == shape(made)
+def test_a_migrated_database_is_what_is_made_at_once(engine: Engine) -> None:
+    tables.metadata.create_all(engine)
+    made = shape(engine)
+    tables.metadata.drop_all(engine)
+    migrate.upgrade(engine)
+    assert shape(engine) == made
 
 
-def test_an_upgrade_brings_an_empty_database_up_to_date_and_may_be_repeated(tmp_path: Path) -> None:
-    engine = empty(tmp_path)
+def test_an_upgrade_brings_an_empty_database_up_to_date_and_may_be_repeated(engine: Engine) -> None:
     assert not migrate.is_current(engine)
     migrate.upgrade(engine)
     assert migrate.is_current(engine)
@@ -63,20 +66,74 @@ def test_an_upgrade_brings_an_empty_database_up_to_date_and_may_be_repeated(tmp_
     assert shape(engine) == before
 
 
-def test_a_missing_table_is_a_difference(tmp_path: Path) -> None:
-    engine = empty(tmp_path)
+def test_a_missing_table_is_a_difference(engine: Engine) -> None:
     migrate.upgrade(engine)
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE runs")
     assert migrate.differences(engine) != []
 
 
-def test_an_upgrade_that_breaks_off_changes_nothing(tmp_path: Path) -> None:
-    engine = empty(tmp_path)
+def test_an_upgrade_that_breaks_off_changes_nothing(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE runs (in_the_way INTEGER)")
     before = shape(engine)
-    with pytest.raises(OperationalError, match="runs"):
+    with pytest.raises(DBAPIError, match="runs"):
         migrate.upgrade(engine)
     assert shape(engine) == before
     assert not migrate.is_current(engine)
+
+
+# A session in the middle of a turn, as the first release left it. Frozen: it says what that release wrote.
+OLD_ROWS = (
+    "INSERT INTO sessions (session_id, agent, principal, user_id, status, metadata, created_ms, active_ms, last_seq,"
+    " reserved_seq, floor_seq, message_count, prompt_tokens, completion_tokens)"
+    " VALUES ('s1', 'assistant', 'alice', 'alice', 'active', '{}', 1, 2, 3, 1024, 0, 1, 0, 0)",
+    "INSERT INTO turns (turn_id, session_id, state, background, place, input, user_message_id, message_id, first_seq,"
+    " created_ms, started_ms) VALUES ('t1', 's1', 'running', 0, 1, 'Hello', 'm1', 'm2', 1, 1, 1)",
+    "INSERT INTO messages (session_id, seq, message_id, turn_id, role, content, status, created_ms)"
+    " VALUES ('s1', 1, 'm1', 't1', 'user', 'Hello', 'completed', 1)",
+)
+
+
+def previous(engine: Engine) -> None:
+    """Bring an empty database to where the previous release left it, with rows in it."""
+    migrate.upgrade(engine, to="0001")
+    with engine.begin() as connection:
+        for statement in OLD_ROWS:
+            connection.exec_driver_sql(statement)
+
+
+async def test_the_previous_releases_data_is_taken_over(url: str, engine: Engine) -> None:
+    previous(engine)
+    assert not migrate.is_current(engine)
+    database = Database(url)
+    await database.open()
+    session = await database.read(lambda connection: sessions.find(connection, "s1"))
+    assert session is not None
+    assert (session.forked_from, session.message_count, session.reserved_seq) == (None, 1, 1024)
+    assert [turn.turn_id for turn in await database.read(turns.unfinished)] == ["t1"]
+    await store_messages(database, a_message(2))
+    unit = UnitOfWork("s1")
+    sessions.add_finish(unit, now=9, last=4, messages=1, prompt=5, completion=6)
+    await database.submit(unit)
+    assert await count_rows(database, "s1") == {"sessions": 1, "turns": 1, "messages": 2}
+    await database.close()
+    assert migrate.differences(engine) == []
+
+
+def test_a_migration_leaves_the_previous_release_able_to_write(engine: Engine) -> None:
+    migrate.upgrade(engine)
+    with engine.begin() as connection:
+        for statement in OLD_ROWS:
+            connection.exec_driver_sql(statement)
+
+
+def test_hector_migrate_says_where_it_came_from(url: str, engine: Engine) -> None:
+    assert migrate_database(url) == (None, migrate.revision(engine))
+    assert migrate_database(url) == (migrate.revision(engine), migrate.revision(engine))
+
+
+def test_two_that_migrate_at_once_do_not_collide(url: str) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        found = [done.result()[1] for done in [threads.submit(migrate_database, url) for _ in range(4)]]
+    assert len(set(found)) == 1

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, bindparam, create_engine, event, inse
 
 from app.storage import tables
 from app.storage.database import Database
+from app.storage.fence import make_fence
 from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 from app.storage.writer import MAX_BATCH, Writer
 
@@ -43,15 +44,26 @@ def call(session_id: str, work: Callable[[Connection], object]) -> UnitOfWork:
     return UnitOfWork(session_id, calls=[work])
 
 
-def engine_at(path: Path) -> Engine:
-    engine = Database(f"sqlite:///{path}/writer.db").engine
+@pytest.fixture
+def engine(url: str) -> Engine:
+    engine = Database(url).engine
+    tables.metadata.create_all(engine)
+    return engine
+
+
+@pytest.fixture
+def file_engine(tmp_path: Path) -> Engine:
+    engine = Database(f"sqlite:///{tmp_path}/writer.db").engine
     tables.metadata.create_all(engine)
     return engine
 
 
 @asynccontextmanager
 async def writer_on(engine: Engine) -> AsyncIterator[Writer]:
-    writer = Writer(engine, asyncio.get_running_loop())
+    fence = make_fence(engine)
+    if fence is not None:
+        fence.take(engine)
+    writer = Writer(engine, asyncio.get_running_loop(), fence=fence)
     try:
         yield writer
     finally:
@@ -61,7 +73,7 @@ async def writer_on(engine: Engine) -> AsyncIterator[Writer]:
 
 def stored(engine: Engine) -> dict[str, bytes]:
     with engine.connect() as connection:
-        return {row.name: row.value for row in connection.execute(select(_t))}
+        return {row.name: row.value for row in connection.execute(select(_t).where(_t.c.name != "writer"))}
 
 
 async def submit_all(writer: Writer, units: list[UnitOfWork]) -> list[BaseException | None]:
@@ -87,15 +99,14 @@ class Plug:
         self._pulled.set()
 
 
-async def test_units_of_one_tick_travel_in_one_batch(tmp_path: Path) -> None:
-    engine = engine_at(tmp_path)
+async def test_units_of_one_tick_travel_in_one_batch(engine: Engine) -> None:
     async with writer_on(engine) as writer:
         await submit_all(writer, [put(f"u{number}") for number in range(100)])
         assert (writer.batches, writer.units) == (1, 100)
 
 
-async def test_what_comes_while_the_writer_is_busy_gathers(tmp_path: Path) -> None:
-    engine, plug = engine_at(tmp_path), Plug()
+async def test_what_comes_while_the_writer_is_busy_gathers(engine: Engine) -> None:
+    plug = Plug()
     async with writer_on(engine) as writer:
         plugged = writer.submit(plug.unit)
         await plug.reached()
@@ -108,8 +119,8 @@ async def test_what_comes_while_the_writer_is_busy_gathers(tmp_path: Path) -> No
         assert (writer.batches, writer.units) == (2, 21)
 
 
-async def test_a_batch_has_a_bound_and_all_of_it_is_written(tmp_path: Path) -> None:
-    engine, plug = engine_at(tmp_path), Plug()
+async def test_a_batch_has_a_bound_and_all_of_it_is_written(engine: Engine) -> None:
+    plug = Plug()
     async with writer_on(engine) as writer:
         plugged = writer.submit(plug.unit)
         await plug.reached()
@@ -142,8 +153,7 @@ BAD: dict[str, tuple[Callable[[], UnitOfWork], type[Exception]]] = {
 
 @pytest.mark.parametrize("place", [0, 20])
 @pytest.mark.parametrize("name", BAD)
-async def test_one_bad_unit_among_32_is_refused_alone(tmp_path: Path, name: str, place: int) -> None:
-    engine = engine_at(tmp_path)
+async def test_one_bad_unit_among_32_is_refused_alone(engine: Engine, name: str, place: int) -> None:
     make, kind = BAD[name]
     async with writer_on(engine) as writer:
         await writer.submit(put("taken"))
@@ -155,8 +165,7 @@ async def test_one_bad_unit_among_32_is_refused_alone(tmp_path: Path, name: str,
         assert set(stored(engine)) == {"taken", *[f"u{number}" for number in range(31)]}
 
 
-async def test_nothing_of_a_refused_unit_is_written(tmp_path: Path) -> None:
-    engine = engine_at(tmp_path)
+async def test_nothing_of_a_refused_unit_is_written(engine: Engine) -> None:
     async with writer_on(engine) as writer:
         unit = put("first")
         unit.add(SWAP, {"the_name": "nothing", "old": b"", "new": b""}, expect=1)
@@ -165,8 +174,7 @@ async def test_nothing_of_a_refused_unit_is_written(tmp_path: Path) -> None:
         assert stored(engine) == {}
 
 
-async def test_a_unit_that_counts_on_a_refused_one_is_refused_too(tmp_path: Path) -> None:
-    engine = engine_at(tmp_path)
+async def test_a_unit_that_counts_on_a_refused_one_is_refused_too(engine: Engine) -> None:
     async with writer_on(engine) as writer:
         results = await submit_all(writer, [put("a", b"0"), swap("a", b"1", b"2"), swap("a", b"2", b"3")])
         assert [type(result) for result in results] == [type(None), WriteConflict, WriteConflict]
@@ -208,34 +216,30 @@ def _one_connection() -> Any:
     return StaticPool
 
 
-async def test_a_full_disk_answers_every_caller_and_the_writer_lives_on(tmp_path: Path) -> None:
-    engine = engine_at(tmp_path)
-
-    @event.listens_for(engine, "connect")
+async def test_a_full_disk_answers_every_caller_and_the_writer_lives_on(file_engine: Engine) -> None:
+    @event.listens_for(file_engine, "connect")
     def _limit(connection: Any, _record: object) -> None:
         connection.execute("PRAGMA max_page_count = 1")  # what is there stays; nothing can be added
 
-    async with writer_on(engine) as writer:
+    async with writer_on(file_engine) as writer:
         results = await submit_all(writer, [put(f"u{number}", b"x" * 5000) for number in range(8)])
         assert [type(result) for result in results] == [WriteFailed] * 8
         assert "full" in str(results[0])
         await writer.submit(call("", lambda connection: connection.exec_driver_sql("PRAGMA max_page_count = 9999")))
         assert await submit_all(writer, [put(f"u{number}", b"x" * 5000) for number in range(8)]) == [None] * 8
-        assert len(stored(engine)) == 8
+        assert len(stored(file_engine)) == 8
 
 
-async def test_a_lost_connection_answers_every_caller_and_is_replaced(tmp_path: Path) -> None:
-    engine = engine_at(tmp_path)
-
+async def test_a_lost_connection_answers_every_caller_and_is_replaced(file_engine: Engine) -> None:
     def lose(connection: Connection) -> None:
         connection.exec_driver_sql("DELETE FROM settings WHERE name = 'nothing'")
         connection.connection.driver_connection.close()  # type: ignore[union-attr]
 
-    async with writer_on(engine) as writer:
+    async with writer_on(file_engine) as writer:
         results = await submit_all(writer, [put("a"), call("b", lose), put("c")])
         assert [type(result) for result in results] == [type(None), WriteFailed, type(None)]
         assert await submit_all(writer, [put("d")]) == [None]
-        assert set(stored(engine)) == {"a", "c", "d"}
+        assert set(stored(file_engine)) == {"a", "c", "d"}
 
 
 async def test_a_database_that_cannot_be_connected_answers_every_caller(tmp_path: Path) -> None:
@@ -245,8 +249,7 @@ async def test_a_database_that_cannot_be_connected_answers_every_caller(tmp_path
         assert [type(result) for result in results] == [WriteFailed, WriteFailed]
 
 
-async def test_a_caller_that_went_away_does_not_decide_about_its_neighbours(tmp_path: Path) -> None:
-    engine = engine_at(tmp_path)
+async def test_a_caller_that_went_away_does_not_decide_about_its_neighbours(engine: Engine) -> None:
     async with writer_on(engine) as writer:
         gone, stayed = writer.submit(put("a")), writer.submit(put("b"))
         gone.cancel()
@@ -254,8 +257,7 @@ async def test_a_caller_that_went_away_does_not_decide_about_its_neighbours(tmp_
         assert set(stored(engine)) == {"a", "b"}
 
 
-async def test_close_commits_what_was_submitted(tmp_path: Path) -> None:
-    engine = engine_at(tmp_path)
+async def test_close_commits_what_was_submitted(engine: Engine) -> None:
     async with writer_on(engine) as writer:
         waiting = [writer.submit(put(f"u{number}")) for number in range(10)]
         await writer.close()
@@ -263,8 +265,8 @@ async def test_close_commits_what_was_submitted(tmp_path: Path) -> None:
         assert len(stored(engine)) == 10
 
 
-async def test_a_closed_writer_refuses(tmp_path: Path) -> None:
-    async with writer_on(engine_at(tmp_path)) as writer:
+async def test_a_closed_writer_refuses(engine: Engine) -> None:
+    async with writer_on(engine) as writer:
         await writer.close()
         with pytest.raises(WriteFailed, match="closed"):
             await writer.submit(put("late"))

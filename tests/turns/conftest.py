@@ -1,4 +1,4 @@
-"""A house on a file, and one in memory."""
+"""A house on a file, one in memory, and one on Postgres."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pytest
 from tests.fixtures.house import House
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(params=["file", "memory", "postgres"])
 async def house(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[House]:
-    opened = House(tmp_path / "hector.db" if request.param == "file" else None)
+    url = request.getfixturevalue("postgres_url") if request.param == "postgres" else None
+    opened = House(tmp_path / "hector.db" if request.param == "file" else None, url=url)
     await opened.open()
     yield opened
     await opened.close()
