@@ -24,7 +24,6 @@ from app.cli.failures import Unreachable
 from app.config.root import Config
 from app.domain.errors import Unavailable
 from app.main import create_app
-from app.observability import logs
 from app.runtime import Runtime
 
 GRACE = timedelta(seconds=2)
@@ -51,7 +50,6 @@ async def serve_here(config: Config, *, leave_nothing: bool = False) -> AsyncIte
 
     With `leave_nothing` a database that does not exist yet is not created, for nothing is in it.
     """
-    logs.configure(level="warning", form="text")
     folder = Path(tempfile.mkdtemp(prefix="hector-"))  # of this user alone, and so is the socket
     try:
         config = _adapted(config, folder if leave_nothing and _has_no_data(config) else None)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from app.cli.failures import CommandFailed, ExitCode
+from app.observability import logs
 
 
 class Signals:
@@ -50,6 +51,7 @@ class Signals:
 
 def run(command: Callable[[Signals], Coroutine[Any, Any, ExitCode]], *, as_json: bool = False) -> int:
     """The exit code. With `as_json` a failure is one JSON object on standard output, else a line on standard error."""
+    logs.configure(level="warning", form="text")
     try:
         return asyncio.run(_run(command))
     except CommandFailed as failure:
