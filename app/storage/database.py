@@ -16,9 +16,9 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from app.domain.errors import Unavailable
-from app.storage import dialect, tables
+from app.storage import dialect, settings, tables
 from app.storage.fence import make_fence
-from app.storage.unit_of_work import UnitOfWork
+from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 from app.storage.writer import Writer
 
 T = TypeVar("T")
@@ -122,8 +122,13 @@ class Database:
         connection.close()
 
     async def check(self) -> None:
-        """Raise `Unavailable` unless a trivial statement works."""
+        """Raise `Unavailable` unless it can read; and, when a write has failed of late, write again."""
         await self.read(lambda connection: connection.execute(text("SELECT 1")).scalar())
+        if self.writer.is_failing:  # nobody may be sending messages to a server that is not ready: ask by ourselves
+            try:
+                await self.submit(settings.make_probe())
+            except (WriteFailed, WriteConflict) as error:
+                raise Unavailable(f"The database cannot write: {error}") from error
 
     async def close(self) -> None:
         if self._writer is not None:

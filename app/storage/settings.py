@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import secrets
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from app.storage import tables
 from app.storage.unit_of_work import UnitOfWork
 
 _TOMBSTONE_KEY = "tombstone_key"
+_PROBE = "probe"
+_INSERT = insert(tables.settings)
+_REMOVE = delete(tables.settings).where(tables.settings.c.name == bindparam("the_name"))
 
 
 def find_tombstone_key(connection: Connection) -> bytes | None:
@@ -24,3 +27,11 @@ def make_tombstone_key() -> tuple[bytes, UnitOfWork]:
     unit = UnitOfWork("")
     unit.add(tables.settings.insert(), {"name": _TOMBSTONE_KEY, "value": key})
     return key, unit
+
+
+def make_probe() -> UnitOfWork:
+    """A unit that writes something and means nothing: it shows whether the database can write."""
+    unit = UnitOfWork("")
+    unit.add(_REMOVE, {"the_name": _PROBE})
+    unit.add(_INSERT, {"name": _PROBE, "value": secrets.token_bytes(16)})
+    return unit

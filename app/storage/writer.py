@@ -67,6 +67,8 @@ class Writer:
         self.submitted = 0
         self.batches = 0
         self.units = 0
+        self.is_failing = False
+        """Whether the last batch could not be written: the disk is full, the database gone."""
         self._connection: Connection | None = None
         self._down_since: float | None = None
         self._unsettled: _Batch | None = None
@@ -165,7 +167,9 @@ class Writer:
                 if len(batch.work) > 1 and not self._is_down_for_long():
                     batches.extendleft([_Batch([one]) for one in reversed(batch.work)])
                 else:
-                    self._answer(batch, _refusal(error))
+                    refusal = _refusal(error)
+                    self.is_failing = self.is_failing or isinstance(refusal, WriteFailed)
+                    self._answer(batch, refusal)
             else:
                 self._is_back()
                 self._answer(batch, None)
@@ -236,6 +240,7 @@ class Writer:
         return True
 
     def _is_back(self) -> None:
+        self.is_failing = False
         if self._down_since is not None:
             log.warning("the database is back after %.1f s", time.monotonic() - self._down_since)
             self._down_since = None
