@@ -150,3 +150,21 @@ async def test_a_terminate_stops_the_answer_although_it_cannot_be_written_yet(
     assert await server.stop() == 0
     await server.start()
     assert reason(await client.get(talk.path)) == (410, "session_terminated")
+
+
+async def test_the_server_says_that_it_cannot_work_and_that_it_can_again(
+    client: httpx.AsyncClient, server: HectorServer
+) -> None:
+    async def is_ready() -> bool:
+        return (await client.get("/ready")).status_code == 200
+
+    async def is_not_ready() -> bool:
+        return not await is_ready()
+
+    assert await is_ready()
+    server.limit_file_size(0)
+    await client.post("/agents/assistant/sessions")
+    await eventually(is_not_ready)
+    assert (await client.get("/health")).status_code == 200
+    server.limit_file_size(None)
+    await eventually(is_ready)
