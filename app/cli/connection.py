@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import time
 from collections.abc import AsyncIterator
@@ -121,9 +120,9 @@ async def _find_server(config: Config) -> str | None:
 
     Raises Unreachable: somebody holds the data and does not answer.
     """
-    from app.storage.lock import holder_of
+    from app.storage.lock import holder_of, is_held
 
-    lock = lock_file(config)
+    lock = lock_of(config)
     give_up = time.monotonic() + START_SECONDS
     while lock is not None and is_held(lock):
         holder = holder_of(lock) or {}
@@ -141,27 +140,11 @@ async def _find_server(config: Config) -> str | None:
     return None
 
 
-def lock_file(config: Config) -> Path | None:
-    """The lock file beside a SQLite database."""
-    if not config.storage.url.startswith("sqlite:///"):
-        return None
-    database = config.storage.path
-    return database.with_name(database.name + ".lock")
+def lock_of(config: Config) -> Path | None:
+    """The lock file beside a SQLite database; Postgres has none."""
+    from app.storage.lock import lock_file
 
-
-def is_held(lock: Path) -> bool:
-    """Whether a living process holds the operating system's lock. What the file says may be a dead one's."""
-    try:
-        file = os.open(lock, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(file)
-    return False
+    return None if config.storage.is_postgres else lock_file(config.storage.path)
 
 
 def reachable(url: str) -> str | None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import uvicorn
 
-from app.cli.connection import UNIX, lock_file
+from app.cli.connection import UNIX, lock_of
 from app.cli.failures import Unreachable
 from app.config.root import Config
 from app.domain.errors import Unavailable
@@ -70,8 +70,7 @@ async def serve_here(config: Config, *, leave_nothing: bool = False) -> AsyncIte
 
 
 def _has_no_data(config: Config) -> bool:
-    lock = lock_file(config)
-    return lock is not None and not config.storage.path.exists()
+    return not config.storage.is_postgres and not config.storage.path.exists()
 
 
 def _adapted(config: Config, folder: Path | None) -> Config:
@@ -108,6 +107,6 @@ async def _serving(runtime: Runtime, address: str) -> AsyncIterator[None]:
 
 def _announce(config: Config, address: str) -> None:
     """Name the socket in the lock file, which is ours now: another command then finds this server."""
-    lock = lock_file(config)
+    lock = lock_of(config)
     if lock is not None:
         lock.write_text(json.dumps({"pid": os.getpid(), "url": UNIX + address}), encoding="utf-8")
