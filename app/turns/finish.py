@@ -110,6 +110,8 @@ class _End:
         self.turn = turn
         self.store = store
         self.clock_ms = clock_ms
+        self.now_ms = 0
+        """When the turn ended, as the last unit composed says."""
 
     def compose(
         self, state: TurnState, reason: str | None, error: dict[str, object] | None, usage: Usage | None
@@ -120,7 +122,7 @@ class _End:
         message_id = turn.message_id if text else None
         usage_json: dict[str, object] | None = dict(usage.to_json()) if usage is not None else None
         timings = timings_of(turn)
-        now = self.clock_ms()
+        now = self.now_ms = self.clock_ms()
         unit = UnitOfWork(log.session.session_id)
         runs = []
         if error is not None:
@@ -211,7 +213,7 @@ class _End:
         session = log.session
         log.session = replace(
             session,
-            active_ms=self.clock_ms(),
+            active_ms=self.now_ms,
             last_seq=log.last_seq,
             message_count=session.message_count + (1 if outcome.text else 0),
             prompt_tokens=session.prompt_tokens + int(str(usage.get("prompt_tokens", 0))),
