@@ -132,6 +132,7 @@ class SessionLog:
             run.ready = True
             self._ring.remove(run)
             self._ring_bytes -= len(run.wire)
+            run.wire = b""  # readers may hold the tape of a turn that is over
             if self.tape is not None and run in self.tape.items:
                 self.tape.items.remove(run)
         self._settle()

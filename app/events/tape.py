@@ -127,6 +127,8 @@ class Tape:
                 if item.last > after:
                     if not item.ready:
                         break
+                    if not item.wire:
+                        continue  # given up
                     out.append(item)
                     room -= len(item.wire)
             elif item.last > after:

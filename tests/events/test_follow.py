@@ -151,6 +151,19 @@ async def test_a_fact_that_was_given_up_behind_the_reader_is_stepped_over(room: 
     assert (reading.cursor, reading.has_news) == (2, False)
 
 
+async def test_a_fact_given_up_after_the_end_of_its_turn_is_not_on_a_tape_that_is_still_read(room: Room) -> None:
+    reading = room.read(lag_bytes=1)
+    room.say("a")
+    lost = room.log.take_fact(EventKind.TURN_FINISHED, {})
+    room.say("b")
+    assert frames(reading.take()) == [(1, "a")]
+    room.say("c")
+    room.log.tape = None
+    room.log.void(lost)
+    assert frames(reading.take()) == [(3, "b")]
+    assert frames(reading.take()) == [(4, "c")]
+
+
 async def test_what_is_not_committed_is_not_read(room: Room) -> None:
     reading = room.read()
     fact = room.log.take_fact(EventKind.DEBUG, {})
