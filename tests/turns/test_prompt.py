@@ -1,0 +1,107 @@
+"""The prompt: what of the conversation the model sees, read once and kept while the session is warm."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from app.turns.prompt import MARKS, as_entry
+from tests.fixtures.house import House, until
+from tests.fixtures.rows import a_message
+
+
+async def house_of(**working: Any) -> House:
+    made = House(agent={"memory": {"working": working}, "prompt": {"system_prompt": "Be brief."}})
+    await made.open()
+    return made
+
+
+@pytest.fixture
+async def small() -> AsyncIterator[House]:
+    """Sees the three newest messages."""
+    made = await house_of(strategy="buffer_window", window_size=3)
+    yield made
+    await made.close()
+
+
+def asked(house: House) -> list[str]:
+    """The messages of the last request, without the system prompt."""
+    return [content for _, content in house.llm.streams[-1].messages()[1:]]
+
+
+async def test_the_system_prompt_comes_first_and_the_question_last(small: House) -> None:
+    await small.say(await small.session(), "Hi", "Hello")
+    assert small.llm.streams[0].messages() == [("system", "Be brief."), ("user", "Hi")]
+
+
+async def test_the_window_moves_on(small: House) -> None:
+    log = await small.session()
+    for number in range(4):
+        await small.say(log, f"q{number}", f"a{number}")
+    assert asked(small) == ["q2", "a2", "q3"]
+
+
+async def test_a_cold_session_asks_what_a_warm_one_asks(small: House) -> None:
+    log = await small.session()
+    for number in range(3):
+        await small.say(log, f"q{number}", f"a{number}")
+    small.live.remove(log.session.session_id)
+    cold = await small.live.open(log.session.session_id)
+    assert cold is not None
+    await small.say(cold, "q3", "a3")
+    assert asked(small) == ["q2", "a2", "q3"]
+
+
+async def test_a_long_history_is_read_page_by_page_but_not_further_than_needed() -> None:
+    house = await house_of(strategy="buffer_window", window_size=150)
+    log = await house.session()
+    for number in range(90):
+        await house.say(log, f"q{number}", f"a{number}")
+    house.live.remove(log.session.session_id)
+    cold = await house.live.open(log.session.session_id)
+    assert cold is not None
+    await house.say(cold, "last", "a")
+    found = asked(house)
+    assert len(found) == 150
+    assert found[-3:] == ["q89", "a89", "last"]
+    await house.close()
+
+
+async def test_a_budget_bounds_the_window_in_tokens() -> None:
+    house = await house_of(budget=20)  # a token is a word here, and a message costs four more
+    log = await house.session()
+    for number in range(3):
+        await house.say(log, f"question {number}", f"answer {number}")
+    await house.say(log, "last question", "done")
+    assert asked(house) == ["question 2", "answer 2", "last question"]
+    await house.say(log, " ".join(["long"] * 100), "done")
+    assert asked(house) == [" ".join(["long"] * 100)], "the question itself is always asked"
+    await house.close()
+
+
+async def test_an_answer_that_was_stopped_says_so_warm_and_cold(small: House) -> None:
+    log = await small.session()
+    turn = await small.start(log, "Tell me")
+    stream = await small.llm.answering()
+    stream.say("Once upon")
+    await until(lambda: log.last_seq == 2)
+    await small.turns.cancel(log)
+    await turn.done
+    await small.say(log, "Go on", "a time")
+    expected = ["Tell me", "Once upon" + MARKS["cancelled"], "Go on"]
+    assert asked(small) == expected
+    small.live.remove(log.session.session_id)
+    cold = await small.live.open(log.session.session_id)
+    assert cold is not None
+    await small.say(cold, "And?", "the end")
+    assert asked(small) == ["Go on", "a time", "And?"]
+
+
+@pytest.mark.parametrize("status", ["cancelled", "failed", "interrupted"])
+def test_every_way_of_not_being_whole_has_its_words(status: str) -> None:
+    message = a_message(3, status=status, content="Half")
+    assert as_entry(message).text() == "Half" + MARKS[status]
+    assert as_entry(a_message(3, content="Whole")).text() == "Whole"
+    assert as_entry(a_message(3, role="user", status=status, content="A question")).text() == "A question"
