@@ -256,7 +256,7 @@ async def test_after_crashes_and_after_the_retention_snapshots_make_up_for_what_
             reader = Reader(0, lag_bytes, merge=True)
             world.readers.append(reader)
             world._connect(reader)
-        for _ in range(8):
+        for _ in range(60):
             await world.random.choice(happen)()
         await world.crash()
     await world.settle()
