@@ -14,13 +14,13 @@ from tests.cli.command import Hector
 from tests.fixtures.server import HectorServer
 
 WORDS = " ".join([f"w{number}" for number in range(60)])
-"""What `slow` says, for 1.5 seconds."""
+"""What `slow` says, for 1.2 seconds."""
 
 SETTINGS: dict[str, Any] = {
     "server": {"port": 0, "shutdown_grace": "200ms"},
     "llms": {
         "echo": {"type": "scripted"},
-        "slow": {"type": "scripted", "script": [{"text": WORDS, "delay_ms": 25}]},
+        "slow": {"type": "scripted", "script": [{"text": WORDS, "delay_ms": 20}]},
         "failing": {"type": "scripted", "script": [{"text": "so far so", "fail_after": 2, "error": "no credit"}]},
         "hanging": {"type": "scripted", "script": [{"text": "I am", "hang": True}]},
     },

@@ -65,7 +65,7 @@ async def test_the_examples_run_one_after_the_other(assistant: HectorServer) -> 
         "-c",
         script,
         cwd=folder,
-        env=environ | {"PATH": f"{folder}:{environ['PATH']}"},
+        env=environ | {"PATH": f"{folder}:{environ['PATH']}", "HECTOR_SERVER": assistant.base_url},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -121,7 +121,7 @@ def test_a_long_wait_is_told_on_one_line_even_if_the_terminal_is_narrow() -> Non
     assert terminal.text == ""
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(
         st.sampled_from(
