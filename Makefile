@@ -12,11 +12,12 @@ PORT ?= 8080
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
-CHROMIUM := /usr/bin/chromium
+SYSTEM := chromium nginx-light
+HAS_SYSTEM = test -x /usr/bin/chromium && PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev weights browser run test check format format-check lint types build lock clean
+.PHONY: help install install-dev weights system-packages run test check format format-check lint types build lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -25,7 +26,7 @@ help:
 
 install: $(VENV)/.installed weights
 
-install-dev: $(VENV)/.installed-dev weights browser
+install-dev: $(VENV)/.installed-dev weights system-packages
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Hector needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3"; exit 1; }
@@ -44,14 +45,16 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 weights: $(VENV)/.installed
 	@$(BIN)/python -m app.llm.weights
 
-# The browser test drives a system Chromium. Without the right to install one, say what is needed and go on:
-# the test itself then fails with the same sentence.
-browser:
-	@test -x $(CHROMIUM) || { \
-		if ! command -v apt-get >/dev/null; then echo "The browser test needs $(CHROMIUM); please install Chromium."; \
-		elif [ "$$(id -u)" = 0 ]; then apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium >/dev/null; \
-		elif sudo -n true 2>/dev/null; then sudo apt-get -qq update && sudo DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium >/dev/null; \
-		else echo "The browser test needs Chromium: sudo apt-get install chromium"; fi; }
+# The browser tests drive a system Chromium, the proxy tests an nginx. Without the right to install them, say what is
+# needed and go on: the tests themselves then fail with the same sentence.
+system-packages:
+	@{ $(HAS_SYSTEM); } || { \
+		if ! command -v apt-get >/dev/null; then echo "Some tests need Chromium (/usr/bin/chromium) and nginx; please install them."; \
+		elif [ "$$(id -u)" = 0 ]; then apt-get -qq update && $(APT_INSTALL); \
+		elif sudo -n true 2>/dev/null; then sudo apt-get -qq update && sudo $(APT_INSTALL); \
+		else echo "Some tests need: sudo apt-get install $(SYSTEM)"; fi; }
+
+APT_INSTALL = env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(SYSTEM) >/dev/null
 
 # ---- run -----------------------------------------------------------------------------------------------------
 
