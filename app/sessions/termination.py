@@ -92,9 +92,9 @@ class Terminations:
             return None
 
     async def _bury(self, log: SessionLog, receipt: StopReceipt) -> None:
-        await self._live.store_of(log).database.submit(self._tombstones.burial(log.session, receipt))
-        if log.session.ephemeral:  # its id, too, must stay dead after a restart
+        if log.session.ephemeral:  # its id, too, must stay dead after a restart; first, for only this may fail
             await self._live.durable.database.submit(self._tombstones.grave(log.session, receipt))
+        await self._live.store_of(log).database.submit(self._tombstones.burial(log.session, receipt))
 
     async def _bury_until_written(self, log: SessionLog, receipt: StopReceipt) -> None:
         pause = 0.2

@@ -1,0 +1,19 @@
+"""A house on a file, one in memory, and one on Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.house import House
+
+
+@pytest.fixture(params=["file", "memory", "postgres"])
+async def house(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[House]:
+    url = request.getfixturevalue("postgres_url") if request.param == "postgres" else None
+    opened = House(tmp_path / "hector.db" if request.param == "file" else None, url=url)
+    await opened.open()
+    yield opened
+    await opened.close()
