@@ -30,7 +30,7 @@ SERVER_CORE, LOAD_CORE = 0, 1
 
 CONFIG = """
 server: {{port: {port}}}
-storage: {{url: "sqlite:///hector.db"}}
+storage: {{url: "{database}"}}
 logging: {{level: warning}}
 llms:
 {llms}
@@ -94,7 +94,14 @@ class Rig:
             time.sleep(0.05)
         raise SystemExit(f"nothing answers on port {port}")
 
-    def serve(self, models: dict[str, str], *, command: Sequence[str] = ("app",), folder: str = "server") -> Server:
+    def serve(
+        self,
+        models: dict[str, str],
+        *,
+        command: Sequence[str] = ("app",),
+        folder: str = "server",
+        database_url: str | None = None,
+    ) -> Server:
         """`hector serve` with one agent for each of `models` (agent → model of the mock), ready."""
         port = free_port()
         home = self.folder / folder
@@ -108,7 +115,10 @@ class Rig:
         )
         agents = "".join([f"  {name}: {{llm: {name}}}\n" for name in models])
         path = home / "config.yaml"
-        path.write_text(CONFIG.format(port=port, llms=llms, agents=agents), encoding="utf-8")
+        path.write_text(
+            CONFIG.format(port=port, llms=llms, agents=agents, database=database_url or "sqlite:///hector.db"),
+            encoding="utf-8",
+        )
         line = [sys.executable, "-m", *command, "serve", "--config", str(path)]
         process = self._start(line, SERVER_CORE, cwd=ROOT)
         self._await(port, "/ready")

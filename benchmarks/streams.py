@@ -1,6 +1,6 @@
 """Streams: what a token costs on its way through, as a ratio to the least Python that relays one.
 
-    python -m benchmarks.streams --bench DIR [--rounds 5] [--seconds 5] [--total 10000]
+    python -m benchmarks.streams --bench DIR [--rounds 5] [--seconds 5] [--total 10000] [--database-url URL]
 
 Machines drift by a third within minutes, so server and reference run in turns, and the ratio of each
 pair counts. Every stream is verified: all tokens, once, in order, and the closing mark.
@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seconds", type=float, default=5, help="length of one run")
     made.add_argument("--only", choices=["burst", "paced"], help="one of the two")
     made.add_argument("--total", type=int, default=0, help="then so many verified streams in one go")
+    made.add_argument("--database-url", help="a Postgres database in place of the file; the sessions of the run stay in it")
     return made
 
 
@@ -33,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parser().parse_args(argv)
     figures: dict[str, Any] = {}
     with Rig(options.bench) as bench:
-        hector = bench.serve({"burst": BURST, "paced": PACED})
+        hector = bench.serve({"burst": BURST, "paced": PACED}, database_url=options.database_url)
         relay = bench.relay()
         for name, model, connections, ramp in (("burst", BURST, 64, 0), ("paced", PACED, 100, 50)):
             if options.only in (None, name):

@@ -46,7 +46,8 @@ _NAME_BYTES = 63
 class AdvisoryLock:
     """Held while a server runs. Postgres frees it when the connection ends, within some 20 s of a vanished peer."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, ping_seconds: float = PING_SECONDS) -> None:
+        self._ping_seconds = ping_seconds
         self.on_taken: Callable[[], None] | None = None
         self.is_held = False
         self._url = url
@@ -126,7 +127,7 @@ class AdvisoryLock:
     # -- the thread -----------------------------------------------------------------------------
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        while not self._stopped.wait(PING_SECONDS):
+        while not self._stopped.wait(self._ping_seconds):
             try:
                 assert self._connection is not None
                 self._connection.exec_driver_sql("SELECT 1")

@@ -5,7 +5,7 @@ through here. A unit that fails never takes its neighbours or the thread with it
 back and redone unit by unit, and every caller gets an answer.
 
 A connection that dies (Postgres only) is replaced, and the batch written again: callers wait. When the database
-stays away longer than `PATIENCE_SECONDS` they are told so, and those who come later at once. Only a batch whose
+stays away longer than `patience_seconds` they are told so, and those who come later at once. Only a batch whose
 COMMIT went unanswered waits until the fence can tell what became of it: a guess could be a lie.
 """
 
@@ -56,11 +56,19 @@ class _Batch:
 class Writer:
     """Owns the writing connection and its thread. Made and used on one event loop."""
 
-    def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop, *, fence: Fence | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        fence: Fence | None = None,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
         """`fence`: taken already. Without one a lost connection is not made up for."""
         self._engine = engine
         self._loop = loop
         self._fence = fence
+        self._patience_seconds = patience_seconds
         self._gathered: list[Work] = []
         self._queue: SimpleQueue[list[Work] | None] = SimpleQueue()
         self._closed = False
@@ -246,7 +254,7 @@ class Writer:
             self._down_since = None
 
     def _is_down_for_long(self) -> bool:
-        return self._down_since is not None and time.monotonic() - self._down_since > PATIENCE_SECONDS
+        return self._down_since is not None and time.monotonic() - self._down_since > self._patience_seconds
 
     def _connected(self) -> Connection:
         if self._connection is None:
