@@ -133,5 +133,5 @@ class LLM(Protocol):
 
 
 def escape(text: str) -> bytes:
-    """`text` as the inside of a JSON string, in UTF-8."""
-    return orjson.dumps(text)[1:-1]
+    """`text` as the inside of a JSON string, in UTF-8; U+0000, which Postgres cannot store, as U+FFFD."""
+    return orjson.dumps(text.replace("\0", "\ufffd"))[1:-1]

@@ -20,10 +20,10 @@ MAX_EVENT_BYTES = 2 * 1024 * 1024
 _MAX_LESSONS = 4
 _MAX_TAIL = 3  # finish, usage, [DONE]
 
-# The inside of a JSON string that may be passed on as it is: no control character, no unknown escape and no
-# half of a surrogate pair. Possessive, so that a mismatch costs one pass.
+# The inside of a JSON string that may be passed on as it is: no control character, no U+0000, no unknown escape and
+# no half of a surrogate pair. Possessive, so that a mismatch costs one pass.
 _INNER = (
-    rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u(?:(?![dD][89a-fA-F])[0-9a-fA-F]{4}'
+    rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u(?:(?!0000|[dD][89a-fA-F])[0-9a-fA-F]{4}'
     rb"|[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}))" + rb'[^"\\\x00-\x1f]*+)*+'
 )
 _is_inner = re.compile(_INNER).fullmatch

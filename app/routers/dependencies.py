@@ -58,6 +58,8 @@ def parse(body: bytes, model: type[Body]) -> Body:
             given = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             raise InvalidRequest(f"The body is not JSON: {error}", reason="invalid_json") from None
+        if b"\\u0000" in body:
+            given = _without_nul(given)
     if given is None:
         given = {}
     if not isinstance(given, dict):
@@ -66,6 +68,17 @@ def parse(body: bytes, model: type[Body]) -> Body:
         return model.model_validate(given)
     except ValidationError as error:
         raise _invalid(error) from None
+
+
+def _without_nul(given: Any) -> Any:
+    """U+0000 as U+FFFD in every text: Postgres stores none, and what is stored must be what is shown."""
+    if isinstance(given, str):
+        return given.replace("\0", "\ufffd")
+    if isinstance(given, list):
+        return [_without_nul(item) for item in given]
+    if isinstance(given, dict):
+        return {_without_nul(name): _without_nul(item) for name, item in given.items()}
+    return given
 
 
 async def body_of(request: Request, model: type[Body]) -> Body:

@@ -16,7 +16,7 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth.authenticate import Authenticator
-from app.domain.errors import Forbidden, HectorError, Internal
+from app.domain.errors import Forbidden, HectorError, Internal, InvalidRequest
 from app.routers.errors import error_response
 
 log = logging.getLogger(__name__)
@@ -102,6 +102,8 @@ class Guard:
         return False
 
     def _admit(self, scope: Scope) -> None:
+        if "\0" in scope["path"] or b"%00" in scope.get("query_string", b""):
+            raise InvalidRequest("An address cannot contain the character U+0000.")
         if len(scope["path"]) > 1 and scope["path"].endswith("/"):
             scope["path"] = scope["path"].rstrip("/")  # the same address: a redirect would lose curl's body
         host = origin = authorization = user_id = None

@@ -177,7 +177,7 @@ def _read_cursor(cursor: str | None, order: str) -> tuple[int, str] | None:
         return None
     try:
         made_for, time_ms, session_id = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if made_for == order and isinstance(time_ms, int) and isinstance(session_id, str):
+        if made_for == order and isinstance(time_ms, int) and isinstance(session_id, str) and "\0" not in session_id:
             return time_ms, session_id
     except (ValueError, TypeError, binascii.Error):
         pass

@@ -95,7 +95,7 @@ def test_any_cut_of_any_frames_gives_the_text(texts: list[str], frame: str, asci
     for made in (StreamParser, SlowParser):
         parser = made()
         deltas = fed(parser, cut(stream, places))
-        assert said(deltas) == "".join(texts)
+        assert said(deltas) == "".join(texts).replace("\0", "\ufffd")
         assert sum(len(delta.chunks) for delta in deltas) == sum(bool(text) for text in texts)
         assert parser.done
         assert parser.error is None
@@ -113,7 +113,7 @@ def test_frames_of_all_makes_in_one_stream_give_the_text(
     if data.draw(st.booleans()):
         stream = stream.replace(b"\n", data.draw(st.sampled_from([b"\r\n", b"\r"])))
     places = data.draw(st.lists(st.integers(0, 10_000), max_size=6))
-    assert said(fed(StreamParser(), cut(stream, places))) == "".join(texts)
+    assert said(fed(StreamParser(), cut(stream, places))) == "".join(texts).replace("\0", "\ufffd")
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=4))
@@ -151,6 +151,13 @@ def test_plain_texts_keep_the_providers_own_escapes() -> None:
     for reads in (made, [b"".join(made)], [made[0], b"".join(made[1:])]):
         chunks = [chunk for delta in fed(StreamParser(), reads) for chunk in delta.chunks]
         assert chunks == [b"a", own, own, own]
+
+
+@pytest.mark.parametrize("size", [1, 5, 10_000])
+def test_a_nul_becomes_the_replacement_character_for_no_postgres_can_store_it(size: int) -> None:
+    stream = b"".join([*events(["a", "\0", "b\0c", "\\u0000", "d"]), TAIL])
+    reads = [stream[start : start + size] for start in range(0, len(stream), size)]
+    assert said(fed(StreamParser(), reads)) == "a\ufffdb\ufffdc\\u0000d"
 
 
 def test_invalid_utf8_is_replaced() -> None:
