@@ -129,9 +129,10 @@ class Chat:
                 self._note(f"session {self._session_id}")
             answer = Answer(self._client, self._agent, self._session_id, message=message)
             await self._show(answer)
+            if answer.turn_id is None:
+                self._draft = message
         except Unreachable:
-            if self._is_terminal:
-                self._draft = message  # not sent, or not known to be: there to be sent again
+            self._draft = message  # not sent, or not known to be: there to be sent again
             raise
         except Refused as refusal:
             if refusal.reason in ("session_ended", "session_expired", "session_terminated"):
@@ -146,7 +147,10 @@ class Chat:
             with _no_echo(self._is_terminal):
                 await show.run()
         except Abandoned:
-            self._note("Not waiting any longer; the answer may still be written. /history shows it.")
+            if answer.turn_id is None:
+                self._note("Not sent; the message is back in the line.")
+            else:
+                self._note("Not waiting any longer; the answer may still be written. /history shows it.")
             return
         except BrokenPipeError:
             await stop_quietly(self._client, self._agent, answer)

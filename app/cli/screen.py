@@ -199,8 +199,9 @@ class Screen:
         now = time.monotonic()
         wheel = WHEEL[int(now / REFRESH_SECONDS) % len(WHEEL)]
         seconds = int(now - self._heard)
-        words = self._words or ("thinking" if not self._text else "still writing")
-        line = ", ".join(filter(None, [words, f"{seconds} s" if seconds else None, self._hint]))
+        words = self._words or ("still writing" if self._text else "thinking")
+        hint = self._hint if self._words is None else None
+        line = ", ".join(filter(None, [words, f"{seconds} s" if seconds else None, hint]))
         return Text(f"{wheel} {line}", style="dim", no_wrap=True, overflow="crop")
 
     # -- the part that stays --------------------------------------------------------------------
@@ -306,8 +307,19 @@ class _Block:
         while lines and _is_empty(lines[0]):
             lines.pop(0)
         for line in lines[-self._keep :] if self._keep is not None else lines:
-            yield from line
+            yield from _trimmed(line)
             yield Segment.line()
+
+
+def _trimmed(line: list[Segment]) -> list[Segment]:
+    """Without the blanks at the end: in a terminal that is made narrower they would become lines."""
+    end = len(line)
+    while end and _is_empty(line[end - 1 : end]):
+        end -= 1
+    kept = line[:end]
+    if kept and not (kept[-1].style is not None and kept[-1].style.bgcolor):
+        kept[-1] = Segment(kept[-1].text.rstrip(" "), kept[-1].style)
+    return kept
 
 
 def _is_empty(line: list[Segment]) -> bool:

@@ -23,6 +23,7 @@ class Show:
 
     def __init__(self, client: Client, agent: str, answer: Answer, output: Output, signals: Signals) -> None:
         self.was_stopped = False
+        self._is_offline = False
         self._client = client
         self._agent = agent
         self._answer = answer
@@ -36,7 +37,7 @@ class Show:
 
         Raises:
             CommandFailed: as `Answer.frames`.
-            Abandoned: after a second Ctrl-C, or one that cannot be told to the server.
+            Abandoned: after a second Ctrl-C, or one that cannot be told to the server or needs not be.
         """
         self._following = asyncio.create_task(self._follow(), name="answer")
         ticking = asyncio.create_task(self._tick(), name="screen")
@@ -70,8 +71,10 @@ class Show:
             case "turn_queued":
                 output.status("waiting for the answer before this one")
             case "turn_started" | "online":
+                self._is_offline = False
                 output.status(None)
             case "offline":
+                self._is_offline = True
                 output.status(f"{frame.fields['problem']}; trying again")
             case "heartbeat" | "turn_finished" | "error":
                 pass
@@ -85,11 +88,11 @@ class Show:
 
     def _interrupt(self) -> None:
         assert self._following is not None
-        if self.was_stopped:
+        if self.was_stopped or (self._is_offline and self._answer.turn_id is None):
             self._following.cancel()
             return
         self.was_stopped = True
-        self._output.status("stopping")
+        self._output.status("stopping; Ctrl-C again stops waiting")
         if self._answer.turn_id is not None:
             self._stopping = asyncio.create_task(self._stop(), name="stop")
 

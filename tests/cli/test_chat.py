@@ -119,6 +119,19 @@ async def test_a_restart_in_mid_answer_doubles_nothing(
         assert " ".join(terminal.text.partition("> once more\n")[2].removesuffix(">").split()) == WORDS
 
 
+async def test_a_message_that_nobody_took_comes_back_into_the_line(server: HectorServer, tmp_path: Path) -> None:
+    async with chat(server, tmp_path, "echo", "away") as terminal:
+        await terminal.shows("it is new")
+        await server.kill()
+        await terminal.say("keep this")
+        await terminal.shows("trying again")
+        terminal.type(CTRL_C)
+        await terminal.until(lambda text: text.endswith("Not sent; the message is back in the line.\n> keep this"))
+        await server.start()
+        terminal.type("\r")
+        await terminal.until(lambda text: text.endswith("keep this\n\nkeep this\n\n>"))
+
+
 async def test_sessions_are_listed_chosen_ended_and_erased(terminal: Terminal, http: httpx.AsyncClient) -> None:
     for session in ("first", "second"):
         await http.post("/agents/echo/sessions", json={"session_id": session})

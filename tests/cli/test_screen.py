@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -68,6 +69,14 @@ def test_what_is_taller_than_the_screen_stands_there_once_and_whole(height: int)
     text = shown(f"Before\n\n```\n{code}\n```\n\nAfter", size=7, height=height)
 
     assert text.split() == ["Before", *code.split(), "After"]
+
+
+def test_no_line_ends_in_blanks_that_a_narrower_terminal_would_wrap() -> None:
+    terminal = Terminal()
+    terminal.screen.text("- one\n- two\n\nA **bold** end.\n\n> quoted\n\n|a|b|\n|-|-|\n|1|2|\n\nEnd.")
+    terminal.screen.close()
+
+    assert " \n" not in re.sub(r"\x1b\[[\d;?]*\w", "", terminal.written)
 
 
 def test_a_snapshot_takes_back_what_was_still_moving() -> None:
