@@ -279,6 +279,6 @@ async def test_no_stop_at_any_moment_leaves_a_turn_or_a_connection_behind(
     ends = await asyncio.gather(*[stop_somehow(number) for number in range(200)])
     assert set(ends) <= {"terminated", "None"}
     await upstream.wait_for(active=0)
-    assert all(request.tokens_sent <= 40 for request in upstream.requests)
+    assert upstream.open_connections <= 20  # what a pool keeps for at most 16 at a time, not one for each stop
     ready = await client.get("/ready")
     assert ready.status_code == 200
