@@ -193,8 +193,9 @@ class Chat:
             return
         count = session["message_count"]
         self._note(f"session {session_id}, {count} message{'' if count == 1 else 's'}")
-        await self._print_messages(RECALLED, without=session.get("turn"))
-        await self._join(session.get("turn"))
+        if self._is_terminal:  # a pipe wants the answers to its own messages
+            await self._print_messages(RECALLED, without=session.get("turn"))
+            await self._join(session.get("turn"))
 
     async def _join(self, turn: dict[str, Any] | None) -> None:
         """Watch the answer that is being written, if there is one."""

@@ -181,6 +181,12 @@ async def test_in_a_pipe_every_line_is_a_message(hector: Hector) -> None:
     assert "\x1b" not in result.err
 
 
+async def test_in_a_pipe_a_session_goes_on_without_its_past(hector: Hector) -> None:
+    await hector("chat", "echo", "--session", "piped", stdin="one\n")
+
+    assert (await hector("chat", "echo", "--session", "piped", stdin="two\n")).out == "two\n"
+
+
 async def test_in_a_pipe_a_failed_turn_is_the_exit_code(hector: Hector) -> None:
     result = await hector("chat", "failing", stdin="hi\n")
 
