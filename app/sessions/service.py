@@ -189,12 +189,12 @@ class Sessions:
         session = log.session
         if session.agent != agent or not principal.may_see(session.principal, session.user_id):
             raise session_not_found(session_id)
-        if log.over is SessionStatus.TERMINATED:
-            raise self._tombstones.refusal(session_id)
         if log.on_idle is None:
             self._endings.watch(log)
         if session.status is SessionStatus.ACTIVE and session.ending is None and self._endings.is_due(log):
             await self._endings.expire(log)
+        if log.over is SessionStatus.TERMINATED:  # looked at last: it may have come while the end was being written
+            raise self._tombstones.refusal(session_id)
         return log
 
     async def list(

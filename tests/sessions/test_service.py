@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from app.domain.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded, SessionOver, Unavailable
 from app.domain.principal import Principal
 from app.domain.session import SessionStatus
-from tests.fixtures.house import ALICE, House
+from tests.fixtures.clock import Clock
+from tests.fixtures.house import ALICE, House, until
 
 BOB = Principal("bob", "key")
 
@@ -93,6 +95,22 @@ async def test_a_terminated_session_is_gone_for_its_owner_and_unknown_to_others(
     assert (await refusal(house.sessions.get(BOB, "assistant", "mine")))[0] == "session_not_found"
     assert (await refusal(house.sessions.get(ALICE, "coder", "mine")))[0] == "session_not_found"
     assert (await refusal(house.sessions.create(BOB, "assistant", session_id="mine")))[0] == "session_exists"
+
+
+async def test_a_session_terminated_while_it_is_looked_up_is_gone(tmp_path: Path) -> None:
+    house = House(tmp_path / "hector.db", clock=Clock(), timeout_ms=1000)
+    await house.open()
+    log = await house.session("mine")
+    house.clock.advance(2)
+    house.database.hold()
+    looking = asyncio.ensure_future(house.sessions.get(ALICE, "assistant", "mine"))
+    await until(lambda: house.database.held == 1)  # it has expired
+    terminating = asyncio.ensure_future(house.terminations.terminate(log))
+    await asyncio.sleep(0)
+    house.database.let_go()
+    assert (await refusal(looking))[0] == "session_terminated"
+    await terminating
+    await house.close()
 
 
 async def test_the_receipt_stands_in_the_refusal(house: House) -> None:
