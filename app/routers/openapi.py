@@ -40,6 +40,7 @@ _ERRORS = {
     421: "foreign host name",
     422: "invalid field",
     429: "queue or quota full",
+    500: "our fault",
     502: "the model failed",
     503: "storage unavailable, or shutting down",
     504: "the model was too slow",
@@ -56,10 +57,18 @@ _ATTACH_QUERY = (
 
 
 def describe(
-    summary: str, status: int, body: type[BaseModel] | None = None, *, body_required: bool = True
+    summary: str, status: int, body: type[BaseModel] | None = None, *, body_required: bool = True, also: str = ""
 ) -> dict[str, Any]:
-    """Arguments of a route: its summary, success, body, and the errors that any route may answer."""
-    extra: dict[str, Any] = {"responses": _responses(status, {"application/json": {"schema": {}}})}
+    """Arguments of a route: its summary, success, body, and the errors that any route may answer.
+
+    `also`: other ways to succeed, such as `"202 begun in the background"`, one a line.
+    """
+    content: dict[str, Any] = {"application/json": {"schema": {}}}
+    responses = _responses(status, content)
+    for line in also.splitlines():
+        code, _, description = line.partition(" ")
+        responses[code] = {"description": description, "content": content}
+    extra: dict[str, Any] = {"responses": responses}
     if body is not None:
         extra["requestBody"] = _request_body(body, required=body_required)
     return {"summary": summary, "status_code": status, "openapi_extra": extra}

@@ -55,7 +55,7 @@ def shown(runtime: Runtime, log: SessionLog, *, with_turn: bool = True) -> dict[
 
 @router.post(
     "/agents/{agent}/sessions",
-    **describe("Create a session", 201, schemas.CreateSession, body_required=False),
+    **describe("Create a session", 201, schemas.CreateSession, body_required=False, also="200 it was there already"),
 )
 async def create(request: Request) -> Response:
     runtime = runtime_of(request)
@@ -177,7 +177,8 @@ def _read_cursor(cursor: str | None, order: str) -> tuple[int, str] | None:
         return None
     try:
         made_for, time_ms, session_id = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if made_for == order and isinstance(time_ms, int) and isinstance(session_id, str) and "\0" not in session_id:
+        is_ours = made_for == order and isinstance(time_ms, int) and isinstance(session_id, str)
+        if is_ours and 0 <= time_ms < 2**63 and "\0" not in session_id:
             return time_ms, session_id
     except (ValueError, TypeError, binascii.Error):
         pass
