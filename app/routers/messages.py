@@ -9,7 +9,7 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.domain.errors import Conflict, InvalidRequest, ModelFailed, SessionOver, Unavailable
+from app.domain.errors import Conflict, Internal, InvalidRequest, ModelFailed, SessionOver, Unavailable
 from app.domain.message import Message
 from app.domain.turn import Turn, TurnState
 from app.events.log import SessionLog
@@ -26,7 +26,15 @@ router = APIRouter()
 NEWEST = 2**62
 
 
-@router.post("/agents/{agent}/sessions/{session_id}/messages", **describe("Send a message", 200, schemas.SendMessage))
+@router.post(
+    "/agents/{agent}/sessions/{session_id}/messages",
+    **describe(
+        "Send a message",
+        200,
+        schemas.SendMessage,
+        also="201 added without a turn\n202 begun in the background",
+    ),
+)
 async def send_message(request: Request) -> Response:
     runtime = runtime_of(request)
     given = await read_body(request.scope, request.receive, runtime.config.server.max_body)
@@ -37,7 +45,13 @@ async def send_message(request: Request) -> Response:
 
 @router.post(
     "/agents/{agent}/sessions/{session_id}/regenerate",
-    **describe("Answer the last message anew", 200, schemas.Regenerate, body_required=False),
+    **describe(
+        "Answer the last message anew",
+        200,
+        schemas.Regenerate,
+        body_required=False,
+        also="202 begun in the background",
+    ),
 )
 async def regenerate(request: Request) -> Response:
     return await _send(request, Door.REGENERATE)
@@ -62,7 +76,10 @@ async def _add(request: Request, given: bytes) -> Response:
     return answer(schemas.message_json(added), 201)
 
 
-@router.post("/agents/{agent}/messages", **describe("Send a message outside a session", 200, schemas.SendMessage))
+@router.post(
+    "/agents/{agent}/messages",
+    **describe("Send a message outside a session", 200, schemas.SendMessage, also="202 begun in the background"),
+)
 async def send_one_shot(request: Request) -> Response:
     return await _send(request, Door.ONE_SHOT)
 
@@ -147,7 +164,7 @@ def _answered(session_id: str, outcome: Outcome) -> dict[str, Any]:
         raise Unavailable(message, details=details)
     if outcome.reason in ("llm_error", "llm_timeout"):
         raise ModelFailed(message, reason=outcome.reason, details=details)
-    raise ModelFailed(message, reason="internal", details=details)
+    raise Internal(message, details=details)
 
 
 @router.get("/agents/{agent}/sessions/{session_id}/messages", **describe("Messages, a page at a time", 200))
@@ -200,14 +217,15 @@ async def list_events(request: Request) -> Response:
     limit = limit_of(request)
     after = integer_of(request, "after", default=0, least=-1, most=NEWEST)
     found: list[dict[str, Any]] = []
-    with runtime.read(log, after=max(after, 0), from_start=after <= 0, merge=False) as reading:
-        while len(found) < limit:
-            runs = reading.take()
-            if runs is None:
-                runs = await reading.replay()
-            elif not runs:
-                break
-            found += [schemas.event_json(run, seq, frame) for run in runs for seq, frame in run.frames()]
+    # Not entered: a glance is no reader, for whom a turn would go on.
+    reading = runtime.read(log, after=max(after, 0), from_start=after <= 0, merge=False)
+    while len(found) < limit:
+        runs = reading.take()
+        if runs is None:
+            runs = await reading.replay()
+        elif not runs:
+            break
+        found += [schemas.event_json(run, seq, frame) for run in runs for seq, frame in run.frames()]
     found = found[:limit]
     last = found[-1]["seq"] if found else None
     return answer({"events": found, "next_after": last if last is not None and last < log.visible_seq else None})
