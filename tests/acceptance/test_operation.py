@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.acceptance.conftest import settings_for
 from tests.fixtures.eventually import eventually
-from tests.fixtures.server import HectorServer
+from tests.fixtures.server import ROOT, HectorServer
 from tests.fixtures.talk import Talk, good, reason
 from tests.fixtures.upstream import Upstream
 
@@ -150,6 +151,13 @@ async def test_what_goes_on_now_can_be_seen(client: httpx.AsyncClient, upstream:
     assert found["hector_writer_units",] >= found["hector_writer_batches",] >= 2
     assert found["hector_writer_waiting",] == 0
     assert found["hector_journal_lag_seconds",] == 0
+
+
+async def test_the_page_on_operation_has_every_metric_and_no_other(client: httpx.AsyncClient) -> None:
+    page = (ROOT / "docs" / "operation.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^\| `(hector_\w+?)(?:_total)?` \|", page, re.MULTILINE))
+    text = (await client.get("/metrics")).text
+    assert {family.name for family in text_string_to_metric_families(text)} == shown
 
 
 # -- logs -------------------------------------------------------------------------------------------------------
