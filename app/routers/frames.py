@@ -214,6 +214,8 @@ class EventStream(EventSourceResponse):
             if reading.stopping:
                 await self._send(send, self._reconnect())
                 return
+            if reading.has_news:  # it came while something was being sent, and nobody was there to be woken
+                continue
             await reading.wait()
             if not reading.has_news and not reading.gone and not reading.stopping:
                 body = b": heartbeat %b\n\n" % orjson.dumps(self._phase())
