@@ -14,6 +14,9 @@ from app.domain.errors import InvalidRequest, TooLarge
 from app.domain.principal import Principal
 from app.runtime import Runtime
 
+MAX_DEPTH = 64
+"""Levels of a body. What is deeper cannot be written again: orjson reads 1024 levels and writes 254."""
+
 Body = TypeVar("Body", bound=BaseModel)
 
 
@@ -58,6 +61,8 @@ def parse(body: bytes, model: type[Body]) -> Body:
             given = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             raise InvalidRequest(f"The body is not JSON: {error}", reason="invalid_json") from None
+        if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _is_deeper(given, MAX_DEPTH):
+            raise InvalidRequest(f"The body is nested more than {MAX_DEPTH} levels deep.")
         if b"\\u0000" in body:
             given = _without_nul(given)
     if given is None:
@@ -68,6 +73,19 @@ def parse(body: bytes, model: type[Body]) -> Body:
         return model.model_validate(given)
     except ValidationError as error:
         raise _invalid(error) from None
+
+
+def _is_deeper(given: Any, levels: int) -> bool:
+    """Whether lists and objects lie in each other more than so many times."""
+    nested = [given]
+    for _ in range(levels):
+        nested = [
+            inner
+            for item in nested
+            if isinstance(item, dict | list)
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+    return any(isinstance(item, dict | list) for item in nested)
 
 
 def _without_nul(given: Any) -> Any:
