@@ -11,7 +11,11 @@ from app.domain.event import EventKind
 from app.events.run import Run, cut, fact_json, fact_run, fact_wire, wire_of
 from app.llm.base import escape
 
-TEXTS = st.lists(st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=8), min_size=1, max_size=12)
+TEXTS = st.lists(
+    st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8),
+    min_size=1,
+    max_size=12,
+)
 KINDS = st.sampled_from([EventKind.TEXT, EventKind.THINKING])
 
 

@@ -132,7 +132,7 @@ def test_escapes_become_text_and_half_pairs_a_replacement(escaped: bytes, text: 
     assert unescape(escaped) == text
 
 
-@given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
 def test_unescape_undoes_escape(text: str) -> None:
     assert unescape(escape(text)) == text
     assert unescape(json.dumps(text)[1:-1].encode()) == text
