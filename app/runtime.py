@@ -76,7 +76,7 @@ class Runtime:
         self.lock = make_lock(config.storage.url)
         self.lock.on_taken = self._give_way
         await self.lock.acquire(
-            url=f"http://{config.server.host}:{config.server.port}",
+            url=config.server.address,
             wait_seconds=config.server.shutdown_grace.total_seconds(),
         )
         try:

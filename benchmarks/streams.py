@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seconds", type=float, default=5, help="length of one run")
     made.add_argument("--only", choices=["burst", "paced"], help="one of the two")
     made.add_argument("--total", type=int, default=0, help="then so many verified streams in one go")
-    made.add_argument("--database-url", help="a Postgres database in place of the file; the sessions of the run stay in it")
+    made.add_argument("--database-url", help="a Postgres database instead of the file; the sessions stay in it")
     return made
 
 

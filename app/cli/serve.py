@@ -100,7 +100,6 @@ async def _serve(config: Config, read_again: Callable[[], Config]) -> int:
         log.error("%s", error)
         listener.close()
         return START_ERROR
-    host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
     settings = uvicorn.Config(
         create_app(runtime),
         http="httptools",
@@ -119,7 +118,7 @@ async def _serve(config: Config, read_again: Callable[[], Config]) -> int:
         signal.SIGHUP, lambda: reloads.start(_reload(runtime, read_again), name="reload")
     )
     try:
-        await Server(settings, runtime, f"http://{host}:{port}").serve(sockets=[listener])
+        await Server(settings, runtime, config.server.address).serve(sockets=[listener])
     finally:
         await reloads.cancel()
         await runtime.close()

@@ -237,3 +237,7 @@ def test_a_trusted_proxy_is_an_address_or_a_network(proxy: str) -> None:
 @pytest.mark.parametrize("proxy", ["nginx", "10.0.0.0/40", ""])
 def test_a_trusted_proxy_that_would_never_match_is_refused(proxy: str) -> None:
     assert "is not an IP address" in refused(server={"trusted_proxies": [proxy]})
+
+
+def test_an_address_of_ipv6_stands_in_brackets() -> None:
+    assert Config.model_validate({"server": {"host": "::1", "port": 80}}).server.address == "http://[::1]:80"
