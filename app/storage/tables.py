@@ -18,6 +18,8 @@ from sqlalchemy import (
     text,
 )
 
+from app.storage import full_text
+
 metadata = MetaData()
 
 settings = Table(
@@ -184,3 +186,60 @@ idempotency = Table(
     PrimaryKeyConstraint("session_id", "key"),
 )
 Index("idempotency_by_age", idempotency.c.created_ms)
+
+# Long-term memory. `audience` says who sees it (app/memory/scope.py), `kind` what it is; `terms` are the stems of the
+# text, which the full text of both databases indexes (storage/full_text.py). A row is never changed but for its pin:
+# an edit is a new row under the same id, so that whoever has read up to a row has missed nothing.
+memories = Table(
+    "memories",
+    metadata,
+    Column("row", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("memory_id", Text, nullable=False),
+    Column("audience", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("agent", Text, nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("session_id", Text, nullable=False),
+    Column("turn_id", Text),
+    Column("message_id", Text),
+    Column("place", Integer, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("speaker", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("terms", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("pinned", Integer, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("memories_by_id", memories.c.memory_id, unique=True)
+Index("memories_by_audience", memories.c.audience, memories.c.row)
+Index("memories_by_session", memories.c.session_id, memories.c.place)
+Index("memories_by_user", memories.c.principal, memories.c.agent, memories.c.user_id, memories.c.row)
+
+# The texts that edits replaced.
+memory_versions = Table(
+    "memory_versions",
+    metadata,
+    Column("memory_id", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("memory_id", "version"),
+)
+
+# One vector a memory and model: float16, little-endian; `pieces` for late interaction, a row of int8 each.
+memory_vectors = Table(
+    "memory_vectors",
+    metadata,
+    Column("row", BigInteger, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("audience", Text, nullable=False),
+    Column("vector", LargeBinary, nullable=False),
+    Column("pieces", LargeBinary),
+    PrimaryKeyConstraint("row", "model"),
+)
+Index("memory_vectors_by_audience", memory_vectors.c.audience, memory_vectors.c.model, memory_vectors.c.row)
+
+full_text.attach(memories)

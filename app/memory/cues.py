@@ -1,0 +1,184 @@
+"""What a question says beside its words: who, when, how many. And what of a turn answers to that."""
+
+from __future__ import annotations
+
+import calendar
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from app.memory import text
+
+_MONTHS = {
+    name.lower(): number
+    for names in (calendar.month_name, calendar.month_abbr)
+    for number, name in enumerate(names)
+    if name
+} | {"sept": 9}
+_MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
+_YEAR = r"(?:19|20)\d\d"
+_DAY = r"(?:[12]\d|3[01]|0?[1-9])"
+_DATE = re.compile(
+    rf"\b(?P<iso>{_YEAR})-(?P<iso_month>\d\d)(?:-(?P<iso_day>\d\d))?\b"
+    rf"|\b(?P<day_before>{_DAY})(?:st|nd|rd|th)?\s+(?:of\s+)?(?P<month_after>{_MONTH})\b\.?(?:,?\s+(?P<year_1>{_YEAR}))?"
+    rf"|\b(?P<month>{_MONTH})\b\.?\s+(?P<day_after>{_DAY})(?:st|nd|rd|th)?\b(?:,?\s+(?P<year_2>{_YEAR}))?"
+    rf"|\b(?P<month_alone>{_MONTH})\b\.?(?:,?\s+(?:of\s+)?(?P<year_3>{_YEAR}))?"
+    rf"|\b(?P<year>{_YEAR})\b",
+    re.IGNORECASE,
+)
+_LATER = timedelta(days=10)
+"""How long after an event people still tell of it as news (benchmarks: membench)."""
+
+_WHEN = re.compile(r"\bwhen\b|\bwh(?:ich|at) (?:day|date|month|year|time|week|season)\b|\bhow (?:long|recent)", re.I)
+_HOW_MANY = re.compile(r"\bhow (?:many|much|long|old|often|far|big|tall)\b|\bwhat (?:number|age|price)\b", re.I)
+_TIME_WORDS = re.compile(
+    r"\b(?:yesterday|today|tonight|tomorrow|ago|last|next|since|recently|lately|morning|evening|weekend|week|month|year"
+    r"|weeks|months|years|days|mon|tues|wednes|thurs|fri|satur|sun)(?:day)?\b"
+    rf"|\b(?:{_MONTH})\b|\b{_YEAR}\b|\b\d{{1,2}}(?:st|nd|rd|th|:\d\d|\s?[ap]m)\b",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(
+    r"\d|\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|hundred|thousand"
+    r"|once|twice|couple|several|dozen|half)\b",
+    re.IGNORECASE,
+)
+_POLITE = re.compile(
+    r"\b(?:can|could|would|will|do) you (?:please )?(?:tell|remind|remember|recall|know|help|say)\b"
+    r"|\b(?:tell|remind) me\b",
+    re.IGNORECASE,
+)
+_FIRST_PERSON = re.compile(r"\b(?:i|my|me|mine|myself|i'm|i've|i'd|we|our)\b", re.IGNORECASE)
+_SECOND_PERSON = re.compile(r"\b(?:you|your|yours)\b", re.IGNORECASE)
+_PAST = re.compile(
+    r"\b(?:used to|formerly|previous(?:ly)?|originally|initially|earlier|before|at first|first|old|back then|when"
+    r"|history|ever|all|list)\b",
+    re.IGNORECASE,
+)
+_CORRECTION = re.compile(
+    r"\b(?:now|nowadays|currently|these days|no longer|not .{1,20} any ?more|any ?more|actually|instead|correction"
+    r"|changed?|switched|moved|from now on|new|since then|as of|updated?|replaced|gave up|quit|stopped|used to)\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A stretch of time that a question names: days first to last; `share` says how sharply."""
+
+    first: date
+    last: date
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question, taken apart. `names` are those of participants of the scope that it says."""
+
+    text: str
+    terms: tuple[str, ...]
+    names: frozenset[str]
+    roles: frozenset[str]
+    periods: tuple[Period, ...]
+    months: frozenset[int]
+    is_when: bool
+    is_how_many: bool
+    is_about_past: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """What of a turn cues need beside its words."""
+
+    is_question: bool
+    has_time: bool
+    has_number: bool
+    is_correction: bool
+
+
+def signs_of(content: str) -> Signs:
+    return Signs(
+        is_question=content.rstrip().endswith("?"),
+        has_time=_TIME_WORDS.search(content) is not None,
+        has_number=_NUMBER.search(content) is not None,
+        is_correction=_CORRECTION.search(content) is not None,
+    )
+
+
+def ask(question: str, names: frozenset[str]) -> Asked:
+    """`names`: the participants' of the scope, folded."""
+    bare = text.without_names(question, names)
+    found = dict.fromkeys(text.terms(bare))
+    periods, months = find_periods(question)
+    return Asked(
+        text=bare,
+        terms=tuple(found),
+        names=frozenset(text.find_names(question, names)),
+        roles=_roles(question),
+        periods=periods,
+        months=months,
+        is_when=_WHEN.search(question) is not None,
+        is_how_many=_HOW_MANY.search(question) is not None,
+        is_about_past=_PAST.search(question) is not None,
+    )
+
+
+def _roles(question: str) -> frozenset[str]:
+    """Whose words are asked for: `my` and `I` are the user's, `you` the assistant's."""
+    rest = _POLITE.sub(" ", question)
+    if _SECOND_PERSON.search(rest):
+        return frozenset({"assistant"})
+    return frozenset({"user"}) if _FIRST_PERSON.search(rest) else frozenset()
+
+
+def find_periods(question: str) -> tuple[tuple[Period, ...], frozenset[int]]:
+    """The dates in a text, and the months named without a year."""
+    periods: list[Period] = []
+    months: set[int] = set()
+    for match in _DATE.finditer(question):
+        said = match.groupdict()
+        year = said["iso"] or said["year_1"] or said["year_2"] or said["year_3"] or said["year"]
+        name = said["month_after"] or said["month"] or said["month_alone"]
+        month = int(said["iso_month"]) if said["iso_month"] else _MONTHS[name.lower()] if name else None
+        day = said["iso_day"] or said["day_before"] or said["day_after"]
+        if said["month_alone"] and not said["year_3"] and not said["month_alone"][0].isupper():
+            continue  # "may" and "march" are words first
+        if year is None:
+            if month is not None:
+                months.add(month)
+            continue
+        period = _period(int(year), month, int(day) if day else None)
+        if period is not None:
+            periods.append(period)
+    return tuple(periods), frozenset(months)
+
+
+def _period(year: int, month: int | None, day: int | None) -> Period | None:
+    try:
+        if month is None:
+            return Period(date(year, 1, 1), date(year, 12, 31), 0.3)
+        if day is None:
+            return Period(date(year, month, 1), date(year, month, calendar.monthrange(year, month)[1]), 0.7)
+        return Period(date(year, month, day), date(year, month, day), 1.0)
+    except ValueError:  # the 31st of June
+        return None
+
+
+def day_of(created_ms: int) -> date:
+    return datetime.fromtimestamp(created_ms / 1000, UTC).date()
+
+
+def fits_date(asked: Asked, day: date) -> float:
+    """0 to 1: whether a turn of that day may tell of what the question dates."""
+    best = 0.0
+    for period in asked.periods:
+        if period.first <= day <= period.last:
+            best = max(best, period.share)
+        elif period.last < day <= period.last + _LATER:
+            late = (day - period.last) / _LATER
+            best = max(best, period.share * (1 - 0.5 * late))
+    if asked.months and not asked.periods:
+        if day.month in asked.months:
+            best = max(best, 0.6)
+        elif (day - _LATER).month in asked.months:
+            best = max(best, 0.3)
+    return best

@@ -1,0 +1,217 @@
+"""Recall: a question in, memories out, each with its score and the cues that spoke for it.
+
+Words and meaning are looked up together; when the embedder is missing, raises or takes longer than its share of the
+budget, the words alone answer. Never an error because of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from app.domain.memory import Memory, Owner, Scope
+from app.memory import corrections, rank
+from app.memory.cues import Asked, ask
+from app.memory.embedder import Embedder, Embedding
+from app.memory.lexical import Pool
+from app.memory.rank import Meaning, Ranked
+from app.memory.scope import audiences_seen
+from app.memory.shelves import Shelves, nominate
+from app.memory.text import without_names
+from app.storage import memories
+from app.storage.database import Database
+from app.storage.memories import Reader
+from app.storage.vectors import Vectors
+
+log = logging.getLogger(__name__)
+
+EMBEDDING_SECONDS = 0.020
+"""What a question's embedding may take of the 30 ms that a recall has."""
+LATE = 50
+"""Hits that late interaction looks at again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A memory that came back. `score` is 0 to 1; `cues` are the parts it was made of, by name.
+
+    `before` and `after` are its neighbours in the session, for context. `corrects` are the ids of memories that it
+    made untrue.
+    """
+
+    memory: Memory
+    score: float
+    cues: dict[str, float]
+    before: Memory | None = None
+    after: Memory | None = None
+    corrects: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recollection:
+    """What one question brought back, best first. `by_meaning` tells whether vectors took part."""
+
+    hits: tuple[Hit, ...]
+    by_meaning: bool
+    took_ms: float
+
+
+@dataclass(slots=True)
+class _Question:
+    text: str
+    audiences: tuple[str, ...]
+    names: frozenset[str] | None
+    embedding: Embedding | None = None
+    model: str = ""
+    limit: int = 5
+    threshold: float = 0.0
+    with_neighbours: bool = True
+    kinds: frozenset[str] = field(default_factory=frozenset)
+
+
+class Recall:
+    """Answers from one database. Caches are bounded; `drop` empties them of what was forgotten."""
+
+    def __init__(
+        self,
+        database: Database,
+        embedder: Embedder | None = None,
+        *,
+        late_interaction: bool = True,
+        embedding_seconds: float = EMBEDDING_SECONDS,
+    ) -> None:
+        self._database = database
+        self._embedder = embedder
+        self._late = late_interaction
+        self._embedding_seconds = embedding_seconds
+        self._shelves = Shelves()
+        self._vectors = Vectors()
+        self._asking: asyncio.Task[list[Embedding]] | None = None
+
+    async def recall(
+        self,
+        question: str,
+        *,
+        owner: Owner,
+        scope: Scope,
+        limit: int = 5,
+        threshold: float = 0.0,
+        with_neighbours: bool = True,
+    ) -> Recollection:
+        """The `limit` best memories that the owner's session may see, none below `threshold` (0 to 1).
+
+        Raises:
+            Unavailable: the database did not answer.
+        """
+        started = time.perf_counter()
+        audiences = audiences_seen(owner, scope)
+        names = await self._database.read(partial(self._shelves.refresh, audiences=audiences))
+        asked = _Question(question, audiences, names, limit=limit, threshold=threshold, with_neighbours=with_neighbours)
+        asked.embedding = await self._embed(without_names(question, names or frozenset()))
+        asked.model = self._embedder.model if self._embedder is not None else ""
+        hits, by_meaning = await self._database.read(partial(self._answer, question=asked))
+        return Recollection(tuple(hits), by_meaning, (time.perf_counter() - started) * 1000)
+
+    def drop(self, audiences: Sequence[str] | None = None) -> None:
+        """Something was forgotten: keep no copy of it."""
+        self._shelves.drop(audiences)
+        self._vectors.drop(audiences)
+
+    async def close(self) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait([self._asking])
+
+    async def _embed(self, question: str) -> Embedding | None:
+        """`None` when there is no embedder, it fails, or it is late. One that hangs is not asked again meanwhile."""
+        if self._embedder is None or not self._vectors.is_available:
+            return None
+        if self._asking is not None and not self._asking.done() and self._is_late:
+            return None
+        asking = asyncio.create_task(self._embedder.embed([question], is_query=True), name="embedding of a question")
+        asking.add_done_callback(_retrieve)
+        self._asking, self._is_late = asking, False
+        done, _ = await asyncio.wait([asking], timeout=self._embedding_seconds)
+        if not done:
+            self._is_late = True
+            return None
+        if asking.cancelled() or asking.exception() is not None:
+            return None
+        return asking.result()[0]
+
+    _is_late = False
+
+    # -- on a reading thread ----------------------------------------------------------------------------------
+
+    def _answer(self, connection: Reader, question: _Question) -> tuple[list[Hit], bool]:
+        meaning = self._scan(connection, question)
+        if question.names is not None:
+            asked = ask(question.text, question.names)
+            with self._shelves.lock:
+                ranked = rank.rank(self._shelves.whole(question.audiences), asked, meaning)
+        else:
+            asked, pool = _nominated(connection, question, meaning)
+            ranked = rank.rank(pool, asked, meaning)
+        if self._late and meaning is not None:
+            ranked = self._look_again(connection, question, ranked)
+        ranked = corrections.settle(asked, ranked[: max(20, 2 * question.limit)])
+        return _hits(connection, question, ranked), meaning is not None
+
+    def _scan(self, connection: Reader, question: _Question) -> Meaning | None:
+        if question.embedding is None:
+            return None
+        scan = self._vectors.scan(
+            connection, question.audiences, question.model, question.embedding.vector, most=rank.CANDIDATES
+        )
+        return Meaning(scan.cosines, scan.closest) if scan is not None else None
+
+    def _look_again(self, connection: Reader, question: _Question, ranked: list[Ranked]) -> list[Ranked]:
+        assert question.embedding is not None
+        if question.embedding.pieces is None:
+            return ranked
+        rows = [one.doc.row for one in ranked[:LATE]]
+        close = self._vectors.compare_pieces(connection, rows, question.model, question.embedding.pieces)
+        return rank.rank_again(ranked[:LATE], close) + ranked[LATE:] if close else ranked
+
+
+def _nominated(connection: Reader, question: _Question, meaning: Meaning | None) -> tuple[Asked, Pool]:
+    """A large scope has too many people to know them all: names stay words there, and match speakers besides."""
+    asked = ask(question.text, frozenset())
+    pool = nominate(connection, question.audiences, asked.terms, meaning.closest if meaning else ())
+    names = frozenset().union(*[doc.names for doc in pool.docs()])
+    return ask(question.text, names), pool
+
+
+def _hits(connection: Reader, question: _Question, ranked: list[Ranked]) -> list[Hit]:
+    chosen = [one for one in ranked if one.score >= question.threshold]
+    # What was forgotten a moment ago is still ranked, and not there any more.
+    found = memories.by_rows(connection, question.audiences, [one.doc.row for one in chosen])
+    chosen = [one for one in chosen if one.doc.row in found][: question.limit]
+    near: dict[tuple[str, int], Memory] = {}
+    if question.with_neighbours:
+        places = [(one.doc.session_id, one.doc.place + step) for one in chosen for step in (-1, 1)]
+        near = {
+            (memory.owner.session_id, memory.place): memory
+            for memory in memories.neighbours(connection, question.audiences, places)
+        }
+    ids = {row: memory.memory_id for row, memory in found.items()}
+    return [
+        Hit(
+            memory=found[one.doc.row],
+            score=one.score,
+            cues=one.named_cues(),
+            before=near.get((one.doc.session_id, one.doc.place - 1)),
+            after=near.get((one.doc.session_id, one.doc.place + 1)),
+            corrects=tuple([ids[row] for row in one.corrects if row in ids]),
+        )
+        for one in chosen
+    ]
+
+
+def _retrieve(task: asyncio.Task[list[Embedding]]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.debug("a question could not be embedded", exc_info=task.exception())

@@ -1,0 +1,57 @@
+"""Who sees which memory: the one place that decides it.
+
+Every stored memory names its audience, a digest of who may see it. Whoever recalls asks for the audiences he belongs
+to, and no query of the store runs without them. A memory is seen by the audience it was stored for, also after the
+configuration changed: to narrow or widen it later, it has to be stored anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from app.domain.memory import MemoryKind, Owner, Scope
+from app.domain.principal import ANONYMOUS
+
+
+def effective(scope: Scope, owner: Owner) -> Scope:
+    """The scope that acts: people nobody can tell apart share nothing between their sessions."""
+    if owner.user_id == ANONYMOUS and scope in (Scope.CONVERSATIONAL, Scope.SUMMARIES_ONLY):
+        return Scope.SESSION
+    return scope
+
+
+def may_store(scope: Scope, kind: MemoryKind) -> bool:
+    """Whether a memory of that kind is kept at all."""
+    return scope is not Scope.SUMMARIES_ONLY or kind != "message"
+
+
+def audience_of(owner: Owner, scope: Scope) -> str:
+    """Who will see what is stored under `scope`."""
+    match effective(scope, owner):
+        case Scope.SESSION:
+            return session_audience(owner.session_id)
+        case Scope.ALL:
+            return _digest("a", owner.agent)
+        case Scope.CONVERSATIONAL | Scope.SUMMARIES_ONLY:
+            return _digest("u", owner.agent, owner.principal, owner.user_id)
+
+
+def audiences_seen(owner: Owner, scope: Scope) -> tuple[str, ...]:
+    """What a session recalls from under `scope`: its own, and every wider audience up to that scope."""
+    seen = [session_audience(owner.session_id)]
+    acting = effective(scope, owner)
+    if acting is not Scope.SESSION and owner.user_id != ANONYMOUS:
+        seen.append(audience_of(owner, Scope.CONVERSATIONAL))
+    if acting is Scope.ALL:
+        seen.append(audience_of(owner, Scope.ALL))
+    return tuple(seen)
+
+
+def session_audience(session_id: str) -> str:
+    return _digest("s", session_id)
+
+
+def _digest(kind: str, *parts: str) -> str:
+    """Letters and digits only, for it is a word of the full text, too; lengths keep the parts apart."""
+    content = "".join([f"{len(part)}:{part}" for part in parts])
+    return kind + hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

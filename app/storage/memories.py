@@ -1,0 +1,360 @@
+"""Memories in the database: units that remember, edit, pin and forget; queries, each with an audience or owner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
+
+from app.domain.memory import Memory, Owner
+from app.storage import full_text, tables
+from app.storage.unit_of_work import UnitOfWork
+
+Reader: TypeAlias = Connection
+"""What a query runs on, for rooms that hand one to another and need not know more of it."""
+
+_m, _v, _old = tables.memories, tables.memory_vectors, tables.memory_versions
+
+_ADD = insert(_m)
+_KEEP_OLD = insert(_old).from_select(
+    ["memory_id", "version", "text", "created_ms"],
+    select(_m.c.memory_id, _m.c.version, _m.c.text, bindparam("now")).where(_m.c.memory_id == bindparam("the_memory")),
+)
+_PIN = update(_m).where(_m.c.memory_id == bindparam("the_memory")).values(pinned=bindparam("is_pinned"))
+# A vector that arrives after its memory was forgotten finds no row to go with.
+_ADD_VECTOR = insert(_v).from_select(
+    ["row", "model", "audience", "vector", "pieces"],
+    select(
+        _m.c.row,
+        bindparam("the_model", type_=_v.c.model.type),
+        _m.c.audience,
+        bindparam("the_vector", type_=_v.c.vector.type),
+        bindparam("the_pieces", type_=_v.c.pieces.type),
+    ).where(
+        _m.c.row == bindparam("the_row"),
+        ~exists().where(_v.c.row == bindparam("the_row"), _v.c.model == bindparam("the_model")),
+    ),
+)
+_INDEX_COLUMNS = (
+    _m.c.row,
+    _m.c.session_id,
+    _m.c.place,
+    _m.c.role,
+    _m.c.speaker,
+    _m.c.created_ms,
+    _m.c.text,
+    _m.c.terms,
+)
+_AFTER = (
+    select(*_INDEX_COLUMNS)
+    .where(_m.c.audience == bindparam("the_audience"), _m.c.row > bindparam("after"))
+    .order_by(_m.c.row)
+    .limit(bindparam("at_most"))
+)
+_SIZE = select(func.count(), func.coalesce(func.sum(func.length(_m.c.terms)), 0)).where(
+    _m.c.audience.in_(bindparam("audiences", expanding=True))
+)
+_BY_ROWS = select(_m).where(
+    _m.c.row.in_(bindparam("rows", expanding=True)), _m.c.audience.in_(bindparam("audiences", expanding=True))
+)
+_WITHOUT_VECTOR = (
+    select(_m)
+    .where(_m.c.row > bindparam("after"), ~exists().where(_v.c.row == _m.c.row, _v.c.model == bindparam("the_model")))
+    .order_by(_m.c.row)
+    .limit(bindparam("at_most"))
+)
+_SPEAKERS = (
+    select(_m.c.session_id, _m.c.speaker).distinct().where(_m.c.session_id.in_(bindparam("sessions", expanding=True)))
+)
+
+
+@dataclass(slots=True)
+class Indexed:
+    """What the ranking needs of a memory."""
+
+    row: int
+    session_id: str
+    place: int
+    role: str
+    speaker: str
+    created_ms: int
+    text: str
+    terms: str
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """Which memories somebody speaks of: all conditions together. `None` leaves one out; never all of them.
+
+    `principal` is whoever asks; others' memories are as if they were not there.
+    """
+
+    agent: str
+    principal: str
+    user_id: str | None = None
+    session_id: str | None = None
+    memory_ids: tuple[str, ...] | None = None
+    kind: str | None = None
+    created_before_ms: int | None = None
+
+    def condition(self) -> ColumnElement[bool]:
+        parts: list[ColumnElement[bool]] = [_m.c.principal == self.principal, _m.c.agent == self.agent]
+        if self.user_id is not None:
+            parts.append(_m.c.user_id == self.user_id)
+        if self.session_id is not None:
+            parts.append(_m.c.session_id == self.session_id)
+        if self.memory_ids is not None:
+            parts.append(_m.c.memory_id.in_(self.memory_ids))
+        if self.kind is not None:
+            parts.append(_m.c.kind == self.kind)
+        if self.created_before_ms is not None:
+            parts.append(_m.c.created_ms < self.created_before_ms)
+        return and_(*parts)
+
+
+@dataclass(slots=True)
+class Removed:
+    """What a forgetting removed; filled in when its unit is written."""
+
+    memories: int = 0
+    vectors: int = 0
+    versions: int = 0
+    audiences: set[str] = field(default_factory=set)
+
+
+def adding(unit: UnitOfWork, drafts: Sequence[tuple[Memory, Sequence[str]]]) -> None:
+    """Store memories of the unit's session with their terms, in order, but not those of a message that is there.
+
+    `place` and `row` are given here.
+    """
+
+    def add(connection: Connection) -> None:
+        place, known = _state(connection, unit.session_id)
+        rows = []
+        for memory, terms in drafts:
+            if memory.message_id is not None and memory.message_id in known:
+                continue
+            rows.append(_values(memory, terms, place))
+            place += 1
+        if rows:
+            connection.execute(_ADD, rows)
+
+    unit.calls.append(add)
+
+
+def _state(connection: Connection, session_id: str) -> tuple[int, set[str]]:
+    """The next place of a session, and the messages that are remembered already (its newest ones)."""
+    query = (
+        select(_m.c.place, _m.c.message_id).where(_m.c.session_id == session_id).order_by(_m.c.place.desc()).limit(256)
+    )
+    rows = connection.execute(query).all()
+    return (rows[0].place + 1 if rows else 0), {row.message_id for row in rows if row.message_id}
+
+
+def editing(unit: UnitOfWork, memory: Memory, *, text: str, terms: Sequence[str], now: int) -> None:
+    """Give a memory another text: a new row and version, the old text kept beside. Its vectors go."""
+
+    def edit(connection: Connection) -> None:
+        connection.execute(_KEEP_OLD, {"the_memory": memory.memory_id, "now": now})
+        row = connection.execute(select(_m).where(_m.c.memory_id == memory.memory_id)).one()
+        _delete_vectors(connection, _m.c.memory_id == memory.memory_id)
+        connection.execute(delete(_m).where(_m.c.memory_id == memory.memory_id))
+        values = dict(row._mapping)
+        del values["row"]
+        values |= {"text": text, "terms": " ".join(terms), "version": row.version + 1}
+        connection.execute(_ADD, [values])
+
+    unit.calls.append(edit)
+
+
+def add_pin(unit: UnitOfWork, memory_id: str, *, is_pinned: bool) -> None:
+    unit.add(_PIN, {"the_memory": memory_id, "is_pinned": int(is_pinned)}, expect=1)
+
+
+def add_vector(unit: UnitOfWork, *, row: int, model: str, vector: bytes, pieces: bytes | None) -> None:
+    unit.add(_ADD_VECTOR, {"the_row": row, "the_model": model, "the_vector": vector, "the_pieces": pieces})
+
+
+def forgetting(unit: UnitOfWork, owned: Owned) -> Removed:
+    """Remove memories with their vectors, earlier versions and full text."""
+    return _removing(unit, owned.condition())
+
+
+def forgetting_session(unit: UnitOfWork, *, audience: str | None = None) -> Removed:
+    """Remove what came from the unit's session: everything, or what only `audience` sees."""
+    condition: ColumnElement[bool] = _m.c.session_id == unit.session_id
+    return _removing(unit, condition if audience is None else and_(condition, _m.c.audience == audience))
+
+
+def expiring(unit: UnitOfWork, *, agent: str, before_ms: int) -> Removed:
+    """Remove an agent's memories older than a time, but for pinned ones."""
+    return _removing(unit, and_(_m.c.agent == agent, _m.c.created_ms < before_ms, _m.c.pinned == 0))
+
+
+def trimming(unit: UnitOfWork, *, audience: str, keep: int) -> Removed:
+    """Keep an audience's `keep` newest memories, and pinned ones."""
+    last = select(_m.c.row).where(_m.c.audience == audience).order_by(_m.c.row.desc()).offset(keep).limit(1)
+    bound = last.scalar_subquery()
+    return _removing(unit, and_(_m.c.audience == audience, _m.c.row <= bound, _m.c.pinned == 0))
+
+
+def _removing(unit: UnitOfWork, condition: ColumnElement[bool]) -> Removed:
+    removed = Removed()
+
+    def remove(connection: Connection) -> None:
+        found = connection.execute(select(_m.c.row, _m.c.memory_id, _m.c.audience).where(condition)).all()
+        rows, ids = [row.row for row in found], [row.memory_id for row in found]
+        removed.audiences = {row.audience for row in found}
+        removed.memories, removed.vectors, removed.versions = len(found), 0, 0  # a batch may be written twice
+        for start in range(0, len(rows), 500):
+            part = slice(start, start + 500)
+            removed.vectors += connection.execute(delete(_v).where(_v.c.row.in_(rows[part]))).rowcount
+            removed.versions += connection.execute(delete(_old).where(_old.c.memory_id.in_(ids[part]))).rowcount
+            connection.execute(delete(_m).where(_m.c.row.in_(rows[part])))
+
+    unit.calls.append(remove)
+    return removed
+
+
+def _delete_vectors(connection: Connection, condition: ColumnElement[bool]) -> None:
+    connection.execute(delete(_v).where(_v.c.row.in_(select(_m.c.row).where(condition))))
+
+
+# -- queries ---------------------------------------------------------------------------------------------------
+
+
+def find(connection: Connection, owned: Owned) -> Memory | None:
+    row = connection.execute(select(_m).where(owned.condition()).limit(1)).first()
+    return _memory(row) if row is not None else None
+
+
+def list_page(connection: Connection, owned: Owned, *, before: int | None, limit: int) -> list[Memory]:
+    """Newest first; `before` is the row of the last memory of the page before."""
+    query = select(_m).where(owned.condition())
+    if before is not None:
+        query = query.where(_m.c.row < before)
+    return [_memory(row) for row in connection.execute(query.order_by(_m.c.row.desc()).limit(limit))]
+
+
+def versions(connection: Connection, memory_id: str) -> list[tuple[int, str, int]]:
+    """(version, text, time it was replaced) of the earlier texts, oldest first."""
+    query = select(_old).where(_old.c.memory_id == memory_id).order_by(_old.c.version)
+    return [(row.version, row.text, row.created_ms) for row in connection.execute(query)]
+
+
+def after(connection: Connection, audience: str, row: int, *, limit: int) -> list[Indexed]:
+    """What an audience sees beyond a row, in order."""
+    parameters = {"the_audience": audience, "after": row, "at_most": limit}
+    return [Indexed(*found) for found in connection.execute(_AFTER, parameters)]
+
+
+def is_larger(connection: Connection, audiences: Sequence[str], than: int) -> bool:
+    inner = select(_m.c.row).where(_m.c.audience.in_(audiences)).limit(than + 1).subquery()
+    return int(connection.execute(select(func.count()).select_from(inner)).scalar() or 0) > than
+
+
+def size(connection: Connection, audiences: Sequence[str]) -> tuple[int, float]:
+    """How many memories the audiences see, and the mean length of their terms in characters."""
+    number, length = connection.execute(_SIZE, {"audiences": list(audiences)}).one()
+    return int(number), (length / number if number else 1.0)
+
+
+def candidates(
+    connection: Connection, audiences: Sequence[str], terms: Iterable[str], *, total: int, limit: int
+) -> tuple[list[int], dict[str, int]]:
+    """Rows by full text, the likeliest first, and how many memories have each term."""
+    frequencies = {term: full_text.count(connection, audiences, term) for term in terms}
+    return full_text.search(connection, audiences, frequencies, size=total, limit=limit), frequencies
+
+
+def indexed(connection: Connection, audiences: Sequence[str], rows: Sequence[int]) -> list[Indexed]:
+    query = select(*_INDEX_COLUMNS).where(_m.c.row.in_(rows), _m.c.audience.in_(audiences))
+    return [Indexed(*found) for found in connection.execute(query)]
+
+
+def around(connection: Connection, audiences: Sequence[str], places: Sequence[tuple[str, int]]) -> list[Indexed]:
+    """The memories at (session, place), as far as the audiences see them."""
+    query = select(*_INDEX_COLUMNS).where(tuple_(_m.c.session_id, _m.c.place).in_(places), _m.c.audience.in_(audiences))
+    return [Indexed(*found) for found in connection.execute(query)]
+
+
+def neighbours(connection: Connection, audiences: Sequence[str], places: Sequence[tuple[str, int]]) -> list[Memory]:
+    query = select(_m).where(tuple_(_m.c.session_id, _m.c.place).in_(places), _m.c.audience.in_(audiences))
+    return [_memory(row) for row in connection.execute(query)] if places else []
+
+
+def by_rows(connection: Connection, audiences: Sequence[str], rows: Sequence[int]) -> dict[int, Memory]:
+    """What is still there of these rows and seen by the audiences."""
+    found = connection.execute(_BY_ROWS, {"rows": list(rows), "audiences": list(audiences)})
+    return {row.row: _memory(row) for row in found}
+
+
+def without_vector(connection: Connection, model: str, *, after: int, limit: int) -> list[Memory]:
+    """Memories that the model has not embedded yet, oldest first, beyond row `after`."""
+    parameters = {"the_model": model, "after": after, "at_most": limit}
+    return [_memory(row) for row in connection.execute(_WITHOUT_VECTOR, parameters)]
+
+
+def speakers(connection: Connection, sessions: Sequence[str]) -> dict[str, set[str]]:
+    """Who speaks in each session."""
+    found: dict[str, set[str]] = {}
+    for row in connection.execute(_SPEAKERS, {"sessions": list(sessions)}):
+        found.setdefault(row.session_id, set()).add(row.speaker)
+    return found
+
+
+def _values(memory: Memory, terms: Sequence[str], place: int) -> dict[str, Any]:
+    owner = memory.owner
+    return {
+        "memory_id": memory.memory_id,
+        "audience": memory.audience,
+        "kind": memory.kind,
+        "agent": owner.agent,
+        "principal": owner.principal,
+        "user_id": owner.user_id,
+        "session_id": owner.session_id,
+        "turn_id": memory.turn_id,
+        "message_id": memory.message_id,
+        "place": place,
+        "role": memory.role,
+        "speaker": memory.speaker,
+        "text": memory.text,
+        "terms": " ".join(terms),
+        "created_ms": memory.created_ms,
+        "version": memory.version,
+        "pinned": int(memory.is_pinned),
+    }
+
+
+def _memory(row: Row[Any]) -> Memory:
+    return Memory(
+        memory_id=row.memory_id,
+        owner=Owner(row.agent, row.principal, row.user_id, row.session_id),
+        audience=row.audience,
+        kind=row.kind,
+        role=row.role,
+        speaker=row.speaker,
+        text=row.text,
+        created_ms=row.created_ms,
+        turn_id=row.turn_id,
+        message_id=row.message_id,
+        place=row.place,
+        version=row.version,
+        is_pinned=bool(row.pinned),
+        row=row.row,
+    )

@@ -1,0 +1,55 @@
+"""What a question says beside its words."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from app.memory.cues import Asked, ask, fits_date, signs_of
+
+
+def asked(question: str) -> Asked:
+    return ask(question, frozenset({"ann"}))
+
+
+@pytest.mark.parametrize(
+    "question", ["What happened on 7 May 2023?", "And on May 7th, 2023?", "Anything from 2023-05-07?"]
+)
+def test_a_date_fits_its_day_best_then_the_days_after(question: str) -> None:
+    found = asked(question)
+    that_day, later = fits_date(found, date(2023, 5, 7)), fits_date(found, date(2023, 5, 12))
+    assert that_day == 1.0
+    assert 0 < later < that_day
+    assert fits_date(found, date(2023, 6, 30)) == 0.0
+    assert fits_date(found, date(2023, 5, 6)) == 0.0
+
+
+def test_a_month_without_a_year_fits_every_year() -> None:
+    found = asked("What did we plan in October?")
+    assert fits_date(found, date(2021, 10, 3)) == fits_date(found, date(2024, 10, 30)) > 0
+    assert fits_date(found, date(2024, 3, 3)) == 0.0
+
+
+def test_may_is_a_word_before_it_is_a_month() -> None:
+    assert asked("What may help against it?").months == frozenset()
+
+
+def test_impossible_dates_say_nothing() -> None:
+    assert fits_date(asked("on June 31, 2023"), date(2023, 6, 30)) == 0.0
+
+
+def test_who_is_asked_about_is_known_by_name_or_pronoun() -> None:
+    assert asked("What does Ann like?").names == {"ann"}
+    assert asked("Can you tell me where I live?").roles == {"user"}
+    assert asked("What did you recommend?").roles == {"assistant"}
+    assert asked("Who won?").roles == frozenset()
+
+
+def test_the_kind_of_answer_is_known() -> None:
+    assert asked("When was it?").is_when
+    assert asked("How many were there?").is_how_many
+    assert signs_of("See you next week at five").has_time
+    assert signs_of("There were twelve of them").has_number
+    assert signs_of("Really?").is_question
+    assert signs_of("I have moved to Oslo").is_correction
