@@ -70,7 +70,8 @@ async def _told_but_not_written(end: _End, usage: Usage | None, failure: str) ->
         "reason": "storage_unavailable",
         "message": f"The answer cannot be stored: {failure}",
     }
-    outcome, runs, unit = end.compose(TurnState.FAILED, "storage_unavailable", error, usage)
+    # The same unit until it is taken, and the journal may get its text in before.
+    outcome, runs, unit = end.compose(TurnState.FAILED, "storage_unavailable", error, usage, drops_runs=True)
     end.desk.log.publish(*runs)
     end.turn.state = outcome.state
     if not end.turn.done.done():
@@ -78,7 +79,9 @@ async def _told_but_not_written(end: _End, usage: Usage | None, failure: str) ->
     while True:
         try:
             await end.store.database.submit(unit)
-        except WriteConflict:
+        except WriteConflict as conflict:
+            if end.desk.log.over is None:
+                log_.error("the end of turn %s was refused: %s", end.turn.turn_id, conflict)
             return outcome
         except WriteFailed:
             await asyncio.sleep(1)
@@ -114,8 +117,15 @@ class _End:
         """When the turn ended, as the last unit composed says."""
 
     def compose(
-        self, state: TurnState, reason: str | None, error: dict[str, object] | None, usage: Usage | None
+        self,
+        state: TurnState,
+        reason: str | None,
+        error: dict[str, object] | None,
+        usage: Usage | None,
+        *,
+        drops_runs: bool = False,
     ) -> tuple[Outcome, list[Run], UnitOfWork]:
+        """`drops_runs`: make room for the turn's text also where the journal has not written any yet."""
         desk, turn, log = self.desk, self.turn, self.desk.log
         tape = log.tape if turn is desk.open else None
         text = tape.text() if tape is not None else ""
@@ -178,14 +188,15 @@ class _End:
                 ),
             )
         if tape is not None:
-            self._add_runs(unit, list(tape.segments()), message_seq=finished.first, now=now)
+            segments = list(tape.segments())
+            if segments and (drops_runs or any(segment.journaled for segment in segments)):
+                events.add_drop_runs(unit, from_seq=segments[0].first)
+            self._add_runs(unit, segments, message_seq=finished.first, now=now)
         outcome = Outcome(turn.turn_id, state, reason, text, message_id, usage_json, timings, error, now)
         return outcome, runs, unit
 
     def _add_runs(self, unit: UnitOfWork, segments: list[Segment], *, message_seq: int, now: int) -> None:
         """The table of number → text: small, and all that a cursor in mid-turn needs later."""
-        if any(segment.journaled for segment in segments):
-            events.add_drop_runs(unit, from_seq=segments[0].first)
         start = 0
         for segment in segments:
             lengths = segment.character_lengths()

@@ -73,6 +73,24 @@ async def test_an_end_that_cannot_be_written_is_told_as_failed_and_written_when_
     assert (await house.say(log, "again", "yes")).state is TurnState.COMPLETED
 
 
+async def test_text_that_the_journal_writes_before_a_late_end_does_not_keep_the_end_out(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finish, "RETRY_SECONDS", (0.001,))
+    log = await house.session()
+    turn, stream = await answered(house, log, "a", "b")
+    house.database.refuses = lambda unit: True
+    stream.finish()
+    assert (await turn.done).reason == "storage_unavailable"
+    house.database.refuses = lambda unit: len(unit.steps) > 1
+    house.store.journal.write(log)
+    house.database.refuses = None
+    await until(lambda: not log.is_busy)
+    assert (await house.stored(log, turn.turn_id)).state is TurnState.FAILED
+    assert (await house.texts(log))[1] == ("assistant", "failed", "ab")
+    assert [frame["chunk"] for _, kind, frame in await frames_of(house.read(log)) if kind == "text"] == ["a", "b"]
+
+
 async def test_a_message_that_cannot_be_stored_is_refused_and_leaves_nothing(house: House) -> None:
     log = await house.session()
     house.database.refuses = lambda unit: True
