@@ -88,21 +88,17 @@ async def _send(request: Request, door: Door, given: bytes | None = None) -> Res
     """The stream, collected: the caller waits as a reader, and its leaving is a reader's leaving."""
     runtime = runtime_of(request)
     accepted = await accept(runtime, request.scope, request.receive, door, given=given)
-    with accepted.reading as reading:
+    session_id = accepted.log.session.session_id
+    if accepted.background:  # not a reader: nobody waits here
         turn = await accepted.start()
-        headers = {"X-Session-Id": accepted.log.session.session_id}
-        if accepted.background:
-            started = {
-                "turn_id": turn.turn_id,
-                "session_id": accepted.log.session.session_id,
-                "after": reading.cursor,
-            }
-            response = answer(started, 202)
-        else:
+        response = answer({"turn_id": turn.turn_id, "session_id": session_id, "after": accepted.reading.cursor}, 202)
+    else:
+        with accepted.reading:
+            turn = await accepted.start()
             outcome = await _outcome(runtime, request, accepted.log, turn)
-            response = answer(_answered(accepted.log.session.session_id, outcome))
-        response.headers.update(headers)
-        return response
+        response = answer(_answered(session_id, outcome))
+    response.headers["X-Session-Id"] = session_id
+    return response
 
 
 async def _outcome(runtime: Runtime, request: Request, log: SessionLog, turn: OpenTurn | Turn) -> Outcome:

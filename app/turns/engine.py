@@ -64,6 +64,8 @@ async def _relay(log: SessionLog, turn: OpenTurn, store: Store, stream: LLMStrea
             chunks = delta.chunks
             if log.room() < len(chunks) + HEADROOM:
                 await reserve(log, store, len(chunks) + HEADROOM)
+                if turn.stop is not None:  # it came during the wait
+                    raise LLMStopped
             kind = EventKind.TEXT if type(delta) is TextDelta else EventKind.THINKING
             log.append_text(kind, chunks)
 
