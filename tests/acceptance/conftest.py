@@ -1,10 +1,12 @@
 """What every promise needs: a provider, a server on it, and a client. One of each for a module.
 
 A module may say how its server is configured by a constant `SETTINGS`, laid over what stands here.
+With TEST_ON=postgres in the environment the servers work on Postgres instead of a file.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,8 @@ async def process(
     provider: Upstream, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[HectorServer]:
     settings = settings_for(provider, getattr(request.module, "SETTINGS", None))
+    if os.environ.get("TEST_ON") == "postgres":
+        settings["storage"] = {"url": request.getfixturevalue("databases").create()}
     server = HectorServer(Path(tmp_path_factory.mktemp("hector")), settings)
     await server.start()
     try:
