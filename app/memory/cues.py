@@ -42,6 +42,7 @@ _NUMBER = re.compile(
     r"|once|twice|couple|several|dozen|half)\b",
     re.IGNORECASE,
 )
+_PERSONAL = re.compile(r"\b(?:I|[Mm]y|[Mm]e|[Mm]yself)\b")
 _POLITE = re.compile(
     r"\b(?:can|could|would|will|do) you (?:please )?(?:tell|remind|remember|recall|know|help|say)\b"
     r"|\b(?:tell|remind) me\b",
@@ -50,8 +51,8 @@ _POLITE = re.compile(
 _FIRST_PERSON = re.compile(r"\b(?:i|my|me|mine|myself|i'm|i've|i'd|we|our)\b", re.IGNORECASE)
 _SECOND_PERSON = re.compile(r"\b(?:you|your|yours)\b", re.IGNORECASE)
 _PAST = re.compile(
-    r"\b(?:used to|formerly|previous(?:ly)?|originally|initially|earlier|before|at first|first|old|back then|when"
-    r"|history|ever|all|list)\b",
+    r"\b(?:did|was|were|had|used to|formerly|previous(?:ly)?|originally|initially|earlier|before|at first|first"
+    r"|back then|when|history|ever|all|list)\b",
     re.IGNORECASE,
 )
 _CORRECTION = re.compile(
@@ -93,6 +94,7 @@ class Signs:
     has_time: bool
     has_number: bool
     is_correction: bool
+    is_personal: bool
 
 
 def signs_of(content: str) -> Signs:
@@ -101,6 +103,7 @@ def signs_of(content: str) -> Signs:
         has_time=_TIME_WORDS.search(content) is not None,
         has_number=_NUMBER.search(content) is not None,
         is_correction=_CORRECTION.search(content) is not None,
+        is_personal=_PERSONAL.search(content) is not None,
     )
 
 

@@ -37,6 +37,7 @@ CUES = (
     "length",
     "when_time",
     "how_many_number",
+    "personal",
 )
 
 Cues = tuple[float, ...]
@@ -90,6 +91,7 @@ def find_cues(pool: Pool, asked: Asked, meaning: Meaning | None) -> list[tuple[D
                     min(1.0, math.log1p(doc.length) / 4),
                     float(asked.is_when and doc.signs.has_time),
                     float(asked.is_how_many and doc.signs.has_number),
+                    float(doc.signs.is_personal),
                 ),
             )
         )
@@ -208,12 +210,15 @@ class _Weights:
 
 # fmt: off
 _BY_WORDS = _Weights(
-    (2.5, 1.64, 0.97, 1.03, 0.66, 1.54, 2.93, 0.0, 0.0, 0.0, 0.0, 2.75, 3.91, -0.67, 0.4, 2.28, 1.23), 10.0, 1.0
+    (2.49, 1.61, 0.99, 1.03, 0.66, 1.49, 2.94, 0.0, 0.0, 0.0, 0.0, 2.73, 3.89, -0.62, 0.15, 2.26, 1.26, 0.32),
+    middle=11.89, slope=0.87,
 )
 _WITH_MEANING = _Weights(
-    (1.68, 1.3, 0.69, 0.98, 0.13, 1.35, 1.97, 2.66, 0.21, 0.64, 0.82, 2.8, 4.13, -0.66, 1.17, 2.2, 1.03), 10.0, 1.0
+    (1.65, 1.28, 0.71, 0.96, 0.14, 1.28, 1.99, 2.67, 0.24, 0.63, 0.82, 2.77, 4.11, -0.58, 0.81, 2.16, 1.08, 0.46),
+    middle=13.81, slope=0.83,
 )
 _WITH_LATE = _Weights(
-    (1.68, 1.3, 0.69, 0.98, 0.13, 1.35, 1.97, 2.66, 0.21, 0.64, 0.82, 2.8, 4.13, -0.66, 1.17, 2.2, 1.03), 10.0, 1.0, 3.9
+    (0.64, 0.28, 0.64, 0.93, 0.04, 1.29, 1.98, 0.99, 0.33, 0.53, 0.47, 2.57, 4.05, -0.57, -0.2, 1.95, 0.9, 0.36),
+    middle=13.04, slope=0.79, late=3.72,
 )
 # fmt: on

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 EMBEDDING_SECONDS = 0.020
 """What a question's embedding may take of the 30 ms that a recall has."""
-LATE = 50
+LATE = 60
 """Hits that late interaction looks at again."""
 
 

@@ -37,6 +37,17 @@ class WordPiece:
                 break
         return [*numbers[: limit - 1], END]
 
+    def places_that_say(self, text: str, silent: frozenset[str], *, limit: int) -> list[int]:
+        """Where in `encode` pieces of words stand that are neither punctuation nor `silent`; else all of them."""
+        places: list[int] = []
+        last = 1
+        for word in split(text):
+            first, last = last, last + len(self._encode_word(word))
+            if word not in silent and word.isalnum():
+                places += range(first, last)
+        inner = range(1, min(last, limit - 1))
+        return [place for place in places if place in inner] or list(inner)
+
     def _pieces(self, word: str) -> tuple[int, ...]:
         if len(word) > _MAX_WORD:
             return (UNKNOWN,)

@@ -5,6 +5,7 @@ Without numpy there are no vectors: `Vectors.is_available` is false, and memorie
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -102,15 +103,18 @@ class Vectors:
         """Late interaction (MaxSim): for each piece of the query its closest piece of the memory, averaged."""
         if numpy is None or not rows:
             return {}
-        found = connection.execute(_PIECES, {"rows": list(rows), "the_model": model}).all()
         width = int.from_bytes(query[:2], "little")
-        asked = _pieces(query, width)
-        result = {}
-        for row, stored in found:
-            pieces = _pieces(stored, width)
-            if len(pieces) and len(asked):
-                result[row] = float((asked @ pieces.T).max(axis=1).mean())
-        return result
+        asked = _units(query[2:], width)
+        head = query[:2]
+        stored = connection.execute(_PIECES, {"rows": list(rows), "the_model": model})
+        found = [(row, pieces[2:]) for row, pieces in stored if pieces[:2] == head and len(pieces) > 2]
+        if not found or not len(asked):
+            return {}
+        # All memories' pieces in one product: a product each takes three times as long.
+        likeness = _units(b"".join([pieces for _, pieces in found]), width) @ asked.T
+        starts = [0, *itertools.accumulate([len(pieces) // width for _, pieces in found[:-1]])]
+        closest = numpy.maximum.reduceat(likeness, starts, axis=0).mean(axis=1)
+        return dict(zip([row for row, _ in found], closest.tolist(), strict=True))
 
     def drop(self, audiences: Sequence[str] | None = None) -> None:
         """Forget what is cached of the audiences, or everything."""
@@ -144,9 +148,7 @@ class Vectors:
             total -= len(dropped.rows)
 
 
-def _pieces(stored: bytes, width: int) -> Any:
-    """Rows of int8 after two bytes of width, as unit vectors."""
-    if int.from_bytes(stored[:2], "little") != width:
-        return numpy.empty((0, width), numpy.float32)
-    pieces = numpy.frombuffer(stored, numpy.int8, offset=2).reshape(-1, width).astype(numpy.float32)
-    return pieces / numpy.maximum(numpy.linalg.norm(pieces, axis=1, keepdims=True), 1e-6)
+def _units(pieces: bytes, width: int) -> Any:
+    """Rows of int8 as unit vectors."""
+    rows = numpy.frombuffer(pieces, numpy.int8).reshape(-1, width).astype(numpy.float32)
+    return rows / numpy.maximum(numpy.sqrt(numpy.einsum("ij,ij->i", rows, rows)), 1e-6)[:, None]

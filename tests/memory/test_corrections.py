@@ -1,0 +1,63 @@
+"""A fact that was corrected later stands behind its correction, whatever the words score."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.domain.memory import Scope
+from app.memory.longterm import LongTermMemory, Saying
+from tests.memory.conftest import owner, said
+
+
+async def ask(memory: LongTermMemory, question: str, *sayings: Saying) -> list[str]:
+    for number, saying in enumerate(sayings):
+        await memory.remember(owner(f"s{number}"), Scope.CONVERSATIONAL, [saying])
+    found = await memory.recall(question, owner=owner("asking"), scope=Scope.CONVERSATIONAL)
+    return [hit.memory.text for hit in found.hits]
+
+
+@pytest.mark.parametrize(
+    ("question", "earlier", "later"),
+    [
+        ("Where do I live?", "I live in Bergen by the sea, and like to live there", "Now I live in Oslo"),
+        ("What is my phone number?", "My phone number is 555 0100, my number", "I changed my phone number: 555 0199"),
+        ("Who is my dentist?", "My dentist is Dr Hale, a very good dentist", "My new dentist is Dr Moss"),
+        ("What do I drink in the morning?", "I drink coffee every morning", "I drink tea in the morning now"),
+        ("Which editor do I use?", "The editor I use is Vim, a good editor", "I switched: the editor I use is Helix"),
+    ],
+)  # fmt: skip
+async def test_the_correction_comes_first(memory: LongTermMemory, question: str, earlier: str, later: str) -> None:
+    assert (await ask(memory, question, said(earlier, day=1), said(later, day=40)))[:2] == [later, earlier]
+
+
+async def test_a_hit_says_what_it_corrects(memory: LongTermMemory) -> None:
+    await memory.remember(owner("s1"), Scope.CONVERSATIONAL, [said("I live in Bergen", day=1)])
+    await memory.remember(owner("s2"), Scope.CONVERSATIONAL, [said("Now I live in Oslo", day=2)])
+    found = await memory.recall("Where do I live?", owner=owner("s3"), scope=Scope.CONVERSATIONAL)
+    first, second = found.hits
+    assert first.corrects == (second.memory.memory_id,)
+    assert second.corrects == ()
+
+
+async def test_of_two_that_say_the_same_way_the_newer_comes_first(memory: LongTermMemory) -> None:
+    found = await ask(memory, "Where do I live?", said("I live in Bergen", day=1), said("I live in Oslo", day=90))
+    assert found == ["I live in Oslo", "I live in Bergen"]
+
+
+async def test_a_question_about_the_past_gets_the_past(memory: LongTermMemory) -> None:
+    sayings = (said("I live in Bergen in a house", day=1), said("Now I live in Oslo", day=40))
+    found = await ask(memory, "In what house did I live before?", *sayings)
+    assert found[0] == "I live in Bergen in a house"
+
+
+async def test_an_earlier_now_corrects_nothing(memory: LongTermMemory) -> None:
+    found = await ask(memory, "Where do I live?", said("Now I live in Bergen", day=1), said("I live in Oslo", day=40))
+    assert found[0] == "I live in Oslo"
+
+
+async def test_nobody_corrects_what_another_said(memory: LongTermMemory) -> None:
+    sayings = (
+        said("I live in Bergen, in a house", day=1),
+        said("Now I live in the cloud, so to speak", role="assistant", day=40),
+    )
+    assert (await ask(memory, "Where do I live?", *sayings))[0] == sayings[0].text

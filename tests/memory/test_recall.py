@@ -1,0 +1,148 @@
+"""Recall with vectors: found by meaning, and by words alone whenever the embedder is not there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from app.domain.memory import Scope
+from app.memory.embedder import Embedding, EmbeddingFailed, HashEmbedder
+from app.memory.longterm import LongTermMemory
+from app.memory.scope import audiences_seen
+from app.memory.shelves import Shelves
+from app.storage.database import Database
+from tests.memory.conftest import Make, owner, said
+
+WIDE = Scope.CONVERSATIONAL
+
+
+class Broken(HashEmbedder):
+    async def embed(self, texts: Sequence[str], *, is_query: bool = False) -> list[Embedding]:
+        raise EmbeddingFailed("no such server")
+
+
+class Hanging(HashEmbedder):
+    asked = 0
+    lets_go = False
+
+    async def embed(self, texts: Sequence[str], *, is_query: bool = False) -> list[Embedding]:
+        self.asked += 1
+        if not self.lets_go:
+            await asyncio.sleep(3600)
+        return await super().embed(texts)
+
+
+class Meaningful(HashEmbedder):
+    """Knows that a dog is a pet."""
+
+    model = "meaningful"
+
+    async def embed(self, texts: Sequence[str], *, is_query: bool = False) -> list[Embedding]:
+        return await super().embed([text.replace("dog", "pet") for text in texts])
+
+
+async def tell(memory: LongTermMemory, *texts: str) -> None:
+    await memory.remember(owner(), WIDE, [said(text) for text in texts])
+
+
+async def ask(memory: LongTermMemory, question: str) -> tuple[list[str], bool]:
+    found = await memory.recall(question, owner=owner("s2"), scope=WIDE)
+    return [hit.memory.text for hit in found.hits], found.by_meaning
+
+
+async def test_what_shares_no_word_is_found_by_its_meaning(make: Make) -> None:
+    memory = make(Meaningful())
+    await tell(memory, "Our dog is called Rex", "Rain again", "Trains are late")
+    await memory.embed_pending()
+    texts, by_meaning = await ask(memory, "pet?")
+    assert texts[0] == "Our dog is called Rex"
+    assert by_meaning
+
+
+async def test_vectors_that_come_later_are_seen_at_once(make: Make) -> None:
+    memory = make(Meaningful())
+    await tell(memory, "Our dog is called Rex")
+    assert (await ask(memory, "pet?"))[1] is False
+    await memory.embed_pending()
+    await tell(memory, "A second dog came")
+    await memory.embed_pending()
+    assert len((await ask(memory, "pet?"))[0]) == 2
+
+
+async def test_without_the_embedder_words_answer(make: Make) -> None:
+    memory = make(Broken())
+    await tell(memory, "Our dog is called Rex")
+    assert await ask(memory, "What is the dog called?") == (["Our dog is called Rex"], False)
+
+
+async def test_a_hanging_embedder_costs_its_share_of_the_budget_once(make: Make) -> None:
+    embedder = Hanging()
+    memory = make(embedder)
+    await tell(memory, "Our dog is called Rex")
+    started = time.perf_counter()
+    for _ in range(5):
+        assert await ask(memory, "What is the dog called?") == (["Our dog is called Rex"], False)
+    assert embedder.asked == 1
+    assert time.perf_counter() - started < 2
+
+
+async def test_vectors_are_filled_in_when_the_embedder_is_back(make: Make) -> None:
+    embedder = Hanging()
+    memory = make(embedder)
+    await tell(memory, "Our dog is called Rex")
+    embedder.lets_go = True
+    background = asyncio.create_task(memory.run())
+    async with asyncio.timeout(10):
+        while not (await ask(memory, "dog"))[1]:
+            await asyncio.sleep(0.01)
+    background.cancel()
+
+
+async def test_vectors_of_another_model_are_not_compared(make: Make) -> None:
+    memory = make(HashEmbedder())
+    await tell(memory, "Our dog is called Rex")
+    await memory.embed_pending()
+    assert (await ask(make(Meaningful()), "dog"))[1] is False
+
+
+async def test_a_memory_forgotten_while_it_is_embedded_leaves_no_vector(make: Make, database: Database) -> None:
+    held = asyncio.Event()
+
+    class Slow(HashEmbedder):
+        async def embed(self, texts: Sequence[str], *, is_query: bool = False) -> list[Embedding]:
+            await held.wait()
+            return await super().embed(texts)
+
+    memory = make(Slow())
+    await tell(memory, "Our dog is called Rex")
+    embedding = asyncio.create_task(memory.embed_pending())
+    await asyncio.sleep(0.05)
+    await memory.forget_session("s1", also_wider=True)
+    held.set()
+    await embedding
+    count = await database.read(lambda c: c.exec_driver_sql("SELECT count(*) FROM memory_vectors").scalar())
+    assert count == 0
+
+
+async def test_a_large_scope_is_answered_from_candidates(make: Make) -> None:
+    memory = make(Meaningful())
+    memory._recall._shelves = Shelves(small=20)
+    await tell(memory, *[f"Filler number{n} about trains" for n in range(60)], "Our dog is called Rex", "Good")
+    await memory.embed_pending()
+    found = await memory.recall("What is the dog called?", owner=owner("s2"), scope=WIDE)
+    assert found.hits[0].memory.text == "Our dog is called Rex"
+    assert found.hits[0].before is not None
+    assert (await ask(memory, "pet?"))[0][0] == "Our dog is called Rex"
+    assert (await ask(memory, "number7"))[0][0] == "Filler number7 about trains"
+    stranger = await memory.recall("dog", owner=owner("s3", user_id="bob"), scope=WIDE)
+    assert stranger.hits == ()
+
+
+async def test_caches_are_bounded(memory: LongTermMemory, database: Database) -> None:
+    kept = Shelves(max_docs=10)
+    for user in range(5):
+        await memory.remember(owner(f"s{user}", f"user{user}"), WIDE, [said(f"fact {n}") for n in range(4)])
+        audiences = audiences_seen(owner(f"s{user}", f"user{user}"), WIDE)
+        await database.read(lambda c, a=audiences: kept.refresh(c, a))
+    assert sum(len(one.shelf.docs) for one in kept._kept.values()) <= 10

@@ -1,0 +1,122 @@
+"""Memories in the store: what is written together, found by words, and gone without a trace; on every database."""
+
+from __future__ import annotations
+
+import struct
+
+from sqlalchemy import func, select, text
+
+from app.domain.memory import Memory, Owner
+from app.storage import full_text, memories, tables
+from app.storage.database import Database
+from app.storage.memories import Owned, Removed
+from app.storage.unit_of_work import UnitOfWork
+from app.storage.vectors import Vectors
+
+ANN = "uann"
+BOB = "ubob"
+
+
+def a_memory(memory_id: str, content: str, *, audience: str = ANN, session_id: str = "s1") -> Memory:
+    owner = Owner("assistant", "key", audience, session_id)
+    return Memory(memory_id, owner, audience, "message", "user", "user", content, 1000)
+
+
+async def store(database: Database, *stored: Memory) -> None:
+    for memory in stored:
+        unit = UnitOfWork(memory.owner.session_id)
+        memories.adding(unit, [(memory, memory.text.split())])
+        await database.submit(unit)
+
+
+async def embed(database: Database, row: int, *numbers: float) -> None:
+    unit = UnitOfWork("")
+    vector = struct.pack(f"<{len(numbers)}e", *numbers)
+    memories.add_vector(unit, row=row, model="m", vector=vector, pieces=None)
+    await database.submit(unit)
+
+
+async def search(database: Database, *terms: str, audiences: tuple[str, ...] = (ANN,)) -> list[int]:
+    rows, _ = await database.read(lambda c: memories.candidates(c, audiences, terms, total=3, limit=10))
+    return rows
+
+
+async def forget(database: Database, owned: Owned) -> Removed:
+    unit = UnitOfWork("")
+    removed = memories.forgetting(unit, owned)
+    await database.submit(unit)
+    return removed
+
+
+async def test_full_text_finds_the_rarer_word_first_and_only_in_its_audience(database: Database) -> None:
+    await store(
+        database,
+        a_memory("m1", "blue bike"),
+        a_memory("m2", "blue parrot"),
+        a_memory("m3", "blue boat"),
+        a_memory("m4", "blue parrot", audience=BOB),
+    )
+    assert (await search(database, "parrot", "blue"))[0] == 2
+    assert sorted(await search(database, "parrot", "blue")) == [1, 2, 3]
+    assert await search(database, "parrot", audiences=(BOB,)) == [4]
+    assert await database.read(lambda c: full_text.count(c, (ANN, BOB), "parrot")) == 2
+
+
+async def test_words_of_every_script_and_of_the_query_language_are_only_words(database: Database) -> None:
+    await store(database, a_memory("m1", "near or 奥斯 größe not"))
+    for term in ("奥斯", "größe", "near", "or", "not"):
+        assert await search(database, term) == [1], term
+
+
+async def test_places_of_a_session_have_no_gaps(database: Database) -> None:
+    await store(database, *[a_memory(f"m{n}", "x", session_id=f"s{n % 2}") for n in range(6)])
+    found = await database.read(lambda c: memories.list_page(c, Owned("assistant", "key"), before=None, limit=9))
+    assert [(one.owner.session_id, one.place) for one in reversed(found)] == [(f"s{n % 2}", n // 2) for n in range(6)]
+
+
+async def test_what_is_forgotten_is_in_no_index_either(database: Database) -> None:
+    await store(database, a_memory("m1", "xyzzy"), a_memory("m2", "plugh"))
+    await embed(database, 1, 1.0, 0.0)
+    removed = await forget(database, Owned("assistant", "key", memory_ids=("m1",)))
+    assert (removed.memories, removed.vectors, removed.audiences) == (1, 1, {ANN})
+    assert await search(database, "xyzzy") == []
+    assert await database.read(lambda c: full_text.count(c, (ANN,), "xyzzy")) == 0
+    count = select(func.count()).select_from(tables.memory_vectors)
+    assert await database.read(lambda c: c.execute(count).scalar()) == 0
+
+
+async def test_an_edit_keeps_the_old_text_until_it_is_forgotten(database: Database) -> None:
+    memory = a_memory("m1", "xyzzy")
+    await store(database, memory)
+    unit = UnitOfWork("s1")
+    memories.editing(unit, memory, text="plugh", terms=["plugh"], now=2000)
+    await database.submit(unit)
+    assert await database.read(lambda c: memories.versions(c, "m1")) == [(1, "xyzzy", 2000)]
+    assert await search(database, "plugh") == [2]
+    assert (await forget(database, Owned("assistant", "key"))).versions == 1
+    assert await database.read(lambda c: memories.versions(c, "m1")) == []
+
+
+async def test_nobody_forgets_what_is_anothers(database: Database) -> None:
+    await store(database, a_memory("m1", "xyzzy"))
+    assert (await forget(database, Owned("assistant", "other", memory_ids=("m1",)))).memories == 0
+    assert await search(database, "xyzzy") == [1]
+
+
+async def test_vectors_are_compared_in_their_audience_only(database: Database) -> None:
+    await store(database, a_memory("m1", "a"), a_memory("m2", "b"), a_memory("m3", "c", audience=BOB))
+    await embed(database, 1, 1.0, 0.0)
+    await embed(database, 2, 0.6, 0.8)
+    await embed(database, 3, 0.0, 1.0)
+    vectors = Vectors()
+    query = struct.pack("<2e", 0.0, 1.0)
+    scan = await database.read(lambda c: vectors.scan(c, (ANN,), "m", query, most=10))
+    assert scan is not None
+    assert scan.closest == [2, 1]
+    assert set(scan.cosines) == {1, 2}
+    assert await database.read(lambda c: vectors.scan(c, (ANN,), "another", query, most=10)) is None
+
+
+async def test_a_vector_without_its_memory_is_not_stored(database: Database) -> None:
+    await embed(database, 77, 1.0, 0.0)
+    assert await database.read(lambda c: c.execute(text("SELECT count(*) FROM memory_vectors")).scalar()) == 0
