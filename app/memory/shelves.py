@@ -56,7 +56,7 @@ class Shelves:
     def whole(self, audiences: Sequence[str]) -> Pool:
         """After `refresh`, under the lock."""
         kept = [self._kept.get(audience) for audience in audiences]
-        return Pool.of([one.shelf for one in kept if one is not None])
+        return Pool.of([one.shelf for one in kept if one is not None and one.shelf.docs])
 
     def drop(self, audiences: Iterable[str] | None = None) -> None:
         with self.lock:
