@@ -21,8 +21,6 @@ SMALL = 5_000
 MAX_DOCS = 50_000
 """Turns kept over all scopes, about 2 KB each."""
 NOMINATED = 100
-_TERM_CHARACTERS = 6.5
-"""Mean length of a term with its space: the store knows the length of a scope in characters only."""
 
 
 @dataclass(slots=True)
@@ -88,7 +86,7 @@ class Shelves:
 
 def nominate(connection: Reader, audiences: Sequence[str], terms: Sequence[str], closest: Sequence[int]) -> Pool:
     """A pool of candidates out of a large scope, with the neighbours their cues need."""
-    size, characters = memories.size(connection, audiences)
+    size = memories.size(connection, audiences)
     rows, frequencies = memories.candidates(connection, audiences, terms, total=size, limit=NOMINATED)
     found = memories.indexed(connection, audiences, list(dict.fromkeys([*rows, *closest[:NOMINATED]])))
     here = {(row.session_id, row.place) for row in found}
@@ -98,7 +96,8 @@ def nominate(connection: Reader, audiences: Sequence[str], terms: Sequence[str],
     shelf = Shelf()
     for row in found:
         shelf.add(make_doc(row))
-    return Pool([shelf], size, characters / _TERM_CHARACTERS, lambda term: frequencies.get(term, 0))
+    average = shelf.length / max(1, len(shelf.docs))
+    return Pool([shelf], size, average, lambda term: frequencies.get(term, 0))
 
 
 def make_doc(row: Indexed) -> Doc:

@@ -28,6 +28,9 @@ from app.storage.unit_of_work import UnitOfWork
 Reader: TypeAlias = Connection
 """What a query runs on, for rooms that hand one to another and need not know more of it."""
 
+MOST_MATCHES = 3_000
+"""Rows that the full text sorts for one question."""
+
 _m, _v, _old = tables.memories, tables.memory_vectors, tables.memory_versions
 
 _ADD = insert(_m)
@@ -66,9 +69,7 @@ _AFTER = (
     .order_by(_m.c.row)
     .limit(bindparam("at_most"))
 )
-_SIZE = select(func.count(), func.coalesce(func.sum(func.length(_m.c.terms)), 0)).where(
-    _m.c.audience.in_(bindparam("audiences", expanding=True))
-)
+_SIZE = select(func.count()).select_from(_m).where(_m.c.audience.in_(bindparam("audiences", expanding=True)))
 _BY_ROWS = select(_m).where(
     _m.c.row.in_(bindparam("rows", expanding=True)), _m.c.audience.in_(bindparam("audiences", expanding=True))
 )
@@ -268,10 +269,9 @@ def is_larger(connection: Connection, audiences: Sequence[str], than: int) -> bo
     return int(connection.execute(select(func.count()).select_from(inner)).scalar() or 0) > than
 
 
-def size(connection: Connection, audiences: Sequence[str]) -> tuple[int, float]:
-    """How many memories the audiences see, and the mean length of their terms in characters."""
-    number, length = connection.execute(_SIZE, {"audiences": list(audiences)}).one()
-    return int(number), (length / number if number else 1.0)
+def size(connection: Connection, audiences: Sequence[str]) -> int:
+    """How many memories the audiences see."""
+    return int(connection.execute(_SIZE, {"audiences": list(audiences)}).scalar() or 0)
 
 
 def candidates(
@@ -279,7 +279,13 @@ def candidates(
 ) -> tuple[list[int], dict[str, int]]:
     """Rows by full text, the likeliest first, and how many memories have each term."""
     frequencies = {term: full_text.count(connection, audiences, term) for term in terms}
-    return full_text.search(connection, audiences, frequencies, size=total, limit=limit), frequencies
+    telling: dict[str, int] = {}
+    for term, frequency in sorted(frequencies.items(), key=lambda one: one[1]):
+        if telling and sum(telling.values()) + frequency > MOST_MATCHES:
+            break  # common words bring thousands of rows to sort, and none that rarer ones do not
+        if frequency:
+            telling[term] = frequency
+    return full_text.search(connection, audiences, telling, size=total, limit=limit), frequencies
 
 
 def indexed(connection: Connection, audiences: Sequence[str], rows: Sequence[int]) -> list[Indexed]:
