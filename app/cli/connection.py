@@ -1,9 +1,10 @@
-"""Where a command's requests go: to a server named, to a live one found by its lock file, or into this process."""
+"""Where a command's requests go: to a server named, to a live one found by its lock, or into this process."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -112,7 +113,7 @@ def _only_key(config: Config) -> str | None:
     return keys[0].get_secret_value() if len(keys) == 1 else None
 
 
-# -- the lock file ------------------------------------------------------------------------------
+# -- the lock ----------------------------------------------------------------------------------
 
 
 async def _find_server(config: Config) -> str | None:
@@ -120,12 +121,11 @@ async def _find_server(config: Config) -> str | None:
 
     Raises Unreachable: somebody holds the data and does not answer.
     """
-    from app.storage.lock import holder_of, is_held
-
-    lock = lock_of(config)
     give_up = time.monotonic() + START_SECONDS
-    while lock is not None and is_held(lock):
-        holder = holder_of(lock) or {}
+    while (holder := await asyncio.to_thread(_find_holder, config)) is not None:
+        host = holder.get("host", socket.gethostname())
+        if host != socket.gethostname():
+            raise Unreachable(f"The server on this database runs on {host}; name its address with --server.")
         url = reachable(str(holder.get("url", "")))
         if url is not None:
             async with _by_url(url, None) as client:
@@ -133,11 +133,21 @@ async def _find_server(config: Config) -> str | None:
                     return url
         if time.monotonic() > give_up:
             raise Unreachable(
-                f"Process {holder.get('pid', '?')} holds the data ({lock}) but does not answer"
+                f"Process {holder.get('pid', '?')} holds the data but does not answer"
                 f" at {holder.get('url', '?')}; name another address with --server."
             )
         await asyncio.sleep(0.1)
     return None
+
+
+def _find_holder(config: Config) -> dict[str, object] | None:
+    from app.domain.errors import Unavailable
+    from app.storage.lock import find_holder
+
+    try:
+        return find_holder(config.storage.url)
+    except Unavailable as error:
+        raise Unreachable(str(error)) from error
 
 
 def lock_of(config: Config) -> Path | None:

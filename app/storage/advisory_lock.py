@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -39,7 +40,7 @@ _HOLDER = text(
     "AND l.objid = hashtext(coalesce(current_schema(), ''))::bigint & 4294967295"
 )
 _END = text("SELECT pg_terminate_backend(:pid)")
-_HOLDER_NAME = re.compile(r"hector (\d+) (\S+)")
+_HOLDER_NAME = re.compile(r"hector (\d+) (\S+)(?: (\S+))?")
 _NAME_BYTES = 63
 
 
@@ -64,7 +65,7 @@ class AdvisoryLock:
         Raises:
             Unavailable: the database does not answer, or another server holds the lock still after `wait_seconds`.
         """
-        self._name = f"hector {os.getpid()} {url}"[:_NAME_BYTES]
+        self._name = f"hector {os.getpid()} {url} {socket.gethostname()}"[:_NAME_BYTES]
         give_up = time.monotonic() + wait_seconds
         while not await self._try_once():
             if time.monotonic() >= give_up:
@@ -101,18 +102,14 @@ class AdvisoryLock:
         return self.is_held
 
     def _find_holder(self) -> tuple[int, str | None] | None:
-        """Process of the database and name of the connection that holds the lock; another role's name is hidden."""
         assert self._connection is not None
-        row = self._connection.execute(_HOLDER).first()
-        return None if row is None else (row.pid, row.application_name)
+        return _holder(self._connection)
 
     def _name_holder(self) -> dict[str, object] | None:
         try:
-            holder = self._find_holder()
+            return _named(self._find_holder())
         except DBAPIError:
             return None
-        found = _HOLDER_NAME.match(holder[1] or "") if holder is not None else None
-        return {"pid": int(found[1]), "url": found[2]} if found is not None else None
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None
@@ -161,3 +158,31 @@ class AdvisoryLock:
                 self._close()
             self._stopped.wait(RETRY_SECONDS)
         return False
+
+
+def find_holder(url: str) -> dict[str, object] | None:
+    """Who works on the database at `url`: `pid`, `url` and `host`, as far as they can be seen; `None`: nobody.
+
+    Raises:
+        Unavailable: the database does not answer.
+    """
+    engine = dialect.make_engine(url)
+    try:
+        with engine.connect() as connection:
+            holder = _holder(connection)
+    except DBAPIError as error:
+        raise Unavailable(f"The database {dialect.without_password(url)} cannot be opened: {error.orig}") from error
+    finally:
+        engine.dispose()
+    return None if holder is None else _named(holder) or {}
+
+
+def _holder(connection: Connection) -> tuple[int, str | None] | None:
+    """Process of the database and name of the connection that holds the lock; another role's name is hidden."""
+    row = connection.execute(_HOLDER).first()
+    return None if row is None else (row.pid, row.application_name)
+
+
+def _named(holder: tuple[int, str | None] | None) -> dict[str, object] | None:
+    found = _HOLDER_NAME.match(holder[1] or "") if holder is not None else None
+    return {"pid": int(found[1]), "url": found[2], "host": found[3] or "?"} if found is not None else None

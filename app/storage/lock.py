@@ -105,6 +105,18 @@ def holder_of(path: Path) -> dict[str, object] | None:
     return holder if isinstance(holder, dict) else None
 
 
+def find_holder(url: str) -> dict[str, object] | None:
+    """Who works on the database at `url`; `None`: nobody. On Postgres with its `host`. Raises Unavailable."""
+    if is_postgres(url):
+        from app.storage import advisory_lock
+
+        return advisory_lock.find_holder(url)
+    path = make_url(url).database
+    assert path is not None
+    lock = lock_file(Path(path))
+    return holder_of(lock) or {} if is_held(lock) else None
+
+
 def lock_file(database: Path) -> Path:
     """The lock file beside a SQLite database."""
     return database.with_name(database.name + ".lock")

@@ -13,8 +13,11 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import make_url
 
+from app.cli.connection import Target, connect
+from app.cli.migrate import migrate
 from tests.acceptance.conftest import settings_for
 from tests.fixtures.eventually import eventually
+from tests.fixtures.line import Line
 from tests.fixtures.postgres import Databases, PostgresServer, cut_connections, run
 from tests.fixtures.server import HectorServer
 from tests.fixtures.sse import Stream, text_of, types_of
@@ -35,9 +38,14 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="module")
-def url(postgres: PostgresServer) -> str:
+def here(postgres: PostgresServer) -> Databases:
+    return Databases(postgres.url("postgres"))
+
+
+@pytest.fixture(scope="module")
+def url(here: Databases) -> str:
     """With a password, which the server does not ask for and nobody may see."""
-    made = Databases(postgres.url("postgres")).create(migrated=False)
+    made = here.create(migrated=False)
     return make_url(made).set(password="hidden-word").render_as_string(hide_password=False)
 
 
@@ -98,6 +106,23 @@ async def test_a_second_server_on_the_same_database_is_refused_in_one_sentence(
     assert "hidden-word" not in second.log_text
 
 
+async def test_a_command_finds_the_server_that_works_on_the_database(server: HectorServer) -> None:
+    async with connect(Target(config=server.config_file)) as client:
+        assert client.place == server.base_url
+
+
+async def test_a_database_is_migrated_by_a_command_of_its_own(
+    provider: Upstream, here: Databases, tmp_path: Path
+) -> None:
+    url = here.create(migrated=False)
+    server = HectorServer(tmp_path, settings_for(provider, {"storage": {"url": url, "migrate": "check"}}))
+    assert await server.run_to_end() == 3
+    assert "run `hector migrate`" in server.log_text
+    assert migrate(server.config_file) == 0
+    await server.start()
+    await server.close()
+
+
 # -- the server is killed -----------------------------------------------------------------------
 
 
@@ -116,6 +141,37 @@ async def test_a_server_killed_under_many_streams_has_every_message_and_one_end_
     await crowd.check(url)
     said = await asyncio.gather(*[talk.say("again") for talk in crowd.talks])
     assert {answer["response"] for answer in said} == {" t0 t1 t2"}
+
+
+async def test_a_server_that_was_cut_off_and_followed_by_another_writes_no_more_and_stops(
+    provider: Upstream, upstream: Upstream, here: Databases, tmp_path: Path
+) -> None:
+    url = here.create()
+    with Line(url) as line:
+        for name in ("first", "second"):
+            (tmp_path / name).mkdir()
+        first, second = [
+            HectorServer(folder, settings_for(provider, {"storage": {"url": address}}))
+            for folder, address in ((tmp_path / "first", line.url), (tmp_path / "second", url))
+        ]
+        await first.start()
+        async with httpx.AsyncClient(base_url=first.base_url, trust_env=False, timeout=15) as client:
+            upstream.answer(tokens=1000, delay=0.01)
+            talk = await Talk.begin(client, session_id="followed")
+            turn_id = await talk.start("under way")
+            await upstream.wait_for(tokens=50)
+            await asyncio.sleep(0.3)
+            line.go_down()
+            await second.start()
+            line.is_down = False
+            assert await first.ended() == 3
+        assert "another server has taken over this database" in first.log_text
+        async with httpx.AsyncClient(base_url=second.base_url, trust_env=False, timeout=15) as client:
+            talk = Talk(client, "followed")
+            assert (await talk.turn(turn_id))["status"] == "interrupted"
+            assert (await talk.texts())[1].startswith(" t0 t1")
+            assert (await talk.say("again"))["response"] == " t0 t1 t2"
+        await second.close()
 
 
 # -- the database is killed ---------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 
 from app.domain.errors import Unavailable
 from app.storage.advisory_lock import AdvisoryLock
+from app.storage.lock import find_holder
 from tests.fixtures.eventually import eventually
 from tests.fixtures.line import Line
 from tests.fixtures.postgres import cut_connections
@@ -124,3 +126,11 @@ async def test_a_database_that_does_not_answer_is_said_to_be_without_its_passwor
 
 async def _is(fact: bool) -> bool:
     return fact
+
+
+async def test_who_holds_the_lock_can_be_asked_by_others(lock: AdvisoryLock, postgres_url: str) -> None:
+    assert find_holder(postgres_url) is None
+    await lock.acquire(url=URL, wait_seconds=0)
+    assert find_holder(postgres_url) == {"pid": os.getpid(), "url": URL, "host": socket.gethostname()}
+    lock.release()
+    await eventually(lambda: _is(find_holder(postgres_url) is None))
