@@ -10,14 +10,24 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import Receive, Scope, Send
 
 from app import __version__
 from app.domain.errors import HectorError
 from app.routers import agents, conversations, messages, openapi, page, sessions, usage
 from app.routers.errors import on_hector_error, on_http_exception
+from app.routers.frames import SERVER_SEND
 from app.routers.guard import Guard
 from app.routers.streams import Streams
 from app.runtime import Runtime
+
+
+class Application(FastAPI):
+    """FastAPI, which lets streams reach the server's own `send`."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[SERVER_SEND] = send
+        await super().__call__(scope, receive, send)
 
 
 def create_app(runtime: Runtime) -> FastAPI:
@@ -58,7 +68,7 @@ def create_app(runtime: Runtime) -> FastAPI:
             public_url=config.public_url,
         )
     )
-    app = FastAPI(
+    app = Application(
         title="Hector",
         version=__version__,
         lifespan=lifespan,

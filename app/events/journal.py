@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 0.2
 """Every open turn is written at least this often: together with one commit less than 250 ms."""
-SLICES = 4
+SLICES = 2
 REPLAY_ROWS = 256
 KEY_MS = 24 * 3600 * 1000
 """How long an idempotency key is remembered."""
