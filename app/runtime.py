@@ -32,6 +32,7 @@ from app.sessions.tombstones import Tombstones
 from app.storage import settings
 from app.storage.database import Database
 from app.storage.lock import make_lock
+from app.storage.unit_of_work import WriteFailed
 from app.turns.history import History
 from app.turns.recovery import end_open_turns
 from app.turns.report import Reporter
@@ -81,6 +82,9 @@ class Runtime:
         )
         try:
             await self._open_parts()
+        except WriteFailed as error:
+            self.lock.release()
+            raise Unavailable(f"The database cannot be written: {error}") from error
         except BaseException:
             self.lock.release()
             raise
