@@ -7,11 +7,9 @@ Where it takes events from: the ring of encoded frames when it keeps up, the tap
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from app.domain.event import EventKind
 from app.events.journal import Journal
 from app.events.log import SessionLog
 from app.events.run import Run, cut
@@ -36,7 +34,6 @@ class Reading:
         "cursor",
         "from_start",
         "gone",
-        "on_news",
         "stopping",
     )
 
@@ -58,8 +55,6 @@ class Reading:
         self._waiter: asyncio.Future[None] | None = None
         self.cursor = after
         self.from_start = from_start
-        self.on_news: Callable[[], bool] | None = None
-        """Asked first while the reader sleeps: true if it took what is new, and nobody need be woken."""
         self.gone = False
         self.stopping = False
 
@@ -82,7 +77,7 @@ class Reading:
 
     def notify(self) -> None:
         waiter = self._waiter
-        if waiter is not None and not waiter.done() and not (self.on_news is not None and self.on_news()):
+        if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
     async def wait(self) -> None:
@@ -92,19 +87,6 @@ class Reading:
             await self._waiter
         finally:
             self._waiter = None
-
-    def take_text(self) -> list[Run] | None:
-        """What is visible above the cursor, if it is text alone and not much, and move over it; else `None`."""
-        log = self._log
-        if log.cut_at is not None or self.gone or self.stopping:
-            return None
-        runs = log.tail_from(self.cursor)
-        if not runs or any(run.kind is not EventKind.TEXT for run in runs):
-            return None
-        if len(runs) > 1 and sum([len(run.wire) for run in runs]) > self._lag_bytes:
-            return None
-        self._tape = log.tape
-        return self._move(runs)
 
     def take(self) -> list[Run] | None:
         """What is visible above the cursor, and move the cursor over it.

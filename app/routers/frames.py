@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import orjson
 from sse_starlette import EventSourceResponse
@@ -141,8 +141,6 @@ class EventStream(EventSourceResponse):
         self._phase = phase
         self._pacer = None if view.is_plain else Pacer(view.chunk_size, whole=view.whole, skip=view.skip)
         self._is_over = False
-        self._server_send: Send | None = None
-        self._rest: Begun | None = None
         self._sent = b"%d:%d" % view.skip if view.skip is not None else b"%d" % reading.cursor
         """The cursor of what a paced reader was really sent."""
 
@@ -158,14 +156,11 @@ class EventStream(EventSourceResponse):
         try:
             await send(self._start(scope))
             # The body needs nobody between here and the server: each layer of middleware would cost every token.
-            send = self._server_send = scope.get(SERVER_SEND, send)
-            if self._pacer is None:
-                reading.on_news = self._send_now
+            send = scope.get(SERVER_SEND, send)
             await self._stream(send)
             if not reading.gone:
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            reading.on_news = None
             self._readers.discard(self)
             watcher.cancel()
 
@@ -226,31 +221,8 @@ class EventStream(EventSourceResponse):
             if reading.has_news:  # it came while something was being sent, and nobody was there to be woken
                 continue
             await reading.wait()
-            if self._rest is not None:
-                rest, self._rest = self._rest, None
-                await rest
-                continue
             if not reading.has_news and not reading.gone and not reading.stopping:
                 body = b": heartbeat %b\n\n" % orjson.dumps(self._phase())
-
-    def _send_now(self) -> bool:
-        """Send new text in the tick it arrived in, while this stream's task sleeps; whether that was all.
-
-        A task woken for each token would be a fifth of the token's price (docs/benchmarks.md). The server's `send` is
-        a coroutine that waits only when the reader is slow: it is begun here, and if it does wait, our task
-        is woken to see it through.
-        """
-        assert self._server_send is not None
-        runs = self.reading.take_text()
-        if runs is None:
-            return False
-        body = runs[0].wire if len(runs) == 1 else b"".join([run.wire for run in runs])
-        sending = Begun(self._server_send({"type": "http.response.body", "body": body, "more_body": True}))
-        self.last_sent = time.monotonic()
-        if sending.is_done:
-            return True
-        self._rest = sending
-        return False
 
     async def _send(self, send: Send, body: bytes) -> None:
         self.last_sent = time.monotonic()
@@ -367,38 +339,6 @@ class EventStream(EventSourceResponse):
         cursor = self._sent.decode() if self._pacer is not None else str(self.reading.cursor)
         after = int(cursor) if cursor.isdigit() else cursor
         return retry + fact_wire(None, fact_json(EventKind.RECONNECT, {"after": after}))
-
-
-class Begun:
-    """A coroutine that was run to its first wait, in whatever tick. Await it to see it through."""
-
-    __slots__ = ("_coroutine", "_error", "_waits_for", "is_done")
-
-    def __init__(self, coroutine: Awaitable[None]) -> None:
-        self._coroutine = cast(Coroutine[Any, Any, None], coroutine)
-        self._error: BaseException | None = None
-        self._waits_for: Any = None
-        self.is_done = False
-        try:
-            self._waits_for = self._coroutine.send(None)
-        except StopIteration:
-            self.is_done = True
-        except Exception as error:  # belongs to whoever awaits
-            self._error = error
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        if self._error is not None:
-            raise self._error
-        try:
-            while not self.is_done:
-                try:
-                    answer = yield self._waits_for
-                except BaseException as error:
-                    self._waits_for = self._coroutine.throw(error)
-                else:
-                    self._waits_for = self._coroutine.send(answer)
-        except StopIteration:
-            self.is_done = True
 
 
 async def _nothing() -> AsyncIterator[bytes]:

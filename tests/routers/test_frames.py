@@ -290,10 +290,10 @@ async def test_an_end_that_is_still_being_written_is_waited_for(room: Room) -> N
     assert client.frames == ["session_ended"]
 
 
-async def test_a_terminate_is_told_to_a_reader_after_the_text_before_it(room: Room) -> None:
+async def test_a_terminate_is_told_to_a_reader_that_was_just_woken(room: Room) -> None:
     post, get = room.open(TURN), room.open(SESSION)
     await quiet()
-    room.say("sent")
+    room.say("dropped")
     room.log.over = SessionStatus.TERMINATED
     room.log.cut_at = room.log.last_seq
     facts = [
@@ -303,8 +303,8 @@ async def test_a_terminate_is_told_to_a_reader_after_the_text_before_it(room: Ro
     await quiet()
     room.log.publish(*facts)
     await ended(room)
-    assert post.frames == ["sent", "turn_finished", "session_terminated", "[DONE]"]
-    assert get.frames == ["sent", "turn_finished", "done [DONE]", "session_terminated"]
+    assert post.frames == ["turn_finished", "session_terminated", "[DONE]"]
+    assert get.frames == ["turn_finished", "done [DONE]", "session_terminated"]
 
 
 async def test_a_terminate_drops_paced_text(room: Room) -> None:
