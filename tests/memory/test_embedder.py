@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
-from app.memory import minilm, wordpiece
+from app.memory import wordpiece
 from app.memory.embedder import Embedding, EmbeddingFailed, HashEmbedder, OpenAIEmbedder, pack
 from app.memory.minilm import MiniLM
 from app.memory.wordpiece import WordPiece
@@ -99,7 +99,6 @@ def test_the_pieces_that_say_something_are_known() -> None:
     assert tokenizer.places_that_say("What?", frozenset({"what"}), limit=128) == [1, 2]
 
 
-@pytest.mark.skipif(not minilm.is_installed(), reason="the extra `memory` is not installed")
 async def test_the_embedded_model_knows_what_is_alike() -> None:
     embedder = MiniLM()
     dog, pet, train = await embedder.embed(["My dog sleeps", "The puppy takes a nap", "The train was late"])
