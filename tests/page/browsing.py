@@ -51,6 +51,7 @@ SETTINGS: dict[str, Any] = {
     "llms": {
         "markdown": {"type": "scripted", "script": [{"text": MARKDOWN, "delay_ms": 2}]},
         "counting": {"type": "scripted", "script": [{"text": COUNTED, "delay_ms": 25}]},
+        "counting slowly": {"type": "scripted", "script": [{"text": COUNTED, "delay_ms": 60}]},
         "attacking": {"type": "scripted", "script": [{"text": ATTACK, "delay_ms": 1}]},
         "failing": {
             "type": "scripted",
@@ -61,6 +62,7 @@ SETTINGS: dict[str, Any] = {
     "agents": {
         "assistant": {"name": "Assistant", "description": "Knows about gates.", "llm": "markdown"},
         "counter": {"name": "Counter", "llm": "counting"},
+        "patient": {"name": "Patient counter", "llm": "counting slowly"},
         "attacker": {"name": "Attacker", "llm": "attacking"},
         "failure": {"name": "Failure", "llm": "failing"},
         "silence": {"name": "Silence", "llm": "silent"},
@@ -92,6 +94,19 @@ class Tab:
 
     async def wait_for_status(self, status: str, *, seconds: float = 15) -> None:
         await expect(self.turns.last).to_have_attribute("data-status", status, timeout=seconds * 1000)
+
+    async def unplug(self) -> None:
+        """Cut this device off, as seen from the page: the event, then no answer to anything.
+
+        A machine that has no network at all is offline to Chromium to begin with, and then no event comes.
+        """
+        was_online = await self.page.evaluate("navigator.onLine")
+        await self.page.context.set_offline(True)
+        if not was_online:
+            await self.page.evaluate("dispatchEvent(new Event('offline'))")
+
+    async def plug_in(self) -> None:
+        await self.page.context.set_offline(False)
 
     async def shown(self) -> str:
         """The text of the newest answer."""

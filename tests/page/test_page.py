@@ -116,7 +116,7 @@ async def test_eight_tabs_with_an_answer_each_leave_room_for_more(devices: Devic
 async def test_a_restart_in_mid_answer_keeps_what_was_written(
     how: str, devices: Devices, server: HectorServer, client: httpx.AsyncClient
 ) -> None:
-    tab = await devices.open("/#/counter")
+    tab = await devices.open("/#/patient")
     await tab.send("Count")
     await tab.wait_for("w20")
     await (server.stop() if how == "stop" else server.kill())
@@ -136,14 +136,14 @@ async def test_a_restart_in_mid_answer_keeps_what_was_written(
 
 
 async def test_being_offline_for_a_while_loses_nothing(devices: Devices) -> None:
-    tab = await devices.open("/#/counter")
+    tab = await devices.open("/#/patient")
     await tab.send("Count")
     await tab.wait_for("w10")
-    await tab.page.context.set_offline(True)
+    await tab.unplug()
     await expect(tab.page.locator("#notice")).to_contain_text("You are offline")
     await tab.send("And again")  # kept until there is somebody to give it to
     await asyncio.sleep(3)
-    await tab.page.context.set_offline(False)
+    await tab.plug_in()
     await expect(tab.turns).to_have_count(2)
     await tab.wait_for_status("completed")
 
