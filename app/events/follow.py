@@ -7,9 +7,11 @@ Where it takes events from: the ring of encoded frames when it keeps up, the tap
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from app.domain.event import EventKind
 from app.events.journal import Journal
 from app.events.log import SessionLog
 from app.events.run import Run, cut
@@ -34,6 +36,7 @@ class Reading:
         "cursor",
         "from_start",
         "gone",
+        "on_news",
         "stopping",
     )
 
@@ -55,6 +58,8 @@ class Reading:
         self._waiter: asyncio.Future[None] | None = None
         self.cursor = after
         self.from_start = from_start
+        self.on_news: Callable[[], bool] | None = None
+        """Asked first while the reader sleeps: true if it took what is new, and nobody need be woken."""
         self.gone = False
         self.stopping = False
 
@@ -77,7 +82,7 @@ class Reading:
 
     def notify(self) -> None:
         waiter = self._waiter
-        if waiter is not None and not waiter.done():
+        if waiter is not None and not waiter.done() and not (self.on_news is not None and self.on_news()):
             waiter.set_result(None)
 
     async def wait(self) -> None:
@@ -87,6 +92,27 @@ class Reading:
             await self._waiter
         finally:
             self._waiter = None
+
+    def take_text(self, turn_id: str | None) -> list[Run] | None:
+        """What is visible above the cursor, and move over it, if it is text alone and not much; else `None`.
+
+        With `turn_id` text of that turn alone.
+        """
+        log = self._log
+        if log.cut_at is not None or self.gone or self.stopping:
+            return None
+        runs = log.tail_from(self.cursor)
+        if not runs:
+            return None
+        size = 0
+        for run in runs:
+            if run.kind is not EventKind.TEXT or (turn_id is not None and run.turn_id != turn_id):
+                return None
+            size += len(run.wire)
+        if size > self._lag_bytes and len(runs) > 1:
+            return None
+        self._tape = log.tape
+        return self._move(runs)
 
     def take(self) -> list[Run] | None:
         """What is visible above the cursor, and move the cursor over it.

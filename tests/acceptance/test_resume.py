@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import socket
 
 import httpx
 import pytest
@@ -224,7 +225,10 @@ async def test_a_post_with_an_old_cursor_and_another_text_is_a_new_message(
 
 async def read_slowly(server: HectorServer, path: str, *, attached: asyncio.Event, hurry: asyncio.Event) -> bytes:
     """GET by hand: 300 bytes a second until `hurry`, then as fast as it comes. The raw response, up to the mark."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=2048)
+    pipe = socket.socket()
+    pipe.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # else the kernel takes megabytes for us
+    pipe.connect(("127.0.0.1", server.port))
+    reader, writer = await asyncio.open_connection(sock=pipe, limit=2048)
     writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
     received = b""
     try:

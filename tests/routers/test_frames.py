@@ -290,10 +290,10 @@ async def test_an_end_that_is_still_being_written_is_waited_for(room: Room) -> N
     assert client.frames == ["session_ended"]
 
 
-async def test_a_terminate_is_told_to_a_reader_that_was_just_woken(room: Room) -> None:
+async def test_a_terminate_is_told_to_a_reader_after_the_text_before_it(room: Room) -> None:
     post, get = room.open(TURN), room.open(SESSION)
     await quiet()
-    room.say("dropped")
+    room.say("sent")
     room.log.over = SessionStatus.TERMINATED
     room.log.cut_at = room.log.last_seq
     facts = [
@@ -303,8 +303,62 @@ async def test_a_terminate_is_told_to_a_reader_that_was_just_woken(room: Room) -
     await quiet()
     room.log.publish(*facts)
     await ended(room)
-    assert post.frames == ["turn_finished", "session_terminated", "[DONE]"]
-    assert get.frames == ["turn_finished", "done [DONE]", "session_terminated"]
+    assert post.frames == ["sent", "turn_finished", "session_terminated", "[DONE]"]
+    assert get.frames == ["sent", "turn_finished", "done [DONE]", "session_terminated"]
+
+
+async def test_a_terminate_drops_what_a_slow_reader_was_not_sent_yet(room: Room) -> None:
+    client = room.open(SESSION, slow=True)
+    await quiet()
+    client.go_on()  # for the opening
+    await quiet()
+    room.say("in its pipe")
+    room.say("dropped")
+    room.log.over = SessionStatus.TERMINATED
+    room.log.cut_at = room.log.last_seq
+    room.fact(EventKind.SESSION_TERMINATED, None)
+    for _ in range(3):
+        client.go_on()
+        await quiet()
+    await ended(room)
+    assert client.frames == ["in its pipe", "session_terminated"]
+
+
+async def test_text_is_sent_in_the_tick_it_comes_in(room: Room) -> None:
+    post, get = room.open(TURN), room.open(SESSION)
+    await quiet()
+    room.say("now")
+    assert post.frames == get.frames == ["now"]
+
+
+async def test_a_post_that_waits_is_not_sent_the_text_of_the_turn_before(room: Room) -> None:
+    client = room.open(replace(TURN, turn_id="t2"))
+    await quiet()
+    room.say("not yours")
+    await quiet()
+    room.fact(EventKind.TURN_FINISHED)
+    room.log.tape = Tape("t2")
+    room.fact(EventKind.TURN_STARTED, "t2")
+    await quiet()
+    room.say("yours")
+    assert client.frames == ["turn_started", "yours"]
+    room.fact(EventKind.TURN_FINISHED, "t2")
+    await ended(room)
+    assert client.frames == ["turn_started", "yours", "turn_finished", "[DONE]"]
+
+
+async def test_a_slow_reader_is_sent_each_text_once_and_what_came_meanwhile_after_it(room: Room) -> None:
+    client = room.open(SESSION, slow=True)
+    await quiet()
+    for text in ("a", "b", "c", "d"):
+        client.go_on()
+        await quiet()
+        room.say(text)
+        room.say(text + "2")
+    for _ in range(8):
+        client.go_on()
+        await quiet()
+    assert "".join(client.frames) == "aa2bb2cc2dd2"
 
 
 async def test_a_terminate_drops_paced_text(room: Room) -> None:
