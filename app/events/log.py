@@ -172,8 +172,9 @@ class SessionLog:
         ring = self._ring
         if not ring or ring[0].first > after + 1:
             return None
-        place = bisect_right(ring, after, key=_last)
-        runs = ring[place:]
+        if ring[-1].first == after + 1 and not self._unready:  # a reader that keeps up
+            return ring[-1:]
+        runs = ring[bisect_right(ring, after, key=_last) :]
         if self._unready:
             visible = self.visible_seq
             runs = [run for run in runs if run.last <= visible]

@@ -52,6 +52,8 @@ class Run:
 
 def text_wire(first: int, chunks: list[bytes]) -> bytes:
     """Frames of plain text, numbered from `first`. Chunks are escaped JSON text (see `llm.base.TextDelta`)."""
+    if len(chunks) == 1:
+        return b'id: %d\ndata: {"chunk": "%b"}\n\n' % (first, chunks[0])
     return b"".join([b'id: %d\ndata: {"chunk": "%b"}\n\n' % pair for pair in enumerate(chunks, first)])
 
 

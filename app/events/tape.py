@@ -91,7 +91,7 @@ class Tape:
         if not isinstance(segment, Segment) or segment.kind is not kind or segment.last + 1 != first:
             segment = Segment(first, kind)
             self.items.append(segment)
-        segment.parts.append(b"".join(chunks))
+        segment.parts.append(b"".join(chunks) if len(chunks) > 1 else chunks[0])
         segment.lengths.extend(map(len, chunks))
         segment.at_ms = at_ms
 
