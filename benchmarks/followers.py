@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     options = parser().parse_args(argv)
-    with Rig(options.bench) as bench:
+    with Rig(options.bench, database_url=options.database_url) as bench:
         hector = bench.serve({"a": "mock-n1-d0-ttft0"})
         hector.make_sessions("a", [f"s{n}" for n in range(options.followers)])
         path = "/agents/a/sessions/s{i}/messages/stream"

@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     options = parser().parse_args(argv)
-    with Rig(options.bench) as bench:
+    with Rig(options.bench, database_url=options.database_url) as bench:
         hector = bench.serve({"a": MODEL})
         cold_names = [f"cold-{n}" for n in range(options.restarts)]
         shorts = [f"short-{n}" for n in range(options.turns)]

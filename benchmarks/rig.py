@@ -43,6 +43,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     """The arguments that every benchmark takes."""
     made = argparse.ArgumentParser(description=description)
     made.add_argument("--bench", type=Path, required=True, help="folder of mockllm, streamload and ref_relay.py")
+    made.add_argument("--database-url", help="an empty Postgres database instead of a file; what is made stays in it")
     made.add_argument("--out", type=Path, help="folder for the figures as JSON")
     return made
 
@@ -50,8 +51,9 @@ def parser(description: str) -> argparse.ArgumentParser:
 class Rig:
     """A context manager: a temporary folder with the mock model running; ends whatever it started."""
 
-    def __init__(self, bench: Path) -> None:
+    def __init__(self, bench: Path, *, database_url: str | None = None) -> None:
         self._bench = bench.resolve()
+        self._database_url = database_url or "sqlite:///hector.db"
         self._processes: list[subprocess.Popen[bytes]] = []
         self.many_cores = len(os.sched_getaffinity(0)) > 1
 
@@ -100,7 +102,6 @@ class Rig:
         *,
         command: Sequence[str] = ("app",),
         folder: str = "server",
-        database_url: str | None = None,
     ) -> Server:
         """`hector serve` with one agent for each of `models` (agent → model of the mock), ready."""
         port = free_port()
@@ -116,7 +117,7 @@ class Rig:
         agents = "".join([f"  {name}: {{llm: {name}}}\n" for name in models])
         path = home / "config.yaml"
         path.write_text(
-            CONFIG.format(port=port, llms=llms, agents=agents, database=database_url or "sqlite:///hector.db"),
+            CONFIG.format(port=port, llms=llms, agents=agents, database=self._database_url),
             encoding="utf-8",
         )
         line = [sys.executable, "-m", *command, "serve", "--config", str(path)]

@@ -1,6 +1,6 @@
 """Sessions: create, read, list and delete among 10,000, at 16 connections; alone and beside 500 running streams.
 
-python -m benchmarks.sessions --bench DIR [--sessions 10000] [--streams 500]
+python -m benchmarks.sessions --bench DIR [--sessions 10000] [--streams 500] [--connections 16]
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from benchmarks.rig import Rig, Server, show
 
 SLOW = "mock-n400-d100-ttft50"
 QUIET = "mock-n1-d0-ttft0"
-CONNECTIONS = 16
 HOT = 1000
 START_RAMP = 100
 
@@ -23,13 +22,14 @@ def parser() -> argparse.ArgumentParser:
     made = rig.parser(__doc__ or "")
     made.add_argument("--sessions", type=int, default=10_000, help="how many there are")
     made.add_argument("--streams", type=int, default=500, help="streams that run in the second part; 0 leaves it out")
+    made.add_argument("--connections", type=int, default=16, help="requests at a time")
     made.add_argument("--seconds", type=float, default=5, help="length of one run")
     return made
 
 
 def main(argv: list[str] | None = None) -> None:
     options = parser().parse_args(argv)
-    with Rig(options.bench) as bench:
+    with Rig(options.bench, database_url=options.database_url) as bench:
         hector = bench.serve({"quiet": QUIET, "slow": SLOW})
         runs = creates(bench, hector, options) | reads(bench, hector, options)
         alone = table("alone", runs)
@@ -39,16 +39,17 @@ def main(argv: list[str] | None = None) -> None:
     rig.report("sessions", figures, options.out)
 
 
-def once(bench: Rig, hector: Server, lines: Any, *length: object) -> dict[str, Any]:
-    return bench.load(hector, "-x", "-P", lines, "--by-request", "-c", CONNECTIONS, *length, "--pid", hector.pid)
+def once(bench: Rig, hector: Server, options: argparse.Namespace, lines: Any, *length: object) -> dict[str, Any]:
+    at_a_time = ("-c", options.connections)
+    return bench.load(hector, "-x", "-P", lines, "--by-request", *at_a_time, *length, "--pid", hector.pid)
 
 
 def creates(bench: Rig, hector: Server, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """The chosen ids are those that `reads` asks for; first, so that they are the only ones then."""
     chosen = bench.lines("chosen.txt", ['POST /agents/quiet/sessions {"session_id": "s{r}"}'])
     fresh = bench.lines("create.txt", ["POST /agents/quiet/sessions {}"])
-    found = {"create, chosen id": once(bench, hector, chosen, "-n", options.sessions)}
-    return found | {"create": once(bench, hector, fresh, "-d", options.seconds)}
+    found = {"create, chosen id": once(bench, hector, options, chosen, "-n", options.sessions)}
+    return found | {"create": once(bench, hector, options, fresh, "-d", options.seconds)}
 
 
 def reads(bench: Rig, hector: Server, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -56,9 +57,9 @@ def reads(bench: Rig, hector: Server, options: argparse.Namespace) -> dict[str, 
     hot = bench.lines("hot.txt", [f"GET /agents/quiet/sessions/s{n}" for n in range(min(HOT, options.sessions))])
     page = bench.lines("list.txt", ["GET /agents/quiet/sessions?limit=50"])
     return {
-        "get, any": once(bench, hector, every, "-d", options.seconds),
-        f"get, of {HOT:,}": once(bench, hector, hot, "-d", options.seconds),
-        "list 50": once(bench, hector, page, "-d", options.seconds),
+        "get, any": once(bench, hector, options, every, "-d", options.seconds),
+        f"get, of {HOT:,}": once(bench, hector, options, hot, "-d", options.seconds),
+        "list 50": once(bench, hector, options, page, "-d", options.seconds),
     }
 
 
@@ -74,9 +75,9 @@ def beside(bench: Rig, hector: Server, options: argparse.Namespace) -> dict[str,
         time.sleep(0.1)
     create = bench.lines("create.txt", ["POST /agents/quiet/sessions {}"])
     delete = bench.lines("delete.txt", ["DELETE /agents/quiet/sessions/s{r}"])
-    runs = {"create": once(bench, hector, create, "-d", options.seconds)}
+    runs = {"create": once(bench, hector, options, create, "-d", options.seconds)}
     runs |= reads(bench, hector, options)
-    runs["delete"] = once(bench, hector, delete, "-n", min(2000, options.sessions))
+    runs["delete"] = once(bench, hector, options, delete, "-n", min(2000, options.sessions))
     active = bench.stats()["streams_active"]
     found = table(f"beside {streams} streams", runs)
     out, _ = running.communicate()

@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     options = parser().parse_args(argv)
-    with Rig(options.bench) as bench:
+    with Rig(options.bench, database_url=options.database_url) as bench:
         hector = bench.serve({"a": ENDLESS})
         figures = asyncio.run(run(bench, f"http://127.0.0.1:{hector.port}/agents/a/sessions", options))
     rig.report("stops", figures, options.out)

@@ -26,15 +26,14 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seconds", type=float, default=5, help="length of one run")
     made.add_argument("--only", choices=["burst", "paced"], help="one of the two")
     made.add_argument("--total", type=int, default=0, help="then so many verified streams in one go")
-    made.add_argument("--database-url", help="a Postgres database instead of the file; the sessions stay in it")
     return made
 
 
 def main(argv: list[str] | None = None) -> None:
     options = parser().parse_args(argv)
     figures: dict[str, Any] = {}
-    with Rig(options.bench) as bench:
-        hector = bench.serve({"burst": BURST, "paced": PACED}, database_url=options.database_url)
+    with Rig(options.bench, database_url=options.database_url) as bench:
+        hector = bench.serve({"burst": BURST, "paced": PACED})
         relay = bench.relay()
         for name, model, connections, ramp in (("burst", BURST, 64, 0), ("paced", PACED, 100, 50)):
             if options.only in (None, name):
