@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -98,3 +99,8 @@ def test_no_room_hides_a_standard_module() -> None:
     # Running a file inside app/ puts app/ first on sys.path; app/http/ would then hide http.
     rooms = {room_of(path) for path in MODULES}
     assert not rooms & (sys.stdlib_module_names - {"__main__"})
+
+
+def test_a_server_without_memories_does_not_load_numpy() -> None:
+    code = "import sys, app.runtime; sys.exit('numpy' in sys.modules or 'onnxruntime' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=APP.parent, check=False).returncode == 0

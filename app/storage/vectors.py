@@ -11,6 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
@@ -20,12 +21,20 @@ from app.storage import tables
 # Its products are a millisecond's work: threads for them wait on one another longer than that when the machine is
 # busy (measured: twice the CPU and twice the p99). It reads this once, when it is loaded.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-try:
-    import numpy as _numpy
-except ImportError:  # an extra: pip install 'hector[memory]'
-    numpy: Any = None
-else:
-    numpy = _numpy
+
+
+class _AtFirstUse:
+    """numpy, loaded when the first vector is looked at: 0.1 s and 10 MB that a server without memories does not pay."""
+
+    def __getattr__(self, name: str) -> Any:
+        global numpy
+        import numpy
+
+        return getattr(numpy, name)
+
+
+# An extra: pip install 'hector[memory]'
+numpy: Any = _AtFirstUse() if find_spec("numpy") is not None else None
 
 _v = tables.memory_vectors
 _LOAD = select(_v.c.row, _v.c.vector).where(
