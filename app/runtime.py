@@ -21,6 +21,8 @@ from app.events.local_log import LiveSessions, Store
 from app.events.log import SessionLog
 from app.llm.base import LLM
 from app.llm.build import build_llm
+from app.memory.build import build_embedder, notices
+from app.memory.longterm import LongTermMemory
 from app.observability.metrics import Metrics
 from app.observability.tracing import Tracing
 from app.sessions.copies import Copies
@@ -34,6 +36,7 @@ from app.storage.database import Database
 from app.storage.lock import make_lock
 from app.storage.unit_of_work import WriteFailed
 from app.turns.history import History
+from app.turns.memory import TurnMemory
 from app.turns.recovery import end_open_turns
 from app.turns.report import Reporter
 from app.turns.runner import Runner
@@ -121,6 +124,10 @@ class Runtime:
             clock_ms=self._clock_ms,
             max_per_user=config.sessions.max_per_user,
         )
+        self._embedder = build_embedder(config.embedder)
+        self.memory = LongTermMemory(self._durable, new_id=new_id, clock_ms=self._clock_ms, embedder=self._embedder)
+        self._turn_memory = TurnMemory(self.memory, self.live)
+        self.endings.on_over = self._remember_rest
         self.copies = Copies(self.live, self.sessions)
         self.ledger = Ledger(self.live)
         self.history = History(self.live)
@@ -131,12 +138,16 @@ class Runtime:
             on_busy=config.sessions.on_busy,
             max_queue=config.sessions.max_queue,
             reporter=Reporter(self.metrics, Tracing()),
+            memory=self._turn_memory,
         )
         self._add_gauges()
         await self._recover(durable)
         self._start("journal", durable.journal.run())
         self._start("expiry", self._sweep_sessions())
         self._start("retention", self._sweep_events())
+        self._start("memory", self.memory.run())
+        self._start("memory retention", self._sweep_memories())
+        self._warn_of_memory(config)
         self.turns.resume_queues()
         # Else the first count, in the middle of somebody's turn, would read the table: 0.2 s without a loop.
         await asyncio.gather(*[asyncio.to_thread(llm.count_tokens, "ready") for llm in self._llms.values()])
@@ -171,6 +182,16 @@ class Runtime:
                 continue
             self.turns.adopt(session_log, agent, turn, grace_seconds=grace_of(agent.config.streaming.disconnect_grace))
         await self.endings.settle()
+
+    def _remember_rest(self, session_log: SessionLog) -> None:
+        """A session is over: what its agent has not remembered of it yet."""
+        agent = self.roster.find(session_log.session.agent)
+        if agent is not None:
+            self._turn_memory.catch_up(session_log, agent, is_over=True)
+
+    def _warn_of_memory(self, config: Config) -> None:
+        for notice in notices(config.agents, config.embedder):
+            log.warning("%s", notice)
 
     async def _tombstone_key(self) -> bytes:
         key = await self._durable.read(settings.find_tombstone_key)
@@ -207,6 +228,7 @@ class Runtime:
         self._add_llms(config)
         self.roster.replace(self._build_agents(config))
         self.config = self.config.model_copy(update={"agents": config.agents, "llms": config.llms})
+        self._warn_of_memory(config)
         for llm in retired:
             self._start(f"retirement of {llm.name}", self._retire(llm))
         return waits
@@ -271,6 +293,10 @@ class Runtime:
         if hasattr(self, "sessions"):
             await self.terminations.close()
             await self.endings.close()
+            await self._turn_memory.close()
+            await self.memory.close()
+            if self._embedder is not None:
+                await self._embedder.close()
         for llm in self._llms.values():
             await llm.close()
         if hasattr(self, "_durable"):
@@ -288,6 +314,15 @@ class Runtime:
         retention_ms = _milliseconds(self.config.events.retention) or 0
         while True:
             await self._guarded(self.live.durable.journal.expire(retention_ms=retention_ms))
+            await asyncio.sleep(RETENTION_SECONDS)
+
+    async def _sweep_memories(self) -> None:
+        while True:
+            for agent in list(self.roster):
+                settings = agent.config.memory.longterm
+                if settings is not None and settings.retention is not None:
+                    before_ms = self._clock_ms() - (_milliseconds(settings.retention) or 0)
+                    await self._guarded(self.memory.expire(agent.name, before_ms=before_ms))
             await asyncio.sleep(RETENTION_SECONDS)
 
     async def _guarded(self, sweep: Coroutine[Any, Any, object]) -> None:

@@ -115,15 +115,15 @@ class EmbedderConfig(Section):
     """One way to turn texts into vectors."""
 
     type: Literal["local", "openai", "none"] = "local"
-    """Who embeds: the embedded model, an OpenAI-compatible server, or nobody. Not built yet."""
-    model: str | None = None
-    """Name of the model; null is the usual one of its type. Not built yet."""
+    """Who embeds: the embedded model, an OpenAI-compatible server, or nobody."""
+    model: str | None = Field(default=None, min_length=1)
+    """Name of the model; null is the usual one of its type."""
     host: str | None = Field(default=None, pattern="^https?://")
-    """Base address of the API. Not built yet."""
+    """Base address of the API, such as `http://localhost:11434/v1`; null is OpenAI's."""
     api_key: SecretStr | None = None
-    """Secret of the provider. Not built yet."""
+    """Secret of the provider; absent: OPENAI_API_KEY."""
     dimension: int | None = Field(default=None, ge=1)
-    """Length of a vector; null is the model's own. Not built yet."""
+    """Length of a vector; null is the model's own."""
 
 
 assert set(KEY_VARIABLES) < set(get_args(LLMType))

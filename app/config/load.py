@@ -125,11 +125,11 @@ class _Draft:
     def fill(self, environ: Mapping[str, str]) -> None:
         """References in what the file says; keys of providers that the file leaves to the environment."""
         self.values = self._fill(self.values, (), environ)
-        llms = self.values.get("llms")
-        for llm in llms.values() if isinstance(llms, dict) else ():
-            variable = KEY_VARIABLES.get(str(llm.get("type"))) if isinstance(llm, dict) else None
-            if variable is not None and variable in environ and llm.get("api_key") is None:
-                llm["api_key"] = environ[variable]
+        for section in (self.values.get("llms"), self.values.get("embedders")):
+            for entry in section.values() if isinstance(section, dict) else ():
+                variable = KEY_VARIABLES.get(str(entry.get("type"))) if isinstance(entry, dict) else None
+                if variable is not None and variable in environ and entry.get("api_key") is None:
+                    entry["api_key"] = environ[variable]
 
     def validate(self) -> Config:
         config = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Literal
 
 from pydantic import Field
@@ -29,19 +30,21 @@ class LongTermConfig(Section):
     """What is remembered between requests. Off unless the section stands in the file."""
 
     storage_scope: Literal["session", "conversational", "all", "summaries_only"] = "session"
-    """Who shares a memory: a session, a user's sessions, all users; or summaries only. Not built yet."""
-    batch_size: int = Field(default=1, ge=1)
-    """Turns that are remembered together. Not built yet."""
+    """Who shares a memory: a session, a user's sessions, all users; or summaries only."""
+    batch_size: int = Field(default=1, ge=0)
+    """Turns that are remembered together; 0 remembers a session when it ends."""
     auto_recall: bool = True
-    """Whether fitting memories are put before each message. Not built yet."""
-    recall_limit: int = Field(default=5, ge=1)
-    """Most memories recalled for one message. Not built yet."""
+    """Whether fitting memories are put before each message."""
+    recall_limit: int = Field(default=5, ge=1, le=50)
+    """Most memories recalled for one message."""
+    recall_timeout: Wait = timedelta(milliseconds=300)
+    """How long a turn waits for its memories; it goes on without those that are late."""
     similarity_threshold: float = Field(default=0.0, ge=0, le=1)
-    """Least similarity of a recalled memory. Not built yet."""
+    """Least score of a recalled memory, 0 to 1."""
     max_items: int | None = Field(default=None, ge=1)
-    """Most memories kept in a scope; null sets no limit. Not built yet."""
+    """Most memories kept for one audience, pinned ones aside; null sets no limit."""
     retention: Wait | None = None
-    """How long a memory is kept; null forever. Not built yet."""
+    """How long a memory is kept, pinned ones aside; null forever."""
 
 
 class MemoryConfig(Section):

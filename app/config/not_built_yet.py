@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from app.config.document import Key
-from app.config.llm import EmbedderConfig
 from app.config.root import Config
 from app.config.section import Section
 
@@ -37,7 +36,6 @@ class Later:
 
 NOT_BUILT_YET = (
     Later("server.grpc_port", "no gRPC port is opened"),
-    Later("embedders.*", "nothing is embedded", (EmbedderConfig(type="none"),)),
     Later("agents.*.reasoning.on_crash", "the turn is marked interrupted", ("interrupt",), "resume"),
     Later(
         "agents.*.memory.working.strategy",
@@ -47,7 +45,6 @@ NOT_BUILT_YET = (
     ),
     Later("agents.*.memory.working.threshold", "nothing is summarised"),
     Later("agents.*.memory.working.target", "nothing is summarised"),
-    Later("agents.*.memory.longterm", "nothing is remembered beyond the session's own messages"),
     Later("agents.*.tools", "the agent answers without tools"),
     Later("tools.execute_command", "the agent answers without tools"),
     Later("tools.mcp", "no MCP server is connected"),

@@ -48,7 +48,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _agrees(self) -> Config:
-        found = self._door_problems() | self._agent_problems() | self._compat_problems()
+        found = self._door_problems() | self._agent_problems() | self._embedder_problems() | self._compat_problems()
         if found:
             raise Problems(found)
         return self
@@ -86,6 +86,22 @@ class Config(Section):
                 found["agents", key, "llm"] = self._no_such_llm(llm)
             self.agents[key] = agent.model_copy(update={"llm": llm, "name": agent.name or key})
         return found
+
+    @property
+    def embedder(self) -> EmbedderConfig:
+        """Who embeds memories: the entry `default`, or the only one."""
+        if "default" in self.embedders or len(self.embedders) != 1:
+            return self.embedders.get("default", EmbedderConfig(type="none"))
+        return next(iter(self.embedders.values()))
+
+    def _embedder_problems(self) -> Found:
+        if len(self.embedders) < 2 or "default" in self.embedders:
+            return {}
+        return {
+            (
+                "embedders",
+            ): f"has several entries: call the one that embeds memories 'default' ({', '.join(self.embedders)})"
+        }
 
     def _compat_problems(self) -> Found:
         llm = self.compat.vectorshift.default_llm

@@ -11,6 +11,7 @@ class EventKind(StrEnum):
     TURN_QUEUED = "turn_queued"
     TURN_STARTED = "turn_started"
     TURN_FINISHED = "turn_finished"
+    MEMORY = "memory"
     DEBUG = "debug"
     SNAPSHOT = "snapshot"
     ERROR = "error"

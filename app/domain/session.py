@@ -19,7 +19,8 @@ class Session:
 
     `ending` is the status it takes once no turn is open: new messages are refused meanwhile.
     `reserved_seq` is the highest event number this process may hand out without asking again;
-    `floor_seq` the highest number that is no longer kept (0 while all are).
+    `floor_seq` the highest number that is no longer kept (0 while all are);
+    `remembered_seq` the number up to which long-term memory has what it keeps of the messages.
     """
 
     session_id: str
@@ -41,6 +42,7 @@ class Session:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     forked_from: str | None = None
+    remembered_seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)

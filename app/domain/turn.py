@@ -47,7 +47,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A turn as it is stored. Times are milliseconds since the epoch; `usage`, `timings`, `error` are wire objects."""
+    """A turn as it is stored. Times are milliseconds since the epoch.
+
+    `usage`, `timings`, `error` and `memory` are wire objects.
+    """
 
     turn_id: str
     session_id: str
@@ -66,3 +69,4 @@ class Turn:
     timings: dict[str, object] | None = None
     error: dict[str, object] | None = None
     instructions: str | None = None
+    memory: dict[str, object] | None = None

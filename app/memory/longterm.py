@@ -60,6 +60,8 @@ class LongTermMemory:
         self._clock_ms = clock_ms
         self._embedder = embedder
         self._recall = Recall(database, embedder, late_interaction=late_interaction)
+        self._embedded_upto = 0
+        """Row up to which everything has a vector: not looked through again for every turn."""
         self._has_work = asyncio.Event()
         self._has_work.set()
 
@@ -79,17 +81,24 @@ class LongTermMemory:
 
         Whoever submits it calls `wake` afterwards.
         """
+        unit = UnitOfWork(owner.session_id)
+        return unit if self.add(unit, owner, scope, sayings) else None
+
+    def add(self, unit: UnitOfWork, owner: Owner, scope: Scope, sayings: Sequence[Saying]) -> bool:
+        """Have a unit of the owner's session remember, too; whether there is anything to. Call `wake` afterwards."""
         audience = scopes.audience_of(owner, scope)
         drafts = [
             (self._memory(owner, audience, saying), text.terms(saying.text))
             for saying in sayings
             if saying.text.strip() and scopes.may_store(scope, saying.kind)
         ]
-        if not drafts:
-            return None
-        unit = UnitOfWork(owner.session_id)
-        memories.adding(unit, drafts)
-        return unit
+        if drafts:
+            memories.adding(unit, drafts)
+        return bool(drafts)
+
+    def add_forgetting(self, unit: UnitOfWork, message_id: str) -> None:
+        """Have a unit forget what it remembered of a message of its session, which another stands for from now on."""
+        memories.forgetting_message(unit, message_id)
 
     def wake(self) -> None:
         """There may be something to embed."""
@@ -189,7 +198,7 @@ class LongTermMemory:
         """
         if self._embedder is None:
             return 0
-        done, last = 0, 0
+        done, last = 0, self._embedded_upto
         while True:
             query = partial(memories.without_vector, model=self._embedder.model, after=last, limit=4 * BATCH)
             pending = await self._database.read(query)
@@ -197,6 +206,7 @@ class LongTermMemory:
                 return done
             last = pending[-1].row
             await self._embed(self._embedder, pending)
+            self._embedded_upto = last
             done += len(pending)
 
     async def _embed(self, embedder: Embedder, pending: Sequence[Memory]) -> None:

@@ -14,10 +14,15 @@ MESSAGE_OVERHEAD_TOKENS = 4
 
 @dataclass(slots=True)
 class Entry:
-    """One message as the model receives it, encoded once; its tokens are counted when somebody asks."""
+    """One message as the model receives it, encoded once; its tokens are counted when somebody asks.
+
+    `message_id` and `seq` are those of the stored message.
+    """
 
     encoded: bytes
     tokens: int | None = None
+    message_id: str = ""
+    seq: int = 0
 
     def count(self, count_tokens: Callable[[str], int]) -> int:
         """Tokens of this message with its overhead."""
@@ -34,8 +39,8 @@ class Entry:
         return len(self.encoded) if self.tokens is None else self.tokens
 
 
-def entry(role: str, content: str) -> Entry:
-    return Entry(orjson.dumps({"role": role, "content": content}))
+def entry(role: str, content: str, message_id: str = "", seq: int = 0) -> Entry:
+    return Entry(orjson.dumps({"role": role, "content": content}), None, message_id, seq)
 
 
 class WorkingMemory(Protocol):

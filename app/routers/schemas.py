@@ -201,6 +201,7 @@ def turn_json(turn: Turn | OpenTurn, session_id: str) -> dict[str, Any]:
         "started_at": iso(started_ms),
         "finished_at": shown["finished_at"],
     }
+    memory = {"memory": turn.memory} if turn.memory is not None else {}
     return {
         **head,
         "background": turn.background,
@@ -212,6 +213,7 @@ def turn_json(turn: Turn | OpenTurn, session_id: str) -> dict[str, Any]:
         "steps": [step] if started_ms is not None else [],
         "usage": shown["usage"],
         "timings": shown["timings"],
+        **memory,
     }
 
 

@@ -82,7 +82,7 @@ class Copies:
             metadata=source.metadata,
             ephemeral=source.ephemeral,
             forked_from=source.session_id,
-            copy=Copy(source.session_id, upto, count),
+            copy=Copy(source.session_id, upto, count, source.remembered_seq),
             seeds=seeds,
         )
         owner = with_user(principal, source.user_id)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from app.domain.ids import NewId
 from app.domain.message import Message, Role
-from app.storage import messages
+from app.memory.scope import session_audience
+from app.storage import memory_copies, messages
 from app.storage.unit_of_work import UnitOfWork
 
 
@@ -22,11 +23,12 @@ class Seed:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """The messages of session `source` up to number `upto`; `count` of them."""
+    """The messages of session `source` up to number `upto`; `count` of them. `remembered_seq` is the source's."""
 
     source: str
     upto: int
     count: int
+    remembered_seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +51,20 @@ class Draft:
     def message_count(self) -> int:
         return (self.copy.count if self.copy is not None else 0) + len(self.seeds)
 
+    @property
+    def remembered_seq(self) -> int:
+        """What the source remembered is remembered; the rest of the copied messages, and the seeds, are not yet."""
+        return min(self.copy.remembered_seq, self.copy.upto) if self.copy is not None else 0
+
     def add_messages(self, unit: UnitOfWork, *, new_id: NewId, now_ms: int) -> None:
         first = self.last_seq - len(self.seeds) + 1
         if self.copy is not None:
             messages.copying(unit, source=self.copy.source, upto=self.copy.upto)
+            audiences = (session_audience(self.copy.source), session_audience(unit.session_id))
+            if self.copy.remembered_seq:
+                memory_copies.copying(
+                    unit, source=self.copy.source, upto=self.copy.upto, audiences=audiences, new_id=new_id
+                )
         messages.appending(
             unit,
             [

@@ -39,6 +39,8 @@ class Endings:
         self._max_duration_ms = max_duration_ms
         self._retention_ms = retention_ms
         self._tasks = Tasks()
+        self.on_over: Callable[[SessionLog], None] | None = None
+        """Called when a session has ended or expired."""
 
     def expires_ms(self, session: Session) -> int | None:
         """When the session expires if nothing happens; `None` if never."""
@@ -114,6 +116,8 @@ class Endings:
         log.reserved_seq = reserved
         log.session = replace(log.session, last_seq=log.last_seq, reserved_seq=reserved)
         log.publish(fact)
+        if self.on_over is not None:
+            self.on_over(log)
 
     def watch(self, log: SessionLog) -> None:
         """Hear of it when the last turn of this session is over."""

@@ -146,6 +146,7 @@ class Sessions:
             floor_seq=last_seq,
             message_count=draft.message_count,
             forked_from=draft.forked_from,
+            remembered_seq=draft.remembered_seq,
         )
         unit = sessions.create(session)
         draft.add_messages(unit, new_id=self._new_id, now_ms=now)

@@ -202,6 +202,11 @@ def forgetting_session(unit: UnitOfWork, *, audience: str | None = None) -> Remo
     return _removing(unit, condition if audience is None else and_(condition, _m.c.audience == audience))
 
 
+def forgetting_message(unit: UnitOfWork, message_id: str) -> Removed:
+    """Remove what was remembered of one message of the unit's session."""
+    return _removing(unit, and_(_m.c.session_id == unit.session_id, _m.c.message_id == message_id))
+
+
 def expiring(unit: UnitOfWork, *, agent: str, before_ms: int) -> Removed:
     """Remove an agent's memories older than a time, but for pinned ones."""
     return _removing(unit, and_(_m.c.agent == agent, _m.c.created_ms < before_ms, _m.c.pinned == 0))

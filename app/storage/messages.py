@@ -30,6 +30,17 @@ _REPLACE = (
     .values(status="replaced")
 )
 _AT = select(_m).where(_m.c.session_id == bindparam("the_session"), _m.c.seq == bindparam("the_seq"))
+_AFTER = (
+    select(_m)
+    .where(
+        _m.c.session_id == bindparam("the_session"),
+        _m.c.seq > bindparam("after"),
+        _m.c.seq <= bindparam("upto"),
+        _m.c.status != "replaced",
+    )
+    .order_by(_m.c.seq)
+    .limit(bindparam("at_most"))
+)
 _ANSWERS = (
     select(_m)
     .where(
@@ -110,6 +121,12 @@ def count(connection: Connection, session_id: str, *, upto: int) -> int:
 def at(connection: Connection, session_id: str, seq: int) -> Message | None:
     row = connection.execute(_AT, {"the_session": session_id, "the_seq": seq}).first()
     return _message(row) if row is not None else None
+
+
+def after(connection: Connection, session_id: str, *, after: int, upto: int, limit: int) -> list[Message]:
+    """Messages with `after` < seq ≤ `upto`, oldest first, without those that were replaced."""
+    parameters = {"the_session": session_id, "after": after, "upto": upto, "at_most": limit}
+    return [_message(row) for row in connection.execute(_AFTER, parameters)]
 
 
 def answers(connection: Connection, session_id: str, *, after: int, upto: int, limit: int) -> list[Message]:

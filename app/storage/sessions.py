@@ -45,6 +45,7 @@ _FINISH = (
         completion_tokens=_s.c.completion_tokens + bindparam("completion"),
     )
 )
+_REMEMBERED = update(_s).where(_id, _s.c.remembered_seq <= bindparam("upto")).values(remembered_seq=bindparam("upto"))
 _RESERVE = update(_s).where(_id).values(reserved_seq=_at_least(_s.c.reserved_seq, "reserved"))
 _DESCRIBE = update(_s).where(_id).values(title=bindparam("new_title"), metadata=bindparam("new_metadata"))
 _END = (
@@ -73,6 +74,7 @@ _ERASE = [
         tables.events,
         tables.runs,
         tables.idempotency,
+        tables.summaries,
     )
 ]
 _STATUS = {status.value: status for status in SessionStatus}
@@ -103,6 +105,7 @@ def create(session: Session) -> UnitOfWork:
             "prompt_tokens": 0,
             "completion_tokens": 0,
             "forked_from": session.forked_from,
+            "remembered_seq": session.remembered_seq,
         },
     )
     return unit
@@ -137,6 +140,11 @@ def add_finish(unit: UnitOfWork, *, now: int, last: int, messages: int, prompt: 
         },
         expect=1,
     )
+
+
+def add_remembered(unit: UnitOfWork, *, upto: int) -> None:
+    """Long-term memory has the messages up to that number: fails the unit when the session is gone."""
+    unit.add(_REMEMBERED, {"the_session": unit.session_id, "upto": upto}, expect=1)
 
 
 def add_reserve(unit: UnitOfWork, *, reserved: int) -> None:
@@ -299,6 +307,7 @@ def _session(row: Sequence[Any]) -> Session:
         prompt_tokens,
         completion_tokens,
         forked_from,
+        remembered_seq,
     ) = row
     return Session(
         session_id,
@@ -320,4 +329,5 @@ def _session(row: Sequence[Any]) -> Session:
         prompt_tokens,
         completion_tokens,
         forked_from,
+        remembered_seq,
     )

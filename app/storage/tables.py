@@ -50,6 +50,7 @@ sessions = Table(
     Column("prompt_tokens", BigInteger, nullable=False),
     Column("completion_tokens", BigInteger, nullable=False),
     Column("forked_from", Text),
+    Column("remembered_seq", BigInteger, nullable=False, server_default="0"),
 )
 Index(
     "sessions_by_creation",
@@ -97,6 +98,7 @@ turns = Table(
     Column("timings", Text),
     Column("error", Text),
     Column("instructions", Text),
+    Column("memory", Text),
 )
 # At most one turn of a session runs or waits: the rule lives here, not in the code that hopes for it.
 Index(
@@ -159,6 +161,20 @@ runs = Table(
     PrimaryKeyConstraint("session_id", "first_seq"),
 )
 Index("runs_by_age", runs.c.created_ms)
+
+# What older messages of a session were condensed to. A later one stands for all messages up to its number, its
+# predecessors are kept for a while: a fork may reach back behind it.
+summaries = Table(
+    "summaries",
+    metadata,
+    Column("session_id", Text, nullable=False),
+    Column("upto_seq", BigInteger, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("tokens", Integer, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("session_id", "upto_seq"),
+)
 
 # The ledger: what was used, by whom, on which day. Outlives the sessions; holds no text.
 usage = Table(

@@ -30,6 +30,7 @@ _FINISH = (
         error=bindparam("new_error"),
     )
 )
+_MEMORY = update(_t).where(_id).values(memory=bindparam("new_memory"))
 _REMEMBER_KEY = insert(_i)
 _FIND = select(_t).where(_t.c.session_id == bindparam("the_session"), _id)
 _FIND_KEY = select(_i).where(_i.c.session_id == bindparam("the_session"), _i.c.key == bindparam("the_key"))
@@ -62,6 +63,7 @@ def add_open(unit: UnitOfWork, turn: Turn, *, place: int) -> None:
             "timings": None,
             "error": None,
             "instructions": turn.instructions,
+            "memory": None,
         },
     )
 
@@ -98,6 +100,11 @@ def add_finish(
         },
         expect=1,
     )
+
+
+def add_memory(unit: UnitOfWork, turn_id: str, memory: dict[str, Any]) -> None:
+    """What the turn recalled."""
+    unit.add(_MEMORY, {"the_turn": turn_id, "new_memory": _json(memory)})
 
 
 def add_key(unit: UnitOfWork, *, key: str, body_hash: bytes, turn_id: str, now: int) -> None:
@@ -167,4 +174,5 @@ def _turn(row: Row[Any]) -> Turn:
         timings=_object(row.timings),
         error=_object(row.error),
         instructions=row.instructions,
+        memory=_object(row.memory),
     )

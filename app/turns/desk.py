@@ -11,6 +11,7 @@ from app.events.log import SessionLog
 from app.events.run import Run
 from app.llm.base import LLM, LLMStream
 from app.memory.working import Entry
+from app.turns.recalling import Recalling
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,16 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the model is told: the system prompt with all that belongs to it, then messages."""
+
+    system: Entry
+    messages: list[Entry]
+    recalled_tokens: int = 0
+    """Those of `system` that were recalled."""
+
+
+@dataclass(frozen=True, slots=True)
 class Again:
     """The user message to answer anew, and the number of the answer that gives way.
 
@@ -39,6 +50,7 @@ class Again:
     seq: int
     replaced_seq: int | None
     as_of: int
+    replaced_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +99,12 @@ class OpenTurn:
     grace: asyncio.TimerHandle | None = None
     task: asyncio.Task[None] | None = None
     wants_debug: bool = False
-    debug: list[Run] = field(default_factory=list)
-    prompt_entries: list[Entry] = field(default_factory=list)
+    shown: list[Run] = field(default_factory=list)
+    """Facts that readers have seen already; stored with its end."""
+    prompt: Prompt | None = None
+    recalling: Recalling | None = None
+    memory: dict[str, object] | None = None
+    """What it recalled, as the wire has it; `None` for agents without a memory."""
 
     @property
     def text(self) -> str:
@@ -107,6 +123,8 @@ class Desk:
     joining: int = 0
     """Messages on their way into the queue: their row is being written."""
     window: list[Entry] | None = None
+    is_remembered: bool | None = None
+    """Whether long-term memory has everything before the open turn; `None` = not known."""
     keys: dict[str, KeyedTurn] = field(default_factory=dict)
     last_place: int = 0
 

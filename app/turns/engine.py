@@ -10,11 +10,11 @@ from app.domain.turn import Usage
 from app.events.local_log import Store
 from app.events.log import BLOCK, SessionLog
 from app.llm.base import LLMStopped, LLMStream, TextDelta
-from app.memory.working import Entry
 from app.storage import sessions
 from app.storage.unit_of_work import UnitOfWork
-from app.turns.desk import Desk, OpenTurn
-from app.turns.prompt import build
+from app.turns.desk import Desk, OpenTurn, Prompt
+from app.turns.memory import TurnMemory
+from app.turns.prompt import build, request_of
 
 HEADROOM = 64
 """Numbers kept free in the block for facts that readers see before they are committed."""
@@ -22,7 +22,7 @@ LARGE_BYTES = 16_384
 """From here on tokens are counted in a thread: a megabyte takes 0.1 to 2 s."""
 
 
-async def answer(desk: Desk, turn: OpenTurn, store: Store) -> Usage:
+async def answer(desk: Desk, turn: OpenTurn, store: Store, memory: TurnMemory | None) -> Usage:
     """Run one turn to its end; its text is on the log's tape.
 
     Raises:
@@ -30,21 +30,31 @@ async def answer(desk: Desk, turn: OpenTurn, store: Store) -> Usage:
         LLMError, LLMTimeout: the model failed; what it said before stays.
         Unavailable, WriteFailed: the database failed.
     """
-    again = turn.ask.again
-    if again is not None:
+    if turn.ask.again is not None:
         desk.window = None  # it holds the answer that gives way
-    before = turn.started_seq if again is None else again.seq
-    request, entries = await build(desk, store, text=turn.text, before=before, instructions=turn.ask.instructions)
-    turn.prompt_entries = entries
+    prompt = turn.prompt = await _prepare(desk, turn, store, memory)
     if turn.stop is not None:
         raise LLMStopped
     turn.llm = desk.agent.llm
-    stream = turn.stream = turn.llm.stream(request)
+    stream = turn.stream = turn.llm.stream(request_of(desk, prompt))
     try:
         await _relay(desk.log, turn, store, stream)
     finally:
         stream.close()
-    return stream.end.usage or await count_usage(desk, entries)
+    return stream.end.usage or await count_usage(desk, prompt)
+
+
+async def _prepare(desk: Desk, turn: OpenTurn, store: Store, memory: TurnMemory | None) -> Prompt:
+    if memory is None or desk.agent.config.memory.longterm is None:
+        return await build(desk, turn, store)
+    turn.recalling = memory.recall(desk, turn)
+    try:
+        await memory.look(desk, turn)
+        return await build(desk, turn, store)
+    finally:
+        if turn.recalling is not None:
+            turn.recalling.cancel()
+            turn.recalling = None
 
 
 async def _relay(log: SessionLog, turn: OpenTurn, store: Store, stream: LLMStream) -> None:
@@ -79,15 +89,17 @@ async def reserve(log: SessionLog, store: Store, wanted: int) -> None:
     log.reserved_seq = reserved
 
 
-async def count_usage(desk: Desk, entries: list[Entry]) -> Usage:
+async def count_usage(desk: Desk, prompt: Prompt) -> Usage:
     """What the turn cost by our own count, for providers that do not say and turns that were stopped."""
     tape = desk.log.tape
     text = tape.text() if tape is not None else ""
 
+    entries = [prompt.system, *prompt.messages]
+
     def count() -> Usage:
         llm = desk.agent.llm
-        prompt = desk.agent.system.count(llm.count_tokens) + sum([item.count(llm.count_tokens) for item in entries])
-        return Usage(prompt, llm.count_tokens(text), "counted" if llm.counts_exactly else "estimated")
+        asked = sum([item.count(llm.count_tokens) for item in entries])
+        return Usage(asked, llm.count_tokens(text), "counted" if llm.counts_exactly else "estimated")
 
     uncounted = sum([len(item.encoded) for item in entries if item.tokens is None]) + len(text)
     return count() if uncounted < LARGE_BYTES else await asyncio.to_thread(count)

@@ -19,6 +19,7 @@ from app.storage import events, messages, sessions, turns
 from app.storage import usage as ledger
 from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 from app.turns.desk import Desk, OpenTurn, Outcome
+from app.turns.memory import TurnMemory
 from app.turns.prompt import MARKS
 
 log_ = logging.getLogger(__name__)
@@ -37,13 +38,14 @@ async def write_end(
     usage: Usage | None,
     *,
     clock_ms: Callable[[], int],
+    memory: TurnMemory | None = None,
 ) -> Outcome:
     """Commit and publish the end of `turn`; returns what became true.
 
     If the database cannot write: readers are told that the turn failed (`storage_unavailable`), and
     the answer goes on being offered to the database until it takes it; the session waits for that.
     """
-    end = _End(desk, turn, store, clock_ms)
+    end = _End(desk, turn, store, clock_ms, memory)
     for pause in (*RETRY_SECONDS, None):
         outcome, runs, unit = end.compose(state, reason, error, usage)
         try:
@@ -108,13 +110,20 @@ def add_usage(unit: UnitOfWork, desk: Desk, usage: Usage, now_ms: int) -> None:
 class _End:
     """Composes the unit of work that ends one turn."""
 
-    def __init__(self, desk: Desk, turn: OpenTurn, store: Store, clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, desk: Desk, turn: OpenTurn, store: Store, clock_ms: Callable[[], int], memory: TurnMemory | None
+    ) -> None:
         self.desk = desk
         self.turn = turn
         self.store = store
         self.clock_ms = clock_ms
+        self.memory = memory
         self.now_ms = 0
         """When the turn ended, as the last unit composed says."""
+        self.is_remembered = False
+        """Whether that unit has long-term memory keep the turn."""
+        self.last_seq = 0
+        """The number of the turn's last event."""
 
     def compose(
         self,
@@ -162,7 +171,8 @@ class _End:
             prompt=usage.prompt_tokens if usage else 0,
             completion=usage.completion_tokens if usage else 0,
         )
-        for run in (*turn.debug, *runs):
+        self.last_seq = finished.first
+        for run in (*turn.shown, *runs):
             events.add_fact(
                 unit,
                 seq=run.first,
@@ -187,6 +197,11 @@ class _End:
                     now,
                 ),
             )
+        if turn.memory is not None:
+            turns.add_memory(unit, turn.turn_id, turn.memory)
+        if self.memory is not None:
+            whole = text if state is TurnState.COMPLETED else ""
+            self.is_remembered = self.memory.add(unit, desk, turn, answer=whole, seq=finished.first, now_ms=now)
         if tape is not None:
             segments = list(tape.segments())
             if segments and (drops_runs or any(segment.journaled for segment in segments)):
@@ -225,6 +240,7 @@ class _End:
         log.session = replace(
             session,
             active_ms=self.now_ms,
+            remembered_seq=self.last_seq if self.is_remembered else session.remembered_seq,
             last_seq=log.last_seq,
             message_count=session.message_count + (1 if outcome.text else 0),
             prompt_tokens=session.prompt_tokens + int(str(usage.get("prompt_tokens", 0))),
@@ -233,8 +249,15 @@ class _End:
         if desk.window is not None and outcome.text and self.turn is desk.open:
             desk.window = [
                 *desk.window,
-                entry("assistant", outcome.text + MARKS.get(outcome.state.value, "")),
+                entry(
+                    "assistant",
+                    outcome.text + MARKS.get(outcome.state.value, ""),
+                    self.turn.message_id,
+                    self.last_seq,
+                ),
             ]
+        if self.memory is not None:
+            self.memory.settle(desk, self.turn, is_remembered=self.is_remembered)
 
 
 def timings_of(turn: OpenTurn) -> dict[str, object]:

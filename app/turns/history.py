@@ -79,7 +79,8 @@ class History:
             raise InvalidRequest("There is no user message to answer; send one.")
         if message_id is not None and message_id not in (question.message_id, answer.message_id if answer else None):
             raise InvalidRequest("Only the last answer can be regenerated; fork the session at an earlier message.")
-        again = Again(question.message_id, question.seq, answer.seq if answer is not None else None, as_of)
+        replaced = (answer.seq, answer.message_id) if answer is not None else (None, None)
+        again = Again(question.message_id, question.seq, replaced[0], as_of, replaced[1])
         return Ask(question.content, instructions, again)
 
     async def messages(self, log: SessionLog, *, before: int, limit: int) -> list[Message]:

@@ -35,8 +35,11 @@ from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 from app.turns import begin, engine
 from app.turns.begin import Key
 from app.turns.desk import Ask, Desk, OpenTurn, Outcome
+from app.turns.facts import show
 from app.turns.finish import add_usage, timings_of, write_end
 from app.turns.keys import forget, hash_body, once
+from app.turns.memory import TurnMemory
+from app.turns.recalling import recalled_lines
 from app.turns.report import Reporter, ids
 
 log_ = logging.getLogger(__name__)
@@ -54,6 +57,7 @@ class Runner:
         on_busy: OnBusy = "queue",
         max_queue: int = 16,
         reporter: Reporter | None = None,
+        memory: TurnMemory | None = None,
     ) -> None:
         self._live = live
         self._new_id = new_id
@@ -61,6 +65,7 @@ class Runner:
         self._on_busy = on_busy
         self._max_queue = max_queue
         self._reporter = reporter
+        self._memory = memory
         self._tasks = Tasks()
         self._running: set[OpenTurn] = set()
         self._stopping = False
@@ -239,7 +244,7 @@ class Runner:
         try:
             await begin.commit(log, self._live.store_of(log), unit)
             begin.count(desk, now, reserved, messages=1)
-            desk.window = None
+            desk.window = desk.is_remembered = None
         finally:
             desk.joining -= 1
             self._next(desk)
@@ -306,6 +311,8 @@ class Runner:
             turn.stop = (state, reason)
             if turn.stream is not None:
                 turn.stream.close()
+            elif turn.recalling is not None:
+                turn.recalling.cancel()
 
     def _order_stop(self, desk: Desk) -> StopOrder:
         """The session is being terminated: stop everything now; the terminate writes the ends."""
@@ -356,7 +363,7 @@ class Runner:
             if turn.wants_debug:
                 self._debug(desk, turn, f"[Session: {desk.log.session.session_id}]")
                 self._debug(desk, turn, f"[Message: {desk.log.session.message_count // 2 + 1}]")
-            usage = await engine.answer(desk, turn, self._live.store_of(desk.log))
+            usage = await engine.answer(desk, turn, self._live.store_of(desk.log), self._memory)
         except LLMStopped:
             state, reason = turn.stop or (TurnState.CANCELLED, "cancelled")
         except LLMTimeout as failure:
@@ -376,7 +383,7 @@ class Runner:
         if turn.stop is not None and state is not TurnState.COMPLETED:
             (state, reason), error = turn.stop, None
         if usage is None:
-            usage = await engine.count_usage(desk, turn.prompt_entries) if turn.prompt_entries else None
+            usage = await engine.count_usage(desk, turn.prompt) if turn.prompt is not None else None
         try:
             await self._finish(desk, turn, state, reason, error, usage)
         except Exception:
@@ -386,9 +393,7 @@ class Runner:
 
     def _debug(self, desk: Desk, turn: OpenTurn, line: str) -> None:
         log_.debug(line)
-        run = desk.log.take_fact(EventKind.DEBUG, {}, turn_id=turn.turn_id, chunk=line + "\n")
-        turn.debug.append(run)
-        desk.log.publish(run)
+        show(desk.log, turn, EventKind.DEBUG, {}, chunk=line + "\n")
 
     async def _finish(
         self,
@@ -407,7 +412,15 @@ class Runner:
             if turn.wants_debug and turn.started_clock:
                 self._debug_end(desk, turn, state)
             outcome = await write_end(
-                desk, turn, self._live.store_of(log), state, reason, error, usage, clock_ms=self._clock_ms
+                desk,
+                turn,
+                self._live.store_of(log),
+                state,
+                reason,
+                error,
+                usage,
+                clock_ms=self._clock_ms,
+                memory=self._memory,
             )
             self._settle_done(turn, outcome.state, outcome.reason, outcome.text, outcome)
         else:  # the terminate has written the end
@@ -445,8 +458,11 @@ class Runner:
 
     def _debug_end(self, desk: Desk, turn: OpenTurn, state: TurnState) -> None:
         count = desk.agent.llm.count_tokens
-        memory = sum([item.count(count) for item in turn.prompt_entries])
+        prompt = turn.prompt
+        memory = sum([item.count(count) for item in prompt.messages]) + prompt.recalled_tokens if prompt else 0
         self._debug(desk, turn, f"[Memory: {memory} tokens]")
+        for line in recalled_lines(turn.memory):
+            self._debug(desk, turn, line)
         tape = desk.log.tape
         length = len(tape.text()) if tape is not None else 0
         self._debug(desk, turn, f"[Response: {length} characters, {state.value}]")

@@ -1,0 +1,216 @@
+"""Long-term memory as turns use it: a recall beside the preparation of each, what was said remembered at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from functools import partial
+
+from app.agents import Agent
+from app.config.memory import LongTermConfig
+from app.domain.errors import Unavailable
+from app.domain.memory import Owner, Scope
+from app.domain.message import Message, Role
+from app.domain.principal import ANONYMOUS
+from app.domain.session import Session
+from app.events.local_log import LiveSessions
+from app.events.log import SessionLog
+from app.memory.longterm import LongTermMemory, Saying
+from app.memory.scope import may_store
+from app.observability.tasks import Tasks
+from app.storage import messages, sessions
+from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
+from app.turns.desk import Desk, OpenTurn
+from app.turns.recalling import SPARE, Recalling
+
+log_ = logging.getLogger(__name__)
+
+LONGEST_QUESTION = 2000
+"""Characters of a message that memories are looked up by."""
+PAGE = 200
+"""Messages remembered together when a session catches up."""
+CLOSE_SECONDS = 2.0
+
+
+class TurnMemory:
+    """Reads and writes long-term memory for the turns of agents that have one. Owns the tasks that catch up."""
+
+    def __init__(self, memory: LongTermMemory, live: LiveSessions) -> None:
+        self._memory = memory
+        self._live = live
+        self._tasks = Tasks()
+        self._wanted: dict[str, tuple[int, bool]] = {}
+        """Sessions that catch up: to which number, and whether they are over."""
+        self._warned: set[str] = set()
+
+    # -- before the model is asked ------------------------------------------------------------------------------
+
+    def recall(self, desk: Desk, turn: OpenTurn) -> Recalling | None:
+        """Begin to look up what fits the message; `None` for agents that recall nothing by themselves."""
+        settings = desk.agent.config.memory.longterm
+        if settings is None or not settings.auto_recall:
+            return None
+        session = desk.log.session
+        owner, scope = owner_of(session), Scope(settings.storage_scope)
+        self._warn_of_anonymous(desk.agent, session, scope)
+        question = turn.text[:LONGEST_QUESTION]
+        threshold = settings.similarity_threshold
+        limit = settings.recall_limit + SPARE
+        looking = asyncio.create_task(
+            self._memory.recall(question, owner=owner, scope=scope, limit=limit, threshold=threshold),
+            name=f"recall of {turn.turn_id}",
+        )
+        seconds = settings.recall_timeout.total_seconds()
+        return Recalling(looking, owner, limit=settings.recall_limit, seconds=seconds)
+
+    def _warn_of_anonymous(self, agent: Agent, session: Session, scope: Scope) -> None:
+        if scope in (Scope.SESSION, Scope.ALL) or session.user_id != ANONYMOUS or agent.name in self._warned:
+            return
+        self._warned.add(agent.name)
+        log_.warning(
+            "agent %s remembers for its users (storage_scope: %s), and this one is anonymous: what anonymous users say "
+            "stays in their session; name them by user_id or X-User-Id, or give them keys",
+            agent.name,
+            scope.value,
+        )
+
+    async def look(self, desk: Desk, turn: OpenTurn) -> None:
+        """Find out whether all that came before this turn is remembered. Raises Unavailable."""
+        if desk.is_remembered is not None or _writing(desk.agent, desk.log) is None:
+            return
+        session = desk.log.session
+        if session.message_count <= 1:
+            desk.is_remembered = True
+            return
+        desk.is_remembered = not await self._pending(desk.log, upto=turn.started_seq - 1, limit=1)
+
+    # -- when the turn is over ----------------------------------------------------------------------------------
+
+    def add(self, unit: UnitOfWork, desk: Desk, turn: OpenTurn, *, answer: str, seq: int, now_ms: int) -> bool:
+        """Have the unit that ends a turn remember it; false where that is left to `settle`.
+
+        `answer`: what it said, if that is whole. `seq`: the number of its last event.
+        """
+        settings = _writing(desk.agent, desk.log)
+        if settings is None or not turn.started_seq:
+            return False
+        session, again = desk.log.session, turn.ask.again
+        if again is not None and again.replaced_id is not None:
+            self._memory.add_forgetting(unit, again.replaced_id)
+        if settings.batch_size != 1 or not desk.is_remembered:
+            return False
+        said = [_saying(session, "user", turn.text, turn.started_ms, turn.turn_id, turn.user_message_id)]
+        if answer:
+            said.append(_saying(session, "assistant", answer, now_ms, turn.turn_id, turn.message_id))
+        self._memory.add(unit, owner_of(session), Scope(settings.storage_scope), said)
+        sessions.add_remembered(unit, upto=seq)
+        return True
+
+    def settle(self, desk: Desk, turn: OpenTurn, *, is_remembered: bool) -> None:
+        """The end of a turn is written: do what its unit did not, in the background."""
+        log, agent = desk.log, desk.agent
+        settings = _writing(agent, log)
+        if settings is None or log.over is not None or not turn.is_stored:
+            return
+        if not is_remembered:
+            self.catch_up(log, agent)
+            return
+        self._memory.wake()
+        if settings.max_items is not None:
+            self._tasks.start(self._trim(log.session, agent), name=f"trimming for {log.session.session_id}")
+
+    def catch_up(self, log: SessionLog, agent: Agent, *, is_over: bool = False) -> None:
+        """Remember what is left of a session's messages, in the background: whole batches, or all if it is over."""
+        if _writing(agent, log) is None:
+            return
+        session_id = log.session.session_id
+        wanted = self._wanted.get(session_id)
+        self._wanted[session_id] = (log.last_seq, is_over or (wanted is not None and wanted[1]))
+        if wanted is None:
+            self._tasks.start(self._catch_up(log, agent), name=f"memories of {session_id}")
+
+    async def _catch_up(self, log: SessionLog, agent: Agent) -> None:
+        session_id = log.session.session_id
+        try:
+            is_done = False
+            while not is_done:
+                wanted = self._wanted[session_id]
+                has_more = await self._remember_page(log, agent, *wanted)
+                is_done = not has_more and self._wanted[session_id] == wanted
+        except (WriteFailed, WriteConflict, Unavailable) as error:
+            if log.over is None:
+                log_.warning("messages of session %s are not remembered yet: %s", session_id, error)
+        finally:
+            del self._wanted[session_id]
+            desk: Desk | None = log.desk
+            if desk is not None:
+                desk.is_remembered = None  # to be looked up
+        self._memory.wake()
+        await self._trim(log.session, agent)
+
+    async def _remember_page(self, log: SessionLog, agent: Agent, upto: int, is_over: bool) -> bool:
+        """Whether there may be more to do."""
+        settings = _writing(agent, log)
+        if settings is None:
+            return False
+        batch = settings.batch_size
+        found = await self._pending(log, upto=upto, limit=max(PAGE, 4 * batch))
+        turns = sum([message.role == "user" for message in found])
+        if not found or (not is_over and (batch == 0 or turns < batch)):
+            return False
+        session = log.session
+        said = [
+            _saying(session, m.role, m.content, m.created_ms, m.turn_id or None, m.message_id)
+            for m in found
+            if m.role == "user" or m.status == "completed"
+        ]
+        unit = UnitOfWork(session.session_id)
+        self._memory.add(unit, owner_of(session), Scope(settings.storage_scope), said)
+        sessions.add_remembered(unit, upto=found[-1].seq)
+        await self._live.durable.database.submit(unit)
+        log.session = replace(log.session, remembered_seq=found[-1].seq)
+        return True
+
+    async def _pending(self, log: SessionLog, *, upto: int, limit: int) -> list[Message]:
+        session = log.session
+        query = partial(
+            messages.after, session_id=session.session_id, after=session.remembered_seq, upto=upto, limit=limit
+        )
+        return await self._live.durable.database.read(query)
+
+    async def _trim(self, session: Session, agent: Agent) -> None:
+        settings = agent.config.memory.longterm
+        if settings is None or settings.max_items is None:
+            return
+        try:
+            await self._memory.trim(owner_of(session), Scope(settings.storage_scope), keep=settings.max_items)
+        except (WriteFailed, WriteConflict) as error:
+            log_.warning("memories above max_items could not be removed: %s", error)
+
+    async def settled(self) -> None:
+        """Until nothing is being remembered in the background; for a moment, if that takes long."""
+        await self._tasks.wait(seconds=CLOSE_SECONDS)
+
+    async def close(self) -> None:
+        await self.settled()
+        await self._tasks.cancel()
+
+
+def owner_of(session: Session) -> Owner:
+    return Owner(session.agent, session.principal, session.user_id, session.session_id)
+
+
+def _writing(agent: Agent, log: SessionLog) -> LongTermConfig | None:
+    """The settings of an agent that remembers messages of this session; `None` if it does not."""
+    settings = agent.config.memory.longterm
+    if settings is None or log.session.ephemeral:
+        return None
+    return settings if may_store(Scope(settings.storage_scope), "message") else None
+
+
+def _saying(
+    session: Session, role: Role, content: str, created_ms: int, turn_id: str | None, message_id: str
+) -> Saying:
+    speaker = session.user_id if role == "user" and session.user_id != ANONYMOUS else role
+    return Saying(role, speaker, content, created_ms, turn_id=turn_id, message_id=message_id)
