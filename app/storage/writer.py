@@ -18,11 +18,11 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any
 
-from sqlalchemy import Connection, Engine, Executable
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
+from app.storage.batch import execute, layers
 from app.storage.dialect import is_connection_lost
 from app.storage.fence import Fence, Superseded
 from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
@@ -190,8 +190,8 @@ class Writer:
         try:
             if fence is not None:
                 fence.move(connection)
-            for layer in _layers([unit for unit, _ in batch.work]):
-                _execute(connection, layer)
+            for layer in layers([unit for unit, _ in batch.work]):
+                execute(connection, layer)
         except Exception as error:
             batch.losses += is_connection_lost(error)
             raise
@@ -298,43 +298,6 @@ def _answer(work: list[Work], error: Exception | None) -> None:
         else:
             future.set_exception(error)
             future.exception()  # a caller that went away leaves no "never retrieved" behind
-
-
-def _layers(units: list[UnitOfWork]) -> list[list[UnitOfWork]]:
-    """Split a batch so that no layer holds two units of one session: inside a layer order does not matter."""
-    layers: list[list[UnitOfWork]] = []
-    depth: dict[str, int] = {}
-    for unit in units:
-        level = depth.get(unit.session_id, 0)
-        depth[unit.session_id] = level + 1
-        if level == len(layers):
-            layers.append([])
-        layers[level].append(unit)
-    return layers
-
-
-def _execute(connection: Connection, layer: list[UnitOfWork]) -> None:
-    """Run the units' statements, equal shapes side by side as one `executemany` a statement."""
-    shapes: dict[tuple[int, ...], list[UnitOfWork]] = {}
-    for unit in layer:
-        shapes.setdefault(tuple([id(statement) for statement, _, _ in unit.steps]), []).append(unit)
-    for alike in shapes.values():
-        for place, (statement, _, _) in enumerate(alike[0].steps):
-            rows = [unit.steps[place][1] for unit in alike]
-            expected = [unit.steps[place][2] for unit in alike]
-            _execute_many(connection, statement, rows, expected)
-        for unit in alike:
-            for call in unit.calls:
-                call(connection)
-
-
-def _execute_many(
-    connection: Connection, statement: Executable, rows: list[dict[str, Any]], expected: list[int | None]
-) -> None:
-    result = connection.execute(statement, rows if len(rows) > 1 else rows[0])
-    wanted = [count for count in expected if count is not None]
-    if wanted and (len(wanted) != len(rows) or result.rowcount != sum(wanted)):
-        raise WriteConflict("a condition of the unit did not hold")
 
 
 def _refusal(error: Exception) -> Exception:
