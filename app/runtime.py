@@ -33,6 +33,7 @@ from app.sessions.termination import Terminations
 from app.sessions.tombstones import Tombstones
 from app.storage import settings
 from app.storage.database import Database
+from app.storage.erasure import Erasure
 from app.storage.lock import make_lock
 from app.storage.unit_of_work import WriteFailed
 from app.turns.history import History
@@ -102,6 +103,8 @@ class Runtime:
         self._ephemeral = Database(None, pool_size=1)
         await self._durable.open(migrate=config.storage.migrate == "auto")
         await self._ephemeral.open()
+        self.erasure = Erasure(self._durable)
+        await self.erasure.cut_log()
         durable = Store(self._durable, clock_ms=self._clock_ms)
         ephemeral = Store(self._ephemeral, clock_ms=self._clock_ms)
         self.live = LiveSessions(durable, ephemeral, clock_ms=self._clock_ms)
@@ -116,6 +119,7 @@ class Runtime:
             retention_ms=_milliseconds(config.sessions.retention),
         )
         self.terminations = Terminations(self.live, tombstones, clock_ms=self._clock_ms)
+        self.endings.on_erased = self.terminations.on_erased = self.erasure.touch
         self.sessions = Sessions(
             self.live,
             tombstones,
@@ -148,6 +152,7 @@ class Runtime:
         self._start("memory", self.memory.run())
         self._start("memory retention", self._sweep_memories())
         self._warn_of_memory(config)
+        self._start("erasure", self.erasure.run())
         self.turns.resume_queues()
         # Else the first count, in the middle of somebody's turn, would read the table: 0.2 s without a loop.
         await asyncio.gather(*[asyncio.to_thread(llm.count_tokens, "ready") for llm in self._llms.values()])

@@ -41,6 +41,8 @@ class Endings:
         self._tasks = Tasks()
         self.on_over: Callable[[SessionLog], None] | None = None
         """Called when a session has ended or expired."""
+        self.on_erased: Callable[[], None] | None = None
+        """Called when the rows of sessions are gone, for what is left of them in files."""
 
     def expires_ms(self, session: Session) -> int | None:
         """When the session expires if nothing happens; `None` if never."""
@@ -200,6 +202,8 @@ class Endings:
             await self._live.durable.database.submit(unit)
             await self._live.forget(session_id)
             deleted += 1
+        if deleted and self.on_erased is not None:
+            self.on_erased()
         return deleted
 
     async def settle(self) -> None:

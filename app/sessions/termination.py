@@ -28,6 +28,8 @@ class Terminations:
         self._tombstones = tombstones
         self._clock_ms = clock_ms
         self._tasks = Tasks()
+        self.on_erased: Callable[[], None] | None = None
+        """Called when the rows of a session are gone, for what is left of them in files."""
 
     async def terminate(self, log: SessionLog) -> StopReceipt:
         """Kill the session for good: stop the model, end every stream, erase everything, bury the id.
@@ -121,6 +123,8 @@ class Terminations:
         log.is_pinned = False
         self._live.remove(log.session.session_id)
         self._tombstones.fresh.pop(log.session.session_id, None)
+        if self.on_erased is not None and not log.session.ephemeral:
+            self.on_erased()
 
     async def close(self) -> None:
         await self._tasks.cancel()

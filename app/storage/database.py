@@ -10,7 +10,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
@@ -76,6 +76,10 @@ class Database:
 
     def submit(self, unit: UnitOfWork) -> asyncio.Future[None]:
         return self.writer.submit(unit)
+
+    def alone(self, work: Callable[[Connection], Any]) -> asyncio.Future[Any]:
+        """See `Writer.alone`."""
+        return self.writer.alone(work)
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         """Run `query` on a reading connection in a thread; nothing stays open afterwards.

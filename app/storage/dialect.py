@@ -32,6 +32,8 @@ _SESSION = (
     "SET statement_timeout = '60s'; SET idle_in_transaction_session_timeout = '30s'; "
     "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 3"
 )
+BUSY_MS = 5000
+"""How long SQLite waits for a lock of another process."""
 _READ_ONLY = "25006"  # what answers has become a standby: the address leads to the new primary in a moment
 
 
@@ -88,10 +90,12 @@ def _set_up_session(connection: Any, _record: object) -> None:
 
 def _set_pragmas(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
-    cursor.execute("PRAGMA busy_timeout = 5000")
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
     cursor.execute("PRAGMA journal_mode = WAL")
     # FULL costs nothing that can be measured under group commit, and survives a power cut.
     cursor.execute("PRAGMA synchronous = FULL")
+    # What is deleted is overwritten with zeros. Costs nothing that can be measured in a commit (docs/forgetting.md).
+    cursor.execute("PRAGMA secure_delete = ON")
     # Only the database in memory shares its cache: there a reader would else collide with the writer.
     cursor.execute("PRAGMA read_uncommitted = 1")
     cursor.close()

@@ -86,6 +86,22 @@ def search(
     return _search_postgres(connection, audiences, {term: frequencies[term] for term in terms}, size, limit)
 
 
+def merge(connection: Connection, pages: int) -> int:
+    """Merge segments, about so many pages; how many rows that changed, less than 2 when nothing was left to do.
+
+    What was deleted leaves a mark beside the words, and both go when all segments are one. SQLite only.
+    """
+    before = _total_changes(connection)
+    connection.exec_driver_sql(f"INSERT INTO {NAME}({NAME}, rank) VALUES ('merge', {pages})")
+    connection.commit()
+    return _total_changes(connection) - before
+
+
+def _total_changes(connection: Connection) -> int:
+    driver: Any = connection.connection.driver_connection
+    return int(driver.total_changes)
+
+
 def _search_postgres(
     connection: Connection, audiences: Sequence[str], frequencies: dict[str, int], size: int, limit: int
 ) -> list[int]:

@@ -16,8 +16,10 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+from typing import Any
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import IntegrityError
@@ -53,6 +55,14 @@ class _Batch:
     """Its COMMIT was sent and never answered."""
 
 
+@dataclass(slots=True, eq=False)
+class _Alone:
+    """Work that no transaction may be open for."""
+
+    work: Callable[[Connection], Any]
+    answer: asyncio.Future[Any]
+
+
 class Writer:
     """Owns the writing connection and its thread. Made and used on one event loop."""
 
@@ -70,7 +80,7 @@ class Writer:
         self._fence = fence
         self._patience_seconds = patience_seconds
         self._gathered: list[Work] = []
-        self._queue: SimpleQueue[list[Work] | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[Work] | _Alone | None] = SimpleQueue()
         self._closed = False
         self.submitted = 0
         self.batches = 0
@@ -100,6 +110,21 @@ class Writer:
         self.submitted += 1
         return future
 
+    def alone(self, work: Callable[[Connection], Any]) -> asyncio.Future[Any]:
+        """Run `work` on the writing connection between two batches, outside any transaction; its result.
+
+        For what the database does to its own files. What was submitted before is committed before.
+
+        Raises (through the future): WriteFailed.
+        """
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        if self._closed:
+            answer.set_exception(WriteFailed("the writer is closed"))
+            return answer
+        self._hand_over()
+        self._queue.put(_Alone(work, answer))
+        return answer
+
     @property
     def waiting(self) -> int:
         """Units that were submitted and not written yet."""
@@ -125,30 +150,46 @@ class Writer:
     def _run(self) -> None:
         ending = False
         while not ending:
-            work, ending = self._gather()
+            work, alone, ending = self._gather()
             if self._unsettled is not None:
                 self._settle(self._unsettled)
             if work:
                 self._write(work)
+            if alone is not None:
+                self._run_alone(alone)
         if self._unsettled is not None:
             self._answer(self._unsettled, WriteFailed("the server stops and the database is not back"))
         if self._connection is not None:
             self._connection.close()
 
-    def _gather(self) -> tuple[list[Work], bool]:
-        """What was submitted, and whether it is the last."""
+    def _gather(self) -> tuple[list[Work], _Alone | None, bool]:
+        """What was submitted, what is to run alone after it, and whether it is the last."""
         work: list[Work] = []
         try:
             # Whoever waits for an answer that only the database knows does not wait for another's message.
             item = self._queue.get(timeout=None if self._unsettled is None else _PAUSES[-1])
             while item is not None:
+                if isinstance(item, _Alone):
+                    return work, item, False
                 work += item
                 if self._queue.empty() or len(work) >= MAX_BATCH:
-                    return work, False
+                    return work, None, False
                 item = self._queue.get()
         except Empty:
-            return work, False
-        return work, True
+            return work, None, False
+        return work, None, True
+
+    def _run_alone(self, alone: _Alone) -> None:
+        result, failure = None, None
+        try:
+            connection = self._connected()
+            result = alone.work(connection)
+            connection.commit()
+        except Exception as error:  # the edge of the thread, as in _write
+            log.debug("work outside transactions failed", exc_info=True)
+            failure = _refusal(error)
+            self._undo()
+        self._loop.call_soon_threadsafe(_answer_alone, alone.answer, result, failure)
 
     def _write(self, work: list[Work]) -> None:
         self.batches += 1
@@ -298,6 +339,16 @@ def _answer(work: list[Work], error: Exception | None) -> None:
         else:
             future.set_exception(error)
             future.exception()  # a caller that went away leaves no "never retrieved" behind
+
+
+def _answer_alone(answer: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+    if answer.done():
+        return
+    if error is None:
+        answer.set_result(result)
+    else:
+        answer.set_exception(error)
+        answer.exception()
 
 
 def _refusal(error: Exception) -> Exception:

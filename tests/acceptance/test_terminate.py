@@ -12,6 +12,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from tests.fixtures.eventually import eventually
 from tests.fixtures.server import HectorServer
 from tests.fixtures.sse import Frame, types_of
 from tests.fixtures.talk import Talk, good, reason
@@ -47,6 +48,28 @@ DOORS = (
 async def talk(client: httpx.AsyncClient, upstream: Upstream) -> AsyncIterator[Talk]:
     yield await Talk.begin(client)
     await upstream.wait_for(active=0)
+
+
+async def test_the_text_of_a_terminated_session_leaves_the_files_by_itself_soon(
+    client: httpx.AsyncClient, server: HectorServer, upstream: Upstream
+) -> None:
+    talk = await Talk.begin(client, title="xyzzyplugh")
+    await talk.say("xyzzyplugh")
+    kept = await Talk.begin(client)
+    await kept.say("frobnicate")
+
+    async def stands(word: bytes) -> bool:
+        files = (server.folder / "data").iterdir()
+        return any(word in path.read_bytes() for path in files)
+
+    assert await stands(b"xyzzyplugh")
+    await talk.terminate()
+
+    async def is_gone() -> bool:
+        return not await stands(b"xyzzyplugh")
+
+    await eventually(is_gone)
+    assert await stands(b"frobnicate")
 
 
 async def test_a_terminate_in_mid_stream_ends_every_reader_properly(talk: Talk, upstream: Upstream) -> None:
