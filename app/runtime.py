@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from app.agents import Agent, Roster, build_agent
@@ -35,6 +36,7 @@ from app.storage import settings
 from app.storage.database import Database
 from app.storage.erasure import Erasure
 from app.storage.lock import make_lock
+from app.storage.memories import Removed
 from app.storage.unit_of_work import WriteFailed
 from app.turns.history import History
 from app.turns.memory import TurnMemory
@@ -119,7 +121,7 @@ class Runtime:
             retention_ms=_milliseconds(config.sessions.retention),
         )
         self.terminations = Terminations(self.live, tombstones, clock_ms=self._clock_ms)
-        self.endings.on_erased = self.terminations.on_erased = self.erasure.touch
+        self.endings.on_erased = self.terminations.on_erased = self._clear_away
         self.sessions = Sessions(
             self.live,
             tombstones,
@@ -130,6 +132,7 @@ class Runtime:
         )
         self._embedder = build_embedder(config.embedder)
         self.memory = LongTermMemory(self._durable, new_id=new_id, clock_ms=self._clock_ms, embedder=self._embedder)
+        self.memory.on_removed = partial(self.erasure.touch, text=True)
         self._turn_memory = TurnMemory(self.memory, self.live)
         self.endings.on_over = self._remember_rest
         self.copies = Copies(self.live, self.sessions)
@@ -193,6 +196,11 @@ class Runtime:
         agent = self.roster.find(session_log.session.agent)
         if agent is not None:
             self._turn_memory.catch_up(session_log, agent, is_over=True)
+
+    def _clear_away(self, removed: Removed) -> None:
+        """A session's rows were deleted, memories perhaps among them: no copy of them stays."""
+        self.memory.drop(removed)
+        self.erasure.touch()
 
     def _warn_of_memory(self, config: Config) -> None:
         for notice in notices(config.agents, config.embedder):

@@ -64,6 +64,8 @@ class LongTermMemory:
         """Row up to which everything has a vector: not looked through again for every turn."""
         self._has_work = asyncio.Event()
         self._has_work.set()
+        self.on_removed: Callable[[], None] | None = None
+        """Called when memories are gone, for what is left of them in files."""
 
     async def remember(self, owner: Owner, scope: Scope, sayings: Sequence[Saying]) -> None:
         """Store what the scope lets be stored; found by its words once this returns. Repeating it changes nothing.
@@ -151,8 +153,15 @@ class LongTermMemory:
 
     async def _remove(self, unit: UnitOfWork, removed: Removed) -> Removed:
         await self._database.submit(unit)
-        self._recall.drop(sorted(removed.audiences))
+        self.drop(removed)
         return removed
+
+    def drop(self, removed: Removed) -> None:
+        """Keep no copy of what was removed."""
+        if removed.audiences:
+            self._recall.drop(sorted(removed.audiences))
+            if self.on_removed is not None:
+                self.on_removed()
 
     def _memory(self, owner: Owner, audience: str, saying: Saying) -> Memory:
         return Memory(

@@ -163,9 +163,13 @@ async def cancel(request: Request) -> Response:
     **describe("Terminate: stop, erase, bury the id; answers with a receipt", 200),
 )
 async def terminate(request: Request) -> Response:
+    forget = request.query_params.get("forget")
+    if forget not in (None, "all"):
+        raise InvalidRequest("forget must be all: what is remembered of the session for other sessions goes, too.")
     log = await session_of(request)
     assert log.over is not SessionStatus.TERMINATED
-    return answer(receipt_json(await runtime_of(request).terminations.terminate(log)))
+    receipt = await runtime_of(request).terminations.terminate(log, forget_all=forget == "all")
+    return answer(receipt_json(receipt))
 
 
 def _write_cursor(order: str, time_ms: int, session_id: str) -> str:

@@ -13,7 +13,9 @@ from app.domain.session import Session, SessionStatus
 from app.events.local_log import LiveSessions
 from app.events.log import BLOCK, SessionLog
 from app.observability.tasks import Tasks
+from app.sessions.termination import add_forgetting
 from app.storage import events, sessions
+from app.storage.memories import Removed
 from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 
 log_ = logging.getLogger(__name__)
@@ -41,8 +43,8 @@ class Endings:
         self._tasks = Tasks()
         self.on_over: Callable[[SessionLog], None] | None = None
         """Called when a session has ended or expired."""
-        self.on_erased: Callable[[], None] | None = None
-        """Called when the rows of sessions are gone, for what is left of them in files."""
+        self.on_erased: Callable[[Removed], None] | None = None
+        """Called when the rows of a session are gone, for what is left of them in caches and files."""
 
     def expires_ms(self, session: Session) -> int | None:
         """When the session expires if nothing happens; `None` if never."""
@@ -198,12 +200,13 @@ class Endings:
                 continue
             unit = UnitOfWork(session_id)
             sessions.add_erase(unit)
+            removed = add_forgetting(unit)
             # One at a time: messages that are being accepted wait for one session's rows, not for all of them.
             await self._live.durable.database.submit(unit)
             await self._live.forget(session_id)
             deleted += 1
-        if deleted and self.on_erased is not None:
-            self.on_erased()
+            if self.on_erased is not None:
+                self.on_erased(removed)
         return deleted
 
     async def settle(self) -> None:

@@ -11,9 +11,12 @@ from app.domain.event import EventKind
 from app.domain.session import SessionStatus, StopReceipt
 from app.events.local_log import LiveSessions
 from app.events.log import SessionLog, StopOrder
+from app.memory.scope import session_audience
 from app.observability.tasks import Tasks
 from app.sessions.tombstones import Tombstones, receipt_json
-from app.storage.unit_of_work import WriteConflict, WriteFailed
+from app.storage import memories
+from app.storage.memories import Removed
+from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 
 log_ = logging.getLogger(__name__)
 
@@ -28,11 +31,13 @@ class Terminations:
         self._tombstones = tombstones
         self._clock_ms = clock_ms
         self._tasks = Tasks()
-        self.on_erased: Callable[[], None] | None = None
-        """Called when the rows of a session are gone, for what is left of them in files."""
+        self.on_erased: Callable[[Removed], None] | None = None
+        """Called when the rows of a session are gone, for what is left of them in caches and files."""
 
-    async def terminate(self, log: SessionLog) -> StopReceipt:
+    async def terminate(self, log: SessionLog, *, forget_all: bool = False) -> StopReceipt:
         """Kill the session for good: stop the model, end every stream, erase everything, bury the id.
+
+        What is remembered of it for other sessions, too, stays; with `forget_all` that goes as well.
 
         Raises:
             Unavailable: it is dead in this process, but the database cannot write that yet; it is
@@ -65,7 +70,7 @@ class Terminations:
             )
 
         self._tombstones.fresh[session.session_id] = receipt_json(receipt(None))
-        written = asyncio.ensure_future(self._bury(log, receipt(None)))
+        written = asyncio.ensure_future(self._bury(log, receipt(None), forget_all))
         failure: WriteFailed | None = None
         try:
             await asyncio.shield(written)
@@ -78,7 +83,7 @@ class Terminations:
         final = receipt(closed_ms)
         self._tombstones.fresh[session.session_id] = receipt_json(final)
         if failure is not None:
-            self._tasks.start(self._bury_until_written(log, final), name=f"burial of {session.session_id}")
+            self._tasks.start(self._bury_until_written(log, final, forget_all), name=f"burial of {session.session_id}")
             raise Unavailable(f"The session is stopped, but the database cannot write that yet: {failure}")
         if closed_ms is not None:
             await self._amend(log, final)
@@ -93,17 +98,21 @@ class Terminations:
         except TimeoutError:
             return None
 
-    async def _bury(self, log: SessionLog, receipt: StopReceipt) -> None:
+    async def _bury(self, log: SessionLog, receipt: StopReceipt, forget_all: bool) -> None:
         if log.session.ephemeral:  # its id, too, must stay dead after a restart; first, for only this may fail
             await self._live.durable.database.submit(self._tombstones.grave(log.session, receipt))
-        await self._live.store_of(log).database.submit(self._tombstones.burial(log.session, receipt))
+        unit = self._tombstones.burial(log.session, receipt)
+        removed = add_forgetting(unit, forget_all=forget_all)
+        await self._live.store_of(log).database.submit(unit)
+        if self.on_erased is not None and not log.session.ephemeral:
+            self.on_erased(removed)
 
-    async def _bury_until_written(self, log: SessionLog, receipt: StopReceipt) -> None:
+    async def _bury_until_written(self, log: SessionLog, receipt: StopReceipt, forget_all: bool) -> None:
         pause = 0.2
         while True:
             await asyncio.sleep(pause)
             try:
-                await self._bury(log, receipt)
+                await self._bury(log, receipt, forget_all)
             except WriteFailed:
                 pause = min(pause * 2, 5)
             except WriteConflict:
@@ -123,8 +132,12 @@ class Terminations:
         log.is_pinned = False
         self._live.remove(log.session.session_id)
         self._tombstones.fresh.pop(log.session.session_id, None)
-        if self.on_erased is not None and not log.session.ephemeral:
-            self.on_erased()
 
     async def close(self) -> None:
         await self._tasks.cancel()
+
+
+def add_forgetting(unit: UnitOfWork, *, forget_all: bool = False) -> Removed:
+    """Have the unit that erases a session forget what it alone remembers, or all that came from it."""
+    audience = None if forget_all else session_audience(unit.session_id)
+    return memories.forgetting_session(unit, audience=audience)

@@ -8,11 +8,14 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select
 
+from app.domain.memory import Owner, Scope
 from app.domain.session import SessionStatus
 from app.events import local_log
 from app.events.log import SessionLog
+from app.memory.longterm import Saying
 from app.sessions.ending import Endings
 from app.storage import tables
+from app.turns.memory import owner_of
 from tests.fixtures.house import House
 
 DAY_SECONDS = 86_400
@@ -88,6 +91,17 @@ async def test_the_id_of_a_deleted_session_is_free_again(house: House) -> None:
     log = await house.session("old")
     assert log.session.status is SessionStatus.ACTIVE
     assert await house.texts(log) == []
+
+
+async def test_who_takes_a_deleted_id_is_not_told_what_that_session_remembered(house: House) -> None:
+    log = await over(house, "old")
+    await house.longterm.remember(owner_of(log.session), Scope.SESSION, [Saying("user", "alice", "a fact", 1000)])
+    house.endings.on_erased = house.longterm.drop
+    house.clock.advance(31 * DAY_SECONDS)
+    await house.endings.delete_old()
+
+    stranger = Owner("assistant", "bob", "bob", "old")
+    assert (await house.longterm.recall("fact", owner=stranger, scope=Scope.SESSION)).hits == ()
 
 
 async def test_a_session_that_somebody_reads_is_left_for_later(house: House) -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import pytest
 
 from app.domain.errors import Unavailable
+from app.domain.memory import Owner, Scope
 from app.domain.principal import Principal
+from app.events.log import SessionLog
+from app.memory.longterm import Saying
 from app.sessions.tombstones import Tombstones
+from app.turns.memory import owner_of
 from tests.fixtures.house import ALICE, House, frames_of, until
 from tests.fixtures.rows import count_rows
 
@@ -48,6 +52,45 @@ async def test_the_stone_names_nobody(house: House) -> None:
     assert len(rows) == 1
     for word in ("Smith", "alice", "secret"):
         assert word not in str(rows)
+
+
+async def remembering(house: House) -> SessionLog:
+    """A session that remembers something for itself and something for its user."""
+    log = await house.session("mine")
+    for scope, text in ((Scope.SESSION, "narrow fact"), (Scope.CONVERSATIONAL, "wide fact")):
+        await house.longterm.remember(owner_of(log.session), scope, [Saying("user", "alice", text, 1000)])
+    return log
+
+
+async def recalled(house: House) -> list[str]:
+    asker = Owner("assistant", "alice", "alice", "mine")
+    found = await house.longterm.recall("fact", owner=asker, scope=Scope.CONVERSATIONAL)
+    return sorted([hit.memory.text for hit in found.hits])
+
+
+async def test_what_the_session_alone_remembers_goes_with_it_and_the_rest_stays(house: House) -> None:
+    log = await remembering(house)
+    house.terminations.on_erased = house.longterm.drop
+    assert await recalled(house) == ["narrow fact", "wide fact"]
+    await house.terminations.terminate(log)
+    assert await recalled(house) == ["wide fact"]
+
+
+async def test_all_that_is_remembered_of_it_goes_on_request(house: House) -> None:
+    log = await remembering(house)
+    await house.terminations.terminate(log, forget_all=True)
+    assert await recalled(house) == []
+    assert await count_rows(house.database, "mine") == {}
+
+
+async def test_a_memory_that_could_not_be_forgotten_at_first_is_forgotten_later(house: House) -> None:
+    log = await remembering(house)
+    house.database.refuses = lambda unit: True
+    with pytest.raises(Unavailable):
+        await house.terminations.terminate(log, forget_all=True)
+    house.database.refuses = None
+    await until(lambda: house.live.peek("mine") is None)
+    assert await recalled(house) == []
 
 
 async def test_another_key_finds_no_stone(house: House) -> None:
