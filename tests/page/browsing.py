@@ -52,6 +52,7 @@ SETTINGS: dict[str, Any] = {
         "markdown": {"type": "scripted", "script": [{"text": MARKDOWN, "delay_ms": 2}]},
         "counting": {"type": "scripted", "script": [{"text": COUNTED, "delay_ms": 25}]},
         "counting slowly": {"type": "scripted", "script": [{"text": COUNTED, "delay_ms": 60}]},
+        "talking": {"type": "scripted", "script": [{"text": " ".join([f"w{number}" for number in range(300)])}]},
         "attacking": {"type": "scripted", "script": [{"text": ATTACK, "delay_ms": 1}]},
         "failing": {
             "type": "scripted",
@@ -63,6 +64,7 @@ SETTINGS: dict[str, Any] = {
         "assistant": {"name": "Assistant", "description": "Knows about gates.", "llm": "markdown"},
         "counter": {"name": "Counter", "llm": "counting"},
         "patient": {"name": "Patient counter", "llm": "counting slowly"},
+        "talker": {"name": "Talker", "llm": "talking"},
         "attacker": {"name": "Attacker", "llm": "attacking"},
         "failure": {"name": "Failure", "llm": "failing"},
         "silence": {"name": "Silence", "llm": "silent"},

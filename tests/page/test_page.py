@@ -271,6 +271,18 @@ async def test_the_inspector_shows_events_tokens_and_a_waterfall(devices: Device
     await expect(panel.locator(".event time").first).to_have_text(re.compile(r"\d\d:\d\d:\d\d\.\d{3}"))
 
 
+async def test_the_inspector_times_a_turn_whose_end_is_pages_of_events_away(devices: Devices) -> None:
+    tab = await devices.open("/#/talker")
+    await tab.send("Talk")
+    await tab.wait_for_status("completed")
+    await tab.page.get_by_role("button", name="Inspect the session").click()
+    panel = tab.page.get_by_role("complementary", name="Session inspector")
+
+    await expect(panel.get_by_role("button", name="More events")).to_be_visible()
+    await expect(panel.locator(".turn-card")).to_contain_text("Talk")
+    await expect(panel.locator(".waterfall rect")).to_have_count(3)
+
+
 async def test_a_key_is_asked_for_and_kept_in_the_tab(devices: Devices, tmp_path: Path) -> None:
     settings = {
         "auth": {"keys": {"alice": "secret"}},

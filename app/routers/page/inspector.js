@@ -6,13 +6,14 @@ import { clock, count, duration, ending } from "./format.js";
 import { rowsOf, waterfall } from "./waterfall.js";
 
 const PAGE = 200;
-const MOST_TURNS = 20;
+const MOST_TURNS = 10;
 
 export class Inspector {
   #conversation = null;
   #events = [];
   #next = 0;
   #load = 0;
+  #over = new Map(); // turns that are over, by id: they do not change any more
 
   constructor(root, { onClose }) {
     this.root = root;
@@ -31,6 +32,7 @@ export class Inspector {
     this.#conversation = conversation;
     this.#events = [];
     this.#next = 0;
+    this.#over = new Map();
     this.refresh();
   }
 
@@ -43,7 +45,20 @@ export class Inspector {
     if (load !== this.#load) return;
     conversation.setSession(session);
     this.#drawFacts(session);
-    await this.#more(load);
+    await Promise.all([this.#readTurns(load), this.#more(load)]);
+  }
+
+  /** The newest turns that are over. Asked for by themselves: their last events may be many pages away. */
+  async #readTurns(load) {
+    const { agent, sessionId, turns } = this.#conversation;
+    const newest = [...turns.values()].filter((turn) => turn.id.startsWith("turn")).slice(-MOST_TURNS).reverse();
+    const found = await Promise.all(newest.map(async ({ id, user }) => {
+      const path = `${sessionPath(agent, sessionId)}/turns/${encodeURIComponent(id)}`;
+      const turn = this.#over.get(id) ?? (await call("GET", path).catch(() => null));
+      if (turn?.finished_at) this.#over.set(id, turn);
+      return turn?.finished_at ? { ...turn, question: user?.text ?? id } : null;
+    }));
+    if (load === this.#load) this.#drawTurns(found.filter(Boolean));
   }
 
   async #more(load = ++this.#load) {
@@ -53,7 +68,6 @@ export class Inspector {
     this.#events.push(...page.events);
     this.#next = page.events.at(-1)?.seq ?? this.#next;
     this.more.hidden = page.next_after === null;
-    this.#drawTurns();
     this.#drawEvents();
   }
 
@@ -71,17 +85,15 @@ export class Inspector {
     this.facts.replaceChildren(...rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
   }
 
-  #drawTurns() {
-    const finished = this.#events.filter((event) => event.type === "turn_finished").slice(-MOST_TURNS).reverse();
-    const cards = finished.map((event) => {
-      const question = this.#events.find((other) => other.turn_id === event.turn_id && other.message)?.message ?? event.turn_id;
-      const { usage } = event;
-      const rows = rowsOf(event);
-      const rate = speed(event);
+  #drawTurns(turns) {
+    const cards = turns.map((turn) => {
+      const { usage } = turn;
+      const rows = rowsOf(turn);
+      const rate = speed(turn);
       return h("section.turn-card", {},
-        h("h4", {}, question),
+        h("h4", {}, turn.question),
         h("p.faint", {}, [
-          ending(event.status, event.reason) || "Completed",
+          ending(turn.status, turn.reason) || "Completed",
           usage ? `${count(usage.prompt_tokens)} in, ${count(usage.completion_tokens)} out (${usage.source})` : null,
           rate ? `${rate} tokens/s` : null,
         ].filter(Boolean).join(" · ")),
