@@ -17,7 +17,7 @@ from tests.fixtures.sse import text_of, types_of
 from tests.fixtures.talk import Talk, good, reason
 from tests.fixtures.upstream import Upstream
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.database_file]
 
 
 @pytest_asyncio.fixture(loop_scope="module", autouse=True)

@@ -134,7 +134,7 @@ async def test_a_second_server_on_the_same_data_is_refused_in_one_sentence(
         provider,
         {
             "server": {"shutdown_grace": "200ms"},
-            "storage": {"url": f"sqlite:///{server.folder}/data/hector.db"},
+            "storage": {"url": server.database_url},
         },
     )
     second = HectorServer(tmp_path, settings)
@@ -154,7 +154,7 @@ async def test_a_second_server_takes_over_as_soon_as_the_first_has_gone(
         provider,
         {
             "server": {"shutdown_grace": "10s"},
-            "storage": {"url": f"sqlite:///{server.folder}/data/hector.db"},
+            "storage": {"url": server.database_url},
         },
     )
     second = HectorServer(tmp_path, settings)

@@ -50,6 +50,7 @@ async def talk(client: httpx.AsyncClient, upstream: Upstream) -> AsyncIterator[T
     await upstream.wait_for(active=0)
 
 
+@pytest.mark.database_file
 async def test_the_text_of_a_terminated_session_leaves_the_files_by_itself_soon(
     client: httpx.AsyncClient, server: HectorServer, upstream: Upstream
 ) -> None:
@@ -165,6 +166,7 @@ async def test_a_terminated_session_is_410_at_every_door_and_its_id_is_never_giv
     assert talk.session_id not in [session["session_id"] for session in listed]
 
 
+@pytest.mark.database_file
 async def test_nothing_of_a_terminated_session_is_left_in_the_database(
     client: httpx.AsyncClient, upstream: Upstream, server: HectorServer
 ) -> None:
