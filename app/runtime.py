@@ -24,6 +24,7 @@ from app.llm.base import LLM
 from app.llm.build import build_llm
 from app.memory.build import build_embedder, notices
 from app.memory.longterm import LongTermMemory
+from app.memory.memories import Memories
 from app.observability.metrics import Metrics
 from app.observability.tracing import Tracing
 from app.sessions.copies import Copies
@@ -132,6 +133,7 @@ class Runtime:
         )
         self._embedder = build_embedder(config.embedder)
         self.memory = LongTermMemory(self._durable, new_id=new_id, clock_ms=self._clock_ms, embedder=self._embedder)
+        self.memories = Memories(self.memory, self._durable, new_id=new_id, clock_ms=self._clock_ms)
         self.memory.on_removed = partial(self.erasure.touch, text=True)
         self._turn_memory = TurnMemory(self.memory, self.live)
         self.endings.on_over = self._remember_rest

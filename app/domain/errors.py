@@ -4,8 +4,8 @@ HectorError
 ├── InvalidRequest          invalid_request, invalid_json
 ├── Unauthenticated         unauthenticated
 ├── Forbidden               forbidden_origin, forbidden_host
-├── NotFound                agent_not_found, session_not_found, turn_not_found
-├── Conflict                session_busy, idempotency_conflict, session_exists, turn_cancelled
+├── NotFound                agent_not_found, session_not_found, turn_not_found, memory_not_found
+├── Conflict                session_busy, idempotency_conflict, session_exists, turn_cancelled, memory_off
 ├── SessionOver             session_ended, session_expired, session_terminated
 ├── CursorExpired           cursor_expired
 ├── TooLarge                too_large
@@ -92,6 +92,10 @@ def session_not_found(session_id: str) -> NotFound:
 
 def turn_not_found(turn_id: str) -> NotFound:
     return NotFound(f"There is no turn {turn_id!r} in this session.", reason="turn_not_found")
+
+
+def memory_not_found(memory_id: str) -> NotFound:
+    return NotFound(f"There is no memory {memory_id!r} here.", reason="memory_not_found")
 
 
 def session_over(status: str, session_id: str, details: dict[str, object] | None = None) -> SessionOver:

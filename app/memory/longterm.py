@@ -106,11 +106,30 @@ class LongTermMemory:
         """There may be something to embed."""
         self._has_work.set()
 
+    def embed_again(self) -> None:
+        """Vectors were removed: look through everything for what has none."""
+        self._embedded_upto = 0
+        self._has_work.set()
+
+    @property
+    def model(self) -> str | None:
+        """What embeds; `None` when memories are found by their words alone."""
+        return self._embedder.model if self._embedder is not None else None
+
     async def recall(
-        self, question: str, *, owner: Owner, scope: Scope, limit: int = 5, threshold: float = 0.0
+        self,
+        question: str,
+        *,
+        owner: Owner,
+        scope: Scope,
+        limit: int = 5,
+        threshold: float = 0.0,
+        audiences: Sequence[str] | None = None,
     ) -> Recollection:
         """See `Recall.recall`."""
-        return await self._recall.recall(question, owner=owner, scope=scope, limit=limit, threshold=threshold)
+        return await self._recall.recall(
+            question, owner=owner, scope=scope, limit=limit, threshold=threshold, audiences=audiences
+        )
 
     async def find(self, owned: Owned) -> Memory | None:
         return await self._database.read(partial(memories.find, owned=owned))

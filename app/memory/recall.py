@@ -101,14 +101,17 @@ class Recall:
         limit: int = 5,
         threshold: float = 0.0,
         with_neighbours: bool = True,
+        audiences: Sequence[str] | None = None,
     ) -> Recollection:
         """The `limit` best memories that the owner's session may see, none below `threshold` (0 to 1).
+
+        `audiences`: look among these instead; the caller has made sure that they are the asker's.
 
         Raises:
             Unavailable: the database did not answer.
         """
         started = time.perf_counter()
-        audiences = audiences_seen(owner, scope)
+        audiences = tuple(audiences) if audiences is not None else audiences_seen(owner, scope)
         names = await self._database.read(partial(self._shelves.refresh, audiences=audiences))
         asked = _Question(question, audiences, names, limit=limit, threshold=threshold, with_neighbours=with_neighbours)
         asked.embedding = await self._embed(without_names(question, names or frozenset()))

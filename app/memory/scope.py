@@ -36,6 +36,24 @@ def audience_of(owner: Owner, scope: Scope) -> str:
             return _digest("u", owner.agent, owner.principal, owner.user_id)
 
 
+_WIDTH = {Scope.SESSION: 0, Scope.CONVERSATIONAL: 1, Scope.SUMMARIES_ONLY: 1, Scope.ALL: 2}
+_SHOWN = {"s": Scope.SESSION, "u": Scope.CONVERSATIONAL, "a": Scope.ALL}
+
+
+def is_within(asked: Scope, allowed: Scope) -> bool:
+    """Whether what `asked` shows is shown by `allowed`, too."""
+    return _WIDTH[asked] <= _WIDTH[allowed]
+
+
+def narrower(one: Scope, other: Scope) -> Scope:
+    return one if is_within(one, other) else other
+
+
+def scope_of(audience: str) -> Scope:
+    """How widely a stored memory is seen."""
+    return _SHOWN[audience[0]]
+
+
 def audiences_seen(owner: Owner, scope: Scope) -> tuple[str, ...]:
     """What a session recalls from under `scope`: its own, and every wider audience up to that scope."""
     seen = [session_audience(owner.session_id)]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 from app.domain.errors import (
@@ -223,6 +224,21 @@ class Sessions:
             )
         )
         return [log.session if (log := self._live.peek(session.session_id)) else session for session in page]
+
+    async def owned(self, principal: Principal, agent: str, session_ids: Sequence[str]) -> set[str]:
+        """Which of these sessions are this caller's, and stored."""
+        found: set[str] = set()
+        for start in range(0, len(session_ids), 500):
+            found |= await self._live.durable.database.read(
+                partial(
+                    sessions.owned,
+                    principal=principal.id,
+                    agent=agent,
+                    user_id=principal.user_id,
+                    session_ids=session_ids[start : start + 500],
+                )
+            )
+        return found
 
     async def describe(self, log: SessionLog, *, title: str | None, metadata: dict[str, object]) -> None:
         """Set title and metadata. Raises Unavailable."""

@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from app.domain.memory import Memory, Owner
 from app.storage import full_text, tables
-from app.storage.unit_of_work import UnitOfWork
+from app.storage.unit_of_work import UnitOfWork, WriteConflict
 
 Reader: TypeAlias = Connection
 """What a query runs on, for rooms that hand one to another and need not know more of it."""
@@ -144,18 +144,21 @@ def adding(unit: UnitOfWork, drafts: Sequence[tuple[Memory, Sequence[str]]]) -> 
     `place` and `row` are given here.
     """
 
-    def add(connection: Connection) -> None:
-        place, known = _state(connection, unit.session_id)
-        rows = []
-        for memory, terms in drafts:
-            if memory.message_id is not None and memory.message_id in known:
-                continue
-            rows.append(_values(memory, terms, place))
-            place += 1
-        if rows:
-            connection.execute(_ADD, rows)
+    unit.calls.append(lambda connection: add_drafts(connection, unit.session_id, drafts))
 
-    unit.calls.append(add)
+
+def add_drafts(connection: Connection, session_id: str, drafts: Sequence[tuple[Memory, Sequence[str]]]) -> set[str]:
+    """What `adding` does when its unit is written; the ids of the memories that were stored."""
+    place, known = _state(connection, session_id)
+    rows = []
+    for memory, terms in drafts:
+        if memory.message_id is not None and memory.message_id in known:
+            continue
+        rows.append(_values(memory, terms, place))
+        place += 1
+    if rows:
+        connection.execute(_ADD, rows)
+    return {row["memory_id"] for row in rows}
 
 
 def _state(connection: Connection, session_id: str) -> tuple[int, set[str]]:
@@ -168,11 +171,16 @@ def _state(connection: Connection, session_id: str) -> tuple[int, set[str]]:
 
 
 def editing(unit: UnitOfWork, memory: Memory, *, text: str, terms: Sequence[str], now: int) -> None:
-    """Give a memory another text: a new row and version, the old text kept beside. Its vectors go."""
+    """Give a memory another text: a new row and version, the old text kept beside. Its vectors go.
+
+    Fails the unit (WriteConflict) when the memory is gone.
+    """
 
     def edit(connection: Connection) -> None:
+        row = connection.execute(select(_m).where(_m.c.memory_id == memory.memory_id)).first()
+        if row is None:
+            raise WriteConflict(f"memory {memory.memory_id} is gone")
         connection.execute(_KEEP_OLD, {"the_memory": memory.memory_id, "now": now})
-        row = connection.execute(select(_m).where(_m.c.memory_id == memory.memory_id)).one()
         _delete_vectors(connection, _m.c.memory_id == memory.memory_id)
         connection.execute(delete(_m).where(_m.c.memory_id == memory.memory_id))
         values = dict(row._mapping)
@@ -246,7 +254,7 @@ def _delete_vectors(connection: Connection, condition: ColumnElement[bool]) -> N
 
 def find(connection: Connection, owned: Owned) -> Memory | None:
     row = connection.execute(select(_m).where(owned.condition()).limit(1)).first()
-    return _memory(row) if row is not None else None
+    return from_row(row) if row is not None else None
 
 
 def list_page(connection: Connection, owned: Owned, *, before: int | None, limit: int) -> list[Memory]:
@@ -254,7 +262,7 @@ def list_page(connection: Connection, owned: Owned, *, before: int | None, limit
     query = select(_m).where(owned.condition())
     if before is not None:
         query = query.where(_m.c.row < before)
-    return [_memory(row) for row in connection.execute(query.order_by(_m.c.row.desc()).limit(limit))]
+    return [from_row(row) for row in connection.execute(query.order_by(_m.c.row.desc()).limit(limit))]
 
 
 def versions(connection: Connection, memory_id: str) -> list[tuple[int, str, int]]:
@@ -306,19 +314,19 @@ def around(connection: Connection, audiences: Sequence[str], places: Sequence[tu
 
 def neighbours(connection: Connection, audiences: Sequence[str], places: Sequence[tuple[str, int]]) -> list[Memory]:
     query = select(_m).where(tuple_(_m.c.session_id, _m.c.place).in_(places), _m.c.audience.in_(audiences))
-    return [_memory(row) for row in connection.execute(query)] if places else []
+    return [from_row(row) for row in connection.execute(query)] if places else []
 
 
 def by_rows(connection: Connection, audiences: Sequence[str], rows: Sequence[int]) -> dict[int, Memory]:
     """What is still there of these rows and seen by the audiences."""
     found = connection.execute(_BY_ROWS, {"rows": list(rows), "audiences": list(audiences)})
-    return {row.row: _memory(row) for row in found}
+    return {row.row: from_row(row) for row in found}
 
 
 def without_vector(connection: Connection, model: str, *, after: int, limit: int) -> list[Memory]:
     """Memories that the model has not embedded yet, oldest first, beyond row `after`."""
     parameters = {"the_model": model, "after": after, "at_most": limit}
-    return [_memory(row) for row in connection.execute(_WITHOUT_VECTOR, parameters)]
+    return [from_row(row) for row in connection.execute(_WITHOUT_VECTOR, parameters)]
 
 
 def speakers(connection: Connection, sessions: Sequence[str]) -> dict[str, set[str]]:
@@ -352,7 +360,7 @@ def _values(memory: Memory, terms: Sequence[str], place: int) -> dict[str, Any]:
     }
 
 
-def _memory(row: Row[Any]) -> Memory:
+def from_row(row: Row[Any]) -> Memory:
     return Memory(
         memory_id=row.memory_id,
         owner=Owner(row.agent, row.principal, row.user_id, row.session_id),

@@ -247,6 +247,18 @@ def list_page(
     return [_session(row) for row in rows]
 
 
+def owned(
+    connection: Connection, *, principal: str, agent: str, user_id: str | None, session_ids: Sequence[str]
+) -> set[str]:
+    """Which of the sessions are this owner's."""
+    query = select(_s.c.session_id).where(
+        _s.c.session_id.in_(session_ids), _s.c.principal == principal, _s.c.agent == agent
+    )
+    if user_id is not None:
+        query = query.where(_s.c.user_id == user_id)
+    return set(connection.execute(query).scalars())
+
+
 def count_open(connection: Connection, *, principal: str, agent: str, user_id: str) -> int:
     """How many active sessions a user has with an agent."""
     rows = connection.execute(

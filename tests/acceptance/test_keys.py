@@ -15,7 +15,11 @@ from tests.fixtures.upstream import Upstream
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SETTINGS = {"auth": {"keys": {"alice": "key-of-alice", "bob": "key-of-bob"}}}
+SETTINGS = {
+    "auth": {"keys": {"alice": "key-of-alice", "bob": "key-of-bob"}},
+    "agents": {"assistant": {"memory": {"longterm": {"storage_scope": "conversational"}}}},
+    "embedders": {"default": {"type": "none"}},
+}
 
 BODY = {"message": "Hello", "content": "Hello", "title": "Taken over"}
 OPEN = ("/health", "/ready", "/metrics", "/openapi.json")
@@ -114,11 +118,29 @@ async def test_somebody_elses_session_is_unknown_on_every_route_word_for_word(
     assert len(upstream.requests) == 1
 
 
-def words(answer: httpx.Response, session_id: str) -> str:
+async def test_somebody_elses_memory_is_unknown_on_every_route_word_for_word(
+    alice: httpx.AsyncClient, bob: httpx.AsyncClient
+) -> None:
+    memory = good(await alice.post("/agents/assistant/memories", json={"text": "Hers alone"}))
+    walked = 0
+    for method, path in await all_routes(alice):
+        if "{memory_id}" not in path:
+            continue
+        walked += 1
+        theirs = await ask(bob, method, fill(path, memory_id=memory["memory_id"]))
+        unknown = await ask(bob, method, fill(path, memory_id="memory_unknown"))
+        assert reason(theirs) == (404, "memory_not_found"), (method, path)
+        assert words(theirs, memory["memory_id"]) == words(unknown, "memory_unknown")
+    assert walked >= 3
+    listed = good(await alice.get("/agents/assistant/memories?kind=note"))["memories"]
+    assert listed == [memory]
+
+
+def words(answer: httpx.Response, identifier: str) -> str:
     """The answer without what always differs."""
     error = answer.json()["error"]
     error.pop("request_id")
-    return str(error).replace(session_id, "…")
+    return str(error).replace(identifier, "…")
 
 
 async def test_a_terminated_session_is_gone_for_its_owner_and_unknown_to_others(

@@ -29,7 +29,12 @@ SETTINGS: dict[str, Any] = {
     "llms": {
         "demo": {"type": "scripted", "script": [{"text": "Quantum computing uses quantum mechanics.", "delay_ms": 20}]}
     },
-    "agents": {"assistant": {"name": "My Assistant", "memory": {"working": {"strategy": "buffer_window"}}}},
+    "agents": {
+        "assistant": {
+            "name": "My Assistant",
+            "memory": {"working": {"strategy": "buffer_window"}, "longterm": {"storage_scope": "conversational"}},
+        }
+    },
 }
 ADDRESS = "localhost:8080"
 MARK = "=== example"

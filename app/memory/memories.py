@@ -1,0 +1,270 @@
+"""Memories: what callers do with theirs - look, search, add, edit, delete, take along, embed anew.
+
+Every method speaks of `Owned` memories or of an `Owner`: the door has said whose they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from app.domain.errors import Conflict, InvalidRequest, Unavailable, memory_not_found
+from app.domain.ids import NewId, format_id
+from app.domain.memory import Memory, MemoryKind, Owner, Scope
+from app.domain.principal import ANONYMOUS
+from app.memory import scope as scopes
+from app.memory import text
+from app.memory.longterm import LongTermMemory
+from app.memory.recall import Recollection
+from app.storage import memories, memory_transfer
+from app.storage.database import Database
+from app.storage.memories import Owned, Removed
+from app.storage.memory_transfer import Draft, Imported, Version
+from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
+
+PAGE = 500
+MOST_AUDIENCES = 200
+"""Sessions that a search without a session looks into, those with the newest memories."""
+_ID = re.compile(r"memory_[0-9a-v]{22}")
+APART = "/"
+"""Begins the session of memories that are of none; no session's id has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A memory as somebody brings it along. `created_ms` is `None` for now; `versions` are its earlier texts."""
+
+    text: str
+    memory_id: str | None = None
+    kind: MemoryKind = "note"
+    role: str = "user"
+    speaker: str | None = None
+    user_id: str | None = None
+    session_id: str | None = None
+    turn_id: str | None = None
+    message_id: str | None = None
+    scope: Scope | None = None
+    created_ms: int | None = None
+    is_pinned: bool = False
+    versions: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Indexing:
+    """How far the embedding of somebody's memories has come."""
+
+    model: str
+    memories: int
+    embedded: int
+
+
+class Memories:
+    """Raises Unavailable when the database does not answer or cannot write."""
+
+    def __init__(
+        self, memory: LongTermMemory, database: Database, *, new_id: NewId, clock_ms: Callable[[], int]
+    ) -> None:
+        self._memory = memory
+        self._database = database
+        self._new_id = new_id
+        self._clock_ms = clock_ms
+
+    async def get(self, owned: Owned, memory_id: str) -> Memory:
+        """Raises NotFound (`memory_not_found`)."""
+        found = await self._memory.find(replace(owned, memory_ids=(memory_id,)))
+        if found is None:
+            raise memory_not_found(memory_id)
+        return found
+
+    async def versions(self, memory: Memory) -> Sequence[Version]:
+        """Its earlier texts, oldest first."""
+        if memory.version == 1:
+            return []
+        return await self._database.read(partial(memories.versions, memory_id=memory.memory_id))
+
+    async def list(self, owned: Owned, *, before: int | None, limit: int) -> Sequence[Memory]:
+        return await self._memory.list(owned, before=before, limit=limit)
+
+    async def search(
+        self, question: str, *, owner: Owner, owned: Owned, scope: Scope, limit: int, threshold: float = 0.0
+    ) -> Recollection:
+        """What the owner's session would recall; without a session what any session of `owned` would."""
+        audiences = None
+        if not owner.session_id:
+            audiences = await self._audiences(owned, scope)
+        return await self._memory.recall(
+            question, owner=owner, scope=scope, limit=limit, threshold=threshold, audiences=audiences
+        )
+
+    async def _audiences(self, owned: Owned, scope: Scope) -> Sequence[str]:
+        query = partial(memory_transfer.audiences, owned=owned, limit=MOST_AUDIENCES)
+        known = await self._database.read(query)
+        found = [one for one in known if scopes.is_within(scopes.scope_of(one), scope)]
+        everybody = scopes.audience_of(Owner(owned.agent, "", "", ""), Scope.ALL)
+        return [*found, everybody] if scope is Scope.ALL and everybody not in found else found
+
+    async def add(self, owner: Owner, scope: Scope, line: Line) -> Memory:
+        """A note. An owner without a session: it belongs to none.
+
+        Raises:
+            InvalidRequest: only a session would see it, and none is named.
+        """
+        if scopes.effective(scope, owner) is Scope.SESSION and not owner.session_id:
+            raise InvalidRequest(
+                "session_id: what is remembered here is seen by one session only; name it, or a user and a wider scope."
+            )
+        draft = self._draft(owner, scope, replace(line, memory_id=None))
+        unit = UnitOfWork(draft.memory.owner.session_id)
+        memories.adding(unit, [(draft.memory, draft.terms)])
+        await self._submit(unit)
+        self._memory.wake()
+        return await self.get(Owned(owner.agent, owner.principal), draft.memory.memory_id)
+
+    async def change(self, memory: Memory, *, new_text: str | None, is_pinned: bool | None) -> Memory:
+        """Raises NotFound (`memory_not_found`): it was deleted meanwhile."""
+        try:
+            if is_pinned is not None and is_pinned != memory.is_pinned:
+                await self._memory.pin(memory, is_pinned=is_pinned)
+            if new_text is not None and new_text != memory.text:
+                await self._memory.edit(memory, new_text)
+        except WriteConflict:
+            raise memory_not_found(memory.memory_id) from None
+        except WriteFailed as error:
+            raise Unavailable(f"The memory could not be stored: {error}") from error
+        return await self.get(Owned(memory.owner.agent, memory.owner.principal), memory.memory_id)
+
+    async def delete(self, owned: Owned, memory_id: str) -> Removed:
+        """Raises NotFound (`memory_not_found`)."""
+        try:
+            removed = await self._memory.forget(replace(owned, memory_ids=(memory_id,)))
+        except WriteFailed as error:
+            raise Unavailable(f"The memory could not be removed: {error}") from error
+        if not removed.memories:
+            raise memory_not_found(memory_id)
+        return removed
+
+    # -- export and import -------------------------------------------------------------------------------------
+
+    async def export(self, owned: Owned) -> AsyncIterator[Sequence[tuple[Memory, Sequence[Version]]]]:
+        """Everything in pages, oldest first; memories that come meanwhile may be there."""
+        after = 0
+        while True:
+            page = await self._database.read(partial(memory_transfer.page, owned=owned, after=after, limit=PAGE))
+            if not page:
+                return
+            yield page
+            after = page[-1][0].row
+
+    async def bring_in(self, owner: Owner, scope: Scope, lines: Sequence[Line], *, sessions: set[str]) -> int:
+        """Store what somebody brings along; how many memories are new.
+
+        Again is nothing new. `sessions` are the owner's: what comes from another one keeps its order, and is of none.
+        What only a session would see that is not here, and what the agent does not store, is left out.
+        """
+        imported = Imported()
+        for start in range(0, len(lines), PAGE):
+            await self._bring_in(owner, scope, lines[start : start + PAGE], sessions, imported)
+        self._memory.wake()
+        return imported.stored
+
+    async def _bring_in(
+        self, owner: Owner, scope: Scope, lines: Sequence[Line], sessions: set[str], imported: Imported
+    ) -> None:
+        by_session: dict[str, list[Draft]] = {}
+        for line in lines:
+            owned_by = replace(owner, user_id=line.user_id or owner.user_id)
+            session_id = line.session_id if line.session_id in sessions else None
+            owned_by = replace(owned_by, session_id=session_id or "")
+            within = scopes.narrower(line.scope or scope, scope)
+            if not scopes.may_store(scope, line.kind) or not line.text.strip():
+                continue
+            if scopes.effective(within, owned_by) is Scope.SESSION and session_id is None:
+                continue
+            if session_id is None and line.session_id is not None:
+                owned_by = replace(owned_by, session_id=_elsewhere(owned_by, line.session_id))
+            draft = self._draft(owned_by, within, line)
+            by_session.setdefault(draft.memory.owner.session_id, []).append(draft)
+        for session_id, drafts in by_session.items():
+            unit = UnitOfWork(session_id)
+            memory_transfer.importing(unit, await self._with_free_ids(drafts), imported)
+            await self._submit(unit)
+
+    async def _with_free_ids(self, drafts: Sequence[Draft]) -> Sequence[Draft]:
+        ids = [draft.memory.memory_id for draft in drafts]
+        query = partial(memory_transfer.foreign_ids, ids=ids, owner=drafts[0].memory.owner)
+        taken = await self._database.read(query)
+        return [
+            replace(draft, memory=replace(draft.memory, memory_id=_of_ones_own(draft.memory)))
+            if draft.memory.memory_id in taken
+            else draft
+            for draft in drafts
+        ]
+
+    def _draft(self, owner: Owner, scope: Scope, line: Line) -> Draft:
+        memory_id = line.memory_id if _ID.fullmatch(line.memory_id or "") else None
+        memory_id = memory_id or self._new_id("memory")
+        memory = Memory(
+            memory_id=memory_id,
+            owner=owner if owner.session_id else replace(owner, session_id=APART + memory_id),
+            audience=scopes.audience_of(owner, scope),
+            kind=line.kind,
+            role=line.role,
+            speaker=line.speaker
+            or (owner.user_id if line.role == "user" and owner.user_id != ANONYMOUS else line.role),
+            text=line.text,
+            created_ms=line.created_ms if line.created_ms is not None else self._clock_ms(),
+            turn_id=line.turn_id,
+            message_id=line.message_id,
+            version=len(line.versions) + 1,
+            is_pinned=line.is_pinned,
+        )
+        versions = [(number, old, replaced_ms) for number, (old, replaced_ms) in enumerate(line.versions, 1)]
+        return Draft(memory, text.terms(line.text), versions)
+
+    # -- embedding anew ----------------------------------------------------------------------------------------
+
+    async def reindex(self, owned: Owned, *, again: bool) -> Indexing:
+        """Drop vectors of other models (with `again` all), embed in the background what has none; how far that is.
+
+        Raises:
+            Conflict (`memory_off`): there is no embedder.
+        """
+        model = self._memory.model
+        if model is None:
+            raise Conflict(
+                "There is no embedder: memories are found by their words. Configure embedders.default, or install"
+                " the embedded one: pip install 'hector[memory]'.",
+                reason="memory_off",
+            )
+        unit = UnitOfWork("")
+        memory_transfer.dropping_vectors(unit, owned, keep_model=None if again else model)
+        await self._submit(unit)
+        self._memory.embed_again()
+        total, embedded = await self._database.read(partial(memory_transfer.count, owned=owned, model=model))
+        return Indexing(model, total, embedded)
+
+    async def _submit(self, unit: UnitOfWork) -> None:
+        try:
+            await asyncio.shield(self._database.submit(unit))
+        except (WriteFailed, WriteConflict) as error:
+            raise Unavailable(f"The memory could not be stored: {error}") from error
+
+
+def _elsewhere(owner: Owner, session_id: str) -> str:
+    """What stands for a session that is not here: the same for the same owner, another one for any other."""
+    return APART + _digest(owner, session_id).hex()
+
+
+def _of_ones_own(memory: Memory) -> str:
+    """An id for a memory whose own is somebody else's: the same whenever this owner brings it along."""
+    value = int.from_bytes(_digest(memory.owner, memory.memory_id), "big")
+    return format_id("memory", milliseconds=value >> 65, randomness=value)
+
+
+def _digest(owner: Owner, identifier: str) -> bytes:
+    content = f"{owner.agent}\0{owner.principal}\0{owner.user_id}\0{identifier}"
+    return hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=16).digest()

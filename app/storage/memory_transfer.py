@@ -1,0 +1,95 @@
+"""Memories in bulk: pages for an export, units for an import, counts for a new embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, and_, delete, exists, func, insert, not_, select
+
+from app.domain.memory import Memory, Owner
+from app.storage import memories, tables
+from app.storage.memories import Owned
+from app.storage.unit_of_work import UnitOfWork
+
+_m, _v, _old = tables.memories, tables.memory_vectors, tables.memory_versions
+
+Version = tuple[int, str, int]
+"""(number, text, when it was replaced) of an earlier text."""
+
+
+@dataclass(slots=True)
+class Imported:
+    """How many memories came in; filled in when their units are written. The others were there already."""
+
+    stored: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A memory to be stored, with its stems and earlier texts."""
+
+    memory: Memory
+    terms: Sequence[str]
+    versions: Sequence[Version] = ()
+
+
+def page(connection: Connection, owned: Owned, *, after: int, limit: int) -> Sequence[tuple[Memory, Sequence[Version]]]:
+    """Memories beyond a row with their earlier texts, oldest first."""
+    query = select(_m).where(owned.condition(), _m.c.row > after).order_by(_m.c.row).limit(limit)
+    found = [memories.from_row(row) for row in connection.execute(query)]
+    edited = [memory.memory_id for memory in found if memory.version > 1]
+    versions: dict[str, list[Version]] = {}
+    for row in connection.execute(select(_old).where(_old.c.memory_id.in_(edited)).order_by(_old.c.version)):
+        versions.setdefault(row.memory_id, []).append((row.version, row.text, row.created_ms))
+    return [(memory, versions.get(memory.memory_id, [])) for memory in found]
+
+
+def importing(unit: UnitOfWork, drafts: Sequence[Draft], imported: Imported) -> None:
+    """Store memories of the unit's session, but not those whose id or message is there already."""
+
+    def add(connection: Connection) -> None:
+        ids = [draft.memory.memory_id for draft in drafts]
+        taken = set(connection.execute(select(_m.c.memory_id).where(_m.c.memory_id.in_(ids))).scalars())
+        fresh = [draft for draft in drafts if draft.memory.memory_id not in taken]
+        stored = memories.add_drafts(connection, unit.session_id, [(one.memory, one.terms) for one in fresh])
+        imported.stored += len(stored)
+        rows = [
+            {"memory_id": one.memory.memory_id, "version": number, "text": text, "created_ms": created_ms}
+            for one in fresh
+            if one.memory.memory_id in stored
+            for number, text, created_ms in one.versions
+        ]
+        if rows:
+            connection.execute(insert(_old), rows)
+
+    unit.calls.append(add)
+
+
+def foreign_ids(connection: Connection, ids: Sequence[str], owner: Owner) -> set[str]:
+    """Which of the ids are memories of somebody else, or of another agent or user."""
+    is_own = and_(_m.c.principal == owner.principal, _m.c.agent == owner.agent, _m.c.user_id == owner.user_id)
+    return set(connection.execute(select(_m.c.memory_id).where(_m.c.memory_id.in_(ids), not_(is_own))).scalars())
+
+
+def audiences(connection: Connection, owned: Owned, *, limit: int) -> list[str]:
+    """Who sees the memories, the audiences of the newest ones first."""
+    newest = func.max(_m.c.row)
+    query = select(_m.c.audience).where(owned.condition()).group_by(_m.c.audience).order_by(newest.desc()).limit(limit)
+    return list(connection.execute(query).scalars())
+
+
+def count(connection: Connection, owned: Owned, *, model: str) -> tuple[int, int]:
+    """How many memories there are, and how many of them the model has embedded."""
+    of_model = exists().where(_v.c.row == _m.c.row, _v.c.model == model)
+    total = select(func.count()).select_from(_m).where(owned.condition())
+    return (
+        int(connection.execute(total).scalar() or 0),
+        int(connection.execute(total.where(of_model)).scalar() or 0),
+    )
+
+
+def dropping_vectors(unit: UnitOfWork, owned: Owned, *, keep_model: str | None) -> None:
+    """Remove the vectors of memories, but not those of one model."""
+    condition = _v.c.row.in_(select(_m.c.row).where(owned.condition()))
+    unit.add(delete(_v).where(condition if keep_model is None else and_(condition, _v.c.model != keep_model)), {})
