@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from app.config.agent import AgentConfig, PromptConfig
 from app.domain.errors import agent_not_found
 from app.llm.base import LLM
-from app.memory.buffer_window import BufferWindow, TokenWindow
+from app.memory.buffer_window import BufferWindow
+from app.memory.summary_buffer import SummaryBuffer
 from app.memory.working import Entry, WorkingMemory, entry
 
 _SLOTS = (
@@ -31,6 +32,8 @@ class Agent:
     llm: LLM
     working_memory: WorkingMemory
     system: Entry
+    summarizer: LLM
+    """Who sums up older messages."""
 
 
 class Roster:
@@ -57,14 +60,14 @@ class Roster:
         return iter(self._agents.values())
 
 
-def build_agent(name: str, config: AgentConfig, llm: LLM) -> Agent:
+def build_agent(name: str, config: AgentConfig, llm: LLM, *, summarizer: LLM | None = None) -> Agent:
     working = config.memory.working
     memory: WorkingMemory
     if working.strategy == "buffer_window":
         memory = BufferWindow(working.window_size)
     else:
-        memory = TokenWindow(working.budget, llm.count_tokens)
-    return Agent(name, config, llm, memory, entry("system", system_prompt(config.prompt)))
+        memory = SummaryBuffer(working.budget, llm.count_tokens, threshold=working.threshold, target=working.target)
+    return Agent(name, config, llm, memory, entry("system", system_prompt(config.prompt)), summarizer or llm)
 
 
 def system_prompt(prompt: PromptConfig) -> str:

@@ -44,6 +44,7 @@ from app.turns.memory import TurnMemory
 from app.turns.recovery import end_open_turns
 from app.turns.report import Reporter
 from app.turns.runner import Runner
+from app.turns.summaries import Summaries
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +137,8 @@ class Runtime:
         self.memories = Memories(self.memory, self._durable, new_id=new_id, clock_ms=self._clock_ms)
         self.memory.on_removed = partial(self.erasure.touch, text=True)
         self._turn_memory = TurnMemory(self.memory, self.live)
-        self.endings.on_over = self._remember_rest
+        self._summaries = Summaries(self.live, clock_ms=self._clock_ms, metrics=self.metrics)
+        self.endings.on_over = self._settle_memory
         self.copies = Copies(self.live, self.sessions)
         self.ledger = Ledger(self.live)
         self.history = History(self.live)
@@ -148,6 +150,7 @@ class Runtime:
             max_queue=config.sessions.max_queue,
             reporter=Reporter(self.metrics, Tracing()),
             memory=self._turn_memory,
+            summaries=self._summaries,
         )
         self._add_gauges()
         await self._recover(durable)
@@ -156,7 +159,7 @@ class Runtime:
         self._start("retention", self._sweep_events())
         self._start("memory", self.memory.run())
         self._start("memory retention", self._sweep_memories())
-        self._warn_of_memory(config)
+        self._prepare_memory(config)
         self._start("erasure", self.erasure.run())
         self.turns.resume_queues()
         # Else the first count, in the middle of somebody's turn, would read the table: 0.2 s without a loop.
@@ -193,8 +196,10 @@ class Runtime:
             self.turns.adopt(session_log, agent, turn, grace_seconds=grace_of(agent.config.streaming.disconnect_grace))
         await self.endings.settle()
 
-    def _remember_rest(self, session_log: SessionLog) -> None:
-        """A session is over: what its agent has not remembered of it yet."""
+    def _settle_memory(self, session_log: SessionLog) -> None:
+        """A session is over: nothing more is summed up, and what its agent has not remembered of it yet is."""
+        if session_log.desk is not None:
+            self._summaries.stop(session_log.desk)
         agent = self.roster.find(session_log.session.agent)
         if agent is not None:
             self._turn_memory.catch_up(session_log, agent, is_over=True)
@@ -204,9 +209,11 @@ class Runtime:
         self.memory.drop(removed)
         self.erasure.touch()
 
-    def _warn_of_memory(self, config: Config) -> None:
+    def _prepare_memory(self, config: Config) -> None:
         for notice in notices(config.agents, config.embedder):
             log.warning("%s", notice)
+        if config.embedder.type == "local" and any(agent.memory.longterm for agent in config.agents.values()):
+            self._start("loading of the embedder", self.memory.warm_up())
 
     async def _tombstone_key(self) -> bytes:
         key = await self._durable.read(settings.find_tombstone_key)
@@ -243,7 +250,7 @@ class Runtime:
         self._add_llms(config)
         self.roster.replace(self._build_agents(config))
         self.config = self.config.model_copy(update={"agents": config.agents, "llms": config.llms})
-        self._warn_of_memory(config)
+        self._prepare_memory(config)
         for llm in retired:
             self._start(f"retirement of {llm.name}", self._retire(llm))
         return waits
@@ -258,7 +265,10 @@ class Runtime:
                 self._llms[name] = build_llm(name, llm)
 
     def _build_agents(self, config: Config) -> dict[str, Agent]:
-        return {name: build_agent(name, agent, self._llms[agent.llm]) for name, agent in config.agents.items()}
+        return {
+            name: build_agent(name, agent, self._llms[agent.llm], summarizer=self._llms.get(agent.memory.working.llm))
+            for name, agent in config.agents.items()
+        }
 
     async def check(self) -> None:
         """Raise Unavailable unless the server can work."""
@@ -308,6 +318,7 @@ class Runtime:
         if hasattr(self, "sessions"):
             await self.terminations.close()
             await self.endings.close()
+            await self._summaries.close()
             await self._turn_memory.close()
             await self.memory.close()
             if self._embedder is not None:

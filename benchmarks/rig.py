@@ -114,7 +114,9 @@ class Rig:
                 for name, model in models.items()
             ]
         )
-        agents = "".join([f"  {name}: {{llm: {name}}}\n" for name in models])
+        # A summary would be a model call more, at a moment of its own.
+        memory = "memory: {working: {strategy: buffer_window}}"
+        agents = "".join([f"  {name}: {{llm: {name}, {memory}}}\n" for name in models])
         path = home / "config.yaml"
         path.write_text(
             CONFIG.format(port=port, llms=llms, agents=agents, database=self._database_url),

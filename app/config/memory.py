@@ -15,13 +15,15 @@ class WorkingMemoryConfig(Section):
     """Which messages go into the next request."""
 
     strategy: Literal["summary_buffer", "buffer_window"] = "summary_buffer"
-    """`buffer_window`: the newest messages; `summary_buffer`: older ones summarised (not built yet)."""
+    """`buffer_window`: the newest messages; `summary_buffer`: the newest, and a summary of those before them."""
     budget: int = Field(default=2000, ge=1)
-    """Tokens of history in a request, beside the system prompt."""
+    """Tokens of history and summary in a request, beside the system prompt and what is recalled."""
     threshold: float = Field(default=0.8, gt=0, le=1)
-    """Part of the budget at which older messages are summarised. Not built yet."""
+    """Part of the budget above which the oldest messages are summarised, after the turn."""
     target: float = Field(default=0.6, gt=0, le=1)
-    """Part of the budget that is left after summarising. Not built yet."""
+    """Part of the budget that is left after summarising."""
+    llm: str = ""
+    """Name of the entry of `llms` that writes the summaries; left out: the agent's own."""
     window_size: int = Field(default=20, ge=1)
     """Messages that `buffer_window` keeps."""
 

@@ -37,14 +37,6 @@ class Later:
 NOT_BUILT_YET = (
     Later("server.grpc_port", "no gRPC port is opened"),
     Later("agents.*.reasoning.on_crash", "the turn is marked interrupted", ("interrupt",), "resume"),
-    Later(
-        "agents.*.memory.working.strategy",
-        "the newest messages that fit budget act in its place",
-        ("buffer_window",),
-        "summary_buffer",
-    ),
-    Later("agents.*.memory.working.threshold", "nothing is summarised"),
-    Later("agents.*.memory.working.target", "nothing is summarised"),
     Later("agents.*.tools", "the agent answers without tools"),
     Later("tools.execute_command", "the agent answers without tools"),
     Later("tools.mcp", "no MCP server is connected"),

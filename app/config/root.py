@@ -84,6 +84,9 @@ class Config(Section):
             llm = agent.llm or self._usual_llm()
             if llm not in self.llms:
                 found["agents", key, "llm"] = self._no_such_llm(llm)
+            summarizer = agent.memory.working.llm
+            if summarizer and summarizer not in self.llms:
+                found["agents", key, "memory", "working", "llm"] = self._no_such_llm(summarizer)
             self.agents[key] = agent.model_copy(update={"llm": llm, "name": agent.name or key})
         return found
 

@@ -12,6 +12,7 @@ class EventKind(StrEnum):
     TURN_STARTED = "turn_started"
     TURN_FINISHED = "turn_finished"
     MEMORY = "memory"
+    SUMMARY = "summary"
     DEBUG = "debug"
     SNAPSHOT = "snapshot"
     ERROR = "error"

@@ -47,11 +47,13 @@ class LLMRequest:
     """One call of a model.
 
     `messages` are ready JSON objects (`{"role": …, "content": …}`), encoded once when they were
-    stored, so that a long history is joined and never walked again.
+    stored, so that a long history is joined and never walked again. `max_tokens`: a shorter answer than the
+    model's own settings allow.
     """
 
     messages: Sequence[bytes]
     tag: str = ""
+    max_tokens: int | None = None
 
 
 @dataclass(slots=True)

@@ -74,7 +74,7 @@ class OpenAICompatible:
         self.idle_timeout = settings.idle_timeout
         self.max_retries = settings.max_retries
         self._encoding, self._counts_exactly = tokens.encoding_for(settings.model)
-        self._head = _head(settings)
+        self._heads: dict[int | None, bytes] = {None: _head(settings, None)}
         # An absolute address spares the client from joining it with its base each time (30 us).
         base = httpx2.URL(settings.base_url)
         self._url = str(base.copy_with(userinfo=b"")).rstrip("/") + "/chat/completions"
@@ -87,7 +87,12 @@ class OpenAICompatible:
 
     def stream(self, request: LLMRequest) -> OpenAIStream:
         """See `LLM.stream`. Must be called inside the loop."""
-        return OpenAIStream(self, self._head + b",".join(request.messages) + b"]}")
+        head = self._heads.get(request.max_tokens) or self._make_head(request.max_tokens)
+        return OpenAIStream(self, head + b",".join(request.messages) + b"]}")
+
+    def _make_head(self, max_tokens: int | None) -> bytes:
+        head = self._heads[max_tokens] = _head(self.settings, max_tokens)
+        return head
 
     def count_tokens(self, text: str) -> int:
         """See `LLM.count_tokens`."""
@@ -230,14 +235,17 @@ def _password(base: httpx2.URL) -> dict[str, str]:
     return {"Authorization": f"Basic {credentials}"}
 
 
-def _head(settings: OpenAISettings) -> bytes:
-    """The body up to the messages, encoded once."""
+def _head(settings: OpenAISettings, max_tokens: int | None) -> bytes:
+    """The body up to the messages, encoded once; `max_tokens` lowers the limit of the settings."""
     quirks = settings.quirks
+    limits = [limit for limit in (settings.max_tokens, max_tokens) if limit is not None]
+    if not quirks.has_temperature:  # a reasoning model: its thinking counts, and would leave nothing to say
+        limits = limits[:1] if settings.max_tokens is not None else []
     body: dict[str, object] = {"model": settings.model, "stream": True}
     if quirks.has_stream_options:
         body["stream_options"] = {"include_usage": True}
     if settings.temperature is not None and quirks.has_temperature:
         body["temperature"] = settings.temperature
-    if settings.max_tokens is not None:
-        body[quirks.max_tokens_name] = settings.max_tokens
+    if limits:
+        body[quirks.max_tokens_name] = min(limits)
     return orjson.dumps(body)[:-1] + b',"messages":['

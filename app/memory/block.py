@@ -14,6 +14,7 @@ LONGEST = 600
 LONGEST_NEIGHBOUR = 200
 LONGEST_EXCERPT = 200
 """Characters of a memory that readers get."""
+CORRECTED = " (corrected later)"
 TAG = "recalled_memories"
 _HEAD = (
     f"<{TAG}>\n"
@@ -35,7 +36,10 @@ def block(hits: Sequence[Hit], *, shown: Collection[str]) -> str:
         for near in (hit.before, hit.after):
             if near is not None and near.message_id not in shown:
                 pieces.setdefault(_place(near), _line(near, LONGEST_NEIGHBOUR))
-    pieces |= {_place(hit.memory): _line(hit.memory, LONGEST) for hit in hits}
+    corrected = {memory_id for hit in hits for memory_id in hit.corrects}
+    for hit in hits:
+        mark = CORRECTED if hit.memory.memory_id in corrected else ""
+        pieces[_place(hit.memory)] = _line(hit.memory, LONGEST) + mark
     passages: list[str] = []
     for hit in hits:
         if lines := _passage(pieces, _place(hit.memory)):

@@ -196,6 +196,14 @@ class LongTermMemory:
             message_id=saying.message_id,
         )
 
+    async def warm_up(self) -> None:
+        """Have the embedder ready before the first question, which would not wait for it to load."""
+        if self._embedder is not None:
+            try:
+                await self._embedder.embed(["ready"], is_query=True)
+            except Exception as error:  # it is asked again when there is something to embed, and complains then
+                log.debug("the embedder is not ready: %s", error)
+
     # -- vectors, in the background ---------------------------------------------------------------------------
 
     async def run(self) -> None:

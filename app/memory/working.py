@@ -34,6 +34,10 @@ class Entry:
         content: str = orjson.loads(self.encoded)["content"]
         return content
 
+    @property
+    def is_users(self) -> bool:
+        return self.encoded.startswith(b'{"role":"user"')
+
     def at_most(self) -> int:
         """A bound on the tokens that costs nothing: no token is shorter than a byte."""
         return len(self.encoded) if self.tokens is None else self.tokens

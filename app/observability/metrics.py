@@ -23,7 +23,10 @@ class Metrics:
             "hector_turns", "Turns that are over, by how they ended.", ["agent", "status"], registry=self._registry
         )
         self._tokens = Counter(
-            "hector_tokens", "Tokens, as in the usage of turns.", ["agent", "llm", "kind"], registry=self._registry
+            "hector_tokens",
+            "Tokens, as in the usage of turns and summaries.",
+            ["agent", "llm", "kind"],
+            registry=self._registry,
         )
         self._first_token = self._histogram("hector_first_token_seconds", "From the message to the first token.")
         self._duration = self._histogram("hector_turn_seconds", "From the message to the end of its turn.")
@@ -47,13 +50,16 @@ class Metrics:
     ) -> None:
         self._turns.labels(agent, status).inc()
         self._duration.labels(agent).observe(total_seconds)
-        if prompt_tokens:
-            self._tokens.labels(agent, llm, "prompt").inc(prompt_tokens)
-        if completion_tokens:
-            self._tokens.labels(agent, llm, "completion").inc(completion_tokens)
+        self.tokens_used(agent=agent, llm=llm, prompt=prompt_tokens, completion=completion_tokens)
         if first_token_seconds is not None:
             self._first_token.labels(agent).observe(first_token_seconds)
             self._gap.labels(agent).observe(gap_seconds)
+
+    def tokens_used(self, *, agent: str, llm: str, prompt: int, completion: int) -> None:
+        if prompt:
+            self._tokens.labels(agent, llm, "prompt").inc(prompt)
+        if completion:
+            self._tokens.labels(agent, llm, "completion").inc(completion)
 
     def text(self) -> bytes:
         """The exposition, for Prometheus."""

@@ -201,7 +201,8 @@ def turn_json(turn: Turn | OpenTurn, session_id: str) -> dict[str, Any]:
         "started_at": iso(started_ms),
         "finished_at": shown["finished_at"],
     }
-    memory = {"memory": turn.memory} if turn.memory is not None else {}
+    record = turn.memory_record if isinstance(turn, OpenTurn) else turn.memory
+    memory = {"memory": record} if record is not None else {}
     return {
         **head,
         "background": turn.background,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from app.domain.ids import NewId
 from app.domain.message import Message, Role
 from app.memory.scope import session_audience
-from app.storage import memory_copies, messages
+from app.storage import memory_copies, messages, summaries
 from app.storage.unit_of_work import UnitOfWork
 
 
@@ -60,6 +60,7 @@ class Draft:
         first = self.last_seq - len(self.seeds) + 1
         if self.copy is not None:
             messages.copying(unit, source=self.copy.source, upto=self.copy.upto)
+            summaries.copying(unit, source=self.copy.source, upto=self.copy.upto)
             audiences = (session_audience(self.copy.source), session_audience(unit.session_id))
             if self.copy.remembered_seq:
                 memory_copies.copying(

@@ -45,6 +45,14 @@ _FINISH = (
         completion_tokens=_s.c.completion_tokens + bindparam("completion"),
     )
 )
+_USAGE = (
+    update(_s)
+    .where(_id)
+    .values(
+        prompt_tokens=_s.c.prompt_tokens + bindparam("prompt"),
+        completion_tokens=_s.c.completion_tokens + bindparam("completion"),
+    )
+)
 _REMEMBERED = update(_s).where(_id, _s.c.remembered_seq <= bindparam("upto")).values(remembered_seq=bindparam("upto"))
 _RESERVE = update(_s).where(_id).values(reserved_seq=_at_least(_s.c.reserved_seq, "reserved"))
 _DESCRIBE = update(_s).where(_id).values(title=bindparam("new_title"), metadata=bindparam("new_metadata"))
@@ -145,6 +153,11 @@ def add_finish(unit: UnitOfWork, *, now: int, last: int, messages: int, prompt: 
 def add_remembered(unit: UnitOfWork, *, upto: int) -> None:
     """Long-term memory has the messages up to that number: fails the unit when the session is gone."""
     unit.add(_REMEMBERED, {"the_session": unit.session_id, "upto": upto}, expect=1)
+
+
+def add_usage(unit: UnitOfWork, *, prompt: int, completion: int) -> None:
+    """Tokens used beside a turn."""
+    unit.add(_USAGE, {"the_session": unit.session_id, "prompt": prompt, "completion": completion})
 
 
 def add_reserve(unit: UnitOfWork, *, reserved: int) -> None:

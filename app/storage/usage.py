@@ -18,8 +18,8 @@ _t = tables.turns
 # The one statement both databases spell alike that SQLAlchemy spells twice.
 _ADD = text(
     "INSERT INTO usage (principal, user_id, agent, llm, day, turns, prompt_tokens, completion_tokens) "
-    "VALUES (:principal, :user_id, :agent, :llm, :day, 1, :prompt, :completion) "
-    "ON CONFLICT (principal, user_id, agent, llm, day) DO UPDATE SET turns = usage.turns + 1, "
+    "VALUES (:principal, :user_id, :agent, :llm, :day, :turns, :prompt, :completion) "
+    "ON CONFLICT (principal, user_id, agent, llm, day) DO UPDATE SET turns = usage.turns + excluded.turns, "
     "prompt_tokens = usage.prompt_tokens + excluded.prompt_tokens, "
     "completion_tokens = usage.completion_tokens + excluded.completion_tokens"
 )
@@ -48,7 +48,9 @@ def add(
     now_ms: int,
     prompt: int,
     completion: int,
+    turns: int = 1,
 ) -> None:
+    """`turns`: 0 for what was used beside a turn, such as a summary."""
     unit.add(
         _ADD,
         {
@@ -57,6 +59,7 @@ def add(
             "agent": agent,
             "llm": llm,
             "day": now_ms // DAY_MS,
+            "turns": turns,
             "prompt": prompt,
             "completion": completion,
         },

@@ -14,7 +14,7 @@ from app.domain.turn import Turn, TurnState
 from app.events.local_log import Store
 from app.events.log import BLOCK, SessionLog
 from app.events.run import Run
-from app.storage import events, messages, sessions, turns
+from app.storage import events, messages, sessions, summaries, turns
 from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 from app.turns.desk import Desk, OpenTurn
 
@@ -47,6 +47,7 @@ def starting(desk: Desk, turn: OpenTurn, started: Run, key: Key | None) -> tuple
         _add_message(unit, turn)
     elif again.replaced_seq is not None:
         messages.add_replace(unit, seq=again.replaced_seq)
+        summaries.add_drop(unit, seq=again.replaced_seq)
     _add_fact(unit, started)
     _add_key(unit, turn, key)
     return unit, reserved

@@ -6,11 +6,13 @@ import asyncio
 from dataclasses import dataclass, field
 
 from app.agents import Agent
+from app.domain.summary import Summary
 from app.domain.turn import TurnState
 from app.events.log import SessionLog
 from app.events.run import Run
 from app.llm.base import LLM, LLMStream
 from app.memory.working import Entry
+from app.turns.condensing import Condensing
 from app.turns.recalling import Recalling
 
 
@@ -35,8 +37,8 @@ class Prompt:
 
     system: Entry
     messages: list[Entry]
-    recalled_tokens: int = 0
-    """Those of `system` that were recalled."""
+    memory_tokens: int = 0
+    """Those of `system` that were recalled or sum up older messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +107,22 @@ class OpenTurn:
     recalling: Recalling | None = None
     memory: dict[str, object] | None = None
     """What it recalled, as the wire has it; `None` for agents without a memory."""
+    condensing: Condensing | None = None
+    """The summary that it waits for."""
+    summary: dict[str, object] | None = None
+    """What became of older messages that did not fit, as the wire has it."""
 
     @property
     def text(self) -> str:
         """The user's message."""
         return self.ask.text
+
+    @property
+    def memory_record(self) -> dict[str, object] | None:
+        """What memory had to do with this turn, for its record."""
+        if self.summary is None:
+            return self.memory
+        return {**(self.memory or {}), "summary": self.summary}
 
 
 @dataclass(slots=True, eq=False)
@@ -123,6 +136,12 @@ class Desk:
     joining: int = 0
     """Messages on their way into the queue: their row is being written."""
     window: list[Entry] | None = None
+    summary: Summary | None = None
+    """Stands for what came before the window; read with it."""
+    condensing: Condensing | None = None
+    summary_failure: str | None = None
+    """Why the last attempt to sum up failed, if it did."""
+    summary_failed_clock: float | None = None
     is_remembered: bool | None = None
     """Whether long-term memory has everything before the open turn; `None` = not known."""
     keys: dict[str, KeyedTurn] = field(default_factory=dict)

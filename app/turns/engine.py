@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from time import monotonic
 
 from app.domain.event import EventKind
@@ -12,17 +11,17 @@ from app.events.log import BLOCK, SessionLog
 from app.llm.base import LLMStopped, LLMStream, TextDelta
 from app.storage import sessions
 from app.storage.unit_of_work import UnitOfWork
+from app.turns.condensing import counted
 from app.turns.desk import Desk, OpenTurn, Prompt
 from app.turns.memory import TurnMemory
 from app.turns.prompt import build, request_of
+from app.turns.summaries import Summaries
 
 HEADROOM = 64
 """Numbers kept free in the block for facts that readers see before they are committed."""
-LARGE_BYTES = 16_384
-"""From here on tokens are counted in a thread: a megabyte takes 0.1 to 2 s."""
 
 
-async def answer(desk: Desk, turn: OpenTurn, store: Store, memory: TurnMemory | None) -> Usage:
+async def answer(desk: Desk, turn: OpenTurn, store: Store, *, memory: TurnMemory | None, summaries: Summaries) -> Usage:
     """Run one turn to its end; its text is on the log's tape.
 
     Raises:
@@ -32,7 +31,7 @@ async def answer(desk: Desk, turn: OpenTurn, store: Store, memory: TurnMemory | 
     """
     if turn.ask.again is not None:
         desk.window = None  # it holds the answer that gives way
-    prompt = turn.prompt = await _prepare(desk, turn, store, memory)
+    prompt = turn.prompt = await _prepare(desk, turn, store, memory, summaries)
     if turn.stop is not None:
         raise LLMStopped
     turn.llm = desk.agent.llm
@@ -44,13 +43,13 @@ async def answer(desk: Desk, turn: OpenTurn, store: Store, memory: TurnMemory | 
     return stream.end.usage or await count_usage(desk, prompt)
 
 
-async def _prepare(desk: Desk, turn: OpenTurn, store: Store, memory: TurnMemory | None) -> Prompt:
+async def _prepare(desk: Desk, turn: OpenTurn, store: Store, memory: TurnMemory | None, summaries: Summaries) -> Prompt:
     if memory is None or desk.agent.config.memory.longterm is None:
-        return await build(desk, turn, store)
+        return await build(desk, turn, store, summaries)
     turn.recalling = memory.recall(desk, turn)
     try:
         await memory.look(desk, turn)
-        return await build(desk, turn, store)
+        return await build(desk, turn, store, summaries)
     finally:
         if turn.recalling is not None:
             turn.recalling.cancel()
@@ -102,4 +101,4 @@ async def count_usage(desk: Desk, prompt: Prompt) -> Usage:
         return Usage(asked, llm.count_tokens(text), "counted" if llm.counts_exactly else "estimated")
 
     uncounted = sum([len(item.encoded) for item in entries if item.tokens is None]) + len(text)
-    return count() if uncounted < LARGE_BYTES else await asyncio.to_thread(count)
+    return await counted(count, size=uncounted)

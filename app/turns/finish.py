@@ -197,8 +197,8 @@ class _End:
                     now,
                 ),
             )
-        if turn.memory is not None:
-            turns.add_memory(unit, turn.turn_id, turn.memory)
+        if (record := turn.memory_record) is not None:
+            turns.add_memory(unit, turn.turn_id, record)
         if self.memory is not None:
             whole = text if state is TurnState.COMPLETED else ""
             self.is_remembered = self.memory.add(unit, desk, turn, answer=whole, seq=finished.first, now_ms=now)

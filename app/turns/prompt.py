@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 
 from app.agents import Agent
 from app.domain.event import EventKind
 from app.domain.message import Message
+from app.domain.summary import Summary
 from app.events.local_log import Store
 from app.llm.base import LLMRequest
+from app.memory.summary_buffer import SummaryBuffer, block
 from app.memory.working import Entry, WorkingMemory, entry
-from app.storage import messages
+from app.storage import messages, summaries
+from app.turns.condensing import counted
 from app.turns.desk import Desk, OpenTurn, Prompt
 from app.turns.facts import show
 from app.turns.recalling import Recalled
+from app.turns.summaries import Summaries
 
 PAGE = 64
-LARGE_BYTES = 65_536
+NOTHING = Recalled("nothing")
 
 MARKS = {
     "cancelled": "\n\n[This answer was stopped here.]",
@@ -41,40 +44,57 @@ def system_of(agent: Agent, *parts: str | None) -> Entry:
     return entry("system", "\n\n".join([agent.system.text(), *said])) if said else agent.system
 
 
-async def load_window(desk: Desk, store: Store, *, before: int) -> list[Entry]:
-    """The newest stored messages below number `before`, as many as the working memory could use."""
+async def load_window(desk: Desk, store: Store, *, before: int) -> None:
+    """The newest stored messages below number `before`, as many as the working memory could use, and their summary."""
     memory = desk.agent.working_memory
-    session_id = desk.log.session.session_id
+    session = desk.log.session
+    after = 0
+    desk.summary = None
+    if isinstance(memory, SummaryBuffer) and session.message_count > 2:
+        desk.summary = await store.database.read(partial(summaries.find, session_id=session.session_id, before=before))
+        after = desk.summary.upto_seq if desk.summary is not None else 0
     window: list[Entry] = []
-    while memory.wants_more(window):
-        page = await store.database.read(partial(messages.context, session_id=session_id, before=before, limit=PAGE))
-        window[:0] = [as_entry(message) for message in page]
-        if len(page) < PAGE:
+    while await _wants_more(memory, window):
+        page = await store.database.read(
+            partial(messages.context, session_id=session.session_id, before=before, limit=PAGE)
+        )
+        window[:0] = [as_entry(message) for message in page if message.seq > after]
+        if len(page) < PAGE or page[0].seq <= after:
             break
         before = page[0].seq
-    return window
+    desk.window = window
 
 
-async def _select(memory: WorkingMemory, window: list[Entry]) -> list[Entry]:
-    if sum([len(item.encoded) for item in window if item.tokens is None]) < LARGE_BYTES:
-        return list(memory.select(window))
-    return list(await asyncio.to_thread(memory.select, window))  # counting tokens of that much takes a while
+async def _wants_more(memory: WorkingMemory, window: list[Entry]) -> bool:
+    if not window:
+        return True
+    return await counted(lambda: memory.wants_more(window), size=sum([len(item.encoded) for item in window]))
 
 
-async def build(desk: Desk, turn: OpenTurn, store: Store) -> Prompt:
+async def build(desk: Desk, turn: OpenTurn, store: Store, summed_up: Summaries) -> Prompt:
     """What the model is told in this turn. What is still being recalled is waited for, but not for long."""
     again = turn.ask.again
     before = turn.started_seq if again is None else again.seq
     if desk.window is None:
-        desk.window = await load_window(desk, store, before=before)
+        await summed_up.end(desk)
+        await load_window(desk, store, before=before)
+    assert desk.window is not None
     desk.window.append(entry("user", turn.text, turn.user_message_id, before))
-    # What was not selected now never will be: the window only moves on.
-    selected = desk.window = await _select(desk.agent.working_memory, desk.window)
-    if turn.recalling is None:
+    memory = desk.agent.working_memory
+    summary: Summary | None = None
+    if type(memory) is SummaryBuffer:
+        summary, selected = await summed_up.fit(desk, turn, memory, desk.window)
+        if turn.summary is not None:
+            show(desk.log, turn, EventKind.SUMMARY, {"turn_id": turn.turn_id, **turn.summary})
+    else:
+        # What was not selected now never will be: the window only moves on.
+        selected = desk.window = list(memory.select(desk.window))
+    if turn.recalling is None and summary is None:
         return Prompt(system_of(desk.agent, turn.ask.instructions), list(selected))
-    recalled = await _recalled(desk, turn, selected)
-    system = system_of(desk.agent, turn.ask.instructions, recalled.block)
-    return Prompt(system, list(selected), recalled.tokens)
+    recalled = await _recalled(desk, turn, selected) if turn.recalling is not None else NOTHING
+    summed = block(summary.text) if summary is not None else ""
+    tokens = recalled.tokens + (summary.tokens if summary is not None else 0)
+    return Prompt(system_of(desk.agent, turn.ask.instructions, recalled.block, summed), list(selected), tokens)
 
 
 async def _recalled(desk: Desk, turn: OpenTurn, selected: list[Entry]) -> Recalled:

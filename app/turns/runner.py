@@ -41,6 +41,7 @@ from app.turns.keys import forget, hash_body, once
 from app.turns.memory import TurnMemory
 from app.turns.recalling import recalled_lines
 from app.turns.report import Reporter, ids
+from app.turns.summaries import Summaries
 
 log_ = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Runner:
         max_queue: int = 16,
         reporter: Reporter | None = None,
         memory: TurnMemory | None = None,
+        summaries: Summaries | None = None,
     ) -> None:
         self._live = live
         self._new_id = new_id
@@ -66,6 +68,7 @@ class Runner:
         self._max_queue = max_queue
         self._reporter = reporter
         self._memory = memory
+        self._summaries = summaries or Summaries(live, clock_ms=clock_ms)
         self._tasks = Tasks()
         self._running: set[OpenTurn] = set()
         self._stopping = False
@@ -275,6 +278,13 @@ class Runner:
             if log.desk is not None:
                 self._next(log.desk)
 
+    def reread(self, log: SessionLog) -> None:
+        """Stored messages or summaries were changed from elsewhere: the next turn reads them anew."""
+        desk: Desk | None = log.desk
+        if desk is not None:
+            self._summaries.stop(desk)
+            desk.window = desk.summary = desk.is_remembered = None
+
     # -- stopping -------------------------------------------------------------------------------
 
     async def cancel(
@@ -311,13 +321,16 @@ class Runner:
             turn.stop = (state, reason)
             if turn.stream is not None:
                 turn.stream.close()
-            elif turn.recalling is not None:
+            if turn.recalling is not None:
                 turn.recalling.cancel()
+            if turn.condensing is not None:
+                turn.condensing.stop()
 
     def _order_stop(self, desk: Desk) -> StopOrder:
         """The session is being terminated: stop everything now; the terminate writes the ends."""
         running = desk.open
         found: list[tuple[str, str | None]] = []
+        self._summaries.stop(desk)
         if running is not None:
             text = desk.log.tape is not None and bool(desk.log.tape.items)
             found.append((running.turn_id, running.message_id if text else None))
@@ -363,7 +376,9 @@ class Runner:
             if turn.wants_debug:
                 self._debug(desk, turn, f"[Session: {desk.log.session.session_id}]")
                 self._debug(desk, turn, f"[Message: {desk.log.session.message_count // 2 + 1}]")
-            usage = await engine.answer(desk, turn, self._live.store_of(desk.log), self._memory)
+            usage = await engine.answer(
+                desk, turn, self._live.store_of(desk.log), memory=self._memory, summaries=self._summaries
+            )
         except LLMStopped:
             state, reason = turn.stop or (TurnState.CANCELLED, "cancelled")
         except LLMTimeout as failure:
@@ -423,6 +438,7 @@ class Runner:
                 memory=self._memory,
             )
             self._settle_done(turn, outcome.state, outcome.reason, outcome.text, outcome)
+            self._summaries.consider(desk)
         else:  # the terminate has written the end
             outcome = Outcome(
                 turn.turn_id,
@@ -459,7 +475,7 @@ class Runner:
     def _debug_end(self, desk: Desk, turn: OpenTurn, state: TurnState) -> None:
         count = desk.agent.llm.count_tokens
         prompt = turn.prompt
-        memory = sum([item.count(count) for item in prompt.messages]) + prompt.recalled_tokens if prompt else 0
+        memory = sum([item.count(count) for item in prompt.messages]) + prompt.memory_tokens if prompt else 0
         self._debug(desk, turn, f"[Memory: {memory} tokens]")
         for line in recalled_lines(turn.memory):
             self._debug(desk, turn, line)

@@ -21,7 +21,6 @@ def warnings(folder: Path, text: str, **environ: str) -> list[str]:
     ("text", "key"),
     [
         ("server: {grpc_port: 50051}", "server.grpc_port"),
-        ("agents: {a: {memory: {working: {threshold: 0.5}}}}", "agents.a.memory.working.threshold"),
         ("agents: {a: {tools: [search]}}", "agents.a.tools"),
         ("tools: {execute_command: {allowed_commands: [ls]}}", "tools.execute_command"),
         ("tools: {mcp: {t: {command: x}}}", "tools.mcp"),
@@ -43,6 +42,7 @@ def test_a_key_that_is_not_built_yet_warns_once(tmp_path: Path, text: str, key: 
         "agents: {a: {reasoning: {on_crash: interrupt, engine: chain-of-thought}}}",
         "agents: {a: {tools: [], memory: {longterm: }}}",
         "agents: {a: {memory: {working: {strategy: buffer_window, budget: 9, window_size: 3}}}}",
+        "agents: {a: {memory: {working: {strategy: summary_buffer, threshold: 0.5, target: 0.3}}}}",
         "embedders: {default: {type: local}}",
         "agents: {a: {memory: {longterm: {storage_scope: conversational}}}}",
         "compat: {vectorshift: {enabled: false}}",
@@ -57,13 +57,10 @@ def test_what_happens_anyway_does_not_warn(tmp_path: Path, text: str) -> None:
 
 
 def test_a_value_that_is_not_built_yet_is_named(tmp_path: Path) -> None:
-    memory = "memory: {working: {strategy: summary_buffer}}"
-    text = f"agents:\n  a:\n    {memory}\n    reasoning: {{on_crash: resume}}\n"
+    text = "agents:\n  a:\n    reasoning: {on_crash: resume}\n"
 
     assert warnings(tmp_path, text) == [
-        "config.yaml:4: agents.a.reasoning.on_crash: resume is not built yet; the turn is marked interrupted",
-        "config.yaml:3: agents.a.memory.working.strategy: summary_buffer is not built yet; "
-        "the newest messages that fit budget act in its place",
+        "config.yaml:3: agents.a.reasoning.on_crash: resume is not built yet; the turn is marked interrupted"
     ]
 
 

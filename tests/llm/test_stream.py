@@ -116,6 +116,20 @@ async def test_the_request_says_what_the_settings_say(upstream: Upstream, make: 
     assert not [name for name in seen.headers if name.startswith("x-stainless")]
 
 
+@pytest.mark.parametrize(("settings", "wanted"), [({}, 40), ({"max_tokens": 9}, 9), ({"max_tokens": 900}, 40)])
+async def test_a_request_may_ask_for_a_shorter_answer(
+    upstream: Upstream, make: Any, settings: dict[str, int], wanted: int
+) -> None:
+    await text_of(make(**settings).stream(LLMRequest(HELLO.messages, max_tokens=40)))
+    assert upstream.requests[0].json["max_tokens"] == wanted
+
+
+async def test_a_model_that_thinks_is_not_cut_short(upstream: Upstream, make: Any) -> None:
+    llm = make(max_tokens=900, quirks=Quirks(max_tokens_name="max_completion_tokens", has_temperature=False))
+    await text_of(llm.stream(LLMRequest(HELLO.messages, max_tokens=40)))
+    assert upstream.requests[0].json["max_completion_tokens"] == 900
+
+
 async def test_nothing_is_sent_before_the_first_read(upstream: Upstream, make: Any) -> None:
     stream = make().stream(HELLO)
     await asyncio.sleep(0.02)

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.llm import tokens
-from app.memory.buffer_window import BufferWindow, TokenWindow
+from app.memory.buffer_window import BufferWindow
+from app.memory.summary_buffer import SummaryBuffer
 from app.memory.working import MESSAGE_OVERHEAD_TOKENS, Entry, entry
 
 TEXTS = st.lists(st.text(alphabet=st.sampled_from('ab ü€😀\n"<|>'), max_size=40), min_size=1, max_size=12)
@@ -31,9 +32,11 @@ def test_a_buffer_window_holds_the_newest(size: int, selected: list[str]) -> Non
 
 
 @given(TEXTS, st.integers(1, 120))
-def test_a_token_window_never_costs_more_than_its_budget_unless_the_newest_does(texts: list[str], budget: int) -> None:
+def test_a_summary_buffer_never_costs_more_than_its_budget_unless_the_newest_does(
+    texts: list[str], budget: int
+) -> None:
     messages = history(*texts)
-    selected = list(TokenWindow(budget, tokens.count).select(messages))
+    selected = list(SummaryBuffer(budget, tokens.count).select(messages))
     cost = [tokens.count(text) + MESSAGE_OVERHEAD_TOKENS for text in texts]
     assert selected == messages[-len(selected) :], "the newest, in their order"
     assert selected
@@ -45,7 +48,7 @@ def test_a_token_window_never_costs_more_than_its_budget_unless_the_newest_does(
 
 @given(TEXTS, st.integers(1, 120))
 def test_what_is_wanted_more_of_could_still_be_selected(texts: list[str], budget: int) -> None:
-    window, messages = TokenWindow(budget, tokens.count), history(*texts)
+    window, messages = SummaryBuffer(budget, tokens.count), history(*texts)
     if not window.wants_more(messages):
         older = entry("user", "")
         assert len(window.select([older, *messages])) <= len(messages)
@@ -67,16 +70,16 @@ def test_tokens_are_counted_once_and_only_when_it_matters() -> None:
         return words(text)
 
     messages = history("one", "two", "three")
-    TokenWindow(10_000, count).select(messages)
+    SummaryBuffer(10_000, count).select(messages)
     assert counted == []
     for _ in range(3):
-        TokenWindow(12, count).select(messages)
+        SummaryBuffer(12, count).select(messages)
     assert sorted(counted) == sorted(set(counted))
 
 
 def test_nothing_is_selected_from_nothing() -> None:
-    assert list(TokenWindow(10, words).select([])) == []
-    assert TokenWindow(10, words).wants_more([])
+    assert list(SummaryBuffer(10, words).select([])) == []
+    assert SummaryBuffer(10, words).wants_more([])
     assert list(BufferWindow(3).select([])) == []
 
 

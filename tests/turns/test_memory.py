@@ -149,6 +149,16 @@ async def test_a_memory_cannot_end_its_block(make: Make) -> None:
     assert system_prompt(house).endswith(f"</{TAG}>")
 
 
+async def test_the_model_is_told_what_was_corrected_later(make: Make) -> None:
+    house = await make(storage_scope="conversational")
+    log = await house.session(user="ann")
+    await house.say(log, "I live in Bergen", "Nice")
+    await house.say(log, "Now I live in Oslo", "Oh")
+    await house.say(await house.session(user="ann"), "Where do I live?", "In Oslo")
+    assert "ann: I live in Bergen (corrected later)\n" in system_prompt(house)
+    assert "ann: Now I live in Oslo\n" in system_prompt(house)
+
+
 async def test_an_ephemeral_session_reads_memory_and_writes_none(make: Make) -> None:
     house = await make(storage_scope="conversational")
     await house.say(await house.session(user="ann"), FACT)

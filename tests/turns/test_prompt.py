@@ -69,18 +69,6 @@ async def test_a_long_history_is_read_page_by_page_but_not_further_than_needed()
     await house.close()
 
 
-async def test_a_budget_bounds_the_window_in_tokens() -> None:
-    house = await house_of(budget=20)  # a token is a word here, and a message costs four more
-    log = await house.session()
-    for number in range(3):
-        await house.say(log, f"question {number}", f"answer {number}")
-    await house.say(log, "last question", "done")
-    assert asked(house) == ["question 2", "answer 2", "last question"]
-    await house.say(log, " ".join(["long"] * 100), "done")
-    assert asked(house) == [" ".join(["long"] * 100)], "the question itself is always asked"
-    await house.close()
-
-
 async def test_an_answer_that_was_stopped_says_so_warm_and_cold(small: House) -> None:
     log = await small.session()
     turn = await small.start(log, "Tell me")

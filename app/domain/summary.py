@@ -1,0 +1,19 @@
+"""Summary: what older messages of a session were condensed to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Stands for all messages of its session up to number `upto_seq`.
+
+    `tokens`: what it takes in a request, counted for the agent's model. `model` wrote it.
+    """
+
+    upto_seq: int
+    text: str
+    tokens: int
+    model: str
+    created_ms: int

@@ -1,0 +1,106 @@
+"""Condensing: one session's oldest messages become a summary, by calls of a model that can be stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from app.agents import Agent
+from app.domain.turn import Usage
+from app.events.tape import unescape
+from app.llm.base import LLMError, LLMRequest, LLMStopped, LLMStream, TextDelta
+from app.memory.summary_buffer import SummaryBuffer
+from app.memory.working import Entry
+
+T = TypeVar("T")
+
+SECONDS = 60.0
+"""What one call may take; a summary that takes longer is not worth waiting for."""
+LARGE_BYTES = 16_384
+"""From here on tokens are counted in a thread: a megabyte takes 0.1 to 2 s."""
+
+
+class NotCondensed(Exception):
+    """The model did not write a summary; the sentence says why."""
+
+
+@dataclass(slots=True, eq=False)
+class Condensing:
+    """A job on its way. `stop` ends it at once, from any task; what it wrote before stays."""
+
+    session_id: str
+    task: asyncio.Task[None] | None = None
+    failure: str | None = None
+    is_stopped: bool = False
+    usages: list[Usage] = field(default_factory=list)
+    _stream: LLMStream | None = None
+    _is_late: bool = False
+
+    def stop(self) -> None:
+        self.is_stopped = True
+        if self._stream is not None:
+            self._stream.close()
+
+    async def ask(self, agent: Agent, old: str, portion: Sequence[Entry]) -> str:
+        """One call: a summary of `old` and the messages after it.
+
+        Raises:
+            LLMStopped: the job was stopped.
+            NotCondensed: the model failed, was too slow, or said nothing.
+        """
+        if self.is_stopped:
+            raise LLMStopped
+        memory, llm = agent.working_memory, agent.summarizer
+        assert isinstance(memory, SummaryBuffer)
+        size = sum([len(message.encoded) for message in portion])
+        messages = await counted(lambda: memory.request(old, portion), size=size)
+        request = LLMRequest(messages, self.session_id, max_tokens=2 * memory.longest)
+        stream = self._stream = llm.stream(request)
+        timer = asyncio.get_running_loop().call_later(SECONDS, self._give_up)
+        chunks: list[bytes] = []
+        try:
+            await self._read(stream, chunks, most_bytes=32 * memory.longest)
+        except LLMStopped:
+            if not self._is_late:
+                raise
+            raise NotCondensed(f"it took longer than {SECONDS:.0f} s") from None
+        except LLMError as error:
+            raise NotCondensed(str(error)) from error
+        finally:
+            timer.cancel()
+            stream.close()
+            self._stream = None
+            text = unescape(b"".join(chunks)).strip()
+            if text or stream.end.usage is not None:
+                self.usages.append(stream.end.usage or _count(agent, messages, text))
+        if not text:
+            raise NotCondensed("the model said nothing")
+        return text
+
+    async def _read(self, stream: LLMStream, chunks: list[bytes], *, most_bytes: int) -> None:
+        """Until it is over, or has said far more than it was asked for."""
+        size = 0
+        while size < most_bytes and (deltas := await stream.read()):
+            for delta in deltas:
+                if type(delta) is TextDelta:
+                    chunks += delta.chunks
+                    size += sum(map(len, delta.chunks))
+
+    def _give_up(self) -> None:
+        self._is_late = True
+        if self._stream is not None:
+            self._stream.close()
+
+
+def _count(agent: Agent, messages: Sequence[bytes], text: str) -> Usage:
+    """What a call cost by our own count; of a provider that does not say, or of a call that was cut."""
+    llm = agent.summarizer
+    prompt = sum([Entry(message).count(llm.count_tokens) for message in messages])
+    return Usage(prompt, llm.count_tokens(text), "counted" if llm.counts_exactly else "estimated")
+
+
+async def counted(count: Callable[[], T], *, size: int) -> T:
+    """Work that counts tokens of `size` bytes of text: in a thread if that is much."""
+    return count() if size < LARGE_BYTES else await asyncio.to_thread(count)

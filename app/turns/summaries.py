@@ -1,0 +1,287 @@
+"""Summaries of what leaves the window of a session: written beside its turns, inside one where nothing else helps."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from app.agents import Agent
+from app.domain.errors import Unavailable
+from app.domain.session import SessionStatus
+from app.domain.summary import Summary
+from app.domain.turn import Usage
+from app.events.local_log import LiveSessions
+from app.llm.base import LLMStopped
+from app.memory.summary_buffer import SummaryBuffer
+from app.memory.working import Entry
+from app.observability.metrics import Metrics
+from app.observability.tasks import Tasks
+from app.storage import sessions, summaries
+from app.storage import usage as ledger
+from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
+from app.turns.condensing import LARGE_BYTES, Condensing, NotCondensed, counted
+from app.turns.desk import Desk, OpenTurn
+
+log_ = logging.getLogger(__name__)
+
+PAUSE_SECONDS = 60.0
+"""After a failed summary the session does without for so long."""
+CLOSE_SECONDS = 2.0
+
+
+class Summaries:
+    """Writes them, and keeps them. Owns the tasks that do; at most one a session."""
+
+    def __init__(self, live: LiveSessions, *, clock_ms: Callable[[], int], metrics: Metrics | None = None) -> None:
+        self._live = live
+        self._clock_ms = clock_ms
+        self._metrics = metrics
+        self._tasks = Tasks()
+        self._jobs: set[Condensing] = set()
+
+    # -- after a turn -------------------------------------------------------------------------------------------
+
+    def consider(self, desk: Desk) -> None:
+        """A turn is over: begin to sum up in the background, if history and summary have crossed the threshold."""
+        memory, window = desk.agent.working_memory, desk.window
+        if type(memory) is not SummaryBuffer or window is None or desk.condensing is not None:
+            return
+        room = memory.threshold - _tokens(desk.summary)
+        if sum([message.at_most() for message in window]) <= room or self._is_pausing(desk) or not _is_open(desk):
+            return
+        if not memory.sums_up:
+            return
+        # Much text is counted by the job, in a thread.
+        if _uncounted(window) >= LARGE_BYTES or not memory.fits(window, room):
+            self._begin(desk, memory.threshold)
+
+    # -- in a turn ----------------------------------------------------------------------------------------------
+
+    async def fit(
+        self, desk: Desk, turn: OpenTurn, memory: SummaryBuffer, window: list[Entry]
+    ) -> tuple[Summary | None, list[Entry]]:
+        """The summary and the messages of the turn's request; summed up now if they do not fit otherwise.
+
+        `window`: what the summary does not cover, the turn's own message last.
+
+        Raises:
+            LLMStopped: the turn was stopped meanwhile.
+        """
+        if await _fits(desk, memory, window):
+            return desk.summary, list(window)
+        if await self._can_help(desk, memory, window):
+            await self._sum_up_now(desk, turn, memory, window)
+            window = _after(desk.summary, window)
+        summary = desk.summary
+        newest = await counted(lambda: memory.total(window[-1:]), size=_uncounted(window[-1:]))
+        if newest + _tokens(summary) > memory.budget:
+            summary = None  # the newest message leaves no room for it
+        taken = _tokens(summary)
+        selected = list(await counted(lambda: memory.select(window, taken=taken), size=_uncounted(window)))
+        if len(selected) < len(window) or summary is not desk.summary:
+            if memory.sums_up:
+                self._tell_left_out(desk, turn, len(window) - len(selected))
+            if desk.window is not None and desk.condensing is None:  # what cannot be summed up is not kept for ever
+                desk.window = list(memory.select(desk.window, taken=-memory.budget))
+        return summary, selected
+
+    async def _can_help(self, desk: Desk, memory: SummaryBuffer, window: list[Entry]) -> bool:
+        """Whether a summary would make room: there is something to sum up, and a place for the result."""
+        if len(window) < 2 or not memory.sums_up or self._is_pausing(desk):
+            return False
+        newest = await counted(lambda: memory.total(window[-1:]), size=_uncounted(window[-1:]))
+        return newest <= memory.budget - memory.longest
+
+    async def _sum_up_now(self, desk: Desk, turn: OpenTurn, memory: SummaryBuffer, window: list[Entry]) -> None:
+        started = time.monotonic()
+        before = desk.summary
+        usages: list[Usage] = []
+        while not await _fits(desk, memory, _after(desk.summary, window)):
+            running = desk.condensing
+            job = turn.condensing = running or self._begin(desk, memory.budget)
+            assert job.task is not None
+            try:
+                await asyncio.wait([job.task])
+            finally:
+                turn.condensing = None
+            usages += job.usages
+            if turn.stop is not None:
+                raise LLMStopped
+            if job.failure is not None or running is None:
+                break
+        took_ms = round((time.monotonic() - started) * 1000, 1)
+        summary = desk.summary
+        if summary is not None and summary is not before:
+            turn.summary = {"status": "written", "upto": summary.upto_seq, "tokens": summary.tokens}
+        else:
+            turn.summary = {"status": "failed", "message": desk.summary_failure or "it was stopped"}
+        turn.summary["source"] = "counted" if desk.agent.llm.counts_exactly else "estimated"
+        turn.summary["took_ms"] = took_ms
+        turn.summary["usage"] = _sum(usages).to_json() if usages else None
+
+    def _tell_left_out(self, desk: Desk, turn: OpenTurn, count: int) -> None:
+        if turn.summary is None:
+            turn.summary = {"status": "no_room"}
+            if desk.summary_failure:
+                turn.summary = {"status": "failed", "message": desk.summary_failure}
+        turn.summary["left_out"] = count
+
+    # -- the work -----------------------------------------------------------------------------------------------
+
+    def _begin(self, desk: Desk, limit: int) -> Condensing:
+        """Sum up until no more than `limit` tokens are left; see `Condensing`."""
+        job = desk.condensing = Condensing(desk.log.session.session_id)
+        desk.log.is_pinned = True  # what is being written belongs to this object's window
+        self._jobs.add(job)
+        job.task = self._tasks.start(self._run(desk, job, limit), name=f"summary of {job.session_id}")
+        return job
+
+    async def _run(self, desk: Desk, job: Condensing, limit: int) -> None:
+        try:
+            await self._condense(desk, job, limit)
+            desk.summary_failure = None
+        except LLMStopped:
+            pass
+        except NotCondensed as failure:
+            self._fail(desk, job, str(failure))
+        except (WriteFailed, WriteConflict, Unavailable) as failure:
+            self._fail(desk, job, f"it could not be stored: {failure}")
+        except Exception:
+            log_.exception("the summary of session %s failed by our fault", job.session_id)
+            self._fail(desk, job, "something went wrong on our side")
+        finally:
+            self._jobs.discard(job)
+            desk.condensing = None
+            if desk.log.over is None:
+                desk.log.is_pinned = False
+            self._book(desk, job.usages)
+
+    def _fail(self, desk: Desk, job: Condensing, why: str) -> None:
+        job.failure = desk.summary_failure = why
+        desk.summary_failed_clock = time.monotonic()
+        log_.warning("older messages of session %s were not summed up: %s", job.session_id, why)
+
+    async def _condense(self, desk: Desk, job: Condensing, limit: int) -> None:
+        agent, memory = desk.agent, desk.agent.working_memory
+        window = list(desk.window or ())
+        if type(memory) is not SummaryBuffer:
+            return
+        size = _uncounted(window)
+        if await counted(lambda: memory.fits(window, limit - _tokens(desk.summary)), size=size):
+            return
+        rest = window[: await counted(lambda: memory.cut(window), size=size)]
+        while rest:
+            count = memory.portion(rest)
+            summary = await self._sum_up(agent, memory, job, desk.summary, rest[:count])
+            await self._store(desk, summary)
+            rest = rest[count:]
+
+    async def _sum_up(
+        self, agent: Agent, memory: SummaryBuffer, job: Condensing, old: Summary | None, portion: list[Entry]
+    ) -> Summary:
+        said = await job.ask(agent, old.text if old is not None else "", portion)
+        text, tokens = await counted(lambda: memory.fitted(said), size=len(said))
+        return Summary(portion[-1].seq, text, tokens, agent.summarizer.model, self._clock_ms())
+
+    async def _store(self, desk: Desk, summary: Summary) -> None:
+        if not _is_open(desk):
+            raise LLMStopped
+        unit = UnitOfWork(desk.log.session.session_id)
+        summaries.add(unit, summary)
+        await self._live.store_of(desk.log).database.submit(unit)
+        desk.summary = summary
+        if desk.window is not None:
+            desk.window = _after(summary, desk.window)
+
+    def _book(self, desk: Desk, usages: list[Usage]) -> None:
+        """What was used was used, whatever became of it."""
+        if not usages:
+            return
+        used, session, llm = _sum(usages), desk.log.session, desk.agent.summarizer
+        unit = UnitOfWork(session.session_id)
+        ledger.add(
+            unit,
+            principal=session.principal,
+            user_id=session.user_id,
+            agent=session.agent,
+            llm=llm.name,
+            now_ms=self._clock_ms(),
+            prompt=used.prompt_tokens,
+            completion=used.completion_tokens,
+            turns=0,
+        )
+        sessions.add_usage(unit, prompt=used.prompt_tokens, completion=used.completion_tokens)
+        self._live.durable.database.submit(unit).add_done_callback(_looked_at)
+        desk.log.session = replace(
+            session,
+            prompt_tokens=session.prompt_tokens + used.prompt_tokens,
+            completion_tokens=session.completion_tokens + used.completion_tokens,
+        )
+        if self._metrics is not None:
+            self._metrics.tokens_used(
+                agent=session.agent, llm=llm.name, prompt=used.prompt_tokens, completion=used.completion_tokens
+            )
+
+    # -- stopping -----------------------------------------------------------------------------------------------
+
+    def stop(self, desk: Desk) -> None:
+        """The session is over: nothing more is summed up in it."""
+        if desk.condensing is not None:
+            desk.condensing.stop()
+
+    async def end(self, desk: Desk) -> None:
+        """The same, and return when it is over: what follows reads the summary anew."""
+        job = desk.condensing
+        if job is not None and job.task is not None:
+            job.stop()
+            await asyncio.wait([job.task])
+
+    async def settled(self) -> None:
+        """Until nothing is being summed up; for a moment, if that takes long."""
+        await self._tasks.wait(seconds=CLOSE_SECONDS)
+
+    async def close(self) -> None:
+        for job in list(self._jobs):
+            job.stop()
+        await self.settled()
+        await self._tasks.cancel()
+
+    def _is_pausing(self, desk: Desk) -> bool:
+        failed = desk.summary_failed_clock
+        return failed is not None and time.monotonic() - failed < PAUSE_SECONDS
+
+
+def _is_open(desk: Desk) -> bool:
+    session = desk.log.session
+    return desk.log.over is None and session.status is SessionStatus.ACTIVE and session.ending is None
+
+
+def _after(summary: Summary | None, window: list[Entry]) -> list[Entry]:
+    """What the summary does not cover."""
+    return [message for message in window if summary is None or message.seq > summary.upto_seq]
+
+
+async def _fits(desk: Desk, memory: SummaryBuffer, window: list[Entry]) -> bool:
+    room = memory.budget - _tokens(desk.summary)
+    return await counted(lambda: memory.fits(window, room), size=_uncounted(window))
+
+
+def _tokens(summary: Summary | None) -> int:
+    return summary.tokens if summary is not None else 0
+
+
+def _uncounted(window: list[Entry]) -> int:
+    return sum([len(message.encoded) for message in window if message.tokens is None])
+
+
+def _sum(usages: list[Usage]) -> Usage:
+    prompt = sum([usage.prompt_tokens for usage in usages])
+    return Usage(prompt, sum([usage.completion_tokens for usage in usages]), usages[-1].source)
+
+
+def _looked_at(written: asyncio.Future[None]) -> None:
+    if not written.cancelled() and (error := written.exception()) is not None:
+        log_.warning("tokens of a summary were not entered into the ledger: %s", error)

@@ -1,0 +1,363 @@
+"""Summaries at work: beside the turns, inside one only if it must be, and never in the way of an answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from app.domain.summary import Summary
+from app.domain.turn import TurnState, Usage
+from app.events.log import SessionLog
+from app.llm.base import LLMError
+from app.storage import messages, summaries, tables
+from app.storage.unit_of_work import UnitOfWork
+from tests.fixtures.hand_llm import HandLLM
+from tests.fixtures.house import ALICE, House, frames_of, until
+
+BUDGET = 150  # a token is a word here, and a message costs four more
+WORDS = " ".join(["word"] * 26)
+"""A message of about 30."""
+Make = Callable[..., Any]
+
+
+class Hall(House):
+    """A house whose summaries are written by a model of their own."""
+
+    def __init__(self, file: Path, **working: Any) -> None:
+        self.writer = HandLLM()
+        working = {"budget": BUDGET, **working}
+        agent = {"memory": {"working": working}, "prompt": {"system_prompt": "Be brief."}}
+        super().__init__(file, agent=agent, summarizer=self.writer)
+
+    async def exchange(self, log: SessionLog, number: int) -> None:
+        await self.say(log, f"q{number} {WORDS}"[: len(WORDS)], f"a{number} {WORDS}"[: len(WORDS)])
+
+    async def write(self, text: str, number: int) -> None:
+        """Answer the summary that is asked for as number so and so."""
+        stream = await self.writer.answering(number)
+        stream.say(text)
+        stream.finish(Usage(100, 10, "provider"))
+
+    async def summarize(self, text: str, number: int = 1) -> None:
+        """The same, and wait until it is kept."""
+        await self.write(text, number)
+        await self.summaries.settled()
+
+    @property
+    def told(self) -> list[str]:
+        """The contents of the last request, system prompt first."""
+        return [content for _, content in self.llm.streams[-1].messages()]
+
+    async def rows(self, session_id: str) -> list[tuple[int, str]]:
+        query = select(tables.summaries.c.upto_seq, tables.summaries.c.text).where(
+            tables.summaries.c.session_id == session_id
+        )
+        return [tuple(row) for row in await self.database.read(lambda connection: connection.execute(query).all())]
+
+
+@pytest.fixture
+async def make(tmp_path: Path) -> AsyncIterator[Make]:
+    made: list[Hall] = []
+
+    async def make(**working: Any) -> Hall:
+        hall = Hall(tmp_path / "hector.db", **working)
+        made.append(hall)
+        await hall.open()
+        return hall
+
+    yield make
+    for hall in made:
+        await hall.close()
+
+
+async def summary_frames(hall: Hall, log: SessionLog) -> list[dict[str, Any]]:
+    return [frame for _, kind, frame in await frames_of(hall.read(log)) if kind == "summary"]
+
+
+async def test_below_the_threshold_no_model_is_asked(make: Make) -> None:
+    hall = await make()
+    log = await hall.session()
+    await hall.exchange(log, 0)
+    await hall.say(log, "Bye", "Bye")
+    assert hall.writer.streams == []
+    assert await summary_frames(hall, log) == []
+
+
+async def test_a_budget_too_small_for_a_summary_is_a_window(make: Make) -> None:
+    hall = await make(budget=80)
+    log = await hall.session()
+    for number in range(3):
+        await hall.exchange(log, number)
+    await hall.say(log, "Next", "Yes")
+    assert hall.writer.streams == []
+    assert [content[:2] for content in hall.told[1:]] == ["q2", "a2", "Ne"]
+    assert await summary_frames(hall, log) == []
+
+
+async def test_a_turn_that_crosses_it_is_summed_up_afterwards_and_the_next_is_told(make: Make) -> None:
+    hall = await make(threshold=0.7)
+    log = await hall.session()
+    await hall.exchange(log, 0)
+    await hall.exchange(log, 1)
+    stream = await hall.writer.answering()
+    assert "User: q0" in stream.messages()[1][1]
+    assert "q1" not in stream.messages()[1][1], "the last exchange stays word for word"
+    await hall.summarize("Ann likes words.")
+    await hall.say(log, "Next", "Yes")
+    assert hall.told[0] == (
+        "Be brief.\n\n<summary>\nEarlier in this conversation, condensed:\nAnn likes words.\n</summary>"
+    )
+    assert [content[:2] for content in hall.told[1:]] == ["q1", "a1", "Ne"]
+    assert await summary_frames(hall, log) == [], "it was not done in a turn"
+
+
+async def test_the_turn_that_crosses_it_does_not_wait(make: Make) -> None:
+    hall = await make(threshold=0.7)
+    log = await hall.session()
+    await hall.exchange(log, 0)
+    await hall.exchange(log, 1)
+    await hall.writer.answering()
+    await hall.say(log, "Next", "Yes")
+    assert len(hall.told) == 6, "while it fits, the next turn goes on without the summary"
+    await hall.summarize("Ann likes words.")
+    assert [content[:2] for content in (message.text() for message in log.desk.window)] == ["q1", "a1", "Ne", "Ye"]
+
+
+async def test_the_old_summary_and_the_oldest_messages_become_the_new_one(make: Make) -> None:
+    hall = await make(threshold=0.7)
+    log = await hall.session()
+    for number in range(2):
+        await hall.exchange(log, number)
+    await hall.summarize("First.", 1)
+    for number in range(2, 3):
+        await hall.exchange(log, number)
+    second = await hall.writer.answering(2)
+    assert "Summary so far:\nFirst." in second.messages()[1][1]
+    assert "User: q1" in second.messages()[1][1]
+    await hall.summarize("Second.", 2)
+    found = await hall.rows(log.session.session_id)
+    assert [text for _, text in found] == ["First.", "Second."]
+    assert found[0][0] < found[1][0] == log.desk.summary.upto_seq
+
+
+async def test_a_prompt_that_would_not_fit_is_summed_up_in_the_turn_and_a_frame_says_so(make: Make) -> None:
+    hall = await make(threshold=1.0)
+    log = await hall.session()
+    for number in range(2):
+        await hall.exchange(log, number)
+    assert hall.writer.streams == []
+    turn = await hall.start(log, WORDS + " " + WORDS)
+    await hall.writer.answering()
+    assert len(hall.llm.streams) == 2, "the answer waits for the summary"
+    await hall.write("Ann likes.", 1)
+    await hall.write("Ann likes words.", 2)
+    (await hall.llm.answering(3)).finish()
+    assert (await turn.done).state is TurnState.COMPLETED
+    [frame] = await summary_frames(hall, log)
+    assert (frame["status"], frame["turn_id"]) == ("written", turn.turn_id)
+    assert frame["upto"] == log.desk.summary.upto_seq
+    assert frame["usage"]["prompt_tokens"] == 200
+    assert "Ann likes words." in hall.told[0]
+    stored = await hall.stored(log, turn.turn_id)
+    assert stored.memory is not None
+    assert stored.memory["summary"]["status"] == "written"
+
+
+async def test_a_turn_waits_for_the_summary_that_is_being_written_already(make: Make) -> None:
+    hall = await make(threshold=0.7)
+    log = await hall.session()
+    for number in range(2):
+        await hall.exchange(log, number)
+    await hall.writer.answering()
+    turn = await hall.start(log, WORDS + " " + WORDS)
+    await until(lambda: turn.condensing is not None)
+    await hall.summarize("Ann likes words.")
+    (await hall.llm.answering(3)).finish()
+    await turn.done
+    assert len(hall.writer.streams) == 1
+    assert "Ann likes words." in hall.told[0]
+
+
+@pytest.mark.parametrize("how", ["fails", "says nothing"])
+async def test_a_failed_summary_falls_back_to_the_window_and_says_so(
+    make: Make, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    hall = await make(threshold=0.7)
+    log = await hall.session()
+    for number in range(2):
+        await hall.exchange(log, number)
+    stream = await hall.writer.answering()
+    if how == "fails":
+        stream.fail(LLMError("no such model"))
+    else:
+        stream.finish()
+    await hall.summaries.settled()
+    assert "were not summed up" in caplog.text
+    await hall.say(log, WORDS + " " + WORDS, "Yes")
+    assert len(hall.writer.streams) == 1, "it is not tried again at once"
+    assert hall.told[0] == "Be brief."
+    assert [content[:2] for content in hall.told[1:]] == ["a0", "q1", "a1", "wo"]
+    [frame] = await summary_frames(hall, log)
+    assert (frame["status"], frame["left_out"]) == ("failed", 1)
+    assert ("no such model" in frame["message"]) == (how == "fails")
+    caplog.clear()
+
+
+async def test_a_message_that_leaves_no_room_stands_alone(make: Make) -> None:
+    hall = await make()
+    log = await hall.session()
+    await hall.say(log, "Hello", "Hi")
+    long = " ".join(["long"] * 2 * BUDGET)
+    await hall.say(log, long, "Yes")
+    assert hall.told == ["Be brief.", long]
+    [frame] = await summary_frames(hall, log)
+    assert (frame["status"], frame["left_out"]) == ("no_room", 2)
+
+
+async def test_a_cold_session_reads_the_summary_and_what_came_after(make: Make) -> None:
+    hall = await make(threshold=0.7)
+    log = await hall.session("cold")
+    for number in range(2):
+        await hall.exchange(log, number)
+    await hall.summarize("Ann likes words.")
+    hall.live.remove("cold")
+    cold = await hall.live.open("cold")
+    assert cold is not None
+    await hall.say(cold, "Next", "Yes")
+    assert "Ann likes words." in hall.told[0]
+    assert [content[:2] for content in hall.told[1:]] == ["q1", "a1", "Ne"]
+
+
+async def test_a_stopped_turn_stops_the_summary_it_waits_for(make: Make) -> None:
+    hall = await make(threshold=1.0)
+    log = await hall.session()
+    for number in range(2):
+        await hall.exchange(log, number)
+    turn = await hall.start(log, WORDS + " " + WORDS)
+    stream = await hall.writer.answering()
+    await hall.turns.cancel(log, wait_seconds=5)
+    assert turn.state is TurnState.CANCELLED
+    assert stream.is_stopped
+    assert len(hall.llm.streams) == 2
+
+
+@pytest.mark.parametrize("over", ["terminated", "ended"])
+async def test_nothing_is_summed_up_in_a_session_that_is_over(make: Make, over: str) -> None:
+    hall = await make(threshold=0.7)
+    log = await hall.session("over")
+    for number in range(2):
+        await hall.exchange(log, number)
+    stream = await hall.writer.answering()
+    if over == "terminated":
+        await hall.terminations.terminate(log)
+    else:
+        await hall.endings.end(log)
+    await hall.summaries.settled()
+    assert stream.is_stopped
+    assert await hall.rows("over") == []
+
+
+async def test_a_terminate_erases_the_summaries(make: Make) -> None:
+    hall = await make(threshold=0.7)
+    log = await hall.session("gone")
+    for number in range(2):
+        await hall.exchange(log, number)
+    await hall.summarize("Ann likes words.")
+    assert len(await hall.rows("gone")) == 1
+    await hall.terminations.terminate(log)
+    assert await hall.rows("gone") == []
+
+
+async def test_a_fork_takes_along_the_summary_of_what_it_keeps_and_of_nothing_else(make: Make) -> None:
+    hall = await make(threshold=0.7)
+    log = await hall.session("source")
+    for number in range(4):
+        await hall.exchange(log, number)
+        if number:
+            await hall.summarize(f"Up to {number - 1}.", number)
+    found = await hall.database.read(lambda connection: messages.page(connection, "source", limit=20))
+    assert [text for _, text in await hall.rows("source")] == ["Up to 0.", "Up to 1.", "Up to 2."]
+    fork = await hall.copies.fork(ALICE, log, at=found[4].message_id, session_id="fork")
+    assert [text for _, text in await hall.rows("fork")] == ["Up to 0.", "Up to 1."]
+    await hall.say(fork, "Next", "Yes")
+    assert "Up to 1." in hall.told[0]
+    assert [content[:2] for content in hall.told[1:]] == ["q2", "Ne"]
+
+
+async def test_a_new_answer_does_not_know_the_summary_of_the_old_one(make: Make) -> None:
+    hall = await make(threshold=1.0)
+    log = await hall.session("again")
+    await hall.exchange(log, 0)
+    before = log.session.last_seq
+    await hall.exchange(log, 1)
+    for upto, text in ((before, "Good."), (log.session.last_seq, "Bad.")):
+        await store(hall, "again", upto, text)
+    ask = await hall.history.again(log, None, None)
+    turn = await hall.turns.start(log, hall.agent, ask, grace_seconds=None)
+    (await hall.llm.answering(3)).finish()
+    assert not isinstance(turn, str)
+    await turn.done
+    assert "Good." in hall.told[0]
+    assert [text for _, text in await hall.rows("again")] == ["Good."]
+
+
+async def test_few_summaries_are_kept(make: Make) -> None:
+    hall = await make()
+    await hall.session("many")
+    for upto in range(1, 8):
+        await store(hall, "many", upto, f"Up to {upto}.")
+    assert [upto for upto, _ in await hall.rows("many")] == [4, 5, 6, 7]
+
+
+async def test_what_a_summary_cost_is_in_the_ledger_and_no_turn_of_it(make: Make) -> None:
+    hall = await make(threshold=0.7)
+    log = await hall.session()
+    for number in range(2):
+        turn = await hall.start(log, WORDS)
+        stream = await hall.llm.answering(number + 1)
+        stream.say(WORDS)
+        stream.finish(Usage(1, 1, "provider"))
+        await turn.done
+    await hall.summarize("Ann likes words.")
+    await until(lambda: hall.database.writer.waiting == 0)
+    columns = (tables.usage.c.turns, tables.usage.c.prompt_tokens, tables.usage.c.completion_tokens)
+    [row] = await hall.database.read(lambda connection: connection.execute(select(*columns)).all())
+    assert tuple(row) == (2, 102, 12)
+    assert (log.session.prompt_tokens, log.session.completion_tokens) == (102, 12)
+    hall.live.remove(log.session.session_id)
+    cold = await hall.live.open(log.session.session_id)
+    assert cold is not None
+    assert (cold.session.prompt_tokens, cold.session.completion_tokens) == (102, 12)
+
+
+async def test_an_ephemeral_session_is_summed_up_in_memory_only(make: Make) -> None:
+    hall = await make(threshold=0.7)
+    log = await hall.session("brief", ephemeral=True)
+    for number in range(2):
+        await hall.exchange(log, number)
+    await hall.summarize("Ann likes words.")
+    await hall.say(log, "Next", "Yes")
+    assert "Ann likes words." in hall.told[0]
+    assert await hall.rows("brief") == []
+
+
+async def test_a_shutdown_does_not_wait_for_a_summary(make: Make) -> None:
+    hall = await make(threshold=0.7)
+    log = await hall.session()
+    for number in range(2):
+        await hall.exchange(log, number)
+    stream = await hall.writer.answering()
+    async with asyncio.timeout(1):
+        await hall.summaries.close()
+    assert stream.is_stopped
+
+
+async def store(hall: Hall, session_id: str, upto: int, text: str) -> None:
+    unit = UnitOfWork(session_id)
+    summaries.add(unit, Summary(upto, text, 5, "hand", 1))
+    await hall.database.submit(unit)
