@@ -7,13 +7,15 @@ import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 
+from app.memory.lemmas import base_of
+
 _STOP_WORDS = """
 a about after all also am an and any anyone are aren as at be because been before being but by can could couldn did
 didn do does doesn doing don down during each for from further get gets getting got had hadn has hasn have haven
 having he her here hers herself him himself his how i if in into is isn it its itself just ll m me more most my myself
 no nor not of off on once only or other our ours out over own re s same shall she should shouldn so some such t than
 that the their theirs them themselves then there these they this those through to too under until up ve very was wasn
-we were weren what when where which while who whom whose why will with won would wouldn you your yours yourself
+we were weren what when where which while who whom whose why will with would wouldn you your yours yourself
 """
 STOP_WORDS = frozenset(_STOP_WORDS.split())
 
@@ -61,7 +63,10 @@ def _cut(word: str) -> list[str]:
 
 def terms(text: str) -> list[str]:
     """What is indexed and searched for: stems of the words that say something, in their order."""
-    return [stem(word) for word in words(text) if word not in STOP_WORDS]
+    found = words(text)
+    if "won" in found:  # of "won't" it says nothing
+        found = [word for word, after in zip(found, [*found[1:], ""], strict=True) if (word, after) != ("won", "t")]
+    return [stem(base_of(word)) for word in found if word not in STOP_WORDS]
 
 
 # -- Porter's stemmer (M. F. Porter, "An algorithm for suffix stripping", 1980), English only ----------------------

@@ -34,6 +34,11 @@ def test_terms_leave_out_what_says_nothing() -> None:
     assert terms("What did you say about the painted houses?") == ["sai", "paint", "hous"]
 
 
+def test_irregular_forms_are_found_as_one_word() -> None:
+    assert terms("She went, he has gone, I will go") == ["go", "go", "go"]
+    assert terms("I won't say that I won") == ["sai", "win"]
+
+
 def test_accents_and_case_do_not_matter() -> None:
     assert words("ÅNGSTRÖM café") == words("angstrom CAFÉ") == ["angstrom", "cafe"]
 
