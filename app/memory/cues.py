@@ -6,6 +6,7 @@ import calendar
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from enum import IntEnum
 
 from app.memory import text
 
@@ -43,16 +44,29 @@ _NUMBER = re.compile(
     re.IGNORECASE,
 )
 _PERSONAL = re.compile(r"\b(?:I|[Mm]y|[Mm]e|[Mm]yself)\b")
+_BARE_QUESTION = re.compile(
+    r"^\W*(?:(?:so|and|but|ok|okay|well|also|hey|hi|please)\W+)?"
+    r"(?:wh(?:at|en|ere|y|o|om|ose|ich)|how|is|are|was|were|am|do|does|did|can|could|would|will|should|shall|may|have|has"
+    r"|had)(?:['’]\w+|n['’]t)?\b[^.!;]*\?\s*$",
+    re.IGNORECASE,
+)
 _POLITE = re.compile(
     r"\b(?:can|could|would|will|do) you (?:please )?(?:tell|remind|remember|recall|know|help|say)\b"
     r"|\b(?:tell|remind) me\b",
     re.IGNORECASE,
 )
+_YOU_DID = re.compile(
+    r"\b(?:did|have|had|were) you\b|\byou (?:\w+ed|said|told|gave|wrote|made|found|thought|sent)\b|\byour\b", re.I
+)
 _FIRST_PERSON = re.compile(r"\b(?:i|my|me|mine|myself|i'm|i've|i'd|we|our)\b", re.IGNORECASE)
 _SECOND_PERSON = re.compile(r"\b(?:you|your|yours)\b", re.IGNORECASE)
 _PAST = re.compile(
     r"\b(?:did|was|were|had|used to|formerly|previous(?:ly)?|originally|initially|earlier|before|at first|first"
-    r"|back then|when|history|ever|all|list)\b",
+    r"|back then|history|ever|all|list)\b",
+    re.IGNORECASE,
+)
+_PRESENT = re.compile(
+    r"\b(?:now|nowadays|current(?:ly)?|these days|at (?:the moment|present)|still|latest|most recent|up to date)\b",
     re.IGNORECASE,
 )
 _CORRECTION = re.compile(
@@ -84,27 +98,39 @@ class Asked:
     is_when: bool
     is_how_many: bool
     is_about_past: bool
+    is_about_now: bool
+    """It says so, or somebody asks it of himself: how things are, not how they were."""
+
+    @property
+    def is_dated(self) -> bool:
+        return bool(self.periods or self.months)
 
 
-@dataclass(frozen=True, slots=True)
-class Signs:
-    """What of a turn cues need beside its words."""
+class Sign(IntEnum):
+    """What a turn shows beside its words; each a bit."""
 
-    is_question: bool
-    has_time: bool
-    has_number: bool
-    is_correction: bool
-    is_personal: bool
+    QUESTION = 1
+    TIME = 2
+    NUMBER = 4
+    CORRECTION = 8
+    PERSONAL = 16
+    BARE_QUESTION = 32
+    """Nothing but a question: whoever asks tells nothing."""
 
 
-def signs_of(content: str) -> Signs:
-    return Signs(
-        is_question=content.rstrip().endswith("?"),
-        has_time=_TIME_WORDS.search(content) is not None,
-        has_number=_NUMBER.search(content) is not None,
-        is_correction=_CORRECTION.search(content) is not None,
-        is_personal=_PERSONAL.search(content) is not None,
-    )
+_PATTERNS = {
+    Sign.TIME: _TIME_WORDS,
+    Sign.NUMBER: _NUMBER,
+    Sign.CORRECTION: _CORRECTION,
+    Sign.PERSONAL: _PERSONAL,
+    Sign.BARE_QUESTION: _BARE_QUESTION,
+}
+
+
+def shows(content: str, sign: Sign) -> bool:
+    if sign is Sign.QUESTION:
+        return content.rstrip().endswith("?")
+    return _PATTERNS[sign].search(content) is not None
 
 
 def ask(question: str, names: frozenset[str]) -> Asked:
@@ -112,25 +138,30 @@ def ask(question: str, names: frozenset[str]) -> Asked:
     bare = text.without_names(question, names)
     found = dict.fromkeys(text.terms(bare))
     periods, months = find_periods(question)
+    roles, is_about_past = _roles(question), _PAST.search(question) is not None
     return Asked(
         text=bare,
         terms=tuple(found),
         names=frozenset(text.find_names(question, names)),
-        roles=_roles(question),
+        roles=roles,
         periods=periods,
         months=months,
         is_when=_WHEN.search(question) is not None,
         is_how_many=_HOW_MANY.search(question) is not None,
-        is_about_past=_PAST.search(question) is not None,
+        is_about_past=is_about_past,
+        is_about_now=not is_about_past and ("user" in roles or _PRESENT.search(question) is not None),
     )
 
 
 def _roles(question: str) -> frozenset[str]:
     """Whose words are asked for: `my` and `I` are the user's, `you` the assistant's."""
     rest = _POLITE.sub(" ", question)
-    if _SECOND_PERSON.search(rest):
+    says_i = _FIRST_PERSON.search(rest) is not None
+    if _SECOND_PERSON.search(rest) is not None:
+        if says_i and not _YOU_DID.search(rest):  # "How should you call me?"
+            return frozenset()
         return frozenset({"assistant"})
-    return frozenset({"user"}) if _FIRST_PERSON.search(rest) else frozenset()
+    return frozenset({"user"}) if says_i else frozenset()
 
 
 def find_periods(question: str) -> tuple[tuple[Period, ...], frozenset[int]]:

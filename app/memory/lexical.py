@@ -2,52 +2,41 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from functools import cached_property
 
-from app.memory.cues import Signs
+from app.memory.doc import Doc
 
 K1 = 1.2
 B = 0.2
-"""Length normalisation: low, for a longer turn says more here (facts: b=.75 costs 3 points of recall)."""
-
-
-@dataclass(slots=True, eq=False)
-class Doc:
-    """One remembered turn as the ranking sees it; its text stays in the store."""
-
-    row: int
-    session_id: str
-    place: int
-    role: str
-    names: frozenset[str]
-    created_ms: int
-    day: date
-    counts: dict[str, int]
-    length: int
-    signs: Signs
+"""Length normalisation: low, for a longer doc says more here (facts: b=.75 costs 3 points of recall)."""
 
 
 @dataclass(slots=True)
 class Shelf:
     """The turns of one audience, or the candidates of a larger one."""
 
-    docs: list[Doc] = field(default_factory=list)
+    by_row: dict[int, Doc] = field(default_factory=dict)
     postings: dict[str, list[Doc]] = field(default_factory=dict)
     places: dict[tuple[str, int], Doc] = field(default_factory=dict)
     length: int = 0
 
+    @property
+    def docs(self) -> Collection[Doc]:
+        return self.by_row.values()
+
     def add(self, doc: Doc) -> None:
-        self.docs.append(doc)
+        self.by_row[doc.row] = doc
         self.places[doc.session_id, doc.place] = doc
         self.length += doc.length
         for term in doc.counts:
             self.postings.setdefault(term, []).append(doc)
 
 
-@dataclass(slots=True)
+@dataclass
 class Pool:
     """What a question is ranked against: the shelves of everything its asker may see.
 
@@ -69,35 +58,61 @@ class Pool:
 
         return cls(shelves, size, length / size if size else 1.0, frequency)
 
-    def at(self, session_id: str, place: int) -> Doc | None:
-        if len(self.shelves) == 1:  # nearly always, and asked for a thousand times a question
-            return self.shelves[0].places.get((session_id, place))
-        for shelf in self.shelves:
-            doc = shelf.places.get((session_id, place))
-            if doc is not None:
-                return doc
-        return None
+    @cached_property
+    def at(self) -> Callable[[tuple[str, int]], Doc | None]:
+        """The doc at a place of a session; asked for a thousand times a question."""
+        if len(self.shelves) == 1:  # nearly always
+            return self.shelves[0].places.get
+        return self._at
+
+    def _at(self, place: tuple[str, int]) -> Doc | None:
+        return next((shelf.places[place] for shelf in self.shelves if place in shelf.places), None)
 
     def docs(self) -> Iterable[Doc]:
-        return (doc for shelf in self.shelves for doc in shelf.docs)
+        return itertools.chain.from_iterable([shelf.docs for shelf in self.shelves])
+
+    def with_rows(self, rows: Iterable[int]) -> list[Doc]:
+        return [shelf.by_row[row] for row in rows for shelf in self.shelves if row in shelf.by_row]
 
 
 def idf(size: int, frequency: int) -> float:
     return math.log(1 + (size - frequency + 0.5) / (frequency + 0.5))
 
 
-def bm25(pool: Pool, terms: Iterable[str]) -> dict[Doc, float]:
-    """Okapi BM25 of every turn that has one of the terms."""
-    scores: dict[Doc, float] = {}
-    average = pool.average_length or 1.0
-    for term in terms:
-        frequency = pool.frequency(term)
-        if not frequency:
-            continue
-        weight = idf(pool.size, frequency) * (K1 + 1)
-        for shelf in pool.shelves:
-            for doc in shelf.postings.get(term, ()):
-                count = doc.counts[term]
-                norm = K1 * (1 - B + B * doc.length / average)
-                scores[doc] = scores.get(doc, 0.0) + weight * count / (count + norm)
-    return scores
+class Matches:
+    """The turns that have words of a question. `scores` is their Okapi BM25."""
+
+    def __init__(self, pool: Pool, terms: Iterable[str]) -> None:
+        self.scores: dict[Doc, float] = {}
+        self._said: dict[Doc, int] = {}  # a bit for each term
+        self._weights: list[float] = []
+        self._shares: dict[int, float] = {0: 0.0}
+        average = pool.average_length or 1.0
+        for term in terms:
+            frequency = pool.frequency(term)
+            rarity = idf(pool.size, frequency)
+            bit = 1 << len(self._weights)
+            self._weights.append(rarity)
+            for shelf in pool.shelves if frequency else ():
+                self._add(shelf.postings.get(term, ()), term, bit, rarity * (K1 + 1), average)
+        self._whole = sum(self._weights) or 1.0
+
+    def _add(self, docs: Iterable[Doc], term: str, bit: int, weight: float, average: float) -> None:
+        scores, said = self.scores, self._said
+        fixed, by_length = K1 * (1 - B), K1 * B / average
+        for doc in docs:
+            count = doc.counts[term]
+            scores[doc] = scores.get(doc, 0.0) + weight * count / (count + fixed + by_length * doc.length)
+            said[doc] = said.get(doc, 0) | bit
+
+    def share(self, *docs: Doc | None) -> float:
+        """How much of the question, by rarity, the turns together have words of: 0 to 1."""
+        bits = 0
+        for doc in docs:
+            if doc is not None:
+                bits |= self._said.get(doc, 0)
+        found = self._shares.get(bits)
+        if found is None:
+            said = [weight for place, weight in enumerate(self._weights) if bits >> place & 1]
+            found = self._shares[bits] = sum(said) / self._whole
+        return found

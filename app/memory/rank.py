@@ -3,28 +3,28 @@
 The weights were fitted on membench (five long two-person histories, 743 questions; `benchmarks/recall_adapter.py`
 runs it) as a linear model under a listwise loss, leaving one conversation out each time to see that they hold for
 conversations they were not fitted on. The data itself is no part of this repository. What the data cannot tell
-(whose role a question asks for, which of two equals is newer) was set by hand and is said where it stands.
+(whose role a question asks for, which of two equals is newer, that a bare question tells nothing: one in fifty there,
+and one in a thousand of those that held evidence) was set by hand.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from operator import mul
 
-from app.memory.cues import Asked, fits_date
-from app.memory.lexical import Doc, Pool, bm25, idf
+from app.memory.cues import Asked, Sign, fits_date
+from app.memory.doc import Doc
+from app.memory.lexical import Matches, Pool
 
 CANDIDATES = 100
 """By words, and as many by meaning."""
 
 CUES = (
     "words",
-    "coverage",
-    "words_before",
-    "words_before_2",
-    "words_after",
+    "context",
     "answer",
     "session_words",
     "meaning",
@@ -34,103 +34,106 @@ CUES = (
     "speaker",
     "date",
     "question",
-    "length",
+    "bare_question",
     "when_time",
     "how_many_number",
     "personal",
 )
 
 Cues = tuple[float, ...]
+Closeness = tuple[float, float]
+"""By late interaction: of a turn alone, and of it together with the two before it."""
 
 
 @dataclass(slots=True)
 class Meaning:
-    """How close each turn is to the question in meaning: cosines by row, and the rows closest."""
+    """How close each turn is to the question in meaning.
 
-    cosines: Mapping[int, float]
+    `closest`: the rows closest, best first; `most`: the greatest cosine; `cosines` looks up those of some rows;
+    `alike`: the pairs among some rows whose own cosine is at least a number.
+    """
+
     closest: list[int]
+    most: float
+    cosines: Callable[[Collection[int]], Mapping[int, float]]
+    alike: Callable[[Collection[int], float], Collection[tuple[int, int]]]
 
 
-def find_cues(pool: Pool, asked: Asked, meaning: Meaning | None) -> list[tuple[Doc, Cues]]:
+def find_cues(pool: Pool, asked: Asked, meaning: Meaning | None) -> list[Ranked]:
     """Every candidate with its cues, in no order."""
-    found = bm25(pool, asked.terms)
-    docs = _candidates(pool, found, meaning)
+    found = Matches(pool, asked.terms)
+    docs = _candidates(pool, found.scores, meaning)
     if not docs:
         return []
-    most = max(found.values(), default=0.0) or 1.0
-    words = {doc: score / most for doc, score in found.items()}
-    near = _scaled(pool, docs, meaning)
+    most = max(found.scores.values(), default=0.0) or 1.0
+    words = {doc: score / most for doc, score in found.scores.items()}
+    near = _scaled(docs, meaning)
     session_words = _best_three(words)
     session_near = _best_three(near)
-    weights = {term: idf(pool.size, pool.frequency(term)) for term in asked.terms}
-    whole = sum(weights.values()) or 1.0
-    dates = {day: fits_date(asked, day) for day in {doc.day for doc in docs}}
-    result: list[tuple[Doc, Cues]] = []
+    dates = {day: fits_date(asked, day) for day in {doc.day for doc in docs}} if asked.is_dated else {}
+    result = []
     for doc in docs:
-        before, before_2 = pool.at(doc.session_id, doc.place - 1), pool.at(doc.session_id, doc.place - 2)
-        after = pool.at(doc.session_id, doc.place + 1)
-        words_before = words.get(before, 0.0) if before else 0.0
-        result.append(
-            (
-                doc,
-                (
-                    words.get(doc, 0.0),
-                    sum([weight for term, weight in weights.items() if term in doc.counts]) / whole,
-                    words_before,
-                    words.get(before_2, 0.0) if before_2 else 0.0,
-                    words.get(after, 0.0) if after else 0.0,
-                    words_before if before and before.signs.is_question else 0.0,
-                    session_words.get(doc.session_id, 0.0),
-                    near.get(doc, 0.0),
-                    near.get(before, 0.0) if before else 0.0,
-                    near.get(after, 0.0) if after else 0.0,
-                    session_near.get(doc.session_id, 0.0),
-                    _speaks(asked, doc),
-                    dates[doc.day],
-                    float(doc.signs.is_question),
-                    min(1.0, math.log1p(doc.length) / 4),
-                    float(asked.is_when and doc.signs.has_time),
-                    float(asked.is_how_many and doc.signs.has_number),
-                    float(doc.signs.is_personal),
-                ),
-            )
+        session, place = doc.session_id, doc.place
+        before, before_2 = pool.at((session, place - 1)), pool.at((session, place - 2))
+        after = pool.at((session, place + 1))
+        cues = (
+            words.get(doc, 0.0),
+            found.share(doc, before, before_2),
+            words[before] if before in words and _answers(doc, before) else 0.0,
+            session_words.get(session, 0.0),
+            near.get(doc, 0.0),
+            near.get(before, 0.0) if before else 0.0,
+            near.get(after, 0.0) if after else 0.0,
+            session_near.get(session, 0.0),
+            _speaks(asked, doc),
+            dates.get(doc.day, 0.0) if dates else 0.0,
+            float(doc.shows(Sign.QUESTION)),
+            float(doc.shows(Sign.BARE_QUESTION)),
+            float(asked.is_when and doc.shows(Sign.TIME)),
+            float(asked.is_how_many and doc.shows(Sign.NUMBER)),
+            float(doc.shows(Sign.PERSONAL)),
         )
+        rows = tuple([other.row for other in (before, before_2) if other])
+        result.append(Ranked(doc, cues, found.share(doc), rows))
     return result
 
 
-def _candidates(pool: Pool, found: dict[Doc, float], meaning: Meaning | None) -> list[Doc]:
-    docs = heapq.nlargest(CANDIDATES, found, key=found.__getitem__)
+def _candidates(pool: Pool, scores: Mapping[Doc, float], meaning: Meaning | None) -> list[Doc]:
+    docs = heapq.nlargest(CANDIDATES, scores, key=scores.__getitem__)
     if meaning is not None:
-        rows = set(meaning.closest[:CANDIDATES])
-        docs += [doc for doc in pool.docs() if doc.row in rows]
+        docs += pool.with_rows(meaning.closest[:CANDIDATES])
     chosen = dict.fromkeys(docs)
     for doc in docs:
         for step in (1, 2, -1):
-            other = pool.at(doc.session_id, doc.place + step)
+            other = pool.at((doc.session_id, doc.place + step))
             if other is not None:
                 chosen[other] = None
     return list(chosen)
 
 
-def _scaled(pool: Pool, docs: list[Doc], meaning: Meaning | None) -> dict[Doc, float]:
-    """Cosines between the least and the greatest of the candidates as 0 to 1."""
-    if meaning is None or not meaning.cosines:
+def _scaled(docs: list[Doc], meaning: Meaning | None) -> dict[Doc, float]:
+    """Cosines from none, or the least a question so unlike everything has, to the greatest, as 0 to 1."""
+    if meaning is None:
         return {}
-    cosines = meaning.cosines
-    most = max(cosines.values())
-    least = min(0.0, most) if most < 0.2 else 0.0
-    span = (most - least) or 1.0
+    cosines = meaning.cosines([doc.row for doc in docs])
+    least = min(0.0, meaning.most) if meaning.most < 0.2 else 0.0
+    span = (meaning.most - least) or 1.0
     return {doc: max(0.0, (cosines[doc.row] - least) / span) for doc in docs if doc.row in cosines}
 
 
-def _best_three(scores: dict[Doc, float]) -> dict[str, float]:
+def _best_three(scores: Mapping[Doc, float]) -> dict[str, float]:
     """Each session's share: the sum of its best three, the best session's being 1."""
     by_session: dict[str, list[float]] = {}
     for doc, score in scores.items():
         by_session.setdefault(doc.session_id, []).append(score)
-    sums = {session: sum(heapq.nlargest(3, values)) for session, values in by_session.items()}
+    sums = {session: sum(sorted(values)[-3:]) for session, values in by_session.items()}
     most = max(sums.values(), default=0.0) or 1.0
     return {session: value / most for session, value in sums.items()}
+
+
+def _answers(doc: Doc, before: Doc) -> bool:
+    """Whether somebody else asked something just before."""
+    return before.shows(Sign.QUESTION) and (before.role, before.names) != (doc.role, doc.names)
 
 
 def _speaks(asked: Asked, doc: Doc) -> float:
@@ -141,47 +144,65 @@ def _speaks(asked: Asked, doc: Doc) -> float:
 
 @dataclass(slots=True, eq=False)
 class Ranked:
-    """A candidate in its place. `total` orders, `score` (0 to 1) is shown and compared with a threshold."""
+    """A candidate in its place. `total` orders, `score` (0 to 1) is shown and compared with a threshold.
+
+    `coverage`: how much of the question's words it has, by rarity; `before`: the rows of the two turns before it;
+    `late`: what late interaction found.
+    """
 
     doc: Doc
     cues: Cues
-    total: float
-    score: float
-    late: float | None = None
+    coverage: float
+    before: tuple[int, ...]
+    total: float = 0.0
+    score: float = 0.0
+    late: Closeness | None = None
     corrects: tuple[int, ...] = ()
 
     def named_cues(self) -> dict[str, float]:
         """The cues that say something, by name."""
-        named = {name: round(cue, 3) for name, cue in zip(CUES, self.cues, strict=True) if cue}
+        named = {"coverage": round(self.coverage, 3)} if self.coverage else {}
+        named |= {name: round(cue, 3) for name, cue in zip(CUES, self.cues, strict=True) if cue}
         if self.late is not None:
-            named["late_interaction"] = round(self.late, 3)
+            named["late_interaction"], named["late_context"] = round(self.late[0], 3), round(self.late[1], 3)
         return named
 
 
 def rank(pool: Pool, asked: Asked, meaning: Meaning | None) -> list[Ranked]:
     """The candidates, best first."""
     weights = _WITH_MEANING if meaning is not None else _BY_WORDS
-    found = find_cues(pool, asked, meaning)
-    recency = _recency([doc for doc, _ in found])
-    ranked = []
-    for doc, cues in found:
-        total = sum([weight * cue for weight, cue in zip(weights.cues, cues, strict=True)])
-        ranked.append(Ranked(doc, cues, total + RECENCY * recency[doc], weights.score(total)))
-    ranked.sort(key=lambda one: one.total, reverse=True)
-    return ranked
+    return _in_order(find_cues(pool, asked, meaning), weights)
 
 
-def rank_again(ranked: list[Ranked], closeness: Mapping[int, float]) -> list[Ranked]:
+def rank_again(ranked: list[Ranked], closeness: Mapping[int, Closeness]) -> list[Ranked]:
     """The same candidates after late interaction, `closeness` being theirs by row."""
-    least, most = min(closeness.values()), max(closeness.values())
-    span = (most - least) or 1.0
-    recency = _recency([one.doc for one in ranked])
+    alone = _Scale([own for own, _ in closeness.values()])
+    together = _Scale([context for _, context in closeness.values()])
     for one in ranked:
-        one.late = (closeness.get(one.doc.row, least) - least) / span
-        total = sum([weight * cue for weight, cue in zip(_WITH_LATE.cues, one.cues, strict=True)])
-        total += _WITH_LATE.late * one.late
-        one.total, one.score = total + RECENCY * recency[one.doc], _WITH_LATE.score(total)
-    return sorted(ranked, key=lambda one: one.total, reverse=True)
+        own, context = closeness.get(one.doc.row, (alone.least, together.least))
+        one.late = (alone(own), together(context))
+    return _in_order(ranked, _WITH_LATE)
+
+
+def _in_order(candidates: list[Ranked], weights: _Weights) -> list[Ranked]:
+    recency = _recency([one.doc for one in candidates])
+    for one in candidates:
+        total = sum(map(mul, weights.cues, one.cues))
+        if one.late is not None:
+            total += weights.late[0] * one.late[0] + weights.late[1] * one.late[1]
+        one.total, one.score = total + RECENCY * recency[one.doc], weights.score(total)
+    return sorted(candidates, key=lambda one: one.total, reverse=True)
+
+
+class _Scale:
+    """Numbers as 0 to 1, from the least to the greatest of some."""
+
+    def __init__(self, values: Collection[float]) -> None:
+        self.least = min(values)
+        self._span = (max(values) - self.least) or 1.0
+
+    def __call__(self, value: float) -> float:
+        return (value - self.least) / self._span
 
 
 def _recency(docs: list[Doc]) -> dict[Doc, float]:
@@ -202,7 +223,7 @@ class _Weights:
     cues: Cues
     middle: float
     slope: float
-    late: float = 0.0
+    late: Closeness = (0.0, 0.0)
 
     def score(self, total: float) -> float:
         return 1 / (1 + math.exp(-self.slope * (total - self.middle)))
@@ -210,15 +231,13 @@ class _Weights:
 
 # fmt: off
 _BY_WORDS = _Weights(
-    (2.49, 1.61, 0.99, 1.03, 0.66, 1.49, 2.94, 0.0, 0.0, 0.0, 0.0, 2.73, 3.89, -0.62, 0.15, 2.26, 1.26, 0.32),
-    middle=11.89, slope=0.87,
+    (2.08, 4.2, 1.58, 2.44, 0.0, 0.0, 0.0, 0.0, 2.67, 3.72, -0.57, -2.5, 2.08, 1.15, 0.33), middle=12.01, slope=0.87
 )
 _WITH_MEANING = _Weights(
-    (1.65, 1.28, 0.71, 0.96, 0.14, 1.28, 1.99, 2.67, 0.24, 0.63, 0.82, 2.77, 4.11, -0.58, 0.81, 2.16, 1.08, 0.46),
-    middle=13.81, slope=0.83,
+    (1.23, 3.81, 1.2, 1.3, 2.36, 0.38, 0.62, 1.02, 2.7, 4.01, -0.59, -2.5, 2.06, 0.9, 0.54), middle=13.38, slope=0.84
 )
 _WITH_LATE = _Weights(
-    (0.64, 0.28, 0.64, 0.93, 0.04, 1.29, 1.98, 0.99, 0.33, 0.53, 0.47, 2.57, 4.05, -0.57, -0.2, 1.95, 0.9, 0.36),
-    middle=13.04, slope=0.79, late=3.72,
+    (0.44, 1.7, 1.2, 1.1, 1.06, 0.1, 0.5, 0.41, 2.56, 3.88, -0.59, -2.5, 1.82, 0.77, 0.35), late=(1.55, 3.05),
+    middle=12.97, slope=0.86,
 )
 # fmt: on

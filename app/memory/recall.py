@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from app.domain.memory import Memory, Owner, Scope
@@ -20,7 +20,7 @@ from app.memory.embedder import Embedder, Embedding
 from app.memory.lexical import Pool
 from app.memory.rank import Meaning, Ranked
 from app.memory.scope import audiences_seen
-from app.memory.shelves import Shelves, nominate
+from app.memory.shelves import Shelves, Whole, nominate
 from app.memory.text import without_names
 from app.storage import memories
 from app.storage.database import Database
@@ -64,13 +64,12 @@ class Recollection:
 class _Question:
     text: str
     audiences: tuple[str, ...]
-    names: frozenset[str] | None
+    whole: Whole | None
     embedding: Embedding | None = None
     model: str = ""
     limit: int = 5
     threshold: float = 0.0
     with_neighbours: bool = True
-    kinds: frozenset[str] = field(default_factory=frozenset)
 
 
 class Recall:
@@ -112,9 +111,9 @@ class Recall:
         """
         started = time.perf_counter()
         audiences = tuple(audiences) if audiences is not None else audiences_seen(owner, scope)
-        names = await self._database.read(partial(self._shelves.refresh, audiences=audiences))
-        asked = _Question(question, audiences, names, limit=limit, threshold=threshold, with_neighbours=with_neighbours)
-        asked.embedding = await self._embed(without_names(question, names or frozenset()))
+        whole = await self._database.read(partial(self._shelves.refresh, audiences=audiences))
+        asked = _Question(question, audiences, whole, limit=limit, threshold=threshold, with_neighbours=with_neighbours)
+        asked.embedding = await self._embed(without_names(question, whole.names if whole is not None else frozenset()))
         asked.model = self._embedder.model if self._embedder is not None else ""
         hits, by_meaning = await self._database.read(partial(self._answer, question=asked))
         return Recollection(tuple(hits), by_meaning, (time.perf_counter() - started) * 1000)
@@ -152,16 +151,17 @@ class Recall:
 
     def _answer(self, connection: Reader, question: _Question) -> tuple[list[Hit], bool]:
         meaning = self._scan(connection, question)
-        if question.names is not None:
-            asked = ask(question.text, question.names)
+        if question.whole is not None:
+            asked = ask(question.text, question.whole.names)
             with self._shelves.lock:
-                ranked = rank.rank(self._shelves.whole(question.audiences), asked, meaning)
+                ranked = rank.rank(Pool.of(question.whole.shelves), asked, meaning)
         else:
-            asked, pool = _nominated(connection, question, meaning)
+            asked, pool = self._nominated(connection, question, meaning)
             ranked = rank.rank(pool, asked, meaning)
         if self._late and meaning is not None:
             ranked = self._look_again(connection, question, ranked)
-        ranked = corrections.settle(asked, ranked[: max(20, 2 * question.limit)])
+        best = ranked[: max(20, 2 * question.limit)]
+        ranked = corrections.settle(asked, best, meaning.alike if meaning is not None else None)
         return _hits(connection, question, ranked), meaning is not None
 
     def _scan(self, connection: Reader, question: _Question) -> Meaning | None:
@@ -170,23 +170,24 @@ class Recall:
         scan = self._vectors.scan(
             connection, question.audiences, question.model, question.embedding.vector, most=rank.CANDIDATES
         )
-        return Meaning(scan.cosines, scan.closest) if scan is not None else None
+        return Meaning(scan.closest, scan.most, scan.cosines, scan.alike) if scan is not None else None
+
+    def _nominated(self, connection: Reader, question: _Question, meaning: Meaning | None) -> tuple[Asked, Pool]:
+        """A large scope has too many people to know them all: names stay words there, and match speakers besides."""
+        asked = ask(question.text, frozenset())
+        size = self._shelves.size(connection, question.audiences)
+        closest = meaning.closest if meaning else ()
+        pool = nominate(connection, question.audiences, asked.terms, closest, size=size)
+        names = frozenset().union(*[doc.names for doc in pool.docs()])
+        return ask(question.text, names), pool
 
     def _look_again(self, connection: Reader, question: _Question, ranked: list[Ranked]) -> list[Ranked]:
         assert question.embedding is not None
         if question.embedding.pieces is None:
             return ranked
-        rows = [one.doc.row for one in ranked[:LATE]]
-        close = self._vectors.compare_pieces(connection, rows, question.model, question.embedding.pieces)
+        groups = {one.doc.row: one.before for one in ranked[:LATE]}
+        close = self._vectors.compare_pieces(connection, groups, question.model, question.embedding.pieces)
         return rank.rank_again(ranked[:LATE], close) + ranked[LATE:] if close else ranked
-
-
-def _nominated(connection: Reader, question: _Question, meaning: Meaning | None) -> tuple[Asked, Pool]:
-    """A large scope has too many people to know them all: names stay words there, and match speakers besides."""
-    asked = ask(question.text, frozenset())
-    pool = nominate(connection, question.audiences, asked.terms, meaning.closest if meaning else ())
-    names = frozenset().union(*[doc.names for doc in pool.docs()])
-    return ask(question.text, names), pool
 
 
 def _hits(connection: Reader, question: _Question, ranked: list[Ranked]) -> list[Hit]:

@@ -7,15 +7,14 @@ vectors nominate candidates, which are put on a shelf of their own with their ne
 from __future__ import annotations
 
 import threading
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from app.memory import text
-from app.memory.cues import day_of, signs_of
-from app.memory.lexical import Doc, Pool, Shelf
+from app.memory.doc import Doc
+from app.memory.lexical import Pool, Shelf
 from app.storage import memories
-from app.storage.memories import Indexed, Reader
+from app.storage.memories import Reader
 
 SMALL = 5_000
 MAX_DOCS = 50_000
@@ -25,8 +24,24 @@ NOMINATED = 100
 
 @dataclass(slots=True)
 class _Kept:
-    shelf: Shelf
+    shelf: Shelf = field(default_factory=Shelf)
     names: frozenset[str] = frozenset()
+    last_row: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A small scope: the names of who speaks in it, and its shelves. They grow under the lock, so rank under it."""
+
+    names: frozenset[str]
+    shelves: tuple[Shelf, ...]
+
+
+@dataclass(slots=True)
+class _Counted:
+    """How many memories a scope had up to a row."""
+
+    size: int = 0
     last_row: int = 0
 
 
@@ -38,43 +53,57 @@ class Shelves:
         self._max_docs = max_docs
         self._small = small
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._large: dict[str, _Counted] = {}
+        self._drops = 0
 
-    def refresh(self, connection: Reader, audiences: Sequence[str]) -> frozenset[str] | None:
-        """Bring the shelves of a small scope up to date; the participants' names, or `None` for a large scope."""
+    def refresh(self, connection: Reader, audiences: Sequence[str]) -> Whole | None:
+        """Bring the shelves of a small scope up to date; `None` for a large scope."""
         known = [self._kept.get(audience) for audience in audiences]
-        if sum([len(kept.shelf.docs) for kept in known if kept]) > self._small:
+        if all(known):
+            size = sum([len(kept.shelf.docs) for kept in known if kept])
+        else:
+            size = self.size(connection, audiences)
+        if size > self._small:
             return None
-        if not all(known) and memories.is_larger(connection, audiences, self._small):
-            return None
-        names: set[str] = set()
-        for audience in audiences:
-            names |= self._refresh(connection, audience).names
-        return frozenset(names)
+        kept = [self._refresh(connection, audience) for audience in audiences]
+        names = frozenset().union(*[one.names for one in kept])
+        return Whole(names, tuple([one.shelf for one in kept if one.shelf.docs]))
 
-    def whole(self, audiences: Sequence[str]) -> Pool:
-        """After `refresh`, under the lock."""
-        kept = [self._kept.get(audience) for audience in audiences]
-        return Pool.of([one.shelf for one in kept if one is not None and one.shelf.docs])
+    def size(self, connection: Reader, audiences: Sequence[str]) -> int:
+        """How many memories the audiences see; of large ones only what is new is counted."""
+        return sum([self._count(connection, audience) for audience in audiences])
 
     def drop(self, audiences: Iterable[str] | None = None) -> None:
         with self.lock:
-            for audience in list(self._kept) if audiences is None else audiences:
+            self._drops += 1
+            for audience in [*self._kept, *self._large] if audiences is None else audiences:
                 self._kept.pop(audience, None)
+                self._large.pop(audience, None)
+
+    def _count(self, connection: Reader, audience: str) -> int:
+        drops, counted = self._drops, self._large.get(audience, _Counted())
+        new, last_row = memories.count(connection, audience, after=counted.last_row)
+        counted = _Counted(counted.size + new, last_row)
+        with self.lock:
+            if counted.size > self._small and drops == self._drops:
+                self._large[audience] = counted
+        return counted.size
 
     def _refresh(self, connection: Reader, audience: str) -> _Kept:
-        kept = self._kept.get(audience) or _Kept(Shelf())
+        drops, kept = self._drops, self._kept.get(audience) or _Kept()
         start = kept.last_row
         rows = memories.after(connection, audience, start, limit=self._small + 1)
-        docs = [make_doc(row) for row in rows]  # outside the lock: a thousand turns take 40 ms
+        docs = [Doc(row) for row in rows]  # outside the lock: a thousand turns take 10 ms
         with self.lock:
             if kept.last_row == start and rows:
                 for doc in docs:
                     kept.shelf.add(doc)
                 kept.last_row = rows[-1].row
                 kept.names |= frozenset().union(*[doc.names for doc in docs])
-            self._kept[audience] = kept
-            self._kept.move_to_end(audience)
-            self._make_room()
+            if drops == self._drops:  # else what was read may have been forgotten meanwhile
+                self._kept[audience] = kept
+                self._kept.move_to_end(audience)
+                self._make_room()
         return kept
 
     def _make_room(self) -> None:
@@ -84,33 +113,18 @@ class Shelves:
             total -= len(dropped.shelf.docs)
 
 
-def nominate(connection: Reader, audiences: Sequence[str], terms: Sequence[str], closest: Sequence[int]) -> Pool:
-    """A pool of candidates out of a large scope, with the neighbours their cues need."""
-    size = memories.size(connection, audiences)
+def nominate(
+    connection: Reader, audiences: Sequence[str], terms: Sequence[str], closest: Sequence[int], *, size: int
+) -> Pool:
+    """A pool of candidates out of a large scope of `size` memories, with the neighbours their cues need."""
     rows, frequencies = memories.candidates(connection, audiences, terms, total=size, limit=NOMINATED)
     found = memories.indexed(connection, audiences, list(dict.fromkeys([*rows, *closest[:NOMINATED]])))
     here = {(row.session_id, row.place) for row in found}
     # A candidate may be the turn after a hit, and asks for two before it.
     wanted = {(row.session_id, row.place + step) for row in found for step in (-2, -1, 1, 2)} - here
-    found += memories.around(connection, audiences, sorted(wanted)) if wanted else []
+    found += memories.around(connection, audiences, sorted(wanted))
     shelf = Shelf()
     for row in found:
-        shelf.add(make_doc(row))
+        shelf.add(Doc(row))
     average = shelf.length / max(1, len(shelf.docs))
     return Pool([shelf], size, average, lambda term: frequencies.get(term, 0))
-
-
-def make_doc(row: Indexed) -> Doc:
-    terms = row.terms.split()
-    return Doc(
-        row=row.row,
-        session_id=row.session_id,
-        place=row.place,
-        role=row.role,
-        names=text.name_parts([row.speaker]),
-        created_ms=row.created_ms,
-        day=day_of(row.created_ms),
-        counts=dict(Counter(terms)),
-        length=len(terms),
-        signs=signs_of(row.text),
-    )

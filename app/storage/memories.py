@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import orjson
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
+    Select,
     and_,
     bindparam,
     delete,
@@ -17,7 +19,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
-    tuple_,
+    text,
     update,
 )
 
@@ -69,10 +71,20 @@ _AFTER = (
     .order_by(_m.c.row)
     .limit(bindparam("at_most"))
 )
-_SIZE = select(func.count()).select_from(_m).where(_m.c.audience.in_(bindparam("audiences", expanding=True)))
-_BY_ROWS = select(_m).where(
-    _m.c.row.in_(bindparam("rows", expanding=True)), _m.c.audience.in_(bindparam("audiences", expanding=True))
+_COUNT = select(func.count(), func.max(_m.c.row)).where(
+    _m.c.audience == bindparam("the_audience"), _m.c.row > bindparam("after")
 )
+_SEEN = _m.c.audience.in_(bindparam("audiences", expanding=True))
+_INDEXED = select(*_INDEX_COLUMNS).where(_m.c.row.in_(bindparam("rows", expanding=True)), _SEEN)
+# One parameter for all places: to write down a pair for each takes longer than to look them up.
+_PLACES = {
+    "sqlite": "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:places)",
+    "postgresql": "SELECT value ->> 0, CAST(value ->> 1 AS integer) FROM json_array_elements(CAST(:places AS json))",
+}
+_AT_PLACES = {name: text(f"(session_id, place) IN ({places})") for name, places in _PLACES.items()}
+_AROUND = {name: select(*_INDEX_COLUMNS).where(condition, _SEEN) for name, condition in _AT_PLACES.items()}
+_NEIGHBOURS = {name: select(_m).where(condition, _SEEN) for name, condition in _AT_PLACES.items()}
+_BY_ROWS = select(_m).where(_m.c.row.in_(bindparam("rows", expanding=True)), _SEEN)
 _WITHOUT_VECTOR = (
     select(_m)
     .where(_m.c.row > bindparam("after"), ~exists().where(_v.c.row == _m.c.row, _v.c.model == bindparam("the_model")))
@@ -277,14 +289,10 @@ def after(connection: Connection, audience: str, row: int, *, limit: int) -> lis
     return [Indexed(*found) for found in connection.execute(_AFTER, parameters)]
 
 
-def is_larger(connection: Connection, audiences: Sequence[str], than: int) -> bool:
-    inner = select(_m.c.row).where(_m.c.audience.in_(audiences)).limit(than + 1).subquery()
-    return int(connection.execute(select(func.count()).select_from(inner)).scalar() or 0) > than
-
-
-def size(connection: Connection, audiences: Sequence[str]) -> int:
-    """How many memories the audiences see."""
-    return int(connection.execute(_SIZE, {"audiences": list(audiences)}).scalar() or 0)
+def count(connection: Connection, audience: str, *, after: int) -> tuple[int, int]:
+    """How many memories an audience sees beyond a row, and the last of their rows."""
+    found, last = connection.execute(_COUNT, {"the_audience": audience, "after": after}).one()
+    return found, last or after
 
 
 def candidates(
@@ -302,19 +310,30 @@ def candidates(
 
 
 def indexed(connection: Connection, audiences: Sequence[str], rows: Sequence[int]) -> list[Indexed]:
-    query = select(*_INDEX_COLUMNS).where(_m.c.row.in_(rows), _m.c.audience.in_(audiences))
-    return [Indexed(*found) for found in connection.execute(query)]
+    found = connection.execute(_INDEXED, {"rows": list(rows), "audiences": list(audiences)})
+    return [Indexed(*row) for row in found]
 
 
 def around(connection: Connection, audiences: Sequence[str], places: Sequence[tuple[str, int]]) -> list[Indexed]:
     """The memories at (session, place), as far as the audiences see them."""
-    query = select(*_INDEX_COLUMNS).where(tuple_(_m.c.session_id, _m.c.place).in_(places), _m.c.audience.in_(audiences))
-    return [Indexed(*found) for found in connection.execute(query)]
+    found = _at_places(connection, _AROUND, audiences, places)
+    return [Indexed(*values) for values in map(tuple, found)]
 
 
 def neighbours(connection: Connection, audiences: Sequence[str], places: Sequence[tuple[str, int]]) -> list[Memory]:
-    query = select(_m).where(tuple_(_m.c.session_id, _m.c.place).in_(places), _m.c.audience.in_(audiences))
-    return [from_row(row) for row in connection.execute(query)] if places else []
+    return [from_row(row) for row in _at_places(connection, _NEIGHBOURS, audiences, places)]
+
+
+def _at_places(
+    connection: Connection,
+    queries: Mapping[str, Select[Any]],
+    audiences: Sequence[str],
+    places: Sequence[tuple[str, int]],
+) -> Iterable[Row[Any]]:
+    if not places:
+        return ()
+    parameters = {"places": orjson.dumps(places).decode(), "audiences": list(audiences)}
+    return connection.execute(queries[connection.dialect.name], parameters)
 
 
 def by_rows(connection: Connection, audiences: Sequence[str], rows: Sequence[int]) -> dict[int, Memory]:

@@ -9,8 +9,7 @@ import itertools
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -37,8 +36,12 @@ class _AtFirstUse:
 numpy: Any = _AtFirstUse() if find_spec("numpy") is not None else None
 
 _v = tables.memory_vectors
-_LOAD = select(_v.c.row, _v.c.vector).where(
-    _v.c.audience == bindparam("the_audience"), _v.c.model == bindparam("the_model"), _v.c.row > bindparam("after")
+_LOAD = (
+    select(_v.c.row, _v.c.vector)
+    .where(
+        _v.c.audience == bindparam("the_audience"), _v.c.model == bindparam("the_model"), _v.c.row > bindparam("after")
+    )
+    .order_by(_v.c.row)
 )
 _PIECES = select(_v.c.row, _v.c.pieces).where(
     _v.c.row.in_(bindparam("rows", expanding=True)), _v.c.model == bindparam("the_model"), _v.c.pieces.is_not(None)
@@ -48,119 +51,170 @@ MAX_ROWS = 200_000
 """Vectors kept in memory over all audiences: 300 MB at 384 numbers each."""
 
 
-@dataclass(slots=True)
 class Scan:
-    """Cosines of every vector of a scope by row, and the closest rows, best first."""
+    """What a scope's vectors have in common with a question's: the rows closest, best first, and their cosines."""
 
-    cosines: dict[int, float]
-    closest: list[int]
+    def __init__(self, parts: list[tuple[Any, Any]], query: Any, most: int) -> None:
+        self._parts = [(rows, vectors, vectors @ query) for rows, vectors in parts]
+        rows = numpy.concatenate([rows for rows, _, _ in self._parts])
+        cosines = numpy.concatenate([values for _, _, values in self._parts])
+        count = min(most, len(rows))
+        best = numpy.argpartition(cosines, len(cosines) - count)[-count:]
+        best = best[numpy.argsort(-cosines[best], kind="stable")]
+        self.closest: list[int] = rows[best].tolist()
+        self.most = float(cosines[best[0]])
+
+    def cosines(self, rows: Collection[int]) -> dict[int, float]:
+        """Those of some rows, as far as they have a vector."""
+        found: dict[int, float] = {}
+        for these, _, values in self._parts:
+            here, places = _find(these, rows)
+            found.update(zip(here.tolist(), values[places].tolist(), strict=True))
+        return found
+
+    def alike(self, rows: Collection[int], least: float) -> set[tuple[int, int]]:
+        """The pairs of some rows whose vectors' cosine is at least `least`, each both ways."""
+        found = [(here, vectors[places]) for these, vectors, _ in self._parts for here, places in [_find(these, rows)]]
+        here, vectors = numpy.concatenate([one for one, _ in found]), numpy.concatenate([two for _, two in found])
+        pairs = numpy.argwhere(vectors @ vectors.T >= least)
+        return {(one, other) for one, other in here[pairs].tolist() if one != other}
+
+
+def _find(sorted_rows: Any, rows: Collection[int]) -> tuple[Any, Any]:
+    """Which of `rows` are among the sorted ones, and at what places."""
+    wanted = numpy.fromiter(rows, numpy.int64, len(rows))
+    places = numpy.minimum(numpy.searchsorted(sorted_rows, wanted), len(sorted_rows) - 1)
+    here = sorted_rows[places] == wanted
+    return wanted[here], places[here]
 
 
 class _Matrix:
-    """The vectors of one audience and model, with room to grow."""
+    """The vectors of one audience and model in the order of their rows, with room to grow."""
 
     def __init__(self, width: int) -> None:
-        self.rows: list[int] = []
+        self.size = 0
+        self._rows = numpy.empty(64, numpy.int64)
         self._room = numpy.empty((64, width), numpy.float32)
 
     @property
-    def vectors(self) -> Any:
-        return self._room[: len(self.rows)]
+    def last(self) -> int:
+        return int(self._rows[self.size - 1]) if self.size else 0
+
+    def view(self) -> tuple[Any, Any]:
+        """Rows and vectors as they are now; what is added later does not change them."""
+        return self._rows[: self.size], self._room[: self.size]
 
     def extend(self, rows: list[int], vectors: Any) -> None:
-        needed = len(self.rows) + len(rows)
-        if needed > len(self._room):
-            grown = numpy.empty((max(needed, 2 * len(self._room)), self._room.shape[1]), numpy.float32)
-            grown[: len(self.rows)] = self.vectors
-            self._room = grown
-        self._room[len(self.rows) : needed] = vectors
-        self.rows += rows
+        needed = self.size + len(rows)
+        if needed > len(self._rows):
+            room = max(needed, 2 * len(self._rows))
+            old_rows, old = self.view()
+            self._rows, self._room = (
+                numpy.empty(room, numpy.int64),
+                numpy.empty((room, old.shape[1]), numpy.float32),
+            )
+            self._rows[: self.size], self._room[: self.size] = old_rows, old
+        self._rows[self.size : needed], self._room[self.size : needed] = rows, vectors
+        self.size = needed
 
 
 class Vectors:
-    """The cache. Its methods run on any reading thread; one at a time."""
+    """The cache. Its methods run on any reading thread; nobody waits for another's database."""
 
     def __init__(self, *, max_rows: int = MAX_ROWS) -> None:
         self._max_rows = max_rows
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, str], _Matrix] = OrderedDict()
+        self._drops = 0
 
     @property
     def is_available(self) -> bool:
         return numpy is not None
 
+    @property
+    def kept_rows(self) -> int:
+        """Vectors in memory."""
+        return sum([matrix.size for matrix in self._kept.values()])
+
     def scan(
         self, connection: Connection, audiences: Sequence[str], model: str, query: bytes, *, most: int
     ) -> Scan | None:
-        """Compare every vector of the audiences with the query's (float16); `None` when there is none.
-
-        The cosines of a scope of more than `most` * 50 rows are those of the closest `most` only.
-        """
+        """Compare every vector of the audiences with the query's (float16); `None` when there is none."""
         if numpy is None:
             return None
         asked = numpy.frombuffer(query, "<f2").astype(numpy.float32)
-        with self._lock:
-            parts = [self._load(connection, audience, model, len(asked)) for audience in audiences]
-            found = [(matrix.rows, matrix.vectors @ asked) for matrix in parts if matrix is not None and matrix.rows]
-            rows = [row for these, _ in found for row in these]
-        if not rows:
-            return None
-        cosines = numpy.concatenate([values for _, values in found])
-        count = min(most, len(rows))
-        best = numpy.argpartition(-cosines, count - 1)[:count]
-        best = best[numpy.argsort(-cosines[best], kind="stable")]
-        closest = [rows[place] for place in best.tolist()]
-        return Scan(dict(zip(rows, cosines.tolist(), strict=True)), closest)
+        parts = [self._load(connection, audience, model, len(asked)) for audience in audiences]
+        found = [(rows, vectors) for rows, vectors in parts if len(rows)]
+        return Scan(found, asked, most) if found else None
 
-    def compare_pieces(self, connection: Connection, rows: Sequence[int], model: str, query: bytes) -> dict[int, float]:
-        """Late interaction (MaxSim): for each piece of the query its closest piece of the memory, averaged."""
-        if numpy is None or not rows:
+    def compare_pieces(
+        self, connection: Connection, groups: Mapping[int, Sequence[int]], model: str, query: bytes
+    ) -> dict[int, tuple[float, float]]:
+        """Late interaction (MaxSim): for each piece of the query its closest piece, averaged.
+
+        `groups` names rows and, for each, the rows said before it. The answer for a row: the closeness of its own
+        pieces, and that of all the group's.
+        """
+        if numpy is None or not groups:
             return {}
-        width = int.from_bytes(query[:2], "little")
-        asked = _rows(query[2:], width)
-        asked /= _lengths(asked)
-        head = query[:2]
+        rows = {*groups, *itertools.chain.from_iterable(groups.values())}
         stored = connection.execute(_PIECES, {"rows": list(rows), "the_model": model})
-        found = [(row, pieces[2:]) for row, pieces in stored if pieces[:2] == head and len(pieces) > 2]
-        if not found or not len(asked):
-            return {}
-        # All memories' pieces in one product: a product each takes three times as long.
-        pieces = _rows(b"".join([stored for _, stored in found]), width)
-        likeness = (pieces @ asked.T) / _lengths(pieces)
-        starts = [0, *itertools.accumulate([len(pieces) // width for _, pieces in found[:-1]])]
-        closest = numpy.maximum.reduceat(likeness, starts, axis=0).mean(axis=1)
-        return dict(zip([row for row, _ in found], closest.tolist(), strict=True))
+        return compare_pieces({one.row: one.pieces for one in stored}, groups, query)
 
     def drop(self, audiences: Sequence[str] | None = None) -> None:
         """Forget what is cached of the audiences, or everything."""
         with self._lock:
+            self._drops += 1
             for key in list(self._kept):
                 if audiences is None or key[0] in audiences:
                     del self._kept[key]
 
-    def _load(self, connection: Connection, audience: str, model: str, width: int) -> _Matrix | None:
+    def _load(self, connection: Connection, audience: str, model: str, width: int) -> tuple[Any, Any]:
+        """Rows and vectors of an audience; what is new since the last time is read."""
         key = (audience, model)
-        matrix = self._kept.get(key)
-        if matrix is None:
-            matrix = _Matrix(width)
-        after = matrix.rows[-1] if matrix.rows else 0
-        parameters = {"the_audience": audience, "the_model": model, "after": after}
-        found = connection.execute(_LOAD.order_by(_v.c.row), parameters)
+        with self._lock:
+            matrix, drops = self._kept.get(key) or _Matrix(width), self._drops
+            after = matrix.last
+        found = connection.execute(_LOAD, {"the_audience": audience, "the_model": model, "after": after})
         new = [(row, vector) for row, vector in found if len(vector) == 2 * width]
-        if new:
-            block = numpy.frombuffer(b"".join([vector for _, vector in new]), "<f2").reshape(len(new), width)
-            matrix.extend([row for row, _ in new], block)
-        self._kept[key] = matrix
-        self._kept.move_to_end(key)
-        self._make_room(key)
-        return matrix
+        with self._lock:
+            if new and matrix.last == after:  # else another thread has added them
+                block = numpy.frombuffer(b"".join([vector for _, vector in new]), "<f2").reshape(len(new), width)
+                matrix.extend([row for row, _ in new], block)
+            if drops == self._drops and matrix.size:  # else what was read may have been forgotten meanwhile
+                self._kept[key] = matrix
+                self._kept.move_to_end(key)
+                self._make_room()
+            return matrix.view()
 
-    def _make_room(self, latest: tuple[str, str]) -> None:
-        total = sum([len(matrix.rows) for matrix in self._kept.values()])
-        while total > self._max_rows and len(self._kept) > 1:
-            key, dropped = self._kept.popitem(last=False)
-            assert key != latest
-            total -= len(dropped.rows)
+    def _make_room(self) -> None:
+        while self.kept_rows > self._max_rows and len(self._kept) > 1:
+            self._kept.popitem(last=False)
+
+
+def compare_pieces(
+    stored: Mapping[int, bytes], groups: Mapping[int, Sequence[int]], query: bytes
+) -> dict[int, tuple[float, float]]:
+    """See `Vectors.compare_pieces`; `stored` has the pieces by row."""
+    head, width = query[:2], int.from_bytes(query[:2], "little")
+    asked = _rows(query[2:], width)
+    found = {row: pieces[2:] for row, pieces in stored.items() if pieces[:2] == head and len(pieces) > 2}
+    if not found or not len(asked):
+        return {}
+    asked /= _lengths(asked)
+    # All memories' pieces in one product: a product each takes three times as long.
+    pieces = _rows(b"".join(found.values()), width)
+    likeness = (pieces @ asked.T) / _lengths(pieces)
+    starts = [0, *itertools.accumulate([len(pieces) // width for pieces in list(found.values())[:-1]])]
+    closest = numpy.maximum.reduceat(likeness, starts, axis=0)
+    alone = closest.mean(axis=1).tolist()
+    places = {row: place for place, row in enumerate(found)}
+    result = {}
+    for row, before in groups.items():
+        if row in places:
+            together = closest[[places[one] for one in (row, *before) if one in places]]
+            result[row] = (alone[places[row]], float(together.max(axis=0).mean()))
+    return result
 
 
 def _rows(pieces: bytes, width: int) -> Any:

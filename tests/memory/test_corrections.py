@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from app.domain.memory import Scope
+from app.memory.embedder import Embedding, HashEmbedder, pack
 from app.memory.longterm import LongTermMemory, Saying
-from tests.memory.conftest import owner, said
+from tests.memory.conftest import Make, owner, said
 
 
 async def ask(memory: LongTermMemory, question: str, *sayings: Saying) -> list[str]:
@@ -42,6 +45,47 @@ async def test_a_hit_says_what_it_corrects(memory: LongTermMemory) -> None:
 async def test_of_two_that_say_the_same_way_the_newer_comes_first(memory: LongTermMemory) -> None:
     found = await ask(memory, "Where do I live?", said("I live in Bergen", day=1), said("I live in Oslo", day=90))
     assert found == ["I live in Oslo", "I live in Bergen"]
+
+
+class Topics(HashEmbedder):
+    """Two sayings of one matter are alike, whatever their words."""
+
+    model = "topics"
+    matters = (("alarm", "wake"), ("bread", "bake"), ("rain", "weather"))
+
+    async def embed(self, texts: Sequence[str], *, is_query: bool = False) -> list[Embedding]:
+        return [
+            Embedding(pack([1.0 if any(word in text for word in words) else 0.05 for words in self.matters]))
+            for text in texts
+        ]
+
+
+async def test_the_later_of_two_alike_in_meaning_comes_first(make: Make) -> None:
+    memory = make(Topics())
+    sayings = (
+        said("I wake at seven and like to wake at seven", day=1),
+        said("Since May my alarm is set to five", day=40),
+        said("I bake bread at seven", day=50),
+    )
+    for number, saying in enumerate(sayings):
+        await memory.remember(owner(f"s{number}"), Scope.CONVERSATIONAL, [saying])
+    await memory.embed_pending()
+    for question, best in (("When do I wake?", 1), ("When did I wake in the past?", 0)):
+        found = await memory.recall(question, owner=owner("asking"), scope=Scope.CONVERSATIONAL)
+        assert found.by_meaning
+        assert found.hits[0].memory.text == sayings[best].text
+
+
+async def test_what_two_people_say_again_and_again_corrects_nothing(make: Make) -> None:
+    memory = make(Topics())
+    sayings = [
+        Saying("user", "Ann", "The weather is fine, the rain in Bergen has ended", 1),
+        Saying("user", "Ann", "Weather!", 2),
+    ]
+    await memory.remember(owner(), Scope.CONVERSATIONAL, sayings)
+    await memory.embed_pending()
+    found = await memory.recall("Which weather and rain has Bergen?", owner=owner("s2"), scope=Scope.CONVERSATIONAL)
+    assert [hit.memory.text for hit in found.hits] == [one.text for one in sayings]
 
 
 async def test_a_question_about_the_past_gets_the_past(memory: LongTermMemory) -> None:

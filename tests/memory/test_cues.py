@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from app.memory.cues import Asked, ask, fits_date, signs_of
+from app.memory.cues import Asked, Sign, ask, fits_date, shows
 
 
 def asked(question: str) -> Asked:
@@ -46,10 +46,40 @@ def test_who_is_asked_about_is_known_by_name_or_pronoun() -> None:
     assert asked("Who won?").roles == frozenset()
 
 
+def test_who_speaks_of_both_means_neither_unless_he_says_what_the_other_did() -> None:
+    assert asked("How should you call me?").roles == frozenset()
+    assert asked("What did you recommend for my back?").roles == {"assistant"}
+
+
+@pytest.mark.parametrize("question", ["Where do I live?", "What is Ann's job now?", "Which is her current job?"])
+def test_how_things_are_is_asked_by_oneself_or_in_so_many_words(question: str) -> None:
+    assert asked(question).is_about_now
+
+
+@pytest.mark.parametrize("question", ["Where did I live?", "What is Ann's job?", "What was my first job?"])
+def test_other_questions_are_not_about_now(question: str) -> None:
+    assert not asked(question).is_about_now
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("How do I boil eggs?", True),
+        ("Hey, what's the capital of Mongolia?", True),
+        ("Isn't it late?", True),
+        ("I live in Oslo, what gyms are there?", False),
+        ("We moved. How are you?", False),
+        ("What a day", False),
+    ],
+)
+def test_a_bare_question_tells_nothing(content: str, expected: bool) -> None:
+    assert shows(content, Sign.BARE_QUESTION) is expected
+
+
 def test_the_kind_of_answer_is_known() -> None:
     assert asked("When was it?").is_when
     assert asked("How many were there?").is_how_many
-    assert signs_of("See you next week at five").has_time
-    assert signs_of("There were twelve of them").has_number
-    assert signs_of("Really?").is_question
-    assert signs_of("I have moved to Oslo").is_correction
+    assert shows("See you next week at five", Sign.TIME)
+    assert shows("There were twelve of them", Sign.NUMBER)
+    assert shows("Really?", Sign.QUESTION)
+    assert shows("I have moved to Oslo", Sign.CORRECTION)

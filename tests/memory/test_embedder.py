@@ -109,5 +109,5 @@ async def test_the_embedded_model_knows_what_is_alike() -> None:
     assert len(dog.vector) == 2 * 384
     assert dog.pieces is not None
     assert question.pieces is not None
-    assert len(dog.pieces) == 2 + 3 * 384
+    assert len(dog.pieces) == 2 + 2 * 384  # "my" says nothing
     assert len(question.pieces) == 2 + 2 * 384  # "is", "the" and "?" say nothing

@@ -70,6 +70,23 @@ async def test_a_hit_brings_its_neighbours_and_its_cues(memory: LongTermMemory) 
     assert not found.by_meaning
 
 
+async def test_a_turn_and_those_before_it_answer_together(memory: LongTermMemory) -> None:
+    """Of two that say the same, the one whose conversation is about the question's other half comes first."""
+    for number, topic in enumerate(("curtains", "kitchen walls", "fence")):
+        sayings = [said(f"About the {topic}"), said("Any colour will do"), said("Then take the yellow paint")]
+        await memory.remember(owner(f"s{number}"), Scope.CONVERSATIONAL, sayings)
+    found = await memory.recall("yellow kitchen", owner=owner("s9"), scope=Scope.CONVERSATIONAL)
+    yellow = [hit.memory.owner.session_id for hit in found.hits if "yellow" in hit.memory.text]
+    assert yellow[0] == "s1"
+    assert found.hits[0].cues["context"] == 1.0
+
+
+async def test_a_bare_question_stands_behind_what_was_told(memory: LongTermMemory) -> None:
+    sayings = [said("What is a good name for a cat?"), said("Luna", role="assistant"), said("My cat is called Pixel")]
+    await memory.remember(owner(), Scope.CONVERSATIONAL, sayings)
+    assert (await texts(memory, "What is the name of my cat?", owner("s2")))[0] == "My cat is called Pixel"
+
+
 async def test_a_threshold_leaves_out_what_scores_less(memory: LongTermMemory) -> None:
     await memory.remember(owner(), Scope.CONVERSATIONAL, [said("Jasmine tea"), said("Rain")])
     found = await memory.recall("jasmine", owner=owner(), scope=Scope.CONVERSATIONAL, threshold=1.0)

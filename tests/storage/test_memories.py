@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
+from typing import Any, cast
 
-from sqlalchemy import func, select, text
+import pytest
+from sqlalchemy import Connection, func, select, text
 
 from app.domain.memory import Memory, Owner
 from app.storage import full_text, memories, tables
 from app.storage.database import Database
 from app.storage.memories import Owned, Removed
 from app.storage.unit_of_work import UnitOfWork
-from app.storage.vectors import Vectors
+from app.storage.vectors import Vectors, compare_pieces
 
 ANN = "uann"
 BOB = "ubob"
@@ -113,8 +116,57 @@ async def test_vectors_are_compared_in_their_audience_only(database: Database) -
     scan = await database.read(lambda c: vectors.scan(c, (ANN,), "m", query, most=10))
     assert scan is not None
     assert scan.closest == [2, 1]
-    assert set(scan.cosines) == {1, 2}
+    assert scan.most == pytest.approx(0.8, abs=1e-3)
+    assert scan.cosines([2, 3, 1, 77]) == {2: scan.most, 1: 0.0}
     assert await database.read(lambda c: vectors.scan(c, (ANN,), "another", query, most=10)) is None
+
+
+async def test_what_is_dropped_while_it_is_read_is_not_kept(database: Database) -> None:
+    await store(database, a_memory("m1", "a"))
+    await embed(database, 1, 1.0, 0.0)
+    vectors = Vectors()
+
+    class Dropping:
+        """A connection on which something is forgotten while a scope's vectors are on their way."""
+
+        def __init__(self, connection: Connection) -> None:
+            self._connection = connection
+
+        def execute(self, *arguments: Any) -> Any:
+            found = self._connection.execute(*arguments).all()
+            vectors.drop([ANN])
+            return found
+
+    query = struct.pack("<2e", 0.0, 1.0)
+    scan = await database.read(lambda c: vectors.scan(cast("Connection", Dropping(c)), (ANN,), "m", query, most=10))
+    assert scan is not None
+    assert vectors.kept_rows == 0
+
+
+def test_pieces_are_compared_alone_and_with_those_said_before() -> None:
+    def pieces(*rows: tuple[int, int]) -> bytes:
+        return b"\2\0" + struct.pack(f"<{2 * len(rows)}b", *itertools.chain.from_iterable(rows))
+
+    stored = {1: pieces((0, 9)), 2: pieces((9, 0), (-9, 0)), 3: b"\3\0aaa"}
+    found = compare_pieces(stored, {1: (), 2: (1, 77), 3: (1,), 4: (1,)}, pieces((5, 0), (0, 7)))
+    assert found == {1: (0.5, 0.5), 2: (0.5, 1.0)}
+
+
+async def test_neighbours_are_found_by_session_and_place(database: Database) -> None:
+    await store(database, *[a_memory(f"m{n}", f"text {n}") for n in range(3)], a_memory("b", "bob's", audience=BOB))
+    wanted = [("s1", 1), ("s1", 3), ("s1", 9), ('"; s', 0)]
+    found = await database.read(lambda c: memories.around(c, (ANN,), wanted))
+    assert [one.text for one in found] == ["text 1"]
+    assert await database.read(lambda c: memories.neighbours(c, (ANN, BOB), [])) == []
+    both = await database.read(lambda c: memories.neighbours(c, (ANN, BOB), wanted))
+    assert {one.text for one in both} == {"text 1", "bob's"}
+
+
+async def test_an_audience_is_counted_beyond_a_row(database: Database) -> None:
+    await store(database, *[a_memory(f"m{n}", "text") for n in range(3)], a_memory("b", "bob's", audience=BOB))
+    assert await database.read(lambda c: memories.count(c, ANN, after=0)) == (3, 3)
+    assert await database.read(lambda c: memories.count(c, ANN, after=1)) == (2, 3)
+    assert await database.read(lambda c: memories.count(c, ANN, after=3)) == (0, 3)
 
 
 async def test_a_vector_without_its_memory_is_not_stored(database: Database) -> None:
