@@ -36,7 +36,7 @@ from app.sessions.tombstones import Tombstones
 from app.storage import settings
 from app.storage.database import Database
 from app.storage.erasure import Erasure
-from app.storage.lock import make_lock
+from app.storage.locks import make_lock
 from app.storage.memories import Removed
 from app.storage.unit_of_work import WriteFailed
 from app.turns.history import History

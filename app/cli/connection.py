@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import httpx2
 
+from app.cli.addresses import UNIX, is_here, normal_url, reachable
 from app.cli.client import Client, open_http
 from app.cli.failures import CommandFailed, ExitCode, Unreachable
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:  # with --server the configuration is not read: half of a comm
     from app.config.load import LoadedConfig
     from app.config.root import Config
 
-UNIX = "unix:"
 START_SECONDS = 15.0
 """How long a server that holds the data may take to answer: it is starting, or shutting down."""
 
@@ -85,28 +84,6 @@ async def _by_url(url: str, token: str | None) -> AsyncIterator[Client]:
         yield Client(http, url)
 
 
-def normal_url(given: str) -> str:
-    """With a scheme, without a slash at the end. Raises CommandFailed (2)."""
-    url = (given if "://" in given else f"http://{given}").rstrip("/")
-    parts = urlsplit(url)
-    try:
-        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_usable = False
-    if not is_usable:
-        raise CommandFailed(
-            f"{given!r} is no address of a server; it looks like http://localhost:8080.",
-            code=ExitCode.USAGE,
-            reason="invalid_request",
-        )
-    return url
-
-
-def is_here(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")
-
-
 def _only_key(config: Config) -> str | None:
     """Whoever may read the configuration may act as its one caller; which of several, only the user knows."""
     keys = list(config.auth.keys.values())
@@ -142,29 +119,9 @@ async def _find_server(config: Config) -> str | None:
 
 def _find_holder(config: Config) -> dict[str, object] | None:
     from app.domain.errors import Unavailable
-    from app.storage.lock import find_holder
+    from app.storage.locks import find_holder
 
     try:
         return find_holder(config.storage.url)
     except Unavailable as error:
         raise Unreachable(str(error)) from error
-
-
-def lock_of(config: Config) -> Path | None:
-    """The lock file beside a SQLite database; Postgres has none."""
-    from app.storage.lock import lock_file
-
-    return None if config.storage.is_postgres else lock_file(config.storage.path)
-
-
-def reachable(url: str) -> str | None:
-    """The address to connect to for the one that a server listens on; `None` while it has none yet."""
-    if url.startswith(UNIX):
-        return url
-    scheme, _, place = url.partition("://")
-    host, _, port = place.rpartition(":")
-    host = host.strip("[]")
-    if not host or not port.isdigit() or port == "0":
-        return None
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

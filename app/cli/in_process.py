@@ -19,7 +19,7 @@ from pathlib import Path
 
 import uvicorn
 
-from app.cli.connection import UNIX, lock_of
+from app.cli.addresses import UNIX
 from app.cli.failures import Unreachable
 from app.config.root import Config
 from app.domain.errors import Unavailable
@@ -107,6 +107,13 @@ async def _serving(runtime: Runtime, address: str) -> AsyncIterator[None]:
 
 def _announce(config: Config, address: str) -> None:
     """Name the socket in the lock file, which is ours now: another command then finds this server."""
-    lock = lock_of(config)
+    lock = _lock_of(config)
     if lock is not None:
         lock.write_text(json.dumps({"pid": os.getpid(), "url": UNIX + address}), encoding="utf-8")
+
+
+def _lock_of(config: Config) -> Path | None:
+    """The lock file beside a SQLite database; Postgres has none."""
+    from app.storage.file_lock import lock_file
+
+    return None if config.storage.is_postgres else lock_file(config.storage.path)

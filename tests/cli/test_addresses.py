@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.cli.connection import is_here, normal_url, reachable
+from app.cli.addresses import is_here, normal_url, reachable
 from app.cli.failures import CommandFailed
 
 

@@ -18,7 +18,7 @@ NO_DRIVER = """
 import sys
 sys.modules["psycopg"] = None
 from app.domain.errors import Unavailable
-from app.storage.lock import make_lock
+from app.storage.locks import make_lock
 try:
     make_lock("postgresql://u:hidden@h/d")
 except Unavailable as error:

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from app.domain.errors import Unavailable
-from app.storage.lock import DataLock, holder_of
+from app.storage.file_lock import FileLock, holder_of
 
 HOLD = """
 import asyncio, sys, time
 from pathlib import Path
-from app.storage.lock import DataLock
-lock = DataLock(Path(sys.argv[1]))
+from app.storage.file_lock import FileLock
+lock = FileLock(Path(sys.argv[1]))
 asyncio.run(lock.acquire(url="http://127.0.0.1:9", wait_seconds=0))
 print("held", flush=True)
 time.sleep(60)
@@ -40,7 +40,7 @@ def end(holder: subprocess.Popen[str], number: int = signal.SIGKILL) -> None:
 
 
 async def test_the_file_names_the_holder_while_the_lock_is_held(tmp_path: Path) -> None:
-    lock = DataLock(tmp_path / "data" / "hector.db")
+    lock = FileLock(tmp_path / "data" / "hector.db")
     await lock.acquire(url="http://127.0.0.1:8080", wait_seconds=0)
     assert lock.path == tmp_path / "data" / "hector.db.lock"
     assert holder_of(lock.path) == {"pid": os.getpid(), "url": "http://127.0.0.1:8080"}
@@ -50,7 +50,7 @@ async def test_the_file_names_the_holder_while_the_lock_is_held(tmp_path: Path) 
 
 
 async def test_a_second_holder_is_refused_in_one_sentence_that_names_the_first(tmp_path: Path) -> None:
-    first, second = DataLock(tmp_path / "a.db"), DataLock(tmp_path / "a.db")
+    first, second = FileLock(tmp_path / "a.db"), FileLock(tmp_path / "a.db")
     await first.acquire(url="http://127.0.0.1:8080", wait_seconds=0)
     with pytest.raises(Unavailable, match=rf"process {os.getpid()}, http://127\.0\.0\.1:8080.*Postgres"):
         await second.acquire(url="http://127.0.0.1:8081", wait_seconds=0)
@@ -59,7 +59,7 @@ async def test_a_second_holder_is_refused_in_one_sentence_that_names_the_first(t
 
 
 async def test_a_refused_holder_leaves_no_file_open(tmp_path: Path) -> None:
-    first, second = DataLock(tmp_path / "a.db"), DataLock(tmp_path / "a.db")
+    first, second = FileLock(tmp_path / "a.db"), FileLock(tmp_path / "a.db")
     await first.acquire(url="u", wait_seconds=0)
     with pytest.raises(Unavailable):
         await second.acquire(url="u", wait_seconds=0)
@@ -73,7 +73,7 @@ async def test_a_refused_holder_leaves_no_file_open(tmp_path: Path) -> None:
 
 
 async def test_a_second_one_waits_for_the_first(tmp_path: Path) -> None:
-    first, second = DataLock(tmp_path / "a.db"), DataLock(tmp_path / "a.db")
+    first, second = FileLock(tmp_path / "a.db"), FileLock(tmp_path / "a.db")
     await first.acquire(url="first", wait_seconds=0)
     waiting = asyncio.ensure_future(second.acquire(url="second", wait_seconds=10))
     await asyncio.sleep(0.02)
@@ -85,7 +85,7 @@ async def test_a_second_one_waits_for_the_first(tmp_path: Path) -> None:
 
 
 async def test_other_data_has_a_lock_of_its_own(tmp_path: Path) -> None:
-    one, other = DataLock(tmp_path / "a.db"), DataLock(tmp_path / "b.db")
+    one, other = FileLock(tmp_path / "a.db"), FileLock(tmp_path / "b.db")
     await one.acquire(url="u", wait_seconds=0)
     await other.acquire(url="u", wait_seconds=0)
     one.release()
@@ -94,7 +94,7 @@ async def test_other_data_has_a_lock_of_its_own(tmp_path: Path) -> None:
 
 async def test_a_holder_in_another_process_is_seen_and_a_killed_one_is_not_waited_for(tmp_path: Path) -> None:
     holder = hold_elsewhere(tmp_path / "a.db")
-    lock = DataLock(tmp_path / "a.db")
+    lock = FileLock(tmp_path / "a.db")
     try:
         with pytest.raises(Unavailable, match=f"process {holder.pid}"):
             await lock.acquire(url="mine", wait_seconds=0)
