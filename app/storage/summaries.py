@@ -14,17 +14,21 @@ KEPT = 4
 _s = tables.summaries
 _COLUMNS = ("session_id", "upto_seq", "text", "tokens", "model", "created_ms")
 # A session that is over is not summed up any more, and one that is gone must not get a row.
-_ADD = insert(_s).from_select(
-    list(_COLUMNS),
-    select(
-        tables.sessions.c.session_id,
-        bindparam("upto", type_=_s.c.upto_seq.type),
-        bindparam("the_text", type_=_s.c.text.type),
-        bindparam("the_tokens", type_=_s.c.tokens.type),
-        bindparam("the_model", type_=_s.c.model.type),
-        bindparam("now", type_=_s.c.created_ms.type),
-    ).where(tables.sessions.c.session_id == bindparam("the_session"), tables.sessions.c.status == "active"),
-)
+_ADD = (
+    insert(_s)
+    .from_select(
+        list(_COLUMNS),
+        select(
+            tables.sessions.c.session_id,
+            bindparam("upto", type_=_s.c.upto_seq.type),
+            bindparam("the_text", type_=_s.c.text.type),
+            bindparam("the_tokens", type_=_s.c.tokens.type),
+            bindparam("the_model", type_=_s.c.model.type),
+            bindparam("now", type_=_s.c.created_ms.type),
+        ).where(tables.sessions.c.session_id == bindparam("the_session"), tables.sessions.c.status == "active"),
+    )
+    .execution_options(preserve_rowcount=True)
+)  # else an INSERT on Postgres does not tell it
 _OLDEST_KEPT = (
     select(_s.c.upto_seq)
     .where(_s.c.session_id == bindparam("the_session"))
