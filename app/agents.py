@@ -32,8 +32,8 @@ class Agent:
     llm: LLM
     working_memory: WorkingMemory
     system: Entry
-    summarizer: LLM
-    """Who sums up older messages."""
+    summarizer: LLM | None
+    """Who sums up older messages; `None`: nobody, they are left out."""
 
 
 class Roster:
@@ -60,14 +60,20 @@ class Roster:
         return iter(self._agents.values())
 
 
-def build_agent(name: str, config: AgentConfig, llm: LLM, *, summarizer: LLM | None = None) -> Agent:
+def build_agent(name: str, config: AgentConfig, llm: LLM, *, summarizer: LLM | None) -> Agent:
     working = config.memory.working
     memory: WorkingMemory
     if working.strategy == "buffer_window":
         memory = BufferWindow(working.window_size)
     else:
-        memory = SummaryBuffer(working.budget, llm.count_tokens, threshold=working.threshold, target=working.target)
-    return Agent(name, config, llm, memory, entry("system", system_prompt(config.prompt)), summarizer or llm)
+        memory = SummaryBuffer(
+            working.budget,
+            llm.count_tokens,
+            threshold=working.threshold,
+            target=working.target,
+            sums_up=summarizer is not None,
+        )
+    return Agent(name, config, llm, memory, entry("system", system_prompt(config.prompt)), summarizer)
 
 
 def system_prompt(prompt: PromptConfig) -> str:

@@ -266,7 +266,9 @@ class Runtime:
 
     def _build_agents(self, config: Config) -> dict[str, Agent]:
         return {
-            name: build_agent(name, agent, self._llms[agent.llm], summarizer=self._llms.get(agent.memory.working.llm))
+            name: build_agent(
+                name, agent, self._llms[agent.llm], summarizer=self._llms.get(config.summarizer_of(name) or "")
+            )
             for name, agent in config.agents.items()
         }
 

@@ -161,7 +161,7 @@ def _say_what_was_read(loaded: LoadedConfig) -> None:
     used = {agent.llm for agent in loaded.config.agents.values()}
     for name in sorted(used):
         llm = loaded.config.llms[name]
-        if llm.type == "local" and llm.model is None:
+        if llm.is_embedded:
             log.info(
                 "llm %s is the embedded 135M model: it shows that everything works, not what models know",
                 name,

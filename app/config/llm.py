@@ -104,6 +104,11 @@ class LLMConfig(Section):
         """Whether nothing but the network stands between us and an answer: a needed key is there."""
         return self.type not in KEY_VARIABLES or bool(self.api_key and self.api_key.get_secret_value())
 
+    @property
+    def is_embedded(self) -> bool:
+        """Whether this is the small model that comes with Hector."""
+        return self.type == "local" and self.model is None
+
     def at(self, folder: Path) -> LLMConfig:
         """The same model, the relative path of a local file taken from `folder` (absolute)."""
         if self.type != "local" or self.model is None:

@@ -28,7 +28,13 @@ class SummaryBuffer:
     """
 
     def __init__(
-        self, budget: int, count_tokens: Callable[[str], int], *, threshold: float = 0.8, target: float = 0.6
+        self,
+        budget: int,
+        count_tokens: Callable[[str], int],
+        *,
+        threshold: float = 0.8,
+        target: float = 0.6,
+        sums_up: bool = True,
     ) -> None:
         self.budget = budget
         self.threshold = int(budget * threshold)
@@ -37,11 +43,11 @@ class SummaryBuffer:
         """Tokens of a summary, at most."""
         self._count = count_tokens
         self._portion = max(budget // PORTION_SHARE, LEAST_PORTION)
-        self._sums_up: bool | None = None
+        self._sums_up: bool | None = None if sums_up else False
 
     @property
     def sums_up(self) -> bool:
-        """Whether the budget has room for a summary that says something; else it is a window of the newest messages."""
+        """Whether there is a model for it, and room for a summary that says something; else a window of the newest."""
         if self._sums_up is None:
             self._sums_up = self._count(block("")) + LEAST_SUMMARY <= self.longest
         return self._sums_up

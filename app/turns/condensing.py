@@ -10,7 +10,7 @@ from typing import TypeVar
 from app.agents import Agent
 from app.domain.turn import Usage
 from app.events.tape import unescape
-from app.llm.base import LLMError, LLMRequest, LLMStopped, LLMStream, TextDelta
+from app.llm.base import LLM, LLMError, LLMRequest, LLMStopped, LLMStream, TextDelta
 from app.memory.summary_buffer import SummaryBuffer
 from app.memory.working import Entry
 
@@ -31,6 +31,7 @@ class Condensing:
     """A job on its way. `stop` ends it at once, from any task; what it wrote before stays."""
 
     session_id: str
+    llm: LLM
     task: asyncio.Task[None] | None = None
     failure: str | None = None
     is_stopped: bool = False
@@ -52,7 +53,7 @@ class Condensing:
         """
         if self.is_stopped:
             raise LLMStopped
-        memory, llm = agent.working_memory, agent.summarizer
+        memory, llm = agent.working_memory, self.llm
         assert isinstance(memory, SummaryBuffer)
         size = sum([len(message.encoded) for message in portion])
         messages = await counted(lambda: memory.request(old, portion), size=size)
@@ -74,7 +75,7 @@ class Condensing:
             self._stream = None
             text = unescape(b"".join(chunks)).strip()
             if text or stream.end.usage is not None:
-                self.usages.append(stream.end.usage or _count(agent, messages, text))
+                self.usages.append(stream.end.usage or _count(llm, messages, text))
         if not text:
             raise NotCondensed("the model said nothing")
         return text
@@ -94,9 +95,8 @@ class Condensing:
             self._stream.close()
 
 
-def _count(agent: Agent, messages: Sequence[bytes], text: str) -> Usage:
+def _count(llm: LLM, messages: Sequence[bytes], text: str) -> Usage:
     """What a call cost by our own count; of a provider that does not say, or of a call that was cut."""
-    llm = agent.summarizer
     prompt = sum([Entry(message).count(llm.count_tokens) for message in messages])
     return Usage(prompt, llm.count_tokens(text), "counted" if llm.counts_exactly else "estimated")
 

@@ -133,7 +133,9 @@ class Summaries:
 
     def _begin(self, desk: Desk, limit: int) -> Condensing:
         """Sum up until no more than `limit` tokens are left; see `Condensing`."""
-        job = desk.condensing = Condensing(desk.log.session.session_id)
+        llm = desk.agent.summarizer
+        assert llm is not None  # its memory `sums_up`
+        job = desk.condensing = Condensing(desk.log.session.session_id, llm)
         desk.log.is_pinned = True  # what is being written belongs to this object's window
         self._jobs.add(job)
         job.task = self._tasks.start(self._run(desk, job, limit), name=f"summary of {job.session_id}")
@@ -157,7 +159,7 @@ class Summaries:
             desk.condensing = None
             if desk.log.over is None:
                 desk.log.is_pinned = False
-            self._book(desk, job.usages)
+            self._book(desk, job)
 
     def _fail(self, desk: Desk, job: Condensing, why: str) -> None:
         job.failure = desk.summary_failure = why
@@ -184,7 +186,7 @@ class Summaries:
     ) -> Summary:
         said = await job.ask(agent, old.text if old is not None else "", portion)
         text, tokens = await counted(lambda: memory.fitted(said), size=len(said))
-        return Summary(portion[-1].seq, text, tokens, agent.summarizer.model, self._clock_ms())
+        return Summary(portion[-1].seq, text, tokens, job.llm.model, self._clock_ms())
 
     async def _store(self, desk: Desk, summary: Summary) -> None:
         if not _is_open(desk):
@@ -196,11 +198,11 @@ class Summaries:
         if desk.window is not None:
             desk.window = _after(summary, desk.window)
 
-    def _book(self, desk: Desk, usages: list[Usage]) -> None:
+    def _book(self, desk: Desk, job: Condensing) -> None:
         """What was used was used, whatever became of it."""
-        if not usages:
+        if not job.usages:
             return
-        used, session, llm = _sum(usages), desk.log.session, desk.agent.summarizer
+        used, session, llm = _sum(job.usages), desk.log.session, job.llm
         unit = UnitOfWork(session.session_id)
         ledger.add(
             unit,

@@ -241,3 +241,17 @@ def test_a_trusted_proxy_that_would_never_match_is_refused(proxy: str) -> None:
 
 def test_an_address_of_ipv6_stands_in_brackets() -> None:
     assert Config.model_validate({"server": {"host": "::1", "port": 80}}).server.address == "http://[::1]:80"
+
+
+def test_older_messages_are_summed_up_by_the_model_named_for_it_or_the_agents_own_but_not_by_the_embedded() -> None:
+    config = Config.model_validate(
+        {
+            "llms": {"small": {"type": "local"}, "big": {"type": "scripted"}},
+            "agents": {
+                "own": {"llm": "big"},
+                "named": {"llm": "big", "memory": {"working": {"llm": "small"}}},
+                "nobody": {"llm": "small"},
+            },
+        }
+    )
+    assert [config.summarizer_of(agent) for agent in config.agents] == ["big", "small", None]

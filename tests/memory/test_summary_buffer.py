@@ -94,3 +94,9 @@ def test_a_request_for_a_summary_fits_the_budget_whatever_was_said(old: str) -> 
     assert content.count("[…]") == 1
     assert "User: And?\nAssistant: Fine." in content
     assert ("Summary so far:\nAnn" in content) == bool(old)
+
+
+def test_without_a_model_that_sums_up_it_is_a_window() -> None:
+    buffer = SummaryBuffer(2000, words, sums_up=False)
+    assert not buffer.sums_up
+    assert SummaryBuffer(2000, words).sums_up

@@ -377,7 +377,7 @@ def without_memory(house: House) -> Any:
 
     config = house.agent.config
     memory = config.memory.model_copy(update={"longterm": None})
-    return build_agent("assistant", config.model_copy(update={"memory": memory}), house.llm)
+    return build_agent("assistant", config.model_copy(update={"memory": memory}), house.llm, summarizer=house.llm)
 
 
 async def settled(house: House) -> None:
