@@ -60,6 +60,13 @@ class SummaryBuffer:
             return history
         return history[self._newest(history, self.budget - taken) :]
 
+    def renew(self, history: Sequence[Entry]) -> Sequence[Entry]:
+        """The newest messages that meet `target`, for want of a summary.
+
+        Not all that would fit: the next turns then begin with the same messages, which the model has read already.
+        """
+        return history[self._newest(history, self.target) :]
+
     def wants_more(self, history: Sequence[Entry]) -> bool:
         """A little further back than a request reaches: what no longer fits is still to be summed up."""
         return self.fits(history, 2 * self.budget - 1)

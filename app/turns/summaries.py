@@ -72,6 +72,9 @@ class Summaries:
         """
         if await _fits(desk, memory, window):
             return desk.summary, list(window)
+        if not memory.sums_up:
+            desk.window = list(await counted(lambda: memory.renew(window), size=_uncounted(window)))
+            return None, list(desk.window)
         if await self._can_help(desk, memory, window):
             await self._sum_up_now(desk, turn, memory, window)
             window = _after(desk.summary, window)
@@ -82,15 +85,14 @@ class Summaries:
         taken = _tokens(summary)
         selected = list(await counted(lambda: memory.select(window, taken=taken), size=_uncounted(window)))
         if len(selected) < len(window) or summary is not desk.summary:
-            if memory.sums_up:
-                self._tell_left_out(desk, turn, len(window) - len(selected))
+            self._tell_left_out(desk, turn, len(window) - len(selected))
             if desk.window is not None and desk.condensing is None:  # what cannot be summed up is not kept for ever
                 desk.window = list(memory.select(desk.window, taken=-memory.budget))
         return summary, selected
 
     async def _can_help(self, desk: Desk, memory: SummaryBuffer, window: list[Entry]) -> bool:
         """Whether a summary would make room: there is something to sum up, and a place for the result."""
-        if len(window) < 2 or not memory.sums_up or self._is_pausing(desk):
+        if len(window) < 2 or self._is_pausing(desk):
             return False
         newest = await counted(lambda: memory.total(window[-1:]), size=_uncounted(window[-1:]))
         return newest <= memory.budget - memory.longest

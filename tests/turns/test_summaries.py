@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,18 @@ async def test_a_budget_too_small_for_a_summary_is_a_window(make: Make) -> None:
     assert hall.writer.streams == []
     assert [content[:2] for content in hall.told[1:]] == ["q2", "a2", "Ne"]
     assert await summary_frames(hall, log) == []
+
+
+async def test_a_window_without_summaries_moves_on_by_leaps_so_that_models_meet_what_they_have_read(make: Make) -> None:
+    hall = await make(budget=100, target=0.5)
+    log = await hall.session()
+    firsts = []
+    for number in range(12):
+        await hall.say(log, f"question {number}", f"answer {number}")
+        firsts.append(hall.told[1])
+    assert len(hall.told) > 4
+    leaps = sum([before != after for before, after in itertools.pairwise(firsts)])
+    assert 1 <= leaps <= 3, firsts
 
 
 async def test_a_turn_that_crosses_it_is_summed_up_afterwards_and_the_next_is_told(make: Make) -> None:
