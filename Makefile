@@ -97,8 +97,8 @@ build: $(VENV)/.installed-dev
 # no index: they work with a mirror as well. `make lock UPGRADE=--upgrade` takes newer versions.
 lock: $(BIN)/python
 	$(PIP) install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra local --extra memory --extra postgres --group backend $(LOCK) -o requirements.txt
-	$(BIN)/uv pip compile pyproject.toml --extra local --extra memory --extra postgres --extra otel --extra dev --group backend -c requirements.txt $(LOCK) -o requirements-dev.txt
+	$(BIN)/uv pip compile pyproject.toml --extra local --extra memory --extra documents --extra postgres --group backend $(LOCK) -o requirements.txt
+	$(BIN)/uv pip compile pyproject.toml --extra local --extra memory --extra documents --extra postgres --extra otel --extra dev --group backend -c requirements.txt $(LOCK) -o requirements-dev.txt
 	@! grep -nE '://|--(index|extra|find|trusted)' requirements.txt requirements-dev.txt
 
 LOCK = --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
