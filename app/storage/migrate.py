@@ -12,7 +12,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine
 
 from app.domain.errors import Unavailable
-from app.storage import full_text, tables
+from app.storage import document_text, full_text, tables
 from app.storage.dialect import begin_migration
 
 HERE = Path(__file__).parent / "migrations"
@@ -49,7 +49,7 @@ def differences(engine: Engine) -> list[object]:
     from alembic.autogenerate import compare_metadata
 
     with engine.connect() as connection:
-        options = {"include_name": lambda name, kind, parents: not full_text.is_ours(name)}
+        options = {"include_name": lambda name, *_: not (full_text.is_ours(name) or document_text.is_ours(name))}
         return list(compare_metadata(MigrationContext.configure(connection, opts=options), tables.metadata))
 
 

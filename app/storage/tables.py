@@ -18,7 +18,7 @@ from sqlalchemy import (
     text,
 )
 
-from app.storage import full_text
+from app.storage import document_text, full_text
 
 metadata = MetaData()
 
@@ -259,3 +259,54 @@ memory_vectors = Table(
 Index("memory_vectors_by_audience", memory_vectors.c.audience, memory_vectors.c.model, memory_vectors.c.row)
 
 full_text.attach(memories)
+
+# Files of the document stores as they were when they were read; `digest` of their bytes, `fingerprint` of how they
+# were read. Empty `digest`: not read to the end.
+document_files = Table(
+    "document_files",
+    metadata,
+    Column("file_id", Text, primary_key=True),
+    Column("store", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("chunks", Integer, nullable=False),
+    Column("problem", Text),
+    Column("read_ms", BigInteger, nullable=False),
+)
+Index("document_files_by_path", document_files.c.store, document_files.c.path, unique=True)
+
+# Pieces of documents, in the order of their `place`. A row's text is never changed: what changed is a new row, and
+# whoever has read up to a row has missed nothing. `terms` and `store_word`: storage/document_text.py.
+document_chunks = Table(
+    "document_chunks",
+    metadata,
+    Column("row", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("store_word", Text, nullable=False),
+    Column("file_id", Text, nullable=False),
+    Column("place", Integer, nullable=False),
+    Column("heading", Text, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("terms", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("document_chunks_by_file", document_chunks.c.file_id, document_chunks.c.place)
+Index("document_chunks_by_store", document_chunks.c.store_word, document_chunks.c.row)
+
+# Vectors of a chunk's parts, one after another: float16, little-endian.
+document_vectors = Table(
+    "document_vectors",
+    metadata,
+    Column("row", BigInteger, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("store_word", Text, nullable=False),
+    Column("vectors", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("row", "model"),
+)
+Index("document_vectors_by_store", document_vectors.c.store_word, document_vectors.c.model, document_vectors.c.row)
+
+document_text.attach(document_chunks)
