@@ -1,0 +1,130 @@
+"""Which files belong to a store: folders walked through, patterns, limits. Links are never followed.
+
+A link that leads out of the folder would open what nobody meant to share, and one that stays inside leads to a file
+that is met anyway. A path of the configuration may itself be a link: whoever wrote it there meant it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file as the folder lists it. `root` is the path of the configuration it was found under."""
+
+    path: str
+    root: str
+    size: int
+    mtime_ns: int
+
+
+def scan(roots: Sequence[str], patterns: Sequence[str], *, max_files: int, problems: list[str]) -> Iterator[Found]:
+    """Every file of the store once, in order of roots and names. `problems` collects what could not be looked at."""
+    seen: set[str] = set()
+    for root in roots:
+        for found in _walk(root, patterns, problems):
+            if found.path in seen:
+                continue
+            if len(seen) == max_files:
+                problems.append(f"there are more than {max_files} files; the rest is left out (max_files)")
+                return
+            seen.add(found.path)
+            yield found
+
+
+def _walk(root: str, patterns: Sequence[str], problems: list[str]) -> Iterator[Found]:
+    real = os.path.realpath(root)
+    try:
+        stat = os.stat(real)
+    except OSError as error:
+        problems.append(f"{root}: {_words(error)}")
+        return
+    if os.path.isfile(real):
+        yield Found(real, real, stat.st_size, stat.st_mtime_ns)
+        return
+    wanted = compile_patterns(patterns)
+    shows_hidden = names_hidden(patterns)
+    folders = [real]
+    while folders:
+        folder = folders.pop()
+        inner = []
+        for entry in _entries(folder, problems):
+            if entry.is_symlink() or (entry.name.startswith(".") and not shows_hidden):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                inner.append(entry.path)
+            elif entry.is_file(follow_symlinks=False) and wanted.fullmatch(os.path.relpath(entry.path, real)):
+                try:
+                    entry.path.encode()
+                    stat = entry.stat(follow_symlinks=False)
+                except UnicodeEncodeError:
+                    problems.append(f"{os.fsencode(entry.path)!r}: its name is not UTF-8")
+                except OSError:
+                    pass  # it has just gone
+                else:
+                    yield Found(entry.path, real, stat.st_size, stat.st_mtime_ns)
+        folders += reversed(inner)
+
+
+def _entries(folder: str, problems: list[str]) -> Iterable[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        problems.append(f"{folder}: {_words(error)}")
+        return ()
+
+
+def _words(error: OSError) -> str:
+    return (error.strerror or type(error).__name__).lower()
+
+
+def names_hidden(patterns: Sequence[str]) -> bool:
+    """Whether names that begin with a dot are looked at: when a pattern has one."""
+    return any(part.startswith(".") for pattern in patterns for part in pattern.split("/"))
+
+
+def compile_patterns(patterns: Sequence[str]) -> re.Pattern[str]:
+    """What the path of a file below its root has to match."""
+    return _compiled(tuple(patterns))
+
+
+@cache
+def _compiled(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join([_translate(pattern) for pattern in patterns]) or "(?!)", re.IGNORECASE | re.DOTALL)
+
+
+def _translate(pattern: str) -> str:
+    """`**` any folders, also none; `*` and `?` within one name; `[abc]` one of these. Letters of either case."""
+    parts = pattern.removeprefix("./").split("/")
+    result = ""
+    for place, part in enumerate(parts):
+        is_last = place == len(parts) - 1
+        if part == "**":
+            result += ".*" if is_last else "(?:.*/)?"
+        else:
+            result += _translate_part(part) + ("" if is_last else "/")
+    return f"(?:{result})"
+
+
+def _translate_part(part: str) -> str:
+    result, at = "", 0
+    while at < len(part):
+        char = part[at]
+        at += 1
+        if char == "*":
+            result += "[^/]*"
+        elif char == "?":
+            result += "[^/]"
+        elif char == "[" and (end := part.find("]", at + 1)) > 0:
+            inner = part[at:end].replace("\\", "\\\\").replace("[", "\\[").replace("^", "\\^")
+            result += f"[^{inner[1:]}/]" if inner[0] == "!" else f"[{inner}]"
+            at = end + 1
+        else:
+            result += re.escape(char)
+    return result

@@ -1,0 +1,73 @@
+"""Word documents (.docx) by python-docx: a section for each heading; positions are paragraphs, a table being one."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import docx
+from docx.document import Document
+from docx.table import Table
+from docx.text.paragraph import Paragraph
+
+from app.documents.section import Section, Unreadable, clean, join_headings
+
+MAX_UNPACKED = 200 << 20
+"""Bytes of all parts of the file; a small one may unpack to any size."""
+_HEADING = re.compile(r"heading (\d)", re.IGNORECASE)
+
+
+def read_docx(file: BinaryIO) -> Iterator[Section]:
+    """Raises Unreadable: it is no Word document, or unpacks to more than `MAX_UNPACKED`."""
+    headings: list[str] = []
+    held: list[tuple[int, str]] = []
+    for number, block in enumerate(_open(file).iter_inner_content(), 1):
+        text = clean(_rows(block) if isinstance(block, Table) else block.text).strip()
+        level = 0 if isinstance(block, Table) else _level(block)
+        if text and level:
+            if held:
+                yield Section(join_headings(headings), held)
+                held = []
+            headings = [*(headings + [""] * level)[: level - 1], " ".join(text.split())]
+        elif text:
+            held.append((number, text))
+    if held:
+        yield Section(join_headings(headings), held)
+
+
+def _open(file: BinaryIO) -> Document:
+    try:
+        with zipfile.ZipFile(file) as parts:
+            if sum([part.file_size for part in parts.infolist()]) > MAX_UNPACKED:
+                raise Unreadable(f"unpacks to more than {MAX_UNPACKED >> 20} MiB")
+        file.seek(0)
+        return docx.Document(file)
+    except Unreadable:
+        raise
+    except zipfile.BadZipFile as error:
+        raise Unreadable("is no Word document (.docx)") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever a malformed part makes a parser do
+        raise Unreadable(f"is no Word document that can be read: {type(error).__name__}") from error
+
+
+def _level(paragraph: Paragraph) -> int:
+    """1 for the title, 2 and up for the headings below it, 0 for text."""
+    style = paragraph.style.name if paragraph.style is not None else None
+    if style == "Title":
+        return 1
+    match = _HEADING.match(style or "")
+    return int(match[1]) + 1 if match else 0
+
+
+def _rows(table: Table) -> str:
+    """Cells side by side; one that spans several columns stands once."""
+    rows = []
+    for row in table.rows:
+        cells = dict.fromkeys([cell._tc for cell in row.cells])
+        texts = {cell._tc: " ".join(cell.text.split()) for cell in row.cells}
+        rows.append(" | ".join([texts[cell] for cell in cells]))
+    return "\n".join(rows)
