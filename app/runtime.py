@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.agents import Agent, Roster, build_agent
 from app.auth.authenticate import Authenticator
@@ -46,6 +46,9 @@ from app.turns.report import Reporter
 from app.turns.runner import Runner
 from app.turns.summaries import Summaries
 
+if TYPE_CHECKING:  # loaded when the configuration has a store
+    from app.documents.stores import DocumentStores
+
 log = logging.getLogger(__name__)
 
 EXPIRY_SECONDS = 30.0
@@ -76,6 +79,8 @@ class Runtime:
         self._stop_listeners: list[Callable[[], None]] = []
         self.stop_signal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the shutdown begins."""
+        self.documents: DocumentStores | None = None
+        """The document stores, if any are configured."""
         self.was_superseded = False
         """Whether that is because another server works on the data."""
 
@@ -161,6 +166,7 @@ class Runtime:
         self._start("memory retention", self._sweep_memories())
         self._prepare_memory(config)
         self._start("erasure", self.erasure.run())
+        self._start_documents()
         self.turns.resume_queues()
         # Else the first count, in the middle of somebody's turn, would read the table: 0.2 s without a loop.
         await asyncio.gather(*[asyncio.to_thread(llm.count_tokens, "ready") for llm in self._llms.values()])
@@ -169,6 +175,27 @@ class Runtime:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
+
+    def _start_documents(self) -> None:
+        """Nothing is loaded for it unless there are stores, or something is left of them."""
+        if not self.config.document_stores:
+            self._start("documents of before", self._guarded(self._forget_documents()))
+            return
+        self.documents = self._make_documents()
+        self.documents.add_gauges(self.metrics)
+        self._start("documents", self.documents.run())
+
+    def _make_documents(self) -> DocumentStores:
+        from app.documents.stores import DocumentStores
+
+        stores = self.config.document_stores
+        return DocumentStores(self._durable, stores, new_id=new_id, clock_ms=self._clock_ms, embedder=self._embedder)
+
+    async def _forget_documents(self) -> None:
+        from app.storage import documents
+
+        if await self._durable.read(documents.stores):
+            await self._make_documents().forget_others()
 
     def _add_gauges(self) -> None:
         gauge, writer = self.metrics.gauge, self._durable.writer

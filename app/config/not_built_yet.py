@@ -40,7 +40,6 @@ NOT_BUILT_YET = (
     Later("agents.*.tools", "the agent answers without tools"),
     Later("tools.execute_command", "the agent answers without tools"),
     Later("tools.mcp", "no MCP server is connected"),
-    Later("document_stores.*", "no documents are read"),
     Later("compat.vectorshift.enabled", "its door stays closed"),
     Later("redis.url", "this server works alone on its database"),
 )

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from app.config.agent import AgentConfig
 from app.config.compat import CompatConfig
+from app.config.documents import DocumentStoreConfig
 from app.config.llm import EmbedderConfig, LLMConfig
 from app.config.section import Problems, Section
 from app.config.server import (
@@ -21,10 +22,10 @@ from app.config.server import (
     SessionsConfig,
     StorageConfig,
 )
-from app.config.tools import DocumentStoreConfig, ToolsConfig
+from app.config.tools import ToolsConfig
 
-# An agent's name is a segment of its addresses.
-_AGENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# The name of an agent, or of a store, is a segment of its addresses.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 Found = dict[tuple[str | int, ...], str]
 
@@ -48,7 +49,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _agrees(self) -> Config:
-        found = self._door_problems() | self._agent_problems() | self._embedder_problems() | self._compat_problems()
+        found = self._door_problems() | self._agent_problems() | self._embedder_problems()
+        found |= self._store_problems() | self._compat_problems()
         if found:
             raise Problems(found)
         return self
@@ -79,7 +81,7 @@ class Config(Section):
         """Also fills in what an agent left out: its name and its llm."""
         found: Found = {}
         for key, agent in self.agents.items():
-            if not _AGENT_NAME.fullmatch(key):
+            if not _NAME.fullmatch(key):
                 found["agents", key] = "an agent's name is made of letters, digits, '.', '_' and '-', at most 64"
             llm = agent.llm or self._usual_llm()
             if llm not in self.llms:
@@ -114,6 +116,10 @@ class Config(Section):
                 "embedders",
             ): f"has several entries: call the one that embeds memories 'default' ({', '.join(self.embedders)})"
         }
+
+    def _store_problems(self) -> Found:
+        sentence = "a store's name is made of letters, digits, '.', '_' and '-', at most 64"
+        return {("document_stores", name): sentence for name in self.document_stores if not _NAME.fullmatch(name)}
 
     def _compat_problems(self) -> Found:
         llm = self.compat.vectorshift.default_llm

@@ -1,4 +1,4 @@
-"""What agents may act upon: the `tools` and `document_stores` sections. Nothing of it is built yet."""
+"""What agents may act upon: the `tools` section. Nothing of it is built yet."""
 
 from __future__ import annotations
 
@@ -52,18 +52,3 @@ class ToolsConfig(Section):
         workspace = folder / self.execute_command.working_directory.expanduser()
         command = self.execute_command.model_copy(update={"working_directory": workspace})
         return self.model_copy(update={"execute_command": command})
-
-
-class DocumentStoreConfig(Section):
-    """Documents that agents can search."""
-
-    paths: tuple[Path, ...] = ()
-    """Files and folders; relative ones start at the configuration file. Not built yet."""
-    patterns: tuple[str, ...] = ("**/*.md", "**/*.txt")
-    """Which files of a folder belong to the store. Not built yet."""
-    chunk_size: int = Field(default=1000, ge=1)
-    """Characters of one searchable piece. Not built yet."""
-
-    def at(self, folder: Path) -> DocumentStoreConfig:
-        """The same documents, relative paths taken from `folder` (absolute)."""
-        return self.model_copy(update={"paths": tuple(folder / path.expanduser() for path in self.paths)})

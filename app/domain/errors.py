@@ -4,7 +4,7 @@ HectorError
 ├── InvalidRequest          invalid_request, invalid_json
 ├── Unauthenticated         unauthenticated
 ├── Forbidden               forbidden_origin, forbidden_host
-├── NotFound                agent_not_found, session_not_found, turn_not_found, memory_not_found
+├── NotFound                agent_not_found, session_not_found, turn_not_found, memory_not_found, store_not_found
 ├── Conflict                session_busy, idempotency_conflict, session_exists, turn_cancelled, memory_off
 ├── SessionOver             session_ended, session_expired, session_terminated
 ├── CursorExpired           cursor_expired
@@ -96,6 +96,11 @@ def turn_not_found(turn_id: str) -> NotFound:
 
 def memory_not_found(memory_id: str) -> NotFound:
     return NotFound(f"There is no memory {memory_id!r} here.", reason="memory_not_found")
+
+
+def store_not_found(name: str) -> NotFound:
+    sentence = f"There is no document store {name!r}; GET /document_stores lists them."
+    return NotFound(sentence, reason="store_not_found")
 
 
 def session_over(status: str, session_id: str, details: dict[str, object] | None = None) -> SessionOver:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, StrictStr
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
 from app.domain.clock import iso
 from app.domain.message import Message
@@ -42,6 +42,23 @@ class Fork(BaseModel):
     at: StrictStr | None = Field(default=None, description="The last message that is kept; default: all.")
     title: StrictStr | None = Field(default=None, max_length=500)
     session_id: StrictStr | None = None
+
+
+class SearchDocuments(BaseModel):
+    """Body of `POST /document_stores/…/search`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    query: StrictStr = Field(min_length=1, max_length=4000)
+    limit: StrictInt = Field(default=10, ge=1, le=100)
+
+
+class ReadAgain(BaseModel):
+    """Body of `POST /document_stores/…/reindex`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    again: StrictBool = Field(default=False, description="Read every file again, also those that did not change.")
 
 
 class EditMessage(BaseModel):

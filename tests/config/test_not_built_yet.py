@@ -24,7 +24,6 @@ def warnings(folder: Path, text: str, **environ: str) -> list[str]:
         ("agents: {a: {tools: [search]}}", "agents.a.tools"),
         ("tools: {execute_command: {allowed_commands: [ls]}}", "tools.execute_command"),
         ("tools: {mcp: {t: {command: x}}}", "tools.mcp"),
-        ("document_stores: {d: {paths: [x]}}", "document_stores.d"),
         ("compat: {vectorshift: {enabled: true}}", "compat.vectorshift.enabled"),
         ("redis: {url: 'redis://localhost'}", "redis.url"),
     ],
@@ -48,7 +47,7 @@ def test_a_key_that_is_not_built_yet_warns_once(tmp_path: Path, text: str, key: 
         "compat: {vectorshift: {enabled: false}}",
         "compat: {vectorshift: {enabled: '${NO:-false}'}}",
         "redis: {url: '${REDIS_URL:-}'}",
-        "tools:\ndocument_stores: {}\n",
+        "tools:\ndocument_stores: {d: {paths: [x]}}\n",
         "llms: {x: {type: local, price: {prompt: 1}}}",
     ],
 )

@@ -35,6 +35,7 @@ SETTINGS: dict[str, Any] = {
             "memory": {"working": {"strategy": "buffer_window"}, "longterm": {"storage_scope": "conversational"}},
         }
     },
+    "document_stores": {"handbook": {"paths": [str(ROOT / "docs")], "patterns": ["documents.md"]}},
 }
 ADDRESS = "localhost:8080"
 MARK = "=== example"

@@ -1,0 +1,304 @@
+"""Indexer: makes what is kept of a store agree with its files. One file after another, behind everybody's back.
+
+A file whose size and time are those of its last reading is not opened; one whose bytes are the same is not taken
+apart; of one that changed, chunks with the same words keep their row and their vectors.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from app.config.documents import DocumentStoreConfig
+from app.documents.folders import Found
+from app.documents.kinds import kind_of
+from app.documents.reading import Frame, ReadingFailed, ReadingProcess
+from app.domain.ids import NewId
+from app.storage import documents
+from app.storage.database import Database
+from app.storage.documents import NewChunk, StoredChunk, StoredFile
+from app.storage.unit_of_work import UnitOfWork
+
+log = logging.getLogger(__name__)
+
+_RACY_NS = 2_000_000_000
+"""A file that is younger than this when it is read may change again without another time: it is compared anew."""
+_COMPARE_ANEW = -1
+"""The size of a file that has to be read again, changed or not."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """Of one store, for those who ask how far it is. `left`: files of this look that are not compared yet.
+
+    `failure`: why the last look broke off; `problems`: what of its folders could not be looked at.
+    """
+
+    is_working: bool = True
+    left: int = 0
+    checked_ms: int | None = None
+    failure: str | None = None
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Round:
+    """One look at a store. `gone`: files that are not there any more, unless they turn up under another name."""
+
+    store: str
+    config: DocumentStoreConfig
+    gone: dict[str, StoredFile]
+    anew: bool
+    missing: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    has_changed: bool = False
+
+
+class Indexer:
+    """Works on one store at a time. `on_change` is told each store of which something was removed or moved."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        new_id: NewId,
+        clock_ms: Callable[[], int],
+        on_change: Callable[[str], None],
+        reading: ReadingProcess | None = None,
+    ) -> None:
+        self._database = database
+        self._new_id = new_id
+        self._clock_ms = clock_ms
+        self._on_change = on_change
+        self._reading = reading or ReadingProcess()
+
+    async def update(self, store: str, config: DocumentStoreConfig, progress: Progress, *, anew: bool = False) -> None:
+        """One look at the store; with `anew` every file is read again. Files that cannot be read stop nothing.
+
+        Raises:
+            WriteFailed, Unavailable: the database did not answer; the next look goes on.
+            ReadingFailed: the folders could not be looked through.
+        """
+        progress.is_working = True
+        found, problems = await self._scan(config)
+        stored = {file.path: file for file in await self._database.read(partial(documents.files, store=store))}
+        paths = {file.path for file in found}
+        gone = {path: file for path, file in stored.items() if path not in paths}
+        round_ = _Round(store, config, gone, anew)
+        progress.left = len(found)
+        for file in found:
+            known = stored.get(file.path)
+            if anew or known is None or not _is_unchanged(file, known, config):
+                await self._take(round_, file, known)
+            progress.left -= 1
+        for old in round_.gone.values():
+            await self._remove(round_, old)
+        for sentence, count in round_.missing.items():
+            log.warning("document store %s: %d files are not read: %s", store, count, sentence)
+        for sentence in problems:
+            if sentence not in progress.problems:
+                log.warning("document store %s: %s", store, sentence)
+        if round_.has_changed:
+            self._on_change(store)
+        progress.problems = tuple(problems)
+        progress.checked_ms = self._clock_ms()
+        progress.is_working = False
+        progress.failure = None
+
+    async def forget(self, store: str) -> None:
+        """Remove all that is kept of a store."""
+        round_ = _Round(store, DocumentStoreConfig.model_construct(), {}, False)
+        for file in await self._database.read(partial(documents.files, store=store)):
+            await self._remove(round_, file)
+        self._on_change(store)
+
+    async def close(self) -> None:
+        await self._reading.close()
+
+    async def _scan(self, config: DocumentStoreConfig) -> tuple[list[Found], list[str]]:
+        roots = [str(path) for path in config.paths]
+        order: Frame = {"do": "scan", "roots": roots, "patterns": config.patterns, "max_files": config.max_files}
+        found: list[Found] = []
+        problems: list[str] = []
+        async with self._reading.ask(order) as frames:
+            async for frame in frames:
+                found += [Found(*file) for file in frame["files"]]
+                problems += frame.get("problems", ())
+        return found, problems
+
+    # -- one file ---------------------------------------------------------------------------------------------
+
+    async def _take(self, round_: _Round, found: Found, known: StoredFile | None) -> None:
+        file = StoredFile(
+            file_id=known.file_id if known else self._new_id("file"),
+            store=round_.store,
+            path=found.path,
+            size=found.size,
+            mtime_ns=found.mtime_ns,
+            digest="",
+            fingerprint=_fingerprint(found, round_.config),
+            chunks=0,
+            problem=None,
+            read_ms=self._clock_ms(),
+        )
+        missing = kind_of(found.path).missing
+        try:
+            if known is None:
+                moved = await self._find_moved(round_, found, file)
+                if moved is not None:
+                    await self._save(moved)
+                    return
+                known = await self._add(file)
+            if found.size > round_.config.max_file_size:
+                problem = f"is larger than {round_.config.max_file_size} bytes (max_file_size)"
+                await self._refuse(round_, file, known, problem)
+            elif missing is not None:
+                round_.missing[missing] += known.problem != missing
+                await self._refuse(round_, file, known, missing, is_said=True)
+            else:
+                await self._read(round_, found, file, known)
+        except ReadingFailed as error:
+            await self._refuse(round_, file, known or await self._add(file), str(error))
+
+    async def _read(self, round_: _Round, found: Found, file: StoredFile, known: StoredFile) -> None:
+        is_same = not round_.anew and known.fingerprint == file.fingerprint and bool(known.digest)
+        async with self._asking(round_, found, [known.digest] if is_same else []) as frames:
+            opened = await anext(frames)
+            if opened.get("is_gone"):
+                return  # since the folder was listed: the next look removes it
+            if "problem" in opened:
+                await self._refuse(round_, file, known, opened["problem"], again=bool(opened.get("again")))
+                return
+            file = replace(file, digest=opened["digest"], size=opened["size"], mtime_ns=opened["mtime_ns"])
+            if opened.get("done"):
+                await self._save(replace(file, chunks=known.chunks, problem=known.problem))
+            else:
+                await self._replace_chunks(round_, file, known, frames)
+
+    @asynccontextmanager
+    async def _asking(self, round_: _Round, found: Found, known: Sequence[str]) -> AsyncIterator[AsyncIterator[Frame]]:
+        """`known`: digests of bytes that need not be taken apart."""
+        order: Frame = {
+            "do": "read",
+            "path": found.path,
+            "root": found.root,
+            "max_bytes": round_.config.max_file_size,
+            "chunk_size": round_.config.chunk_size,
+            "known": known,
+        }
+        async with self._reading.ask(order) as frames:
+            yield frames
+
+    async def _find_moved(self, round_: _Round, found: Found, file: StoredFile) -> StoredFile | None:
+        """What a file that is gone becomes under this name; `None` when none of them has the same bytes."""
+        gone = {
+            one.digest: one
+            for one in round_.gone.values()
+            if one.digest and one.fingerprint == file.fingerprint and one.size == found.size
+        }
+        if not gone or round_.anew:
+            return None
+        async with self._asking(round_, found, list(gone)) as frames:
+            opened = await anext(frames)
+            if opened.get("done") != "known":
+                return None
+        old = gone[opened["digest"]]
+        del round_.gone[old.path]
+        round_.has_changed = True
+        return replace(file, file_id=old.file_id, digest=old.digest, chunks=old.chunks, mtime_ns=opened["mtime_ns"])
+
+    async def _replace_chunks(
+        self, round_: _Round, file: StoredFile, known: StoredFile, frames: AsyncIterator[Frame]
+    ) -> None:
+        await self._save(replace(known, digest="", size=_COMPARE_ANEW))  # until it is done: we may not come to the end
+        kept: dict[str, list[StoredChunk]] = defaultdict(list)
+        for chunk in await self._database.read(partial(documents.chunks_of, file_id=file.file_id)):
+            kept[chunk.digest].append(chunk)
+        place = 0
+        async for frame in frames:
+            if "problem" in frame:
+                await self._refuse(round_, file, known, frame["problem"])
+                return
+            unit = UnitOfWork("")
+            new = []
+            for heading, position, text, terms, digest in frame["chunks"]:
+                if kept[digest]:
+                    old = kept[digest].pop(0)
+                    if (old.place, old.position) != (place, position):
+                        documents.place_chunk(unit, old.row, place=place, position=position)
+                else:
+                    new.append(NewChunk(place, heading, position, text, terms, digest))
+                place += 1
+            documents.add_chunks(unit, store=file.store, file_id=file.file_id, chunks=new)
+            await self._database.submit(unit)
+            file = replace(file, problem="; ".join(frame.get("partly", ())) or None)
+        await self._remove_chunks(round_, [chunk for chunks in kept.values() for chunk in chunks])
+        if file.problem is not None and file.problem != known.problem:
+            self._complain(file, file.problem)
+        await self._save(replace(file, chunks=place))
+
+    async def _refuse(
+        self,
+        round_: _Round,
+        file: StoredFile,
+        known: StoredFile,
+        problem: str,
+        *,
+        is_said: bool = False,
+        again: bool = False,
+    ) -> None:
+        """Keep nothing of a file but why. It is tried again when it changes; with `again` at every look."""
+        if not is_said and known.problem != problem:
+            self._complain(file, problem)
+        chunks = await self._database.read(partial(documents.chunks_of, file_id=file.file_id))
+        await self._remove_chunks(round_, chunks)
+        size = _COMPARE_ANEW if again else file.size
+        await self._save(replace(file, digest="", chunks=0, problem=problem, size=size))
+
+    def _complain(self, file: StoredFile, problem: str) -> None:
+        log.warning("document store %s: %s %s", file.store, file.path, problem)
+
+    # -- units ------------------------------------------------------------------------------------------------
+
+    async def _add(self, file: StoredFile) -> StoredFile:
+        """Known, but not read to the end: whoever finds it so after a crash reads it again."""
+        unit = UnitOfWork("")
+        begun = replace(file, size=_COMPARE_ANEW)
+        documents.add_file(unit, begun)
+        await self._database.submit(unit)
+        return begun
+
+    async def _save(self, file: StoredFile) -> None:
+        unit = UnitOfWork("")
+        documents.save_file(unit, file)
+        await self._database.submit(unit)
+
+    async def _remove(self, round_: _Round, file: StoredFile) -> None:
+        chunks = await self._database.read(partial(documents.chunks_of, file_id=file.file_id))
+        await self._remove_chunks(round_, chunks)
+        unit = UnitOfWork("")
+        documents.remove_file(unit, file.file_id)
+        await self._database.submit(unit)
+
+    async def _remove_chunks(self, round_: _Round, chunks: Sequence[StoredChunk]) -> None:
+        rows = [chunk.row for chunk in chunks]
+        round_.has_changed = round_.has_changed or bool(rows)
+        for start in range(0, len(rows), documents.PART):
+            unit = UnitOfWork("")
+            documents.remove_chunks(unit, rows[start : start + documents.PART])
+            await self._database.submit(unit)
+
+
+def _is_unchanged(found: Found, known: StoredFile, config: DocumentStoreConfig) -> bool:
+    if known.read_ms * 1_000_000 - known.mtime_ns < _RACY_NS:
+        return False
+    seen = (found.size, found.mtime_ns, _fingerprint(found, config))
+    return seen == (known.size, known.mtime_ns, known.fingerprint)
+
+
+def _fingerprint(found: Found, config: DocumentStoreConfig) -> str:
+    is_large = found.size > config.max_file_size
+    return kind_of(found.path).fingerprint(config.chunk_size) + ("/large" if is_large else "")

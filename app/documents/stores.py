@@ -1,0 +1,251 @@
+"""DocumentStores: the document stores of a server, kept up to date beside its other work, listed and searched."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from typing import Literal
+
+from app.config.documents import DocumentStoreConfig
+from app.documents.embedding import Embedding
+from app.documents.indexer import Indexer, Progress
+from app.documents.reading import ReadingFailed, ReadingProcess
+from app.documents.search import Search, SearchResult
+from app.documents.watch import MISSING, Watch, is_installed
+from app.domain.errors import Unavailable, store_not_found
+from app.domain.ids import NewId
+from app.memory.embedder import Embedder
+from app.observability.metrics import Metrics
+from app.storage import documents
+from app.storage.database import Database
+from app.storage.documents import Counts, StoredFile
+from app.storage.unit_of_work import WriteConflict, WriteFailed
+
+log = logging.getLogger(__name__)
+
+LEAST_SECONDS = 1.0
+RETRY_SECONDS = 30.0
+"""After a look that failed."""
+
+
+Status = Literal["reading", "ready", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreState:
+    """How far a store is. `failed`: the last look broke off, and another is taken soon; `problems` say why.
+
+    `left`: files of the present look that are not compared yet.
+    """
+
+    name: str
+    status: Status
+    counts: Counts
+    left: int
+    checked_ms: int | None
+    problems: tuple[str, ...]
+
+
+class DocumentStores:
+    """`run` is the one background task; cancelling it ends everything it started."""
+
+    def __init__(
+        self,
+        database: Database,
+        stores: Mapping[str, DocumentStoreConfig],
+        *,
+        new_id: NewId,
+        clock_ms: Callable[[], int],
+        embedder: Embedder | None = None,
+        reading: ReadingProcess | None = None,
+        least_seconds: float = LEAST_SECONDS,
+    ) -> None:
+        """`least_seconds`: between two looks at the files."""
+        self._database = database
+        self._stores = dict(stores)
+        self._bases = {name: _base(store) for name, store in stores.items()}
+        embedder = embedder if find_spec("numpy") is not None else None
+        self._embedder = embedder
+        self._search = Search(database, embedder)
+        self._indexer = Indexer(
+            database, new_id=new_id, clock_ms=clock_ms, on_change=self._search.drop, reading=reading
+        )
+        self._embedding = Embedding(database, embedder, list(stores)) if embedder is not None else None
+        self._watch = Watch(stores, self.look)
+        self._progress = {name: Progress() for name in stores}
+        self._counts = {name: Counts() for name in stores}
+        self._wanted = set(stores)
+        self._anew: set[str] = set()
+        self._due: dict[str, float] = {}
+        self._not_before: dict[str, float] = {}
+        self._least_seconds = least_seconds
+        self._wake = asyncio.Event()
+        self._wake.set()
+
+    # -- for the doors ----------------------------------------------------------------------------------------
+
+    async def states(self) -> list[StoreState]:
+        return [await self.state(name) for name in self._stores]
+
+    async def state(self, name: str) -> StoreState:
+        """Raises NotFound (`store_not_found`)."""
+        self._require([name])
+        progress = self._progress[name]
+        counts = await self._database.read(partial(documents.counts, store=name, model=self.model or ""))
+        problems = progress.problems + ((progress.failure,) if progress.failure is not None else ())
+        return StoreState(name, self._status(name), counts, progress.left, progress.checked_ms, problems)
+
+    async def files(
+        self, name: str, *, after: str = "", limit: int = 50, only_problems: bool = False
+    ) -> Sequence[StoredFile]:
+        """A page of the files of a store, in the order of their paths; `after` as `shown` gives it. Raises NotFound."""
+        self._require([name])
+        last = os.path.join(self._bases[name], after) if after else ""
+        query = partial(documents.page, store=name, after=last, limit=limit, only_problems=only_problems)
+        return await self._database.read(query)
+
+    async def search(self, question: str, names: Iterable[str] = (), *, limit: int = 10) -> SearchResult:
+        """The best chunks of these stores, or of all. Raises NotFound."""
+        wanted = list(dict.fromkeys(names)) or list(self._stores)
+        self._require(wanted)
+        return await self._search.search(question, wanted, limit=limit)
+
+    def look(self, name: str, *, anew: bool = False) -> None:
+        """Compare a store with its files soon; with `anew` every file is read again. Raises NotFound."""
+        self._require([name])
+        self._wanted.add(name)
+        if anew:
+            self._anew.add(name)
+        self._wake.set()
+
+    def is_complete(self, names: Iterable[str] = ()) -> bool:
+        """Whether every file of these stores, or of all, was compared since it last seemed to have changed."""
+        return all(self._status(name) == "ready" for name in list(names) or self._stores)
+
+    def shown(self, name: str, path: str) -> str:
+        """A path as it is shown: below the folder that all paths of the store have in common."""
+        return os.path.relpath(path, self._bases[name])
+
+    @property
+    def model(self) -> str | None:
+        """Who embeds; `None` when documents are found by their words alone."""
+        return self._embedder.model if self._embedder is not None else None
+
+    # -- figures ----------------------------------------------------------------------------------------------
+
+    def add_gauges(self, metrics: Metrics) -> None:
+        def total(figure: Callable[[Counts], int]) -> Callable[[], int]:
+            return lambda: sum([figure(counts) for counts in self._counts.values()])
+
+        gauge, progress = metrics.gauge, self._progress.values()
+        gauge("hector_documents", "Documents of all stores.", total(lambda counts: counts.files))
+        gauge("hector_document_chunks", "Their searchable pieces.", total(lambda counts: counts.chunks))
+        gauge("hector_documents_unread", "Documents not read, or not wholly.", total(lambda counts: counts.problems))
+        gauge("hector_documents_left", "Documents not compared yet.", lambda: sum([one.left for one in progress]))
+
+    # -- in the background ------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        if any(store.watch for store in self._stores.values()) and not is_installed():
+            log.warning("document stores: %s", MISSING)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._keep_up(), name="documents")
+                group.create_task(self._watch.run(), name="watch over documents")
+                if self._embedding is not None:
+                    group.create_task(self._embedding.run(), name="vectors of documents")
+        finally:
+            await self._indexer.close()
+            await self._search.close()
+
+    async def _keep_up(self) -> None:
+        await self._guarded("of before", self.forget_others)
+        while True:
+            names = await self._next()
+            for name in names:
+                await self._look(name)
+
+    async def _look(self, name: str) -> None:
+        anew = name in self._anew
+        self._wanted.discard(name)
+        self._anew.discard(name)
+        started = time.monotonic()
+        self._not_before[name] = started + self._least_seconds
+        rescan = self._stores[name].rescan
+        failure = await self._guarded(name, partial(self._update, name, anew))
+        self._progress[name].failure = failure
+        if failure is None:
+            self._due[name] = started + (rescan.total_seconds() if rescan is not None else math.inf)
+        else:
+            self._due[name] = started + RETRY_SECONDS
+            self._anew |= {name} if anew else set()
+
+    async def _next(self) -> list[str]:
+        """The stores that it is time to look at, once there are any."""
+        while True:
+            self._wake.clear()
+            now = time.monotonic()
+            times = {name: self._time_of(name) for name in self._stores}
+            names = [name for name, at in times.items() if at <= now]
+            if names:
+                return names
+            wait = min(times.values(), default=math.inf) - now
+            try:
+                async with asyncio.timeout(wait if wait < math.inf else None):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    def _time_of(self, name: str) -> float:
+        at = 0.0 if name in self._wanted else self._due.get(name, math.inf)
+        return max(at, self._not_before.get(name, 0.0))
+
+    async def _update(self, name: str, anew: bool) -> None:
+        if await asyncio.to_thread(self._watch.has_moved):
+            self._watch.restart()
+        await self._indexer.update(name, self._stores[name], self._progress[name], anew=anew)
+        self._counts[name] = await self._database.read(partial(documents.counts, store=name, model=self.model or ""))
+        if self._embedding is not None:
+            self._embedding.wake()
+
+    async def forget_others(self) -> None:
+        """What is kept of stores that the configuration does not name any more."""
+        for name in await self._database.read(documents.stores):
+            if name not in self._stores:
+                await self._indexer.forget(name)
+                log.info("document store %s is not configured any more: what was kept of it is removed", name)
+
+    async def _guarded(self, name: str, act: Callable[[], Awaitable[object]]) -> str | None:
+        """What went wrong, in words; with one store, it stops no other."""
+        try:
+            await act()
+        except (WriteFailed, WriteConflict, Unavailable, ReadingFailed) as error:
+            log.warning("document store %s: not compared with its files: %s", name, error)
+            return f"not compared with its files: {error}"
+        except Exception:  # the edge of a background sweep: the next one tries again
+            log.exception("document store %s could not be compared with its files", name)
+            return "not compared with its files: the server's log says why"
+        return None
+
+    def _status(self, name: str) -> Status:
+        progress = self._progress[name]
+        if name in self._wanted or (progress.is_working and progress.failure is None):
+            return "reading"
+        return "ready" if progress.failure is None else "failed"
+
+    def _require(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name not in self._stores:
+                raise store_not_found(name)
+
+
+def _base(store: DocumentStoreConfig) -> str:
+    roots = [os.path.realpath(path) for path in store.paths]
+    return os.path.commonpath([os.path.dirname(root) for root in roots])

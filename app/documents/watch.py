@@ -1,0 +1,123 @@
+"""Watch: tells which stores something changed in, as soon as the system says so. Without watchfiles: never.
+
+It only says that it is worth looking; what has changed, the next look at the folders finds out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping
+from importlib.util import find_spec
+
+from app.config.documents import DocumentStoreConfig
+from app.documents.folders import compile_patterns, names_hidden
+
+log = logging.getLogger(__name__)
+
+MISSING = "changes are noticed at each rescan only: pip install 'hector[documents]'"
+STEP_MS = 250
+"""How long nothing more must change before it is told; and the longest wait at shutdown."""
+DEBOUNCE_MS = 2_000
+"""What changes on and on is told so often."""
+
+
+def is_installed() -> bool:
+    return find_spec("watchfiles") is not None
+
+
+class Watch:
+    """Of several stores. `run` belongs to whoever made it; `restart` it when `has_moved`."""
+
+    def __init__(self, stores: Mapping[str, DocumentStoreConfig], on_change: Callable[[str], None]) -> None:
+        self._stores = {name: store for name, store in stores.items() if store.watch}
+        self._on_change = on_change
+        self._stop = asyncio.Event()
+        self._places: frozenset[tuple[str, int]] | None = None
+
+    async def run(self) -> None:
+        """Until it is cancelled. A system that cannot watch (any more) is said once; then rescans have to do."""
+        if not self._stores or not is_installed():
+            return
+        while True:
+            self._stop = asyncio.Event()
+            self._places = places = _places(self._stores)
+            watching = [
+                asyncio.ensure_future(self._follow(paths, recursive=is_folder))
+                for is_folder in (True, False)
+                if (paths := _watched(places, is_folder))
+            ]
+            stopped = asyncio.ensure_future(self._stop.wait())
+            try:
+                await asyncio.wait([stopped])
+            finally:
+                # Not cancelled: the thread that waits for changes would end seconds later, and is waited for.
+                self._stop.set()
+                stopped.cancel()
+                if watching:
+                    await asyncio.shield(asyncio.wait(watching))
+
+    def has_moved(self) -> bool:
+        """Whether a folder that was made, or replaced by another of its name, is not watched yet. Asks the disk."""
+        return self._places is not None and self._places != _places(self._stores)
+
+    def restart(self) -> None:
+        self._stop.set()
+
+    async def _follow(self, paths: list[str], *, recursive: bool) -> None:
+        import watchfiles
+
+        try:
+            async for changes in watchfiles.awatch(
+                *paths,
+                recursive=recursive,
+                watch_filter=None,
+                debounce=DEBOUNCE_MS,
+                step=STEP_MS,
+                stop_event=self._stop,
+                ignore_permission_denied=True,
+            ):
+                changed = {path for _, path in changes}
+                for store in await asyncio.to_thread(self._concerned, changed):
+                    self._on_change(store)
+        except (OSError, RuntimeError) as error:
+            log.warning("changes of documents are noticed at each rescan only: %s", error)
+
+    def _concerned(self, changed: Iterable[str]) -> set[str]:
+        paths = set(changed)
+        return {name for name, store in self._stores.items() if any(_may_concern(path, store) for path in paths)}
+
+
+def _may_concern(path: str, store: DocumentStoreConfig) -> bool:
+    """Whether a look at the store might find another thing for it. A folder, or what is gone, may have been any."""
+    for root in [os.path.realpath(root) for root in store.paths]:
+        if path == root:
+            return True
+        if not path.startswith(root.rstrip(os.sep) + os.sep):
+            continue
+        inner = os.path.relpath(path, root)
+        if not names_hidden(store.patterns) and any(part.startswith(".") for part in inner.split(os.sep)):
+            continue
+        if compile_patterns(store.patterns).fullmatch(inner) or not os.path.isfile(path):
+            return True
+    return False
+
+
+def _places(stores: Mapping[str, DocumentStoreConfig]) -> frozenset[tuple[str, int]]:
+    """The paths that exist, each with what it is at present."""
+    found = set()
+    for store in stores.values():
+        for path in store.paths:
+            with contextlib.suppress(OSError):
+                real = os.path.realpath(path)
+                # A file is watched through its folder: editors put another file in its place.
+                place = os.path.dirname(real) if os.path.isfile(real) else real
+                found.add((real, os.stat(place).st_ino))
+    return frozenset(found)
+
+
+def _watched(places: Iterable[tuple[str, int]], is_folder: bool) -> list[str]:
+    paths = {path for path, _ in places if os.path.isdir(path) == is_folder}
+    return sorted(paths if is_folder else {os.path.dirname(path) for path in paths})
