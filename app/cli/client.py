@@ -96,6 +96,34 @@ class Client:
         """The stop receipt."""
         return dict(await self._ask("DELETE", _path("agents", agent, "sessions", session_id)))
 
+    async def stores(self) -> list[dict[str, Any]]:
+        return list((await self._ask("GET", "/document_stores"))["document_stores"])
+
+    async def documents(self, store: str, *, limit: int) -> tuple[list[dict[str, Any]], str | None]:
+        """At most `limit` documents of a store, and the cursor of the next one."""
+        found: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while len(found) < limit:
+            query = {"limit": str(min(limit - len(found), PAGE))} | ({"cursor": cursor} if cursor else {})
+            page = await self._ask("GET", _path("document_stores", store, "documents"), query=query)
+            found += page["documents"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                break
+        return found, cursor
+
+    async def search_documents(self, store: str | None, query: str, *, limit: int) -> dict[str, Any]:
+        path = _path("document_stores", *([] if store is None else [store]), "search")
+        return dict(await self._ask("POST", path, body={"query": query, "limit": limit}))
+
+    async def search_memories(self, agent: str, query: str, *, limit: int) -> dict[str, Any]:
+        path = _path("agents", agent, "memories", "search")
+        return dict(await self._ask("POST", path, body={"query": query, "limit": limit}))
+
+    async def reindex(self, store: str, *, again: bool) -> dict[str, Any]:
+        path = _path("document_stores", store, "reindex")
+        return dict(await self._ask("POST", path, body={"again": again}))
+
     async def greet(self) -> None:
         """Raises Unreachable unless somebody answers, whatever he says."""
         try:

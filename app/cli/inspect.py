@@ -15,6 +15,7 @@ from app.cli.failures import CommandFailed, ExitCode
 from app.cli.run import complain
 from app.cli.screen import clean
 from app.cli.tables import SESSION_HEADINGS, moment, print_rows, session_row
+from app.config.documents import DocumentStoreConfig
 from app.config.load import LoadedConfig
 
 
@@ -51,13 +52,14 @@ async def info(target: Target, agent: str, session_id: str | None, *, as_json: b
         if as_json:
             _print_json(found)
         elif session_id is None:
-            _print_pairs(_about_agent(about, client.place))
+            stores = [store["store"] for store in await client.stores()]
+            _print_pairs(_about_agent(about, stores, client.place))
         else:
             _print_pairs(_about_session(found))
         return ExitCode.OK
 
 
-def _about_agent(agent: dict[str, Any], place: str) -> list[tuple[str, str]]:
+def _about_agent(agent: dict[str, Any], stores: list[str], place: str) -> list[tuple[str, str]]:
     return [
         ("agent", agent["agent"]),
         ("name", agent["name"]),
@@ -65,6 +67,7 @@ def _about_agent(agent: dict[str, Any], place: str) -> list[tuple[str, str]]:
         ("llm", f"{agent['llm']['name']} ({agent['llm']['model']})"),
         ("memory", agent["memory"]["strategy"]),
         ("tools", ", ".join(agent["tools"])),
+        ("documents", ", ".join(stores)),
         ("streams", "yes" if agent["streaming"] else "no"),
         ("served by", place),
     ]
@@ -117,7 +120,8 @@ def check(config: Path | None, *, as_json: bool) -> ExitCode:
     except CommandFailed as failure:
         problems = failure.message.splitlines()
         if as_json:
-            _print_json({"ok": False, "config": None, "problems": problems, "warnings": [], "llms": [], "agents": []})
+            nothing: dict[str, Any] = {"warnings": [], "llms": [], "agents": [], "document_stores": []}
+            _print_json({"ok": False, "config": None, "problems": problems, **nothing})
         else:
             for problem in problems:
                 print(problem)
@@ -152,6 +156,10 @@ def _checked(loaded: LoadedConfig) -> dict[str, Any]:
         "warnings": list(loaded.warnings),
         "llms": llms,
         "agents": [{"agent": key, "name": agent.name, "llm": agent.llm} for key, agent in config.agents.items()],
+        "document_stores": [
+            {"store": name, "paths": [str(path) for path in store.paths], "missing": _missing_of_store(store)}
+            for name, store in config.document_stores.items()
+        ],
     }
 
 
@@ -171,6 +179,17 @@ def _missing(name: str, loaded: LoadedConfig) -> str | None:
     return None if find_weights() is not None else "no weights; run hector weights"
 
 
+def _missing_of_store(store: DocumentStoreConfig) -> list[str]:
+    """What keeps files of a store from being found or read; empty when nothing does."""
+    from app.documents.kinds import kind_of
+    from app.documents.watch import MISSING, is_installed
+
+    missing = [f"no such file or folder: {path}" for path in store.paths if not path.exists()]
+    kinds = [kind_of(name) for name in (*store.patterns, *[str(path) for path in store.paths])]
+    missing += dict.fromkeys([kind.missing for kind in kinds if kind.missing is not None])
+    return missing + ([MISSING] if store.watch and not is_installed() else [])
+
+
 def _print_checked(found: dict[str, Any]) -> None:
     print(found["config"] or "no file: one agent, assistant, on the embedded model")
     for warning in found["warnings"]:
@@ -182,6 +201,10 @@ def _print_checked(found: dict[str, Any]) -> None:
         print(f"llm {llm['name']}: {llm['type']}{model}: {state}{users}")
     for agent in found["agents"]:
         print(f"agent {agent['agent']}: {agent['name']}, on {agent['llm']}")
+    for store in found["document_stores"]:
+        print(f"document store {store['store']}: {', '.join(store['paths'])}")
+        for missing in store["missing"]:
+            print(f"document store {store['store']}: {missing}")
     print("ok")
 
 

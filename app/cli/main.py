@@ -177,6 +177,68 @@ def info(
 
 
 @app.command()
+def search(
+    query: Annotated[str, typer.Argument(help="What to look for: words, or a question.")],
+    store: Annotated[str | None, typer.Option(help="Search this document store only.")] = None,
+    agent: Annotated[str | None, typer.Option(help="Search what this agent remembers of you, too.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="Hits shown at most.")] = 10,
+    as_json: JSONOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Search the documents, and the memories of an agent."""
+    from app.cli.documents import Search
+    from app.cli.documents import search as search_
+    from app.cli.run import run
+
+    wish = Search(query, store, agent, limit, as_json)
+    raise typer.Exit(run(lambda _: search_(_target(server, token, config), wish), as_json=as_json))
+
+
+documents = typer.Typer(no_args_is_help=True, help="The document stores: what is in them, compare them with the files.")
+app.add_typer(documents, name="documents")
+StoreArgument = Annotated[str | None, typer.Argument(help="Name of a document store.")]
+
+
+@documents.command("list")
+def documents_list(
+    store: StoreArgument = None,
+    limit: Annotated[int, typer.Option(min=1, help="Documents shown at most.")] = 200,
+    as_json: JSONOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """List the document stores, or the documents of one."""
+    from app.cli.documents import list_ as list__
+    from app.cli.run import run
+
+    target = _target(server, token, config)
+    raise typer.Exit(run(lambda _: list__(target, store, limit=limit, as_json=as_json), as_json=as_json))
+
+
+@documents.command("reindex")
+def documents_reindex(
+    store: StoreArgument = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Read every file again, also those that did not change.")
+    ] = False,
+    wait: Annotated[bool, typer.Option(help="Wait until it is done.")] = True,
+    as_json: JSONOption = False,
+    server: ServerOption = None,
+    token: TokenOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Compare a document store, or all, with the files now."""
+    from app.cli.documents import reindex
+    from app.cli.run import run
+
+    target = _target(server, token, config)
+    raise typer.Exit(run(lambda _: reindex(target, store, again=again, wait=wait, as_json=as_json), as_json=as_json))
+
+
+@app.command()
 def check(config: ConfigOption = None, as_json: JSONOption = False) -> None:
     """Say what is wrong with the configuration, or what it says. Starts nothing."""
     from app.cli.inspect import check as check_

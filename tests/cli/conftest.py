@@ -26,11 +26,24 @@ SETTINGS: dict[str, Any] = {
     },
     "agents": {name: {"llm": name} for name in ("echo", "slow", "failing", "hanging")},
 }
+WITH_SEARCH = SETTINGS | {
+    "agents": SETTINGS["agents"] | {"social": {"llm": "echo", "memory": {"longterm": {"storage_scope": "all"}}}},
+    "embedders": {"default": {"type": "none"}},
+    "document_stores": {"papers": {"paths": ["papers"]}},
+}
+PAPERS = {
+    "birds.md": "# Birds\n\n## Parrots\nThe parrot sleeps \x1b[31mat night.\n",
+    "whales.txt": "Whales swim.\n\nThe whale sings.",
+    "broken.pdf": "no pdf",
+}
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[HectorServer]:
-    server = HectorServer(Path(tmp_path_factory.mktemp("server")), SETTINGS)
+    server = HectorServer(Path(tmp_path_factory.mktemp("server")), WITH_SEARCH)
+    (server.folder / "papers").mkdir()
+    for name, content in PAPERS.items():
+        (server.folder / "papers" / name).write_text(content)
     await server.start()
     try:
         yield server

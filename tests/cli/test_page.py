@@ -41,6 +41,8 @@ async def assistant(tmp_path: Path) -> AsyncIterator[HectorServer]:
         "server": {"shutdown_grace": "200ms"},
         "llms": {"demo": {"type": "scripted"}},
         "agents": {"assistant": {"llm": "demo"}},
+        "embedders": {"default": {"type": "none"}},
+        "document_stores": {"handbook": {"paths": ["config.yaml"]}},
     }
     server = HectorServer(tmp_path, settings)
     await server.start()

@@ -1,0 +1,164 @@
+"""hector search, hector documents: what the document stores hold, and where it stands."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from app.cli.client import Client
+from app.cli.connection import Target, connect
+from app.cli.failures import ExitCode, Refused
+from app.cli.run import complain
+from app.cli.screen import clean
+from app.cli.tables import ago, moment, print_rows
+
+POLL_SECONDS = 0.2
+MOST_MEMORIES = 50
+"""The API gives no more at once."""
+STORE_HEADINGS = ("store", "status", "documents", "unread", "pieces", "embedded", "compared")
+DOCUMENT_HEADINGS = ("document", "pieces", "modified", "problem")
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What the user wants to find, and where."""
+
+    query: str
+    store: str | None
+    agent: str | None
+    limit: int
+    as_json: bool
+
+
+async def search(target: Target, wish: Search) -> ExitCode:
+    async with connect(target) as client:
+        if client.place == "this process":
+            await _settled(client, wish.store)  # nobody has read the files before, and nobody will afterwards
+        found = await client.search_documents(wish.store, wish.query, limit=wish.limit)
+        memories = await _memories(client, wish) if wish.agent is not None else None
+        if wish.as_json:
+            _print_json(found if memories is None else found | {"memories": memories})
+            return ExitCode.OK
+        for hit in found["hits"]:
+            _print_hit(hit, wish.store)
+        for memory in memories or []:
+            _print_memory(memory)
+        if not found["complete"]:
+            complain("not all documents have been read; `hector documents list` says how far it is")
+        if not found["hits"] and not memories:
+            complain("nothing was found" if memories is not None or await client.stores() else NO_STORES)
+        return ExitCode.OK
+
+
+NO_STORES = "there is no document store; the configuration names them under document_stores"
+
+
+async def list_(target: Target, store: str | None, *, limit: int, as_json: bool) -> ExitCode:
+    async with connect(target, only_looks=True) as client:
+        if store is None:
+            stores = await client.stores()
+            if as_json:
+                _print_json({"document_stores": stores})
+            else:
+                _print_stores(stores)
+            return ExitCode.OK
+        documents, cursor = await client.documents(store, limit=limit)
+        if as_json:
+            _print_json({"documents": documents, "next_cursor": cursor})
+        else:
+            print_rows(DOCUMENT_HEADINGS, [_document_row(document) for document in documents])
+            if cursor is not None:
+                complain(f"there are more than {limit}; --limit shows them")
+        return ExitCode.OK
+
+
+async def reindex(target: Target, store: str | None, *, again: bool, wait: bool, as_json: bool) -> ExitCode:
+    async with connect(target) as client:
+        names = [store] if store is not None else [found["store"] for found in await client.stores()]
+        states = [await client.reindex(name, again=again) for name in names]
+        if wait:
+            states = [state for state in await _settled(client, store) if state["store"] in names]
+        if as_json:
+            _print_json({"document_stores": states})
+        else:
+            _print_stores(states)
+        return ExitCode.OK
+
+
+async def _settled(client: Client, store: str | None) -> list[dict[str, Any]]:
+    """The stores, once this one, or all of them, were compared with their files, or could not be."""
+    while True:
+        stores = await client.stores()
+        if all(found["status"] != "reading" for found in stores if store in (None, found["store"])):
+            return stores
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def _memories(client: Client, wish: Search) -> list[dict[str, Any]]:
+    """What the agent remembers of it. One that remembers nothing says so, and the documents are shown all the same."""
+    assert wish.agent is not None
+    await client.agent(wish.agent)
+    try:
+        found = await client.search_memories(wish.agent, wish.query, limit=min(wish.limit, MOST_MEMORIES))
+    except Refused as refusal:
+        if refusal.reason != "memory_off":
+            raise
+        complain(refusal.message)
+        return []
+    return list(found["hits"])
+
+
+# -- for people --------------------------------------------------------------------------------
+
+
+def _print_hit(hit: dict[str, Any], store: str | None) -> None:
+    place = hit["path"] if store is not None else f"{hit['store']}: {hit['path']}"
+    [(unit, number)] = hit["position"].items()
+    place += f":{number}" if unit == "line" else f", {unit} {number}"
+    _print(place, hit["heading"], hit["score"], hit["excerpt"])
+
+
+def _print_memory(memory: dict[str, Any]) -> None:
+    _print(f"memory {memory['memory_id']}", moment(memory["created_at"]), memory["score"], memory["text"])
+
+
+def _print(place: str, heading: str, score: float, text: str) -> None:
+    """On a terminal two lines and a gap; in a pipe one line with tabs between."""
+    console = Console(highlight=False)
+    flat: Callable[[str], str] = lambda given: clean(" ".join(given.split()))  # noqa: E731
+    if not console.is_terminal:
+        print("\t".join([flat(place), f"{score:.2f}", flat(heading), flat(text)]))
+        return
+    console.print(Text(flat(place), style="bold").append(f"  {flat(heading)}  {score:.2f}", style="not bold dim"))
+    console.print(Text(flat(text)), "")
+
+
+def _print_stores(stores: list[dict[str, Any]]) -> None:
+    if not stores:
+        complain(NO_STORES)
+        return
+    print_rows(STORE_HEADINGS, [_store_row(store) for store in stores])
+    for store in stores:
+        for problem in store["problems"]:
+            complain(clean(f"{store['store']}: {problem}"))
+
+
+def _store_row(store: dict[str, Any]) -> list[str]:
+    status = f"reading, {store['left']} left" if store["status"] == "reading" and store["left"] else store["status"]
+    embedded = "-" if store["embedded"] is None else str(store["embedded"])
+    numbers = [str(store[name]) for name in ("documents", "unread", "chunks")]
+    return [store["store"], status, *numbers, embedded, ago(store["checked_at"])]
+
+
+def _document_row(document: dict[str, Any]) -> list[str]:
+    return [document["path"], str(document["chunks"]), ago(document["modified_at"]), document["problem"] or ""]
+
+
+def _print_json(shown: object) -> None:
+    print(json.dumps(shown, ensure_ascii=False), flush=True)
