@@ -39,6 +39,7 @@ from app.storage.erasure import Erasure
 from app.storage.locks import make_lock
 from app.storage.memories import Removed
 from app.storage.unit_of_work import WriteFailed
+from app.turns.final import FinalMemories
 from app.turns.history import History
 from app.turns.memory import TurnMemory
 from app.turns.recovery import end_open_turns
@@ -143,7 +144,10 @@ class Runtime:
         self.memory.on_removed = partial(self.erasure.touch, text=True)
         self._turn_memory = TurnMemory(self.memory, self.live)
         self._summaries = Summaries(self.live, clock_ms=self._clock_ms, metrics=self.metrics)
-        self.endings.on_over = self._settle_memory
+        self._final = FinalMemories(self.memory, self._turn_memory, self._summaries, self.live, clock_ms=self._clock_ms)
+        self._summaries.on_written = self._final.keep_summary
+        self.endings.on_over = self._remember_finally
+        self.terminations.before_burial = self._remember_before_burial
         self.copies = Copies(self.live, self.sessions)
         self.ledger = Ledger(self.live)
         self.history = History(self.live)
@@ -167,6 +171,7 @@ class Runtime:
         self._prepare_memory(config)
         self._start("erasure", self.erasure.run())
         self._start_documents()
+        self._start("final memories", self._guarded(self._final.resume(self.roster)))
         self.turns.resume_queues()
         # Else the first count, in the middle of somebody's turn, would read the table: 0.2 s without a loop.
         await asyncio.gather(*[asyncio.to_thread(llm.count_tokens, "ready") for llm in self._llms.values()])
@@ -223,13 +228,15 @@ class Runtime:
             self.turns.adopt(session_log, agent, turn, grace_seconds=grace_of(agent.config.streaming.disconnect_grace))
         await self.endings.settle()
 
-    def _settle_memory(self, session_log: SessionLog) -> None:
-        """A session is over: nothing more is summed up, and what its agent has not remembered of it yet is."""
-        if session_log.desk is not None:
-            self._summaries.stop(session_log.desk)
+    def _remember_finally(self, session_log: SessionLog) -> None:
         agent = self.roster.find(session_log.session.agent)
         if agent is not None:
-            self._turn_memory.catch_up(session_log, agent, is_over=True)
+            self._final.session_over(session_log, agent)
+
+    async def _remember_before_burial(self, session_log: SessionLog, forget_all: bool) -> None:
+        agent = self.roster.find(session_log.session.agent)
+        if agent is not None:
+            await self._final.before_burial(session_log, agent, forget_all)
 
     def _clear_away(self, removed: Removed) -> None:
         """A session's rows were deleted, memories perhaps among them: no copy of them stays."""
@@ -237,7 +244,7 @@ class Runtime:
         self.erasure.touch()
 
     def _prepare_memory(self, config: Config) -> None:
-        for notice in notices(config.agents, config.embedder):
+        for notice in notices(config):
             log.warning("%s", notice)
         if config.embedder.type == "local" and any(agent.memory.longterm for agent in config.agents.values()):
             self._start("loading of the embedder", self.memory.warm_up())
@@ -347,6 +354,7 @@ class Runtime:
         if hasattr(self, "sessions"):
             await self.terminations.close()
             await self.endings.close()
+            await self._final.close()
             await self._summaries.close()
             await self._turn_memory.close()
             await self.memory.close()

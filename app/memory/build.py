@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from app.config.agent import AgentConfig
 from app.config.llm import EmbedderConfig
+from app.config.root import Config
 from app.memory import minilm
 from app.memory.embedder import Embedder, OpenAIEmbedder
 
@@ -25,8 +23,9 @@ def build_embedder(config: EmbedderConfig) -> Embedder | None:
     return minilm.MiniLM() if config.type == "local" and minilm.is_installed() else None
 
 
-def notices(agents: Mapping[str, AgentConfig], embedder: EmbedderConfig) -> list[str]:
+def notices(config: Config) -> list[str]:
     """What somebody should know who has agents that remember; empty when none does."""
+    agents, embedder = config.agents, config.embedder
     scopes = {name: agent.memory.longterm.storage_scope for name, agent in agents.items() if agent.memory.longterm}
     found = []
     for name, scope in scopes.items():
@@ -34,6 +33,11 @@ def notices(agents: Mapping[str, AgentConfig], embedder: EmbedderConfig) -> list
             found.append(
                 f"agent {name} shares what it remembers among all of its users (storage_scope: all): "
                 "what one of them says, another may be told"
+            )
+        if scope == "summaries_only" and config.summarizer_of(name) is None:
+            found.append(
+                f"agent {name} remembers summaries only, and nobody writes them: name an entry of llms in its "
+                "memory.working.llm (the embedded model sums up only if it is named there)"
             )
     if scopes and embedder.type == "local" and not minilm.is_installed():
         found.append(f"memories are found by their words alone: {minilm.MISSING}")

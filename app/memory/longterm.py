@@ -22,6 +22,8 @@ from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 
 log = logging.getLogger(__name__)
 
+SUMMARY_WORDS = 60
+"""Of one piece of a summary."""
 BATCH = 16
 """Texts embedded together: enough to be quick, few enough not to keep a question waiting."""
 _PAUSES = (1.0, 5.0, 30.0, 60.0)
@@ -101,6 +103,16 @@ class LongTermMemory:
     def add_forgetting(self, unit: UnitOfWork, message_id: str) -> None:
         """Have a unit forget what it remembered of a message of its session, which another stands for from now on."""
         memories.forgetting_message(unit, message_id)
+
+    def add_summary(self, unit: UnitOfWork, owner: Owner, scope: Scope, said: str, *, at_ms: int) -> Removed:
+        """Have a unit remember a summary of its session, in place of an earlier one. Call `drop` and `wake` afterwards.
+
+        In pieces: only the beginning of a long text is embedded.
+        """
+        removed = memories.forgetting_summaries(unit)
+        pieces = text.pieces(said, most_words=SUMMARY_WORDS)
+        self.add(unit, owner, scope, [Saying("assistant", "summary", piece, at_ms, kind="summary") for piece in pieces])
+        return removed
 
     def wake(self) -> None:
         """There may be something to embed."""

@@ -42,7 +42,7 @@ class SummaryBuffer:
         self.longest = max(budget // SUMMARY_SHARE, 1)
         """Tokens of a summary, at most."""
         self._count = count_tokens
-        self._portion = max(budget // PORTION_SHARE, LEAST_PORTION)
+        self.portion_tokens = max(budget // PORTION_SHARE, LEAST_PORTION)
         self._sums_up: bool | None = None if sums_up else False
 
     @property
@@ -102,7 +102,7 @@ class SummaryBuffer:
 
     def portion(self, messages: Sequence[Entry]) -> int:
         """How many of them, from the oldest on, are summed up in one go."""
-        room, count = self._portion, 0
+        room, count = self.portion_tokens, 0
         for message in messages:
             room -= message.count(self._count)
             if room < 0:
@@ -113,7 +113,7 @@ class SummaryBuffer:
     def request(self, old: str, messages: Sequence[Entry]) -> list[bytes]:
         """The messages of a request that sums up `old` and what was said after it."""
         lines = [f"{'User' if message.is_users else 'Assistant'}: {message.text().strip()}" for message in messages]
-        said = self.shortened("\n".join(lines), self._portion)
+        said = self.shortened("\n".join(lines), self.portion_tokens)
         before = f"Summary so far:\n{old}\n\n" if old else ""
         asked = f"{before}Said since then:\n{said}\n\nThe new summary of all of it:"
         return [entry("system", self._instructions()).encoded, entry("user", asked).encoded]

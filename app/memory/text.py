@@ -19,6 +19,7 @@ we were weren what when where which while who whom whose why will with would wou
 """
 STOP_WORDS = frozenset(_STOP_WORDS.split())
 
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _WORD = re.compile(r"[^\W_]+")
 # Scripts that are written without spaces between words: pairs of characters stand for words.
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+")
@@ -59,6 +60,18 @@ def _cut(word: str) -> list[str]:
     if at < len(word):
         pieces.append(word[at:])
     return pieces
+
+
+def pieces(text: str, *, most_words: int) -> list[str]:
+    """The text in whole sentences (or lines), as many together as have at most so many words; longer ones are cut."""
+    found: list[list[str]] = []
+    for sentence in _SENTENCE.split(text.strip()):
+        said = sentence.split()
+        if found and len(found[-1]) + len(said) <= most_words:
+            found[-1] += said
+        else:
+            found += [said[start : start + most_words] for start in range(0, len(said), most_words)]
+    return [" ".join(said) for said in found]
 
 
 def terms(text: str) -> list[str]:

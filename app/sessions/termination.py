@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from app.domain.errors import Unavailable
 from app.domain.event import EventKind
@@ -33,6 +33,8 @@ class Terminations:
         self._tasks = Tasks()
         self.on_erased: Callable[[Removed], None] | None = None
         """Called when the rows of a session are gone, for what is left of them in caches and files."""
+        self.before_burial: Callable[[SessionLog, bool], Awaitable[None]] | None = None
+        """Awaited before they go, with `forget_all`; may raise WriteFailed."""
 
     async def terminate(self, log: SessionLog, *, forget_all: bool = False) -> StopReceipt:
         """Kill the session for good: stop the model, end every stream, erase everything, bury the id.
@@ -101,6 +103,8 @@ class Terminations:
     async def _bury(self, log: SessionLog, receipt: StopReceipt, forget_all: bool) -> None:
         if log.session.ephemeral:  # its id, too, must stay dead after a restart; first, for only this may fail
             await self._live.durable.database.submit(self._tombstones.grave(log.session, receipt))
+        if self.before_burial is not None:
+            await self.before_burial(log, forget_all)
         unit = self._tombstones.burial(log.session, receipt)
         removed = add_forgetting(unit, forget_all=forget_all)
         await self._live.store_of(log).database.submit(unit)

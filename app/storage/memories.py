@@ -227,6 +227,12 @@ def forgetting_message(unit: UnitOfWork, message_id: str) -> Removed:
     return _removing(unit, and_(_m.c.session_id == unit.session_id, _m.c.message_id == message_id))
 
 
+def forgetting_summaries(unit: UnitOfWork) -> Removed:
+    """Remove the summaries of the unit's session, but for those that somebody edited or pinned."""
+    is_ours = and_(_m.c.session_id == unit.session_id, _m.c.kind == "summary")
+    return _removing(unit, and_(is_ours, _m.c.version == 1, _m.c.pinned == 0))
+
+
 def expiring(unit: UnitOfWork, *, agent: str, before_ms: int) -> Removed:
     """Remove an agent's memories older than a time, but for pinned ones."""
     return _removing(unit, and_(_m.c.agent == agent, _m.c.created_ms < before_ms, _m.c.pinned == 0))

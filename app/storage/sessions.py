@@ -296,6 +296,22 @@ def due_for_expiry(
     return list(rows.scalars())
 
 
+def over_not_remembered(connection: Connection, *, agents: Sequence[str], ended_after: int, limit: int) -> list[str]:
+    """Sessions of these agents that ended or expired after that time, and long-term memory has not finished with."""
+    rows = connection.execute(
+        select(_s.c.session_id)
+        .where(
+            _s.c.status.in_(("ended", "expired")),
+            _s.c.ended_ms > ended_after,
+            _s.c.agent.in_(agents),
+            _s.c.remembered_seq < _s.c.last_seq,
+        )
+        .order_by(_s.c.ended_ms.desc())
+        .limit(limit)
+    )
+    return list(rows.scalars())
+
+
 def over_before(connection: Connection, *, over_before: int, limit: int) -> list[str]:
     """Sessions that ended or expired before that time."""
     rows = connection.execute(

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from app.agents import Agent
 from app.domain.turn import Usage
 from app.events.tape import unescape
 from app.llm.base import LLM, LLMError, LLMRequest, LLMStopped, LLMStream, TextDelta
@@ -44,7 +43,7 @@ class Condensing:
         if self._stream is not None:
             self._stream.close()
 
-    async def ask(self, agent: Agent, old: str, portion: Sequence[Entry]) -> str:
+    async def ask(self, memory: SummaryBuffer, old: str, portion: Sequence[Entry]) -> str:
         """One call: a summary of `old` and the messages after it.
 
         Raises:
@@ -53,12 +52,10 @@ class Condensing:
         """
         if self.is_stopped:
             raise LLMStopped
-        memory, llm = agent.working_memory, self.llm
-        assert isinstance(memory, SummaryBuffer)
         size = sum([len(message.encoded) for message in portion])
         messages = await counted(lambda: memory.request(old, portion), size=size)
         request = LLMRequest(messages, self.session_id, max_tokens=2 * memory.longest)
-        stream = self._stream = llm.stream(request)
+        stream = self._stream = self.llm.stream(request)
         timer = asyncio.get_running_loop().call_later(SECONDS, self._give_up)
         chunks: list[bytes] = []
         try:
@@ -75,7 +72,7 @@ class Condensing:
             self._stream = None
             text = unescape(b"".join(chunks)).strip()
             if text or stream.end.usage is not None:
-                self.usages.append(stream.end.usage or _count(llm, messages, text))
+                self.usages.append(stream.end.usage or _count(self.llm, messages, text))
         if not text:
             raise NotCondensed("the model said nothing")
         return text

@@ -40,8 +40,8 @@ class TurnMemory:
         self._memory = memory
         self._live = live
         self._tasks = Tasks()
-        self._wanted: dict[str, tuple[int, bool]] = {}
-        """Sessions that catch up: to which number, and whether they are over."""
+        self._wanted: dict[str, int] = {}
+        """Sessions that catch up, and to which number."""
         self._warned: set[str] = set()
 
     # -- before the model is asked ------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ class TurnMemory:
 
     async def look(self, desk: Desk, turn: OpenTurn) -> None:
         """Find out whether all that came before this turn is remembered. Raises Unavailable."""
-        if desk.is_remembered is not None or _writing(desk.agent, desk.log) is None:
+        if desk.is_remembered is not None or writing(desk.agent, desk.log) is None:
             return
         session = desk.log.session
         if session.message_count <= 1:
@@ -92,7 +92,7 @@ class TurnMemory:
 
         `answer`: what it said, if that is whole. `seq`: the number of its last event.
         """
-        settings = _writing(desk.agent, desk.log)
+        settings = writing(desk.agent, desk.log)
         if settings is None or not turn.started_seq:
             return False
         session, again = desk.log.session, turn.ask.again
@@ -110,7 +110,7 @@ class TurnMemory:
     def settle(self, desk: Desk, turn: OpenTurn, *, is_remembered: bool) -> None:
         """The end of a turn is written: do what its unit did not, in the background."""
         log, agent = desk.log, desk.agent
-        settings = _writing(agent, log)
+        settings = writing(agent, log)
         if settings is None or log.over is not None or not turn.is_stored:
             return
         if not is_remembered:
@@ -118,16 +118,16 @@ class TurnMemory:
             return
         self._memory.wake()
         if settings.max_items is not None:
-            self._tasks.start(self._trim(log.session, agent), name=f"trimming for {log.session.session_id}")
+            self._tasks.start(self.trim(log.session, agent), name=f"trimming for {log.session.session_id}")
 
-    def catch_up(self, log: SessionLog, agent: Agent, *, is_over: bool = False) -> None:
-        """Remember what is left of a session's messages, in the background: whole batches, or all if it is over."""
-        if _writing(agent, log) is None:
+    def catch_up(self, log: SessionLog, agent: Agent) -> None:
+        """Remember what is left of a session's messages, in the background, if that makes a batch."""
+        if writing(agent, log) is None:
             return
         session_id = log.session.session_id
-        wanted = self._wanted.get(session_id)
-        self._wanted[session_id] = (log.last_seq, is_over or (wanted is not None and wanted[1]))
-        if wanted is None:
+        is_at_work = session_id in self._wanted
+        self._wanted[session_id] = log.last_seq
+        if not is_at_work:
             self._tasks.start(self._catch_up(log, agent), name=f"memories of {session_id}")
 
     async def _catch_up(self, log: SessionLog, agent: Agent) -> None:
@@ -136,7 +136,7 @@ class TurnMemory:
             is_done = False
             while not is_done:
                 wanted = self._wanted[session_id]
-                has_more = await self._remember_page(log, agent, *wanted)
+                has_more = await self._remember_page(log, agent, wanted)
                 is_done = not has_more and self._wanted[session_id] == wanted
         except (WriteFailed, WriteConflict, Unavailable) as error:
             if log.over is None:
@@ -147,11 +147,21 @@ class TurnMemory:
             if desk is not None:
                 desk.is_remembered = None  # to be looked up
         self._memory.wake()
-        await self._trim(log.session, agent)
+        await self.trim(log.session, agent)
 
-    async def _remember_page(self, log: SessionLog, agent: Agent, upto: int, is_over: bool) -> bool:
+    async def remember_rest(self, log: SessionLog, agent: Agent) -> None:
+        """Remember what is left of the messages of a session that is over.
+
+        Raises:
+            WriteFailed, WriteConflict, Unavailable: not all of it is.
+        """
+        while await self._remember_page(log, agent, log.last_seq, is_over=True):
+            pass
+        self._memory.wake()
+
+    async def _remember_page(self, log: SessionLog, agent: Agent, upto: int, *, is_over: bool = False) -> bool:
         """Whether there may be more to do."""
-        settings = _writing(agent, log)
+        settings = writing(agent, log)
         if settings is None:
             return False
         batch = settings.batch_size
@@ -179,7 +189,8 @@ class TurnMemory:
         )
         return await self._live.durable.database.read(query)
 
-    async def _trim(self, session: Session, agent: Agent) -> None:
+    async def trim(self, session: Session, agent: Agent) -> None:
+        """Keep no more than `max_items`."""
         settings = agent.config.memory.longterm
         if settings is None or settings.max_items is None:
             return
@@ -201,7 +212,7 @@ def owner_of(session: Session) -> Owner:
     return Owner(session.agent, session.principal, session.user_id, session.session_id)
 
 
-def _writing(agent: Agent, log: SessionLog) -> LongTermConfig | None:
+def writing(agent: Agent, log: SessionLog) -> LongTermConfig | None:
     """The settings of an agent that remembers messages of this session; `None` if it does not."""
     settings = agent.config.memory.longterm
     if settings is None or log.session.ephemeral:

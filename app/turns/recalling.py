@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from app.domain.errors import Unavailable
-from app.domain.memory import Owner
+from app.domain.memory import Memory, Owner
 from app.memory.block import block, facts
 from app.memory.recall import Hit, Recollection
 
@@ -71,8 +71,14 @@ class Recalling:
             log_.warning("memories could not be recalled: %s", error, exc_info=not isinstance(error, Unavailable))
             return Recalled("failed", took_ms=took_ms)
         found = self._looking.result()
-        hits = [hit for hit in found.hits if hit.memory.message_id not in shown][: self._limit]
+        hits = [hit for hit in found.hits if not self._is_shown(hit.memory, shown)][: self._limit]
         return self._told(hits, shown, found, count_tokens, took_ms)
+
+    def _is_shown(self, memory: Memory, shown: Collection[str]) -> bool:
+        """Whether the model sees it anyway: a message of the window, or a summary of this very session."""
+        if memory.kind == "summary" and memory.owner.session_id == self._owner.session_id:
+            return True
+        return memory.message_id is not None and memory.message_id in shown
 
     def _told(
         self,

@@ -14,6 +14,7 @@ from app.domain.session import SessionStatus
 from app.domain.summary import Summary
 from app.domain.turn import Usage
 from app.events.local_log import LiveSessions
+from app.events.log import SessionLog
 from app.llm.base import LLMStopped
 from app.memory.summary_buffer import SummaryBuffer
 from app.memory.working import Entry
@@ -41,6 +42,8 @@ class Summaries:
         self._metrics = metrics
         self._tasks = Tasks()
         self._jobs: set[Condensing] = set()
+        self.on_written: Callable[[SessionLog, Agent, str], None] | None = None
+        """Called with each summary of a session that is going on."""
 
     # -- after a turn -------------------------------------------------------------------------------------------
 
@@ -161,7 +164,7 @@ class Summaries:
             desk.condensing = None
             if desk.log.over is None:
                 desk.log.is_pinned = False
-            self._book(desk, job)
+            self.book(desk.log, job)
 
     def _fail(self, desk: Desk, job: Condensing, why: str) -> None:
         job.failure = desk.summary_failure = why
@@ -169,7 +172,7 @@ class Summaries:
         log_.warning("older messages of session %s were not summed up: %s", job.session_id, why)
 
     async def _condense(self, desk: Desk, job: Condensing, limit: int) -> None:
-        agent, memory = desk.agent, desk.agent.working_memory
+        memory = desk.agent.working_memory
         window = list(desk.window or ())
         if type(memory) is not SummaryBuffer:
             return
@@ -179,14 +182,14 @@ class Summaries:
         rest = window[: await counted(lambda: memory.cut(window), size=size)]
         while rest:
             count = memory.portion(rest)
-            summary = await self._sum_up(agent, memory, job, desk.summary, rest[:count])
+            summary = await self._sum_up(memory, job, desk.summary, rest[:count])
             await self._store(desk, summary)
             rest = rest[count:]
 
     async def _sum_up(
-        self, agent: Agent, memory: SummaryBuffer, job: Condensing, old: Summary | None, portion: list[Entry]
+        self, memory: SummaryBuffer, job: Condensing, old: Summary | None, portion: list[Entry]
     ) -> Summary:
-        said = await job.ask(agent, old.text if old is not None else "", portion)
+        said = await job.ask(memory, old.text if old is not None else "", portion)
         text, tokens = await counted(lambda: memory.fitted(said), size=len(said))
         return Summary(portion[-1].seq, text, tokens, job.llm.model, self._clock_ms())
 
@@ -199,12 +202,14 @@ class Summaries:
         desk.summary = summary
         if desk.window is not None:
             desk.window = _after(summary, desk.window)
+        if self.on_written is not None:
+            self.on_written(desk.log, desk.agent, summary.text)
 
-    def _book(self, desk: Desk, job: Condensing) -> None:
+    def book(self, log: SessionLog, job: Condensing) -> None:
         """What was used was used, whatever became of it."""
         if not job.usages:
             return
-        used, session, llm = _sum(job.usages), desk.log.session, job.llm
+        used, session, llm = _sum(job.usages), log.session, job.llm
         unit = UnitOfWork(session.session_id)
         ledger.add(
             unit,
@@ -219,7 +224,7 @@ class Summaries:
         )
         sessions.add_usage(unit, prompt=used.prompt_tokens, completion=used.completion_tokens)
         self._live.durable.database.submit(unit).add_done_callback(_looked_at)
-        desk.log.session = replace(
+        log.session = replace(
             session,
             prompt_tokens=session.prompt_tokens + used.prompt_tokens,
             completion_tokens=session.completion_tokens + used.completion_tokens,

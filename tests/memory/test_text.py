@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.memory.text import find_names, name_parts, stem, terms, without_names, words
+from app.memory.text import find_names, name_parts, pieces, stem, terms, without_names, words
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,14 @@ def test_any_text_has_terms_that_an_index_can_hold(text: str) -> None:
     for term in terms(text):
         assert term
         assert not set(term) & set(" \"'\\\0")
+
+
+@given(st.text(alphabet=st.sampled_from("ab .!?\n"), max_size=200), st.integers(1, 8))
+def test_pieces_have_every_word_in_order_and_never_too_many(text: str, most: int) -> None:
+    found = pieces(text, most_words=most)
+    assert " ".join(found).split() == text.split()
+    assert all(0 < len(piece.split()) <= most for piece in found)
+
+
+def test_pieces_are_whole_sentences_where_they_can_be() -> None:
+    assert pieces("One two. Three four five. Six.", most_words=5) == ["One two. Three four five.", "Six."]

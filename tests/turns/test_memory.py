@@ -172,8 +172,6 @@ async def test_summaries_only_stores_no_message(make: Make) -> None:
     house = await make(storage_scope="summaries_only")
     log = await house.session(user="ann")
     await house.say(log, FACT, "Nice name")
-    await house.endings.end(log)
-    await house.turn_memory.close()
     assert await remembered(house) == []
 
 
@@ -382,6 +380,7 @@ def without_memory(house: House) -> Any:
 
 async def settled(house: House) -> None:
     """Until nothing is being remembered in the background."""
+    await house.final.settled()
     await house.turn_memory.settled()
 
 

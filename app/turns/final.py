@@ -1,0 +1,220 @@
+"""Final memories: what a session that is over leaves to those after it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+from app.agents import Agent, Roster
+from app.domain.errors import Unavailable
+from app.domain.memory import Scope
+from app.domain.session import SessionStatus
+from app.events.local_log import LiveSessions
+from app.events.log import SessionLog
+from app.llm.base import LLMStopped
+from app.memory.longterm import LongTermMemory
+from app.memory.scope import effective
+from app.memory.summary_buffer import SummaryBuffer
+from app.memory.working import Entry
+from app.observability.tasks import Tasks
+from app.storage import messages, sessions, summaries
+from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
+from app.turns.condensing import Condensing, NotCondensed, counted
+from app.turns.memory import TurnMemory, owner_of
+from app.turns.prompt import PAGE, as_entry
+from app.turns.summaries import Summaries
+
+log_ = logging.getLogger(__name__)
+
+AT_A_TIME = 2
+"""Sessions that are summed up at the same time: many may expire together."""
+MOST_PORTIONS = 16
+"""Of a long session without a summary so many newest portions are summed up, by as many calls."""
+RESUMED = 200
+RESUMED_MS = 24 * 3600 * 1000
+"""What a stop interrupted is taken up again after it: so many sessions, of the last day."""
+CLOSE_SECONDS = 2.0
+LEAST_BUDGET = 500
+"""Tokens that a final summary is written with, where the agent's own budget is too small for one."""
+
+
+class FinalMemories:
+    """Remembers the rest of a session, and a summary of the whole for scopes wider than it. Owns the tasks that do."""
+
+    def __init__(
+        self,
+        memory: LongTermMemory,
+        turn_memory: TurnMemory,
+        summed_up: Summaries,
+        live: LiveSessions,
+        *,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self._memory = memory
+        self._turn_memory = turn_memory
+        self._summaries = summed_up
+        self._live = live
+        self._clock_ms = clock_ms
+        self._tasks = Tasks()
+        self._at_a_time = asyncio.Semaphore(AT_A_TIME)
+        self._jobs: dict[str, Condensing | None] = {}
+        """What is at work, by session; `None` where no model is asked."""
+
+    def session_over(self, log: SessionLog, agent: Agent) -> None:
+        """A session has ended or expired: remember it, in the background."""
+        if log.desk is not None:
+            self._summaries.stop(log.desk)
+        if agent.config.memory.longterm is None or log.session.ephemeral:
+            return
+        session_id = log.session.session_id
+        if session_id not in self._jobs:
+            llm = agent.summarizer if _is_wide(log, agent) else None
+            self._jobs[session_id] = Condensing(session_id, llm) if llm is not None else None
+            self._tasks.start(self._finish(log, agent), name=f"final memories of {session_id}")
+
+    async def resume(self, roster: Roster) -> None:
+        """After a start: sessions that were over, and not remembered yet. Raises Unavailable."""
+        agents = [agent.name for agent in roster if agent.config.memory.longterm is not None]
+        if not agents:
+            return
+        ended_after = self._clock_ms() - RESUMED_MS
+        query = partial(sessions.over_not_remembered, agents=agents, ended_after=ended_after, limit=RESUMED)
+        for session_id in await self._live.durable.database.read(query):
+            log = await self._live.open(session_id)
+            agent = roster.find(log.session.agent) if log is not None else None
+            if log is not None and agent is not None:
+                self.session_over(log, agent)
+
+    async def before_burial(self, log: SessionLog, agent: Agent, forget_all: bool) -> None:
+        """A session is being deleted: what is left for wider scopes is remembered first, without asking a model.
+
+        With `forget_all` nothing is.
+
+        Raises:
+            WriteFailed: try again.
+        """
+        job = self._jobs.get(log.session.session_id)
+        if job is not None:
+            job.stop()
+        if forget_all or not _is_wide(log, agent):
+            return
+        try:
+            await self._turn_memory.remember_rest(log, agent)
+        except Unavailable as error:
+            raise WriteFailed(str(error)) from error
+        except WriteConflict:
+            pass  # it is buried already
+
+    def keep_summary(self, log: SessionLog, agent: Agent, text: str) -> None:
+        """A session that is going on was summed up: where only summaries are remembered, that is one."""
+        settings = agent.config.memory.longterm
+        if settings is not None and settings.storage_scope == "summaries_only" and _is_wide(log, agent):
+            store = self._store(log, agent, text)
+            self._tasks.start(self._guarded(log, store), name=f"summary of {log.session.session_id} kept")
+
+    # -- the work -----------------------------------------------------------------------------------------------
+
+    async def _finish(self, log: SessionLog, agent: Agent) -> None:
+        job = self._jobs[log.session.session_id]
+        try:
+            await self._guarded(log, self._remember(log, agent, job))
+        finally:
+            del self._jobs[log.session.session_id]
+
+    async def _guarded(self, log: SessionLog, work: Coroutine[Any, Any, None]) -> None:
+        session_id = log.session.session_id
+        try:
+            await work
+        except LLMStopped:
+            pass
+        except NotCondensed as failure:
+            log_.warning("session %s is over and was not summed up: %s", session_id, failure)
+        except (WriteFailed, WriteConflict, Unavailable) as failure:
+            if log.over is not SessionStatus.TERMINATED:
+                log_.warning("session %s is over and not all of it is remembered: %s", session_id, failure)
+
+    async def _remember(self, log: SessionLog, agent: Agent, job: Condensing | None) -> None:
+        await self._turn_memory.remember_rest(log, agent)
+        text = ""
+        if job is not None:
+            async with self._at_a_time:
+                try:
+                    text = await self._sum_up(log, agent, job)
+                finally:
+                    self._summaries.book(log, job)
+        await self._store(log, agent, text, upto=log.last_seq)
+        await self._turn_memory.trim(log.session, agent)
+
+    async def _sum_up(self, log: SessionLog, agent: Agent, job: Condensing) -> str:
+        """A summary of the whole session: its last one and what came after; empty if nothing was said."""
+        memory = _buffer_of(agent)
+        read = self._live.durable.database.read
+        session_id = log.session.session_id
+        old = await read(partial(summaries.find, session_id=session_id, before=messages.NEWEST))
+        rest = await self._said_after(log, memory, old.upto_seq if old is not None else 0)
+        text = old.text if old is not None else ""
+        while rest:
+            size = sum([len(message.encoded) for message in rest if message.tokens is None])
+            count = await counted(partial(memory.portion, rest), size=size)
+            said = await job.ask(memory, text, rest[:count])
+            text, _ = await counted(partial(memory.fitted, said), size=len(said))
+            rest = rest[count:]
+        return text
+
+    async def _said_after(self, log: SessionLog, memory: SummaryBuffer, after: int) -> list[Entry]:
+        read = self._live.durable.database.read
+        found: list[Entry] = []
+        before, most = messages.NEWEST, MOST_PORTIONS * memory.portion_tokens
+        while await counted(lambda: memory.fits(found, most), size=sum([len(one.encoded) for one in found])):
+            query = partial(messages.context, session_id=log.session.session_id, before=before, limit=PAGE)
+            page = await read(query)
+            found[:0] = [as_entry(message) for message in page if message.seq > after]
+            if len(page) < PAGE or page[0].seq <= after:
+                break
+            before = page[0].seq
+        return list(memory.select(found, taken=memory.budget - most))
+
+    async def _store(self, log: SessionLog, agent: Agent, text: str, *, upto: int | None = None) -> None:
+        """Keep the summary, if there is one; `upto`: and the word that the session is remembered up to there."""
+        settings = agent.config.memory.longterm
+        if settings is None:
+            return
+        unit = UnitOfWork(log.session.session_id)
+        removed = None
+        if text:
+            owner, scope = owner_of(log.session), Scope(settings.storage_scope)
+            removed = self._memory.add_summary(unit, owner, scope, text, at_ms=log.session.active_ms)
+        sessions.add_remembered(unit, upto=upto if upto is not None else log.session.remembered_seq)
+        await self._live.durable.database.submit(unit)
+        if removed is not None:
+            self._memory.drop(removed)
+            self._memory.wake()
+
+    async def settled(self) -> None:
+        """Until nothing is being remembered; for a moment, if that takes long."""
+        await self._tasks.wait(seconds=CLOSE_SECONDS)
+
+    async def close(self) -> None:
+        for job in self._jobs.values():
+            if job is not None:
+                job.stop()
+        await self.settled()
+        await self._tasks.cancel()
+
+
+def _is_wide(log: SessionLog, agent: Agent) -> bool:
+    """Whether others than the session itself recall what it leaves."""
+    settings = agent.config.memory.longterm
+    if settings is None or log.session.ephemeral:
+        return False
+    return effective(Scope(settings.storage_scope), owner_of(log.session)) is not Scope.SESSION
+
+
+def _buffer_of(agent: Agent) -> SummaryBuffer:
+    memory = agent.working_memory
+    if isinstance(memory, SummaryBuffer) and memory.sums_up:
+        return memory
+    return SummaryBuffer(max(agent.config.memory.working.budget, LEAST_BUDGET), agent.llm.count_tokens)
