@@ -87,18 +87,15 @@ async def test_stores_and_their_documents_are_listed(hector: Hector) -> None:
     assert first.json["next_cursor"] == "papers/birds.md"
 
 
-async def test_a_reindex_waits_until_it_is_done(hector: Hector, server: HectorServer) -> None:
-    (server.folder / "papers" / "owl.md").write_text("The owl hoots.")
-    try:
-        result = await hector("documents", "reindex", "papers", "--again", "--json")
-        found = await hector("search", "owl", "--json")
-    finally:
-        (server.folder / "papers" / "owl.md").unlink()
-        await hector("documents", "reindex")
+async def test_a_reindex_waits_until_it_is_done(hector: Hector) -> None:
+    before = await hector("documents", "list", "papers", "--json")
+    result = await hector("documents", "reindex", "papers", "--again", "--json")
+    after = await hector("documents", "list", "papers", "--json")
 
     [store] = result.json["document_stores"]
-    assert (store["status"], store["documents"]) == ("ready", 4)
-    assert [hit["path"] for hit in found.json["hits"]] == ["papers/owl.md"]
+    assert (store["status"], store["documents"]) == ("ready", 3)
+    pairs = zip(before.json["documents"], after.json["documents"], strict=True)
+    assert all(old["read_at"] < new["read_at"] for old, new in pairs)
 
 
 async def test_an_agent_is_told_about_with_the_stores(hector: Hector) -> None:
@@ -119,12 +116,3 @@ async def test_without_a_server_the_files_are_read_first(tmp_path: Path) -> None
     assert f"document store notes: {tmp_path}/a.md, {tmp_path}/gone\n" in checked.out
     assert f"document store notes: no such file or folder: {tmp_path}/gone\n" in checked.out
     assert found.out.split("\t")[0] == "notes: a.md:1"
-
-
-async def test_without_a_store_it_says_how_to_have_one(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text("llms: {demo: {type: scripted}}\n")
-
-    result = await Hector(tmp_path)("documents", "list")
-
-    assert (result.code, result.out) == (0, "")
-    assert "document_stores" in result.err
