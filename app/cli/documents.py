@@ -19,6 +19,8 @@ from app.cli.screen import clean
 from app.cli.tables import ago, moment, print_rows
 
 POLL_SECONDS = 0.2
+PATIENCE_POLLS = 10
+"""After so many it says what it waits for."""
 MOST_MEMORIES = 50
 """The API gives no more at once."""
 STORE_HEADINGS = ("store", "status", "documents", "unread", "pieces", "embedded", "compared")
@@ -93,8 +95,12 @@ async def reindex(target: Target, store: str | None, *, again: bool, wait: bool,
 
 async def _settled(client: Client, store: str | None) -> list[dict[str, Any]]:
     """The stores, once this one, or all of them, were compared with their files, or could not be."""
+    patience = PATIENCE_POLLS
     while True:
         stores = await client.stores()
+        patience -= 1
+        if patience == 0:
+            complain(f"{sum(found['left'] for found in stores)} documents are still to be read; Ctrl-C stops waiting")
         if all(found["status"] != "reading" for found in stores if store in (None, found["store"])):
             return stores
         await asyncio.sleep(POLL_SECONDS)

@@ -29,7 +29,7 @@ _PAUSES = (1.0, 5.0, 30.0, 60.0)
 _HEADING = 120
 
 
-class Embedding:
+class ChunkEmbedding:
     """`run` is a background task; `wake` it when chunks were added."""
 
     def __init__(self, database: Database, embedder: Embedder, stores: Sequence[str]) -> None:

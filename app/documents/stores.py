@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from typing import Literal
 
 from app.config.documents import DocumentStoreConfig
-from app.documents.embedding import Embedding
+from app.documents.embedding import ChunkEmbedding
 from app.documents.indexer import Indexer, Progress
 from app.documents.reading import ReadingFailed, ReadingProcess
 from app.documents.search import Search, SearchResult
@@ -77,7 +77,7 @@ class DocumentStores:
         self._indexer = Indexer(
             database, new_id=new_id, clock_ms=clock_ms, on_change=self._search.drop, reading=reading
         )
-        self._embedding = Embedding(database, embedder, list(stores)) if embedder is not None else None
+        self._embedding = ChunkEmbedding(database, embedder, list(stores)) if embedder is not None else None
         self._watch = Watch(stores, self.look)
         self._progress = {name: Progress() for name in stores}
         self._counts = {name: Counts() for name in stores}

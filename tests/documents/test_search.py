@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.documents.embedding import Embedding as Embedding_
+from app.documents.embedding import ChunkEmbedding
 from app.documents.excerpt import excerpt
 from app.documents.terms import terms
 from app.memory.embedder import Embedding, EmbeddingFailed, HashEmbedder, pack
@@ -40,10 +40,10 @@ class Animals:
         pass
 
 
-def with_animals(database: Database, folder: Path) -> tuple[Shelf, Animals, Embedding_]:
+def with_animals(database: Database, folder: Path) -> tuple[Shelf, Animals, ChunkEmbedding]:
     animals = Animals()
     shelf = Shelf(database, folder, embedder=animals)
-    return shelf, animals, Embedding_(database, animals, ["shelf"])
+    return shelf, animals, ChunkEmbedding(database, animals, ["shelf"])
 
 
 async def test_a_heading_counts_and_so_does_how_much_of_the_question_is_there(shelf: Shelf) -> None:
@@ -151,7 +151,7 @@ async def test_another_model_embeds_anew(database: Database, folder: Path) -> No
     await shelf.look()
     await embedding.embed_pending()
 
-    assert await Embedding_(database, HashEmbedder(), ["shelf"]).embed_pending() == 1
+    assert await ChunkEmbedding(database, HashEmbedder(), ["shelf"]).embed_pending() == 1
     hashed = Shelf(database, folder, embedder=HashEmbedder())
     assert await hashed.found("parrot") == ["a.md"]
 
