@@ -15,6 +15,7 @@ LONGEST_NEIGHBOUR = 200
 LONGEST_EXCERPT = 200
 """Characters of a memory that readers get."""
 CORRECTED = " (corrected later)"
+SOMEBODY = "another user"
 TAG = "recalled_memories"
 _HEAD = (
     f"<{TAG}>\n"
@@ -26,20 +27,21 @@ _Place = tuple[str, int]
 """A session, and how many memories of it came before."""
 
 
-def block(hits: Sequence[Hit], *, shown: Collection[str]) -> str:
+def block(hits: Sequence[Hit], *, shown: Collection[str], asker: Owner) -> str:
     """The hits with their neighbours, best first; empty without hits.
 
-    `shown` are ids of messages that the model sees anyway: neighbours among them are left out.
+    `shown` are ids of messages that the model sees anyway: neighbours among them are left out. Who somebody else is,
+    whose memories `asker` sees under scope `all`, is not told.
     """
     pieces: dict[_Place, str] = {}
     for hit in hits:
         for near in (hit.before, hit.after):
             if near is not None and near.message_id not in shown:
-                pieces.setdefault(_place(near), _line(near, LONGEST_NEIGHBOUR))
+                pieces.setdefault(_place(near), _line(near, LONGEST_NEIGHBOUR, asker))
     corrected = {memory_id for hit in hits for memory_id in hit.corrects}
     for hit in hits:
         mark = CORRECTED if hit.memory.memory_id in corrected else ""
-        pieces[_place(hit.memory)] = _line(hit.memory, LONGEST) + mark
+        pieces[_place(hit.memory)] = _line(hit.memory, LONGEST, asker) + mark
     passages: list[str] = []
     for hit in hits:
         if lines := _passage(pieces, _place(hit.memory)):
@@ -64,8 +66,13 @@ def _place(memory: Memory) -> _Place:
     return memory.owner.session_id, memory.place
 
 
-def _line(memory: Memory, longest: int) -> str:
-    return f"{_plain(memory.speaker)}: {_plain(excerpt(memory.text, longest))}"
+def _line(memory: Memory, longest: int, asker: Owner) -> str:
+    speaker = memory.speaker if memory.role != "user" or _is_own(memory, asker) else SOMEBODY
+    return f"{_plain(speaker)}: {_plain(excerpt(memory.text, longest))}"
+
+
+def _is_own(memory: Memory, asker: Owner) -> bool:
+    return (memory.owner.principal, memory.owner.user_id) == (asker.principal, asker.user_id)
 
 
 def _plain(text: str) -> str:
@@ -82,7 +89,7 @@ def excerpt(text: str, longest: int) -> str:
 def facts(hit: Hit, asker: Owner) -> dict[str, object]:
     """A hit on the wire. Where it came from is told to whoever it came from: under scope `all` others see the text."""
     memory = hit.memory
-    is_own = (memory.owner.principal, memory.owner.user_id) == (asker.principal, asker.user_id)
+    is_own = _is_own(memory, asker)
     return {
         "memory_id": memory.memory_id,
         "session_id": memory.owner.session_id if is_own else None,

@@ -118,7 +118,7 @@ class Streams:
         found: dict[str, Any] = {"phase": "idle"}
         turn = next(iter(self._runtime.history.open_turns(log)), None)
         if turn is not None:
-            working = "model" if turn.recalling is None else "recalling"
+            working = "model" if turn.recalling is None or turn.condensing is not None else "recalling"
             found["phase"] = "queued" if turn.state is TurnState.QUEUED else working
             since = log.last_text_clock or turn.started_clock
             if since:

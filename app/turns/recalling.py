@@ -88,7 +88,7 @@ class Recalling:
         count_tokens: Callable[[str], int],
         took_ms: float,
     ) -> Recalled:
-        text = block(hits, shown=shown)
+        text = block(hits, shown=shown, asker=self._owner)
         return Recalled(
             "recalled" if hits else "nothing",
             text,

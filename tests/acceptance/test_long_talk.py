@@ -63,10 +63,10 @@ async def test_a_request_never_exceeds_the_budget_and_an_early_fact_is_found(
 ) -> None:
     upstream.default = Reply(tokens=ANSWER)
     talk = await Talk.begin(client)
-    took = []
+    took, turn_ids = [], []
     for number in range(MESSAGES // 2):
         began = time.perf_counter()
-        await talk.say(said(number))
+        turn_ids.append((await talk.say(said(number)))["turn_id"])
         took.append((time.perf_counter() - began) * 1000)
     await talk.say("What is the code of my locker?")
 
@@ -88,7 +88,10 @@ async def test_a_request_never_exceeds_the_budget_and_an_early_fact_is_found(
         print(f"\n{len(turns)} turns, {len(summaries)} summaries, most {max(map(history_tokens, turns))} tokens")
         for start in range(0, len(took), max(1, len(took) // 6)):
             part = took[start : start + max(1, len(took) // 6)]
-            print(f"turns from {start}: median {statistics.median(part):.1f} ms, most {max(part):.1f} ms")
+            recall = (await talk.turn(turn_ids[start + len(part) - 1]))["memory"]["took_ms"]
+            print(
+                f"turns from {start}: median {statistics.median(part):.1f} ms, most {max(part):.1f} ms, recall {recall}"
+            )
 
 
 def said(number: int) -> str:

@@ -139,6 +139,8 @@ async def test_what_all_share_does_not_say_whose_session_it_came_from(make: Make
     [frame] = await memory_frames(house, log)
     assert frame["memories"][0]["text"] == "The office opens at nine"
     assert {frame["memories"][0][name] for name in ("session_id", "turn_id", "message_id")} == {None}
+    assert "another user: The office opens at nine\nassistant: Thanks" in system_prompt(house)
+    assert "ann" not in system_prompt(house)
 
 
 async def test_a_memory_cannot_end_its_block(make: Make) -> None:
