@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from app.documents.terms import terms
+from app.memory.text import terms
 
 LENGTH = 240
 _WORD = re.compile(r"\w+")

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app.documents.terms import terms
 from app.memory.lexical import K1
+from app.memory.text import terms
 from app.storage.documents import IndexedChunk
 
 CANDIDATES = 100

@@ -18,9 +18,9 @@ from app.documents.excerpt import excerpt
 from app.documents.kinds import kind_of
 from app.documents.rank import CANDIDATES, Ranked, rank
 from app.documents.section import Unit
-from app.documents.terms import terms
 from app.memory.embedder import Embedder, Embedding
 from app.memory.lexical import idf
+from app.memory.text import terms
 from app.storage import documents
 from app.storage.database import Database
 from app.storage.document_text import store_word

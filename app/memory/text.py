@@ -33,6 +33,10 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFC", "".join([c for c in parts if not unicodedata.combining(c)]))
 
 
+LONGEST = 60
+"""Characters of a term: a line of base64 is one word, and Postgres refuses one of 2 KB."""
+
+
 def words(text: str) -> list[str]:
     """Folded words in their order, with stop words."""
     folded = fold(text)
@@ -75,11 +79,11 @@ def pieces(text: str, *, most_words: int) -> list[str]:
 
 
 def terms(text: str) -> list[str]:
-    """What is indexed and searched for: stems of the words that say something, in their order."""
+    """What is indexed and searched for: stems of the words that say something, in their order, the longest cut."""
     found = words(text)
     if "won" in found:  # of "won't" it says nothing
         found = [word for word, after in zip(found, [*found[1:], ""], strict=True) if (word, after) != ("won", "t")]
-    return [stem(base_of(word)) for word in found if word not in STOP_WORDS]
+    return [stem(base_of(word))[:LONGEST] for word in found if word not in STOP_WORDS]
 
 
 # -- Porter's stemmer (M. F. Porter, "An algorithm for suffix stripping", 1980), English only ----------------------

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from app.documents.embedding import ChunkEmbedding
 from app.documents.excerpt import excerpt
-from app.documents.terms import terms
 from app.memory.embedder import Embedding, EmbeddingFailed, HashEmbedder, pack
+from app.memory.text import terms
 from app.storage.database import Database
 from tests.documents.conftest import LONG_AGO, Shelf
 

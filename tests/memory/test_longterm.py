@@ -11,7 +11,9 @@ from sqlalchemy import func, select
 from app.domain.memory import Owner, Scope
 from app.memory.embedder import HashEmbedder
 from app.memory.longterm import LongTermMemory
-from app.storage import tables
+from app.memory.scope import audience_of
+from app.memory.text import terms
+from app.storage import full_text, tables
 from app.storage.database import Database
 from app.storage.memories import Owned
 from tests.memory.conftest import Make, owner, said
@@ -54,6 +56,14 @@ async def test_remembering_the_same_message_twice_keeps_one(memory: LongTermMemo
     for _ in range(2):
         await memory.remember(owner(), Scope.CONVERSATIONAL, [said("Once is enough", message_id="m1")])
     assert await texts(memory, "enough", owner()) == ["Once is enough"]
+
+
+async def test_a_word_of_many_kilobytes_is_remembered_and_found(memory: LongTermMemory, database: Database) -> None:
+    word = "QWxhZGRpbjpvcGVuIHNlc2FtZQ" * 300
+    await memory.remember(owner(), Scope.CONVERSATIONAL, [said(f"My key is {word}")])
+    audiences, term = [audience_of(owner(), Scope.CONVERSATIONAL)], terms(word)[0]
+    assert await database.read(lambda connection: full_text.count(connection, audiences, term)) == 1
+    assert await texts(memory, f"Whose key is {word}?", owner()) == [f"My key is {word}"]
 
 
 async def test_a_hit_brings_its_neighbours_and_its_cues(memory: LongTermMemory) -> None:
