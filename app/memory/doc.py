@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from app.memory import text
 from app.memory.cues import Sign, day_of, shows
-from app.storage.memories import Indexed
+from app.storage.memory_index import Indexed
 
 
 class Doc:
@@ -38,7 +38,7 @@ class Doc:
         self.names = _names(stored.speaker)
         self.created_ms = stored.created_ms
         self.text = stored.text
-        self.counts: dict[str, int] = Counter(terms)
+        self.counts = dict(Counter(terms))  # a plain one is nothing to the garbage collector
         self.length = len(terms)
         self._day: date | None = None
         self._known = self._shown = 0

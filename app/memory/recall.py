@@ -22,7 +22,7 @@ from app.memory.rank import Meaning, Ranked
 from app.memory.scope import audiences_seen
 from app.memory.shelves import Shelves, Whole, nominate
 from app.memory.text import without_names
-from app.storage import memories
+from app.storage import memory_index
 from app.storage.database import Database
 from app.storage.memories import Reader
 from app.storage.vectors import Vectors
@@ -111,6 +111,8 @@ class Recall:
         """
         started = time.perf_counter()
         audiences = tuple(audiences) if audiences is not None else audiences_seen(owner, scope)
+        if not audiences:
+            return Recollection((), by_meaning=False, took_ms=0.0)
         whole = await self._database.read(partial(self._shelves.refresh, audiences=audiences))
         asked = _Question(question, audiences, whole, limit=limit, threshold=threshold, with_neighbours=with_neighbours)
         asked.embedding = await self._embed(without_names(question, whole.names if whole is not None else frozenset()))
@@ -175,9 +177,9 @@ class Recall:
     def _nominated(self, connection: Reader, question: _Question, meaning: Meaning | None) -> tuple[Asked, Pool]:
         """A large scope has too many people to know them all: names stay words there, and match speakers besides."""
         asked = ask(question.text, frozenset())
-        size = self._shelves.size(connection, question.audiences)
+        size, frequent = self._shelves.look_up(connection, question.audiences)
         closest = meaning.closest if meaning else ()
-        pool = nominate(connection, question.audiences, asked.terms, closest, size=size)
+        pool = nominate(connection, question.audiences, asked.terms, closest, size=size, frequent=frequent)
         names = frozenset().union(*[doc.names for doc in pool.docs()])
         return ask(question.text, names), pool
 
@@ -193,14 +195,14 @@ class Recall:
 def _hits(connection: Reader, question: _Question, ranked: list[Ranked]) -> list[Hit]:
     chosen = [one for one in ranked if one.score >= question.threshold]
     # What was forgotten a moment ago is still ranked, and not there any more.
-    found = memories.by_rows(connection, question.audiences, [one.doc.row for one in chosen])
+    found = memory_index.by_rows(connection, question.audiences, [one.doc.row for one in chosen])
     chosen = [one for one in chosen if one.doc.row in found][: question.limit]
     near: dict[tuple[str, int], Memory] = {}
     if question.with_neighbours:
-        places = [(one.doc.session_id, one.doc.place + step) for one in chosen for step in (-1, 1)]
+        places = {(one.doc.session_id, one.doc.place + step) for one in chosen for step in (-1, 1)}
         near = {
             (memory.owner.session_id, memory.place): memory
-            for memory in memories.neighbours(connection, question.audiences, places)
+            for memory in memory_index.neighbours(connection, question.audiences, sorted(places))
         }
     ids = {row: memory.memory_id for row, memory in found.items()}
     return [

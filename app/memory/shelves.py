@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 
 from app.memory.doc import Doc
 from app.memory.lexical import Pool, Shelf
-from app.storage import memories
+from app.storage import memory_index
 from app.storage.memories import Reader
 
 SMALL = 5_000
-MAX_DOCS = 50_000
-"""Turns kept over all scopes, about 2 KB each."""
-NOMINATED = 100
+MAX_DOCS = 20_000
+"""Turns kept over all scopes, about 3 KB each; to read those of a user anew takes 2 ms."""
+MAX_SCOPES = 10_000
+NOMINATED = 60
 
 
 @dataclass(slots=True)
@@ -27,6 +28,12 @@ class _Kept:
     shelf: Shelf = field(default_factory=Shelf)
     names: frozenset[str] = frozenset()
     last_row: int = 0
+
+    def add(self, docs: Sequence[Doc]) -> None:
+        if docs:
+            self.shelf.add(docs)
+            self.names |= frozenset().union(*[doc.names for doc in docs])
+            self.last_row = docs[-1].row
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +45,12 @@ class Whole:
 
 
 @dataclass(slots=True)
-class _Counted:
-    """How many memories a scope had up to a row."""
+class _Large:
+    """An audience too large to keep: how many memories it had up to a row, and how many of them each common term."""
 
     size: int = 0
     last_row: int = 0
+    frequent: dict[str, int] = field(default_factory=dict)
 
 
 class Shelves:
@@ -53,25 +61,56 @@ class Shelves:
         self._max_docs = max_docs
         self._small = small
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
-        self._large: dict[str, _Counted] = {}
+        self._large: dict[str, _Large] = {}
         self._drops = 0
 
     def refresh(self, connection: Reader, audiences: Sequence[str]) -> Whole | None:
         """Bring the shelves of a small scope up to date; `None` for a large scope."""
-        known = [self._kept.get(audience) for audience in audiences]
-        if all(known):
-            size = sum([len(kept.shelf.docs) for kept in known if kept])
-        else:
-            size = self.size(connection, audiences)
-        if size > self._small:
+        if not self._large.keys().isdisjoint(audiences):
             return None
-        kept = [self._refresh(connection, audience) for audience in audiences]
-        names = frozenset().union(*[one.names for one in kept])
-        return Whole(names, tuple([one.shelf for one in kept if one.shelf.docs]))
+        drops = self._drops
+        known = {audience: self._kept.get(audience) or _Kept() for audience in audiences}
+        since = {audience: kept.last_row for audience, kept in known.items()}
+        found = memory_index.after(connection, since, limit=self._small)
+        if sum([len(kept.shelf.docs) + len(found[audience]) for audience, kept in known.items()]) > self._small:
+            self._mark_large(connection, audiences, drops)
+            return None
+        new = {audience: [Doc(row) for row in rows] for audience, rows in found.items()}  # outside the lock
+        with self.lock:
+            for audience, kept in known.items():
+                if kept.last_row == since[audience]:  # else another thread has added them
+                    kept.add(new[audience])
+                if drops == self._drops:  # else what was read may have been forgotten meanwhile
+                    self._kept[audience] = kept
+                    self._kept.move_to_end(audience)
+            if any(new.values()) or len(self._kept) > MAX_SCOPES:
+                self._make_room()
+        names = frozenset().union(*[kept.names for kept in known.values()])
+        return Whole(names, tuple([kept.shelf for kept in known.values() if kept.shelf.docs]))
 
-    def size(self, connection: Reader, audiences: Sequence[str]) -> int:
-        """How many memories the audiences see; of large ones only what is new is counted."""
-        return sum([self._count(connection, audience) for audience in audiences])
+    def look_up(self, connection: Reader, audiences: Sequence[str]) -> tuple[int, dict[str, int]]:
+        """Of a large scope how many memories it has, and where to keep how many of them have a common term."""
+        large = {audience: self._large.get(audience) or _Large() for audience in audiences}
+        counts = memory_index.count(connection, {audience: one.last_row for audience, one in large.items()})
+        with self.lock:
+            for audience, (new, last_row) in counts.items():
+                if last_row > large[audience].last_row:
+                    large[audience].size += new
+                    large[audience].last_row = last_row
+        largest = max(large.values(), key=lambda one: one.size)
+        return sum([one.size for one in large.values()]), largest.frequent
+
+    def _mark_large(self, connection: Reader, audiences: Sequence[str], drops: int) -> None:
+        """That of the audiences which makes the scope a large one, if one does."""
+        counts = memory_index.count(connection, dict.fromkeys(audiences, 0))
+        largest = max(counts, key=lambda audience: counts[audience])
+        size, last_row = counts[largest]
+        if size <= self._small // 2:
+            return
+        common = memory_index.common(connection, size)
+        with self.lock:
+            if drops == self._drops:
+                self._large[largest] = _Large(size, last_row, common)
 
     def drop(self, audiences: Iterable[str] | None = None) -> None:
         with self.lock:
@@ -80,51 +119,34 @@ class Shelves:
                 self._kept.pop(audience, None)
                 self._large.pop(audience, None)
 
-    def _count(self, connection: Reader, audience: str) -> int:
-        drops, counted = self._drops, self._large.get(audience, _Counted())
-        new, last_row = memories.count(connection, audience, after=counted.last_row)
-        counted = _Counted(counted.size + new, last_row)
-        with self.lock:
-            if counted.size > self._small and drops == self._drops:
-                self._large[audience] = counted
-        return counted.size
-
-    def _refresh(self, connection: Reader, audience: str) -> _Kept:
-        drops, kept = self._drops, self._kept.get(audience) or _Kept()
-        start = kept.last_row
-        rows = memories.after(connection, audience, start, limit=self._small + 1)
-        docs = [Doc(row) for row in rows]  # outside the lock: a thousand turns take 10 ms
-        with self.lock:
-            if kept.last_row == start and rows:
-                for doc in docs:
-                    kept.shelf.add(doc)
-                kept.last_row = rows[-1].row
-                kept.names |= frozenset().union(*[doc.names for doc in docs])
-            if drops == self._drops:  # else what was read may have been forgotten meanwhile
-                self._kept[audience] = kept
-                self._kept.move_to_end(audience)
-                self._make_room()
-        return kept
-
     def _make_room(self) -> None:
         total = sum([len(kept.shelf.docs) for kept in self._kept.values()])
         while total > self._max_docs and len(self._kept) > 1:
             _, dropped = self._kept.popitem(last=False)
             total -= len(dropped.shelf.docs)
+        while len(self._kept) > MAX_SCOPES:  # most sessions have nothing of their own
+            self._kept.popitem(last=False)
 
 
 def nominate(
-    connection: Reader, audiences: Sequence[str], terms: Sequence[str], closest: Sequence[int], *, size: int
+    connection: Reader,
+    audiences: Sequence[str],
+    terms: Sequence[str],
+    closest: Sequence[int],
+    *,
+    size: int,
+    frequent: dict[str, int],
 ) -> Pool:
     """A pool of candidates out of a large scope of `size` memories, with the neighbours their cues need."""
-    rows, frequencies = memories.candidates(connection, audiences, terms, total=size, limit=NOMINATED)
-    found = memories.indexed(connection, audiences, list(dict.fromkeys([*rows, *closest[:NOMINATED]])))
+    rows, frequencies = memory_index.candidates(
+        connection, audiences, terms, total=size, limit=NOMINATED, frequent=frequent
+    )
+    found = memory_index.indexed(connection, audiences, list(dict.fromkeys([*rows, *closest[:NOMINATED]])))
     here = {(row.session_id, row.place) for row in found}
     # A candidate may be the turn after a hit, and asks for two before it.
     wanted = {(row.session_id, row.place + step) for row in found for step in (-2, -1, 1, 2)} - here
-    found += memories.around(connection, audiences, sorted(wanted))
+    found += memory_index.around(connection, audiences, sorted(wanted))
     shelf = Shelf()
-    for row in found:
-        shelf.add(Doc(row))
+    shelf.add([Doc(row) for row in found])
     average = shelf.length / max(1, len(shelf.docs))
     return Pool([shelf], size, average, lambda term: frequencies.get(term, 0))

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-import orjson
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
-    Select,
     and_,
     bindparam,
     delete,
     exists,
-    func,
     insert,
     select,
-    text,
     update,
 )
 
 from app.domain.memory import Memory, Owner
-from app.storage import full_text, tables
+from app.storage import tables
 from app.storage.unit_of_work import UnitOfWork, WriteConflict
 
 Reader: TypeAlias = Connection
 """What a query runs on, for rooms that hand one to another and need not know more of it."""
-
-MOST_MATCHES = 3_000
-"""Rows that the full text sorts for one question."""
 
 _m, _v, _old = tables.memories, tables.memory_vectors, tables.memory_versions
 
@@ -55,36 +48,6 @@ _ADD_VECTOR = insert(_v).from_select(
         ~exists().where(_v.c.row == bindparam("the_row"), _v.c.model == bindparam("the_model")),
     ),
 )
-_INDEX_COLUMNS = (
-    _m.c.row,
-    _m.c.session_id,
-    _m.c.place,
-    _m.c.role,
-    _m.c.speaker,
-    _m.c.created_ms,
-    _m.c.text,
-    _m.c.terms,
-)
-_AFTER = (
-    select(*_INDEX_COLUMNS)
-    .where(_m.c.audience == bindparam("the_audience"), _m.c.row > bindparam("after"))
-    .order_by(_m.c.row)
-    .limit(bindparam("at_most"))
-)
-_COUNT = select(func.count(), func.max(_m.c.row)).where(
-    _m.c.audience == bindparam("the_audience"), _m.c.row > bindparam("after")
-)
-_SEEN = _m.c.audience.in_(bindparam("audiences", expanding=True))
-_INDEXED = select(*_INDEX_COLUMNS).where(_m.c.row.in_(bindparam("rows", expanding=True)), _SEEN)
-# One parameter for all places: to write down a pair for each takes longer than to look them up.
-_PLACES = {
-    "sqlite": "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:places)",
-    "postgresql": "SELECT value ->> 0, CAST(value ->> 1 AS integer) FROM json_array_elements(CAST(:places AS json))",
-}
-_AT_PLACES = {name: text(f"(session_id, place) IN ({places})") for name, places in _PLACES.items()}
-_AROUND = {name: select(*_INDEX_COLUMNS).where(condition, _SEEN) for name, condition in _AT_PLACES.items()}
-_NEIGHBOURS = {name: select(_m).where(condition, _SEEN) for name, condition in _AT_PLACES.items()}
-_BY_ROWS = select(_m).where(_m.c.row.in_(bindparam("rows", expanding=True)), _SEEN)
 _WITHOUT_VECTOR = (
     select(_m)
     .where(_m.c.row > bindparam("after"), ~exists().where(_v.c.row == _m.c.row, _v.c.model == bindparam("the_model")))
@@ -94,20 +57,6 @@ _WITHOUT_VECTOR = (
 _SPEAKERS = (
     select(_m.c.session_id, _m.c.speaker).distinct().where(_m.c.session_id.in_(bindparam("sessions", expanding=True)))
 )
-
-
-@dataclass(slots=True)
-class Indexed:
-    """What the ranking needs of a memory."""
-
-    row: int
-    session_id: str
-    place: int
-    role: str
-    speaker: str
-    created_ms: int
-    text: str
-    terms: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,65 +236,6 @@ def versions(connection: Connection, memory_id: str) -> list[tuple[int, str, int
     """(version, text, time it was replaced) of the earlier texts, oldest first."""
     query = select(_old).where(_old.c.memory_id == memory_id).order_by(_old.c.version)
     return [(row.version, row.text, row.created_ms) for row in connection.execute(query)]
-
-
-def after(connection: Connection, audience: str, row: int, *, limit: int) -> list[Indexed]:
-    """What an audience sees beyond a row, in order."""
-    parameters = {"the_audience": audience, "after": row, "at_most": limit}
-    return [Indexed(*found) for found in connection.execute(_AFTER, parameters)]
-
-
-def count(connection: Connection, audience: str, *, after: int) -> tuple[int, int]:
-    """How many memories an audience sees beyond a row, and the last of their rows."""
-    found, last = connection.execute(_COUNT, {"the_audience": audience, "after": after}).one()
-    return found, last or after
-
-
-def candidates(
-    connection: Connection, audiences: Sequence[str], terms: Iterable[str], *, total: int, limit: int
-) -> tuple[list[int], dict[str, int]]:
-    """Rows by full text, the likeliest first, and how many memories have each term."""
-    frequencies = {term: full_text.count(connection, audiences, term) for term in terms}
-    telling: dict[str, int] = {}
-    for term, frequency in sorted(frequencies.items(), key=lambda one: one[1]):
-        if telling and sum(telling.values()) + frequency > MOST_MATCHES:
-            break  # common words bring thousands of rows to sort, and none that rarer ones do not
-        if frequency:
-            telling[term] = frequency
-    return full_text.search(connection, audiences, telling, size=total, limit=limit), frequencies
-
-
-def indexed(connection: Connection, audiences: Sequence[str], rows: Sequence[int]) -> list[Indexed]:
-    found = connection.execute(_INDEXED, {"rows": list(rows), "audiences": list(audiences)})
-    return [Indexed(*row) for row in found]
-
-
-def around(connection: Connection, audiences: Sequence[str], places: Sequence[tuple[str, int]]) -> list[Indexed]:
-    """The memories at (session, place), as far as the audiences see them."""
-    found = _at_places(connection, _AROUND, audiences, places)
-    return [Indexed(*values) for values in map(tuple, found)]
-
-
-def neighbours(connection: Connection, audiences: Sequence[str], places: Sequence[tuple[str, int]]) -> list[Memory]:
-    return [from_row(row) for row in _at_places(connection, _NEIGHBOURS, audiences, places)]
-
-
-def _at_places(
-    connection: Connection,
-    queries: Mapping[str, Select[Any]],
-    audiences: Sequence[str],
-    places: Sequence[tuple[str, int]],
-) -> Iterable[Row[Any]]:
-    if not places:
-        return ()
-    parameters = {"places": orjson.dumps(places).decode(), "audiences": list(audiences)}
-    return connection.execute(queries[connection.dialect.name], parameters)
-
-
-def by_rows(connection: Connection, audiences: Sequence[str], rows: Sequence[int]) -> dict[int, Memory]:
-    """What is still there of these rows and seen by the audiences."""
-    found = connection.execute(_BY_ROWS, {"rows": list(rows), "audiences": list(audiences)})
-    return {row.row: from_row(row) for row in found}
 
 
 def without_vector(connection: Connection, model: str, *, after: int, limit: int) -> list[Memory]:

@@ -10,12 +10,14 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, Select, bindparam, select
 
 from app.storage import tables
+from app.storage.memory_index import beyond, beyond_parameters
 
 # Its products are a millisecond's work: threads for them wait on one another longer than that when the machine is
 # busy (measured: twice the CPU and twice the p99). It reads this once, when it is loaded.
@@ -36,19 +38,18 @@ class _AtFirstUse:
 numpy: Any = _AtFirstUse() if find_spec("numpy") is not None else None
 
 _v = tables.memory_vectors
-_LOAD = (
-    select(_v.c.row, _v.c.vector)
-    .where(
-        _v.c.audience == bindparam("the_audience"), _v.c.model == bindparam("the_model"), _v.c.row > bindparam("after")
-    )
-    .order_by(_v.c.row)
-)
 _PIECES = select(_v.c.row, _v.c.pieces).where(
     _v.c.row.in_(bindparam("rows", expanding=True)), _v.c.model == bindparam("the_model"), _v.c.pieces.is_not(None)
 )
 
 MAX_ROWS = 200_000
 """Vectors kept in memory over all audiences: 300 MB at 384 numbers each."""
+
+
+@lru_cache
+def _load(audiences: int) -> Select[Any]:
+    query = select(_v.c.audience, _v.c.row, _v.c.vector)
+    return query.where(_v.c.model == bindparam("the_model"), beyond(_v, audiences))
 
 
 class Scan:
@@ -104,8 +105,9 @@ class _Matrix:
         """Rows and vectors as they are now; what is added later does not change them."""
         return self._rows[: self.size], self._room[: self.size]
 
-    def extend(self, rows: list[int], vectors: Any) -> None:
-        needed = self.size + len(rows)
+    def extend(self, found: list[tuple[int, bytes]]) -> None:
+        found.sort()
+        needed = self.size + len(found)
         if needed > len(self._rows):
             room = max(needed, 2 * len(self._rows))
             old_rows, old = self.view()
@@ -114,7 +116,9 @@ class _Matrix:
                 numpy.empty((room, old.shape[1]), numpy.float32),
             )
             self._rows[: self.size], self._room[: self.size] = old_rows, old
-        self._rows[self.size : needed], self._room[self.size : needed] = rows, vectors
+        block = numpy.frombuffer(b"".join([vector for _, vector in found]), "<f2")
+        self._rows[self.size : needed] = [row for row, _ in found]
+        self._room[self.size : needed] = block.reshape(len(found), -1)
         self.size = needed
 
 
@@ -143,7 +147,7 @@ class Vectors:
         if numpy is None:
             return None
         asked = numpy.frombuffer(query, "<f2").astype(numpy.float32)
-        parts = [self._load(connection, audience, model, len(asked)) for audience in audiences]
+        parts = self._load(connection, audiences, model, len(asked))
         found = [(rows, vectors) for rows, vectors in parts if len(rows)]
         return Scan(found, asked, most) if found else None
 
@@ -169,23 +173,27 @@ class Vectors:
                 if audiences is None or key[0] in audiences:
                     del self._kept[key]
 
-    def _load(self, connection: Connection, audience: str, model: str, width: int) -> tuple[Any, Any]:
-        """Rows and vectors of an audience; what is new since the last time is read."""
-        key = (audience, model)
+    def _load(self, connection: Connection, audiences: Sequence[str], model: str, width: int) -> list[tuple[Any, Any]]:
+        """Rows and vectors of each audience; what is new since the last time is read."""
         with self._lock:
-            matrix, drops = self._kept.get(key) or _Matrix(width), self._drops
-            after = matrix.last
-        found = connection.execute(_LOAD, {"the_audience": audience, "the_model": model, "after": after})
-        new = [(row, vector) for row, vector in found if len(vector) == 2 * width]
+            drops = self._drops
+            known = {audience: self._kept.get((audience, model)) or _Matrix(width) for audience in audiences}
+            since = {audience: matrix.last for audience, matrix in known.items()}
+        new: dict[str, list[tuple[int, bytes]]] = {}
+        for number, parameters in beyond_parameters(since):
+            for audience, row, vector in connection.execute(_load(number), parameters | {"the_model": model}):
+                if len(vector) == 2 * width:
+                    new.setdefault(audience, []).append((row, vector))
         with self._lock:
-            if new and matrix.last == after:  # else another thread has added them
-                block = numpy.frombuffer(b"".join([vector for _, vector in new]), "<f2").reshape(len(new), width)
-                matrix.extend([row for row, _ in new], block)
-            if drops == self._drops and matrix.size:  # else what was read may have been forgotten meanwhile
-                self._kept[key] = matrix
-                self._kept.move_to_end(key)
+            for audience, matrix in known.items():
+                if audience in new and matrix.last == since[audience]:  # else another thread has added them
+                    matrix.extend(new[audience])
+                if drops == self._drops and matrix.size:  # else what was read may have been forgotten meanwhile
+                    self._kept[audience, model] = matrix
+                    self._kept.move_to_end((audience, model))
+            if new:
                 self._make_room()
-            return matrix.view()
+            return [matrix.view() for matrix in known.values()]
 
     def _make_room(self) -> None:
         while self.kept_rows > self._max_rows and len(self._kept) > 1:

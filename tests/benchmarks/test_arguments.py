@@ -21,3 +21,9 @@ def test_a_benchmark_takes_the_folder_of_its_instruments(name: str) -> None:
 def test_a_benchmark_refuses_to_run_without_instruments(name: str) -> None:
     with pytest.raises(SystemExit):
         importlib.import_module(f"benchmarks.{name}").main([])
+
+
+def test_the_benchmark_of_memories_needs_no_instruments() -> None:
+    options = importlib.import_module("benchmarks.memories").parser().parse_args([])
+
+    assert (options.database_url, options.users, options.each, options.large) == (None, 1000, 100, 50_000)

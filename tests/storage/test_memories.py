@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, func, select, text
 
 from app.domain.memory import Memory, Owner
-from app.storage import full_text, memories, tables
+from app.storage import full_text, memories, memory_index, tables
 from app.storage.database import Database
 from app.storage.memories import Owned, Removed
 from app.storage.unit_of_work import UnitOfWork
@@ -40,7 +40,9 @@ async def embed(database: Database, row: int, *numbers: float) -> None:
 
 
 async def search(database: Database, *terms: str, audiences: tuple[str, ...] = (ANN,)) -> list[int]:
-    rows, _ = await database.read(lambda c: memories.candidates(c, audiences, terms, total=3, limit=10))
+    rows, _ = await database.read(
+        lambda c: memory_index.candidates(c, audiences, terms, total=3, limit=10, frequent={})
+    )
     return rows
 
 
@@ -155,18 +157,64 @@ def test_pieces_are_compared_alone_and_with_those_said_before() -> None:
 async def test_neighbours_are_found_by_session_and_place(database: Database) -> None:
     await store(database, *[a_memory(f"m{n}", f"text {n}") for n in range(3)], a_memory("b", "bob's", audience=BOB))
     wanted = [("s1", 1), ("s1", 3), ("s1", 9), ('"; s', 0)]
-    found = await database.read(lambda c: memories.around(c, (ANN,), wanted))
+    found = await database.read(lambda c: memory_index.around(c, (ANN,), wanted))
     assert [one.text for one in found] == ["text 1"]
-    assert await database.read(lambda c: memories.neighbours(c, (ANN, BOB), [])) == []
-    both = await database.read(lambda c: memories.neighbours(c, (ANN, BOB), wanted))
+    assert await database.read(lambda c: memory_index.neighbours(c, (ANN, BOB), [])) == []
+    both = await database.read(lambda c: memory_index.neighbours(c, (ANN, BOB), wanted))
     assert {one.text for one in both} == {"text 1", "bob's"}
 
 
-async def test_an_audience_is_counted_beyond_a_row(database: Database) -> None:
-    await store(database, *[a_memory(f"m{n}", "text") for n in range(3)], a_memory("b", "bob's", audience=BOB))
-    assert await database.read(lambda c: memories.count(c, ANN, after=0)) == (3, 3)
-    assert await database.read(lambda c: memories.count(c, ANN, after=1)) == (2, 3)
-    assert await database.read(lambda c: memories.count(c, ANN, after=3)) == (0, 3)
+async def test_audiences_are_counted_and_read_beyond_a_row(database: Database) -> None:
+    await store(database, *[a_memory(f"m{n}", f"text {n}") for n in range(3)], a_memory("b", "bob's", audience=BOB))
+    for since, counts, texts in (
+        ({ANN: 0, BOB: 0}, {ANN: (3, 3), BOB: (1, 4)}, {ANN: ["text 0", "text 1", "text 2"], BOB: ["bob's"]}),
+        ({ANN: 1, BOB: 4}, {ANN: (2, 3), BOB: (0, 0)}, {ANN: ["text 1", "text 2"], BOB: []}),
+        ({"nobody": 0}, {"nobody": (0, 0)}, {"nobody": []}),
+        ({}, {}, {}),
+    ):
+        assert await database.read(lambda c, since=since: memory_index.count(c, since)) == counts
+        found = await database.read(lambda c, since=since: memory_index.after(c, since, limit=10))
+        assert {audience: [one.text for one in rows] for audience, rows in found.items()} == texts
+
+
+async def test_there_may_be_more_audiences_than_one_statement_takes(database: Database) -> None:
+    names = [f"uaudience{n}" for n in range(70)]
+    await store(database, *[a_memory(name, name, audience=name, session_id=name) for name in names])
+    since = dict.fromkeys(names, 0)
+    found = await database.read(lambda c: memory_index.after(c, since, limit=100))
+    assert [rows[0].text for rows in found.values()] == names
+    assert all(size == 1 for size, _ in (await database.read(lambda c: memory_index.count(c, since))).values())
+    assert sum(map(len, (await database.read(lambda c: memory_index.after(c, since, limit=40))).values())) > 40
+
+
+async def test_of_common_words_the_number_is_kept_and_rare_ones_nominate(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_index, "MOST_MATCHES", 2)
+    contents = ["green tea", "green apple", "green door", "apple pie", "red door"]
+    await store(database, *[a_memory(f"m{n}", content) for n, content in enumerate(contents)])
+    frequent: dict[str, int] = {}
+
+    async def ask(*terms: str) -> tuple[list[int], dict[str, int]]:
+        return await database.read(
+            lambda c: memory_index.candidates(c, (ANN,), terms, total=5, limit=2, frequent=frequent)
+        )
+
+    assert await ask("green", "tea") == ([1], {"green": 3, "tea": 1})
+    assert frequent == {"green": 3}
+    assert (await ask("apple", "pie"))[0] == [4]
+    assert len((await ask("green"))[0]) == 2
+
+
+async def test_postgres_knows_its_common_terms_without_counting(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    await database.open()
+    await store(database, *[a_memory(f"m{n}", f"tea cup{n % 4}") for n in range(40)])
+    await database.read(lambda c: c.execute(text("ANALYZE memories")))
+    shares = await database.read(full_text.common)
+    assert (shares["tea"], shares["cup1"]) == (1.0, 0.25)
+    assert await database.read(lambda c: memory_index.common(c, 3000)) == {"tea": 3000}
+    await database.close()
 
 
 async def test_a_vector_without_its_memory_is_not_stored(database: Database) -> None:
