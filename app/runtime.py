@@ -29,6 +29,8 @@ from app.observability.metrics import Metrics
 from app.observability.tracing import Tracing
 from app.sessions.copies import Copies
 from app.sessions.ending import Endings
+from app.sessions.forgetting import Forgettings
+from app.sessions.granting import Parts
 from app.sessions.ledger import Ledger
 from app.sessions.service import Sessions
 from app.sessions.termination import Terminations
@@ -39,6 +41,7 @@ from app.storage.erasure import Erasure
 from app.storage.locks import make_lock
 from app.storage.memories import Removed
 from app.storage.unit_of_work import WriteFailed
+from app.turns.clearing import clear, unlearn
 from app.turns.final import FinalMemories
 from app.turns.history import History
 from app.turns.memory import TurnMemory
@@ -161,8 +164,19 @@ class Runtime:
             memory=self._turn_memory,
             summaries=self._summaries,
         )
+        forgettable = Parts(
+            self.live,
+            self.terminations,
+            self.memory,
+            clear=partial(
+                clear, turns=self.turns, memory=self._turn_memory, summaries=self._summaries, final=self._final
+            ),
+            unlearn=partial(unlearn, self.live),
+        )
+        self.forgettings = Forgettings(forgettable, self.erasure, new_id=new_id, clock_ms=self._clock_ms)
         self._add_gauges()
         await self._recover(durable)
+        await self.forgettings.resume()
         self._start("journal", durable.journal.run())
         self._start("expiry", self._sweep_sessions())
         self._start("retention", self._sweep_events())
@@ -172,6 +186,7 @@ class Runtime:
         self._start("erasure", self.erasure.run())
         self._start_documents()
         self._start("final memories", self._guarded(self._final.resume(self.roster)))
+        self._start("forgetting", self.forgettings.run())
         self.turns.resume_queues()
         # Else the first count, in the middle of somebody's turn, would read the table: 0.2 s without a loop.
         await asyncio.gather(*[asyncio.to_thread(llm.count_tokens, "ready") for llm in self._llms.values()])
@@ -352,6 +367,7 @@ class Runtime:
         if self._tasks:
             await asyncio.wait(self._tasks)
         if hasattr(self, "sessions"):
+            await self.forgettings.close()
             await self.terminations.close()
             await self.endings.close()
             await self._final.close()

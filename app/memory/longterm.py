@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from app.domain.errors import Unavailable
+from app.domain.forgetting import FORGOTTEN
 from app.domain.ids import NewId
 from app.domain.memory import Memory, MemoryKind, Owner, Scope
 from app.memory import scope as scopes
@@ -94,7 +95,7 @@ class LongTermMemory:
         drafts = [
             (self._memory(owner, audience, saying), text.terms(saying.text))
             for saying in sayings
-            if saying.text.strip() and scopes.may_store(scope, saying.kind)
+            if saying.text.strip() and saying.text != FORGOTTEN and scopes.may_store(scope, saying.kind)
         ]
         if drafts:
             memories.adding(unit, drafts)

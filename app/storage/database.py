@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, text
@@ -73,6 +74,13 @@ class Database:
             )
         if self._fence is not None:
             self._fence.take(self.engine)
+
+    @property
+    def path(self) -> Path | None:
+        """The file, on SQLite."""
+        if self.in_memory or self.engine.dialect.name != "sqlite":
+            return None
+        return Path(str(self.engine.url.database))
 
     def submit(self, unit: UnitOfWork) -> asyncio.Future[None]:
         return self.writer.submit(unit)

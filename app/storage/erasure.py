@@ -62,7 +62,7 @@ class Erasure:
         self._pauses = pauses
         self._quiet_seconds = quiet_seconds
         self._most_seconds = most_seconds
-        self._is_file = database.engine.dialect.name == "sqlite" and not database.in_memory
+        self._is_file = database.path is not None
         self._is_wanted = asyncio.Event()
         self._has_text = False
 
@@ -104,15 +104,21 @@ class Erasure:
             log.warning("the database could not be tidied up yet: %s", error)
             return False
 
-    async def erase(self) -> Erased:
-        """Leave nothing of deleted rows in the files. Bounded; nothing else is written while the file is rewritten."""
+    async def erase(self, *, rewrite: bool = True) -> Erased:
+        """Leave nothing of deleted rows in the files. Bounded; nothing else is written while the file is rewritten.
+
+        Without `rewrite` the log is cut off, and that is all.
+        """
         if self._database.in_memory:
             return Erased()
         try:
             if not self._is_file:
-                return Erased(await asyncio.to_thread(_vacuum_postgres, self._database.engine))
-            await self._merge_text()
-            await self._database.alone(_rewrite)
+                if rewrite:
+                    await asyncio.to_thread(_vacuum_postgres, self._database.engine)
+                return Erased()
+            if rewrite:
+                await self._merge_text()
+                await self._database.alone(_rewrite)
             if await self._cut_log(self._pauses):
                 return Erased()
             return Erased("a reader, such as a backup, kept the write-ahead log from being cut off")
@@ -161,8 +167,8 @@ def _rewrite(connection: Connection) -> None:
     connection.exec_driver_sql("VACUUM")
 
 
-def _vacuum_postgres(engine: Engine) -> str | None:
-    """Remove dead rows from every table and index; what stood in the way. Readers and writers go on meanwhile.
+def _vacuum_postgres(engine: Engine) -> None:
+    """Remove dead rows from every table and index. Readers and writers go on meanwhile.
 
     A GIN index never drops a word, even one that no row has any more: that one is built anew.
     """
@@ -172,4 +178,3 @@ def _vacuum_postgres(engine: Engine) -> str | None:
             connection.exec_driver_sql(f"VACUUM (INDEX_CLEANUP ON) {table.name}")
         connection.exec_driver_sql(f"DROP INDEX IF EXISTS {full_text.NAME}_ccnew")  # of one that was broken off
         connection.exec_driver_sql(f"REINDEX INDEX CONCURRENTLY {full_text.NAME}")
-    return None

@@ -17,8 +17,8 @@ MAGIC = b"SQLite format 3\0"
 PIECE = 8 << 20
 
 
-async def search(database: Path, needles: Sequence[bytes]) -> dict[str, int]:
-    """How often any of the needles stands in each file: the database's own, and databases beside it (backups).
+async def search(database: Path, needles: Sequence[bytes]) -> dict[str, list[int]]:
+    """How often each needle stands in each file: the database's own, and databases beside it (backups).
 
     Files without any are left out.
 
@@ -41,7 +41,7 @@ async def search(database: Path, needles: Sequence[bytes]) -> dict[str, int]:
         raise
     if process.returncode:
         raise OSError(f"the search through the files ended with code {process.returncode}")
-    found: dict[str, int] = json.loads(answer)
+    found: dict[str, list[int]] = json.loads(answer)
     return found
 
 
@@ -60,18 +60,19 @@ def _is_ours(path: Path, database: Path) -> bool:
         return False
 
 
-def count(path: Path, needles: Sequence[bytes]) -> int:
-    found = 0
+def count(path: Path, needles: Sequence[bytes]) -> list[int]:
+    """How often each needle stands in a file."""
+    found = [0] * len(needles)
     overlap = max([len(needle) for needle in needles]) - 1
     with path.open("rb") as file:
         tail = b""
         while piece := file.read(PIECE):
             text = tail + piece
-            for needle in needles:
+            for number, needle in enumerate(needles):
                 # What ends in the overlap was counted with the piece before.
                 place = text.find(needle, max(len(tail) - len(needle) + 1, 0))
                 while place >= 0:
-                    found += 1
+                    found[number] += 1
                     place = text.find(needle, place + 1)
             tail = text[-overlap:] if overlap else b""
     return found
@@ -82,7 +83,7 @@ def _main() -> None:
     wanted = json.load(sys.stdin)
     needles = [bytes.fromhex(needle) for needle in wanted["needles"]]
     counts = {path.name: count(path, needles) for path in files_of(Path(wanted["database"]))}
-    json.dump({name: number for name, number in counts.items() if number}, sys.stdout)
+    json.dump({name: numbers for name, numbers in counts.items() if any(numbers)}, sys.stdout)
 
 
 if __name__ == "__main__":

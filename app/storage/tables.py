@@ -191,6 +191,22 @@ usage = Table(
     PrimaryKeyConstraint("principal", "user_id", "agent", "llm", "day"),
 )
 
+# What is being forgotten: written down first, gone when it is done, so that a process that dies in between is followed
+# by one that goes on. Once the rows are gone it does not say any more what it was, and the files are left to clear.
+forgettings = Table(
+    "forgettings",
+    metadata,
+    Column("wish_id", Text, primary_key=True),
+    Column("agent", Text, nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("user_id", Text),
+    Column("session_id", Text),
+    Column("memory_id", Text),
+    Column("phrase", Text),
+    Column("rows_gone", Integer, nullable=False),
+)
+
 idempotency = Table(
     "idempotency",
     metadata,

@@ -66,6 +66,13 @@ def add(
     )
 
 
+def move(connection: Connection, row: dict[str, Any], *, to_user: str) -> None:
+    """Add a row's figures to those of another user of the same principal, agent, llm and day."""
+    values = {"prompt": row["prompt_tokens"], "completion": row["completion_tokens"]}
+    names = ("principal", "agent", "llm", "day", "turns")
+    connection.execute(_ADD, {**{name: row[name] for name in names}, **values, "user_id": to_user})
+
+
 def sums(
     connection: Connection, *, principal: str, user_id: str | None, by: By, first_day: int | None, last_day: int | None
 ) -> list[UsageRow]:

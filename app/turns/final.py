@@ -62,6 +62,7 @@ class FinalMemories:
         self._at_a_time = asyncio.Semaphore(AT_A_TIME)
         self._jobs: dict[str, Condensing | None] = {}
         """What is at work, by session; `None` where no model is asked."""
+        self._at_work: dict[str, set[asyncio.Task[None]]] = {}
 
     def session_over(self, log: SessionLog, agent: Agent) -> None:
         """A session has ended or expired: remember it, in the background."""
@@ -73,7 +74,26 @@ class FinalMemories:
         if session_id not in self._jobs:
             llm = agent.summarizer if _is_wide(log, agent) else None
             self._jobs[session_id] = Condensing(session_id, llm) if llm is not None else None
-            self._tasks.start(self._finish(log, agent), name=f"final memories of {session_id}")
+            self._start(session_id, self._finish(log, agent), name=f"final memories of {session_id}")
+
+    def _start(self, session_id: str, work: Coroutine[Any, Any, None], *, name: str) -> None:
+        task = self._tasks.start(work, name=name)
+        self._at_work.setdefault(session_id, set()).add(task)
+        task.add_done_callback(lambda done: self._over(session_id, done))
+
+    def _over(self, session_id: str, task: asyncio.Task[None]) -> None:
+        tasks = self._at_work[session_id]
+        tasks.discard(task)
+        if not tasks:
+            del self._at_work[session_id]
+
+    async def end(self, session_id: str) -> None:
+        """Stop what is at work for a session, and return when it is over; what is left is for the next start."""
+        job = self._jobs.get(session_id)
+        if job is not None:
+            job.stop()
+        if tasks := self._at_work.get(session_id):
+            await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
 
     async def resume(self, roster: Roster) -> None:
         """After a start: sessions that were over, and not remembered yet. Raises Unavailable."""
@@ -113,7 +133,8 @@ class FinalMemories:
         settings = agent.config.memory.longterm
         if settings is not None and settings.storage_scope == "summaries_only" and _is_wide(log, agent):
             store = self._store(log, agent, text)
-            self._tasks.start(self._guarded(log, store), name=f"summary of {log.session.session_id} kept")
+            session_id = log.session.session_id
+            self._start(session_id, self._guarded(log, store), name=f"summary of {session_id} kept")
 
     # -- the work -----------------------------------------------------------------------------------------------
 

@@ -18,7 +18,11 @@ async def test_it_finds_what_stands_in_the_database_its_log_and_a_copy_beside_it
     (tmp_path / "hector.db-shm").write_bytes(b"xyzzy")
     (tmp_path / "copy.bak").write_bytes(residue.MAGIC + b"xyzzy")
     (tmp_path / "notes.txt").write_bytes(b"xyzzy is my word")
-    assert await residue.search(database, [b"xyzzy", b"plugh"]) == {"hector.db": 2, "hector.db-wal": 1, "copy.bak": 1}
+    assert await residue.search(database, [b"xyzzy", b"plugh"]) == {
+        "hector.db": [2, 0],
+        "hector.db-wal": [1, 0],
+        "copy.bak": [1, 0],
+    }
     assert await residue.search(database, [b"plugh"]) == {}
     assert await residue.search(database, []) == {}
 
@@ -40,6 +44,6 @@ def test_it_counts_across_the_edges_of_pieces(
     expected = sum([text.startswith(word, place) for place in range(len(text))])
     piece, residue.PIECE = residue.PIECE, 3
     try:
-        assert residue.count(path, [word, b"\x03not there"]) == expected
+        assert residue.count(path, [word, b"\x03not there"]) == [expected, 0]
     finally:
         residue.PIECE = piece
