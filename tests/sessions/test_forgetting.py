@@ -312,9 +312,9 @@ async def test_readers_are_given_the_messages_as_they_stand_now(house: House) ->
 async def test_a_turn_that_was_told_the_phrase_is_stopped_and_others_are_not(on_file: House) -> None:
     hers, bobs = await on_file.session("hers", user=ANN), await on_file.session("bobs", user=BOB)
     turn = await on_file.start(hers, SECRET)
+    (await on_file.llm.answering(1)).say(f"You said {SECRET}")
     queued = await on_file.start(hers, "And then?")
     other = await on_file.start(bobs, "Hello")
-    (await on_file.llm.answering(1)).say(f"You said {SECRET}")
     stream = await on_file.llm.answering(2)
     await until(lambda: SECRET in hers.visible_text())
     await forget(on_file, phrase=SECRET)
@@ -337,12 +337,25 @@ async def test_a_phrase_is_forgotten_of_one_user_or_session_alone(on_file: House
 
 
 async def test_what_was_redacted_is_not_remembered_when_a_session_catches_up(make: Make) -> None:
-    house = await make(storage_scope="conversational", batch_size=0)
+    house = await make(storage_scope="session", batch_size=0)
     log = await house.session("hers", user=ANN)
     await house.say(log, SECRET, "Fine")
     await forget(house, phrase=SECRET)
     await house.endings.end(log)
-    await house.turn_memory.settled()
+    await house.final.settled()
+    assert await remembered(house) == ["Fine"]
+
+
+async def test_a_summary_that_is_just_being_written_is_given_up(make: Make) -> None:
+    house = await make(storage_scope="conversational")
+    log = await house.session("hers", user=ANN)
+    await house.say(log, SECRET, "Fine")
+    await house.endings.end(log)
+    summing = await house.llm.answering(2)
+    assert SECRET in str(summing.messages())
+    await forget(house, phrase=SECRET)
+    assert summing.is_stopped
+    assert await in_rows(house, SECRET) == {}
     assert await remembered(house) == ["Fine"]
 
 
