@@ -189,7 +189,7 @@ def rows_left(connection: Connection, wish: Wish, session_ids: Sequence[str], me
 
 
 def stands(connection: Connection, text: str) -> bool:
-    """Whether a text is in any row of any table, whoever it belongs to."""
+    """Whether a text is in any row of any table, whoever it belongs to, or (`ada` in `metadata`) in the schema itself."""
     position = func.instr if connection.dialect.name == "sqlite" else func.strpos
     for table in tables.metadata.sorted_tables:
         columns = [column for column in table.columns if isinstance(column.type, Text)]
@@ -198,7 +198,10 @@ def stands(connection: Connection, text: str) -> bool:
         for column in columns:
             if connection.execute(select(1).select_from(table).where(position(column, text) > 0).limit(1)).first():
                 return True
-    return False
+    if connection.dialect.name != "sqlite":
+        return False
+    schema = "SELECT 1 FROM sqlite_master WHERE instr(sql, ?) LIMIT 1"
+    return connection.exec_driver_sql(schema, (text,)).first() is not None
 
 
 def parts(ids: Sequence[Any]) -> Iterator[Sequence[Any]]:

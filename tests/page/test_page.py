@@ -67,7 +67,7 @@ async def test_what_a_model_writes_cannot_act(devices: Devices) -> None:
 
 
 async def test_a_reload_in_mid_answer_loses_and_doubles_nothing(devices: Devices) -> None:
-    tab = await devices.open("/#/counter")
+    tab = await devices.open("/#/patient")
     await tab.send("Count")
     for word in ("w10", "w30"):
         await tab.wait_for(word)
@@ -80,7 +80,7 @@ async def test_a_reload_in_mid_answer_loses_and_doubles_nothing(devices: Devices
 
 async def test_other_tabs_and_devices_see_the_answer_while_it_is_written(devices: Devices) -> None:
     context = await devices.add()
-    first = await open_tab(context, "/#/counter")
+    first = await open_tab(context, "/#/patient")
     await first.send("Count")
     await first.wait_for("w3")
     address = first.page.url
@@ -100,11 +100,11 @@ async def test_other_tabs_and_devices_see_the_answer_while_it_is_written(devices
 
 async def test_eight_tabs_with_an_answer_each_leave_room_for_more(devices: Devices) -> None:
     context = await devices.add()
-    tabs = [await open_tab(context, "/#/counter") for _ in range(8)]
+    tabs = [await open_tab(context, "/#/patient") for _ in range(8)]
     await asyncio.gather(*(tab.send("Count") for tab in tabs))
     await asyncio.gather(*(tab.wait_for("w5") for tab in tabs))
     is_quick = await tabs[7].page.evaluate(
-        "Promise.race([fetch('/agents').then(() => true), new Promise((end) => setTimeout(() => end(false), 1500))])"
+        "Promise.race([fetch('/agents').then(() => true), new Promise((end) => setTimeout(() => end(false), 3000))])"
     )
     await asyncio.gather(*(tab.wait_for_status("completed", seconds=25) for tab in tabs))
 
@@ -155,7 +155,7 @@ async def test_being_offline_for_a_while_loses_nothing(devices: Devices) -> None
 async def test_a_stopped_answer_keeps_its_text_and_says_so(
     by: str, devices: Devices, client: httpx.AsyncClient
 ) -> None:
-    tab = await devices.open("/#/counter")
+    tab = await devices.open("/#/patient")
     await tab.send("Count")
     await tab.wait_for("w5")
     if by == "key":
