@@ -189,7 +189,7 @@ def rows_left(connection: Connection, wish: Wish, session_ids: Sequence[str], me
 
 
 def stands(connection: Connection, text: str) -> bool:
-    """Whether a text is in any row of any table, whoever it belongs to, or (`ada` in `metadata`) in the schema itself."""
+    """Whether a text is in any row of any table, whoever it belongs to, or in the schema (`ada` in `metadata`)."""
     position = func.instr if connection.dialect.name == "sqlite" else func.strpos
     for table in tables.metadata.sorted_tables:
         columns = [column for column in table.columns if isinstance(column.type, Text)]

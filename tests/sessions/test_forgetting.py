@@ -144,7 +144,7 @@ async def test_no_file_has_a_byte_of_a_forgotten_user(on_file: House) -> None:
 
 
 async def test_a_user_whose_name_is_in_the_names_of_columns_is_not_said_to_be_left(on_file: House) -> None:
-    await on_file.say(await on_file.session("session-of-ada", user=Principal("alice", "key", "ada")), "Hi", "Hello")
+    await on_file.say(await on_file.session("session-of-ada", user="ada"), "Hi", "Hello")
     receipt = await forget(on_file, user_id="ada")
     assert receipt.removed["sessions"] == 1
     assert receipt.found_in == {}, "`ada` is a part of `metadata`"
