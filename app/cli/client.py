@@ -116,13 +116,73 @@ class Client:
         path = _path("document_stores", *([] if store is None else [store]), "search")
         return dict(await self._ask("POST", path, body={"query": query, "limit": limit}))
 
-    async def search_memories(self, agent: str, query: str, *, limit: int) -> dict[str, Any]:
-        path = _path("agents", agent, "memories", "search")
-        return dict(await self._ask("POST", path, body={"query": query, "limit": limit}))
-
     async def reindex(self, store: str, *, again: bool) -> dict[str, Any]:
         path = _path("document_stores", store, "reindex")
         return dict(await self._ask("POST", path, body={"again": again}))
+
+    # -- memories -------------------------------------------------------------------------------
+
+    def act_for(self, user: str | None) -> None:
+        """Whatever follows is on behalf of this user."""
+        if user is not None:
+            self._http.headers["X-User-Id"] = user
+
+    async def memories(
+        self, agent: str, *, limit: int, session: str | None = None, kind: str | None = None
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """At most `limit` memories, newest first, and the cursor of the next one."""
+        found: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while len(found) < limit:
+            query = {"limit": str(min(limit - len(found), PAGE)), "session_id": session, "kind": kind, "cursor": cursor}
+            page = await self._ask("GET", _path("agents", agent, "memories"), query=_given(query))
+            found += page["memories"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                break
+        return found, cursor
+
+    async def search_memories(
+        self, agent: str, query: str, *, limit: int, session: str | None = None, scope: str | None = None
+    ) -> dict[str, Any]:
+        body = {"query": query, "limit": limit, **_given({"session_id": session, "scope": scope})}
+        return dict(await self._ask("POST", _path("agents", agent, "memories", "search"), body=body))
+
+    async def memory(self, agent: str, memory_id: str) -> dict[str, Any]:
+        return dict(await self._ask("GET", _path("agents", agent, "memories", memory_id)))
+
+    async def add_memory(self, agent: str, **memory: Any) -> dict[str, Any]:
+        return dict(await self._ask("POST", _path("agents", agent, "memories"), body=_given(memory)))
+
+    async def change_memory(self, agent: str, memory_id: str, **change: Any) -> dict[str, Any]:
+        return dict(await self._ask("PATCH", _path("agents", agent, "memories", memory_id), body=change))
+
+    async def delete_memory(self, agent: str, memory_id: str) -> dict[str, Any]:
+        return dict(await self._ask("DELETE", _path("agents", agent, "memories", memory_id)))
+
+    async def export_memories(self, agent: str, *, session: str | None = None) -> AsyncIterator[bytes]:
+        """JSON Lines, as they come. Raises Unreachable in the middle, too."""
+        path = _path("agents", agent, "memories", "export")
+        try:
+            async with self._http.stream("GET", path, params=_given({"session_id": session})) as response:
+                if response.status_code != 200:
+                    await response.aread()
+                    raise Refused(response.status_code, _json(response))
+                async for received in response.aiter_bytes():
+                    yield received
+        except httpx2.TransportError as error:
+            raise Unreachable(f"No answer from {self.place}: {_words(error)}.") from error
+
+    async def import_memories(self, agent: str, lines: bytes) -> dict[str, Any]:
+        return dict(await self._ask("POST", _path("agents", agent, "memories", "import"), content=lines, patient=True))
+
+    async def embed_memories(self, agent: str, *, again: bool) -> dict[str, Any]:
+        body = {"again": again}
+        return dict(await self._ask("POST", _path("agents", agent, "memories", "reindex"), body=body))
+
+    async def forget(self, agent: str, **wish: str | None) -> dict[str, Any]:
+        """The receipt; it may take long."""
+        return dict(await self._ask("POST", _path("agents", agent, "forget"), body=_given(wish), patient=True))
 
     async def greet(self) -> None:
         """Raises Unreachable unless somebody answers, whatever he says."""
@@ -177,10 +237,12 @@ class Client:
         *,
         query: dict[str, str] | None = None,
         body: dict[str, Any] | None = None,
+        content: bytes | None = None,
         key: str | None = None,
         patient: bool = False,
     ) -> Any:
-        return (await self._request(method, path, query=query, body=body, key=key, patient=patient)).json()
+        response = await self._request(method, path, query=query, body=body, content=content, key=key, patient=patient)
+        return response.json()
 
     async def _request(
         self,
@@ -189,13 +251,16 @@ class Client:
         *,
         query: dict[str, str] | None = None,
         body: dict[str, Any] | None = None,
+        content: bytes | None = None,
         key: str | None = None,
         patient: bool = False,
     ) -> httpx2.Response:
         headers = {"Idempotency-Key": key} if key is not None else {}
         timeout = httpx2.Timeout(CONNECT_SECONDS, read=None) if patient else httpx2.USE_CLIENT_DEFAULT
         try:
-            response = await self._http.request(method, path, params=query, json=body, headers=headers, timeout=timeout)
+            response = await self._http.request(
+                method, path, params=query, json=body, content=content, headers=headers, timeout=timeout
+            )
         except httpx2.TransportError as error:
             raise Unreachable(f"No answer from {self.place}: {_words(error)}.") from error
         found = _json(response)
@@ -228,6 +293,10 @@ def open_http(
         trust_env=trust_env,
         follow_redirects=False,
     )
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _path(*parts: str) -> str:

@@ -7,14 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.text import Text
-
 from app.cli.connection import Target, connect, read_config
 from app.cli.failures import CommandFailed, ExitCode
 from app.cli.run import complain
-from app.cli.screen import clean
-from app.cli.tables import SESSION_HEADINGS, moment, print_rows, session_row
+from app.cli.tables import SESSION_HEADINGS, moment, print_pairs, print_rows, session_row
 from app.config.documents import DocumentStoreConfig
 from app.config.load import LoadedConfig
 
@@ -53,9 +49,9 @@ async def info(target: Target, agent: str, session_id: str | None, *, as_json: b
             _print_json(found)
         elif session_id is None:
             stores = [store["store"] for store in await client.stores()]
-            _print_pairs(_about_agent(about, stores, client.place))
+            print_pairs(_about_agent(about, stores, client.place))
         else:
-            _print_pairs(_about_session(found))
+            print_pairs(_about_session(found))
         return ExitCode.OK
 
 
@@ -94,20 +90,6 @@ def _about_session(session: dict[str, Any]) -> list[tuple[str, str]]:
         pairs += [("turn", f"{turn['turn_id']}, {turn['status']} since {moment(turn['started_at'])}")]
         pairs += [("so far", turn.get("partial_text") or "")]
     return pairs
-
-
-def _print_pairs(pairs: list[tuple[str, str]]) -> None:
-    """What is empty is left out. In a pipe: name, tab, value."""
-    console = Console(highlight=False)
-    wide = max(len(name) for name, _ in pairs)
-    for name, value in pairs:
-        shown = clean(value)
-        if not shown:
-            continue
-        if console.is_terminal:
-            console.print(Text(f"{name:<{wide}}  ", style="bold").append(shown, style="not bold"))
-        else:
-            print(f"{name}\t{' '.join(shown.split())}")
 
 
 # -- check --------------------------------------------------------------------------------------

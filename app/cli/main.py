@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from app import __version__
-
-if TYPE_CHECKING:
-    from app.cli.connection import Target
+from app.cli.memory_commands import memory
+from app.cli.options import AgentArgument, ConfigOption, JSONOption, ServerOption, TokenOption, target_of
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Hector: own your agents.")
 
@@ -73,30 +72,6 @@ def weights() -> None:
 
 # -- commands that talk to a server; their modules are loaded when they are used --------------------------------
 
-AgentArgument = Annotated[str, typer.Argument(help="Name of the agent; `hector list` shows them.")]
-ServerOption = Annotated[
-    str | None,
-    typer.Option(
-        envvar="HECTOR_SERVER",
-        help="Address of the server, such as http://localhost:8080. Default: the live server on the configured"
-        " data; if there is none, this process does the work.",
-    ),
-]
-TokenOption = Annotated[
-    str | None,
-    typer.Option(
-        envvar="HECTOR_TOKEN", help="Key of the caller. Default, without --server: the only key of the configuration."
-    ),
-]
-ConfigOption = Annotated[Path | None, typer.Option(help="Configuration file; default: ./config.yaml, if there is one.")]
-JSONOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-
-
-def _target(server: str | None, token: str | None, config: Path | None) -> Target:
-    from app.cli.connection import Target
-
-    return Target(server or None, token or None, config)
-
 
 @app.command()
 def chat(
@@ -112,7 +87,7 @@ def chat(
     from app.cli.chat import chat as chat_
     from app.cli.run import run
 
-    raise typer.Exit(run(lambda signals: chat_(_target(server, token, config), agent, session, signals)))
+    raise typer.Exit(run(lambda signals: chat_(target_of(server, token, config), agent, session, signals)))
 
 
 @app.command()
@@ -136,7 +111,7 @@ def call(
     from app.cli.run import run
 
     wish = Wish(agent, message, session, stream, as_json, time)
-    raise typer.Exit(run(lambda signals: call_(_target(server, token, config), wish, signals), as_json=as_json))
+    raise typer.Exit(run(lambda signals: call_(target_of(server, token, config), wish, signals), as_json=as_json))
 
 
 @app.command("list")
@@ -155,7 +130,7 @@ def list_(
     from app.cli.inspect import list_ as list__
     from app.cli.run import run
 
-    target = _target(server, token, config)
+    target = target_of(server, token, config)
     raise typer.Exit(run(lambda _: list__(target, agent, limit=limit, status=status, as_json=as_json), as_json=as_json))
 
 
@@ -172,7 +147,7 @@ def info(
     from app.cli.inspect import info as info_
     from app.cli.run import run
 
-    target = _target(server, token, config)
+    target = target_of(server, token, config)
     raise typer.Exit(run(lambda _: info_(target, agent, session, as_json=as_json), as_json=as_json))
 
 
@@ -193,7 +168,7 @@ def search(
     from app.cli.run import run
 
     wish = Search(query, store, agent, limit, as_json)
-    raise typer.Exit(run(lambda _: search_(_target(server, token, config), wish), as_json=as_json))
+    raise typer.Exit(run(lambda _: search_(target_of(server, token, config), wish), as_json=as_json))
 
 
 documents = typer.Typer(no_args_is_help=True, help="The document stores: what is in them, compare them with the files.")
@@ -214,7 +189,7 @@ def documents_list(
     from app.cli.documents import list_ as list__
     from app.cli.run import run
 
-    target = _target(server, token, config)
+    target = target_of(server, token, config)
     raise typer.Exit(run(lambda _: list__(target, store, limit=limit, as_json=as_json), as_json=as_json))
 
 
@@ -234,8 +209,11 @@ def documents_reindex(
     from app.cli.documents import reindex
     from app.cli.run import run
 
-    target = _target(server, token, config)
+    target = target_of(server, token, config)
     raise typer.Exit(run(lambda _: reindex(target, store, again=again, wait=wait, as_json=as_json), as_json=as_json))
+
+
+app.add_typer(memory, name="memory")
 
 
 @app.command()

@@ -9,6 +9,7 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from app.cli.screen import clean
 
@@ -30,6 +31,20 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     for row in rows:
         table.add_row(*[_flat(cell) for cell in row])
     return table
+
+
+def print_pairs(pairs: list[tuple[str, str]]) -> None:
+    """What is empty is left out. In a pipe: name, tab, value."""
+    console = Console(highlight=False)
+    wide = max(len(name) for name, _ in pairs)
+    for name, value in pairs:
+        shown = clean(value)
+        if not shown:
+            continue
+        if console.is_terminal:
+            console.print(Text(f"{name:<{wide}}  ", style="bold").append(shown, style="not bold"))
+        else:
+            print(f"{name}\t{' '.join(shown.split())}")
 
 
 SESSION_HEADINGS = ("session", "status", "messages", "active", "title")

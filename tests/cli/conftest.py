@@ -27,7 +27,11 @@ SETTINGS: dict[str, Any] = {
     "agents": {name: {"llm": name} for name in ("echo", "slow", "failing", "hanging")},
 }
 WITH_SEARCH = SETTINGS | {
-    "agents": SETTINGS["agents"] | {"social": {"llm": "echo", "memory": {"longterm": {"storage_scope": "all"}}}},
+    "agents": SETTINGS["agents"]
+    | {
+        "social": {"llm": "echo", "memory": {"longterm": {"storage_scope": "all"}}},
+        "storing": {"llm": "echo", "memory": {"longterm": {"storage_scope": "conversational"}}},
+    },
     "embedders": {"default": {"type": "none"}},
     "document_stores": {"papers": {"paths": ["papers"]}},
 }

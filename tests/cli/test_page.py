@@ -40,7 +40,7 @@ async def assistant(tmp_path: Path) -> AsyncIterator[HectorServer]:
     settings = {
         "server": {"shutdown_grace": "200ms"},
         "llms": {"demo": {"type": "scripted"}},
-        "agents": {"assistant": {"llm": "demo"}},
+        "agents": {"assistant": {"llm": "demo", "memory": {"longterm": {"storage_scope": "conversational"}}}},
         "embedders": {"default": {"type": "none"}},
         "document_stores": {"handbook": {"paths": ["config.yaml"]}},
     }

@@ -1,0 +1,288 @@
+"""hector memory: what agents remember, for those who look after it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.cli.client import Client
+from app.cli.connection import Target, connect
+from app.cli.failures import CommandFailed, ExitCode
+from app.cli.run import complain
+from app.cli.screen import clean
+from app.cli.tables import ago, moment, print_pairs, print_rows
+
+HEADINGS = ("memory", "kind", "user", "created", "text")
+HIT_HEADINGS = ("memory", "score", "cues", "created", "text")
+POLL_SECONDS = 0.3
+PATIENCE_POLLS = 100
+"""So often nothing may have been embedded since the last look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """What is to be forgotten."""
+
+    agent: str
+    user: str | None
+    session: str | None
+    memory: str | None
+    phrase: str | None
+
+    def words(self) -> str:
+        names = {"user": self.user, "session": self.session, "memory": self.memory}
+        parts = [f"{name} {value!r}" for name, value in names.items() if value is not None]
+        if self.phrase is not None:
+            parts.insert(0, f"whatever contains {self.phrase!r}")
+        return ", of ".join(parts)
+
+
+@asynccontextmanager
+async def _connect(
+    target: Target, agent: str, user: str | None = None, *, looks: bool = False
+) -> AsyncIterator[Client]:
+    async with connect(target, only_looks=looks) as client:
+        client.act_for(user)
+        await client.agent(agent)
+        yield client
+
+
+async def list_(
+    target: Target, agent: str, user: str | None, *, session: str | None, kind: str | None, limit: int, as_json: bool
+) -> ExitCode:
+    async with _connect(target, agent, user, looks=True) as client:
+        found, cursor = await client.memories(agent, limit=limit, session=session, kind=kind)
+    if as_json:
+        _print_json({"memories": found, "next_cursor": cursor})
+        return ExitCode.OK
+    print_rows(HEADINGS, [_row(memory) for memory in found])
+    if cursor is not None:
+        complain(f"there are more than {limit}; --limit shows them")
+    return ExitCode.OK
+
+
+def _row(memory: dict[str, Any]) -> list[str]:
+    kind = memory["kind"] + (", pinned" if memory["pinned"] else "")
+    return [memory["memory_id"], kind, memory["user_id"], ago(memory["created_at"]), memory["text"]]
+
+
+async def search(
+    target: Target,
+    agent: str,
+    query: str,
+    user: str | None,
+    *,
+    session: str | None,
+    scope: str | None,
+    limit: int,
+    as_json: bool,
+) -> ExitCode:
+    async with _connect(target, agent, user, looks=True) as client:
+        found = await client.search_memories(agent, query, limit=limit, session=session, scope=scope)
+    if as_json:
+        _print_json(found)
+        return ExitCode.OK
+    print_rows(HIT_HEADINGS, [_hit_row(hit) for hit in found["hits"]])
+    if not found["hits"]:
+        complain("nothing was found")
+    return ExitCode.OK
+
+
+def _hit_row(hit: dict[str, Any]) -> list[str]:
+    cues = ", ".join([f"{name} {value:g}" for name, value in hit["cues"].items()])
+    return [hit["memory_id"], f"{hit['score']:.2f}", cues, ago(hit["created_at"]), hit["text"]]
+
+
+async def show(target: Target, agent: str, memory_id: str, *, as_json: bool) -> ExitCode:
+    async with _connect(target, agent, looks=True) as client:
+        _print_memory(await client.memory(agent, memory_id), as_json=as_json)
+    return ExitCode.OK
+
+
+def _print_memory(memory: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        _print_json(memory)
+        return
+    pairs = [
+        ("memory", memory["memory_id"]),
+        ("text", memory["text"]),
+        *[(f"version {one['version']}", one["text"]) for one in reversed(memory.get("versions", []))],
+        ("kind", memory["kind"] + (", pinned" if memory["pinned"] else "")),
+        ("seen by", memory["scope"]),
+        ("agent", memory["agent"]),
+        ("user", memory["user_id"]),
+        ("said by", memory["speaker"]),
+        ("session", memory["session_id"] or ""),
+        ("turn", memory["turn_id"] or ""),
+        ("message", memory["message_id"] or ""),
+        ("created", moment(memory["created_at"])),
+    ]
+    print_pairs(pairs)
+
+
+async def add(
+    target: Target,
+    agent: str,
+    text: str | None,
+    user: str | None,
+    *,
+    session: str | None,
+    scope: str | None,
+    pin: bool,
+    as_json: bool,
+) -> ExitCode:
+    said = _text(text)
+    async with _connect(target, agent, user) as client:
+        added = await client.add_memory(agent, text=said, session_id=session, scope=scope, pinned=pin)
+    _print_memory(added, as_json=as_json)
+    return ExitCode.OK
+
+
+async def edit(target: Target, agent: str, memory_id: str, text: str | None, *, as_json: bool) -> ExitCode:
+    said = _text(text)
+    async with _connect(target, agent) as client:
+        _print_memory(await client.change_memory(agent, memory_id, text=said), as_json=as_json)
+    return ExitCode.OK
+
+
+async def pin(target: Target, agent: str, memory_id: str, *, off: bool, as_json: bool) -> ExitCode:
+    async with _connect(target, agent) as client:
+        _print_memory(await client.change_memory(agent, memory_id, pinned=not off), as_json=as_json)
+    return ExitCode.OK
+
+
+async def delete(target: Target, agent: str, memory_id: str, *, as_json: bool) -> ExitCode:
+    async with _connect(target, agent) as client:
+        removed = await client.delete_memory(agent, memory_id)
+    if as_json:
+        _print_json(removed)
+    else:
+        print(f"{memory_id} is gone; the message it came from stays")
+    return ExitCode.OK
+
+
+# -- taking along -------------------------------------------------------------------------------
+
+
+async def export(target: Target, agent: str, user: str | None, *, session: str | None, output: Path | None) -> ExitCode:
+    async with _connect(target, agent, user, looks=True) as client:
+        lines = client.export_memories(agent, session=session)
+        if output is None:
+            async for received in lines:
+                sys.stdout.buffer.write(received)
+            sys.stdout.buffer.flush()
+            return ExitCode.OK
+        count = 0
+        try:
+            with output.open("wb") as file:
+                async for received in lines:
+                    count += received.count(b"\n")
+                    file.write(received)
+        except OSError as error:
+            raise _unusable(output, error) from error
+    complain(f"{count} memories are in {output}")
+    return ExitCode.OK
+
+
+async def import_(target: Target, agent: str, source: Path | None, user: str | None, *, as_json: bool) -> ExitCode:
+    lines = _read(source)
+    async with _connect(target, agent, user) as client:
+        found = await client.import_memories(agent, lines)
+    if as_json:
+        _print_json(found)
+    else:
+        print(f"{found['imported']} imported, {found['left_out']} left out: there already, or not kept here")
+    return ExitCode.OK
+
+
+def _read(source: Path | None) -> bytes:
+    if source is None or source == Path("-"):
+        return sys.stdin.buffer.read()
+    try:
+        return source.read_bytes()
+    except OSError as error:
+        raise _unusable(source, error) from error
+
+
+def _unusable(path: Path, error: OSError) -> CommandFailed:
+    return CommandFailed(f"{path}: {error.strerror or error}", code=ExitCode.USAGE, reason="invalid_request")
+
+
+async def reindex(target: Target, agent: str, *, again: bool, wait: bool, as_json: bool) -> ExitCode:
+    async with _connect(target, agent) as client:
+        found = await client.embed_memories(agent, again=again)
+        patience = PATIENCE_POLLS
+        while wait and found["waiting"] and patience:
+            await asyncio.sleep(POLL_SECONDS)
+            waiting, found = found["waiting"], await client.embed_memories(agent, again=False)
+            patience = patience - 1 if found["waiting"] >= waiting else PATIENCE_POLLS
+    if as_json:
+        _print_json(found)
+    else:
+        print(f"{found['embedded']} of {found['memories']} memories are embedded by {found['model']}")
+    if wait and found["waiting"]:
+        complain("the embedder does not come on; its log says why. It goes on by itself, and words find the rest")
+        return ExitCode.TURN_FAILED
+    return ExitCode.OK
+
+
+# -- forgetting ---------------------------------------------------------------------------------
+
+
+async def forget(target: Target, wish: Forget, *, yes: bool, as_json: bool) -> ExitCode:
+    if not wish.words():
+        raise _usage("Say what to forget: --user, --session, --memory or --phrase.")
+    if not yes:
+        _ask(wish)
+    async with _connect(target, wish.agent) as client:
+        receipt = await client.forget(
+            wish.agent, user_id=wish.user, session_id=wish.session, memory_id=wish.memory, phrase=wish.phrase
+        )
+    if as_json:
+        _print_json(receipt)
+    else:
+        _print_receipt(receipt)
+    return ExitCode.OK if not receipt["found_afterwards"] and not receipt["problem"] else ExitCode.TURN_FAILED
+
+
+def _ask(wish: Forget) -> None:
+    if not sys.stdin.isatty():
+        raise _usage("This cannot be undone: say --yes, for nobody can be asked here.")
+    print(f"Forget {clean(wish.words())} for good? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise CommandFailed("Nothing was forgotten.", code=ExitCode.INTERRUPTED, reason="cancelled")
+
+
+def _print_receipt(receipt: dict[str, Any]) -> None:
+    removed = [(name.replace("_", " "), str(number)) for name, number in receipt["removed"].items() if number]
+    print_pairs([*(removed or [("removed", "nothing")]), ("found afterwards", str(receipt["found_afterwards"]))])
+    for name, number in receipt["found_in"].items():
+        complain(f"{clean(name)} still has it, {number} times; remove that file, or write it anew")
+    if receipt["problem"]:
+        complain(f"{receipt['problem']}; it is tried again")
+
+
+def _usage(sentence: str) -> CommandFailed:
+    return CommandFailed(sentence, code=ExitCode.USAGE, reason="invalid_request")
+
+
+def _text(given: str | None) -> str:
+    if given is not None and given != "-":
+        return given
+    try:
+        text = sys.stdin.buffer.read().decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise _usage("The text on standard input is not UTF-8.") from None
+    if not text:
+        raise _usage("There is no text to remember.")
+    return text
+
+
+def _print_json(shown: object) -> None:
+    print(json.dumps(shown, ensure_ascii=False), flush=True)

@@ -1,0 +1,110 @@
+"""hector memory: for people, for pipes, and as JSON; the rest is the API's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from tests.cli.command import Hector
+from tests.cli.terminal import Terminal
+from tests.fixtures.server import HectorServer
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def note(http: httpx.AsyncClient, text: str, user: str) -> str:
+    """Its id."""
+    added = await http.post("/agents/storing/memories", json={"text": text, "user_id": user})
+    return str(added.json()["memory_id"])
+
+
+async def test_a_note_is_added_found_edited_pinned_and_deleted(hector: Hector) -> None:
+    added = await hector("memory", "add", "storing", "--user", "ann", "--json", stdin="Ann drinks jasmine tea\n")
+    memory_id = added.json["memory_id"]
+    found = await hector("memory", "search", "storing", "What tea does Ann drink?", "--user", "ann")
+    assert found.out.splitlines()[0].split("\t")[::4] == [memory_id, "Ann drinks jasmine tea"]
+    await hector("memory", "edit", "storing", memory_id, "Ann drinks green tea")
+    pinned = await hector("memory", "pin", "storing", memory_id)
+    assert "kind\tnote, pinned\n" in pinned.out
+    shown = await hector("memory", "show", "storing", memory_id)
+    assert "text\tAnn drinks green tea\nversion 1\tAnn drinks jasmine tea\n" in shown.out
+    assert "session" not in shown.out
+    deleted = await hector("memory", "delete", "storing", memory_id)
+    assert deleted.code == 0
+    again = await hector("memory", "delete", "storing", memory_id)
+    assert (again.code, again.out) == (4, "")
+    assert memory_id in again.err
+
+
+async def test_lists_say_when_there_is_more(hector: Hector, http: httpx.AsyncClient) -> None:
+    for number in range(3):
+        await note(http, f"Fact\nnumber {number}", "ben")
+    people = await hector("memory", "list", "storing", "--user", "ben", "--limit", "2", "--kind", "note")
+    rows = [row.split("\t")[1:] for row in people.out.splitlines()]
+    assert rows == [["note", "ben", "just now", f"Fact number {number}"] for number in (2, 1)]
+    assert "more than 2" in people.err
+
+
+async def test_an_export_goes_through_a_pipe_into_another_user(
+    hector: Hector, http: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    await note(http, "Cleo lives in Oslo", "cleo")
+    written = await hector("memory", "export", "storing", "--user", "cleo", "-o", "cleo.jsonl")
+    assert "1 memories are in cleo.jsonl" in written.err
+    piped = await hector("memory", "export", "storing", "--user", "cleo")
+    assert piped.out == (tmp_path / "cleo.jsonl").read_text()
+    assert json.loads(piped.out)["text"] == "Cleo lives in Oslo"
+    taken = await hector("memory", "import", "storing", "--user", "dora", stdin=piped.out)
+    assert taken.out.startswith("1 imported")
+    assert (await hector("memory", "import", "storing", "nowhere.jsonl")).code == 2
+
+
+async def test_memories_are_embedded_anew_also_without_a_server(tmp_path: Path) -> None:
+    agents = {"storing": {"llm": "echo", "memory": {"longterm": {"storage_scope": "conversational"}}}}
+    settings = {"llms": {"echo": {"type": "scripted"}}, "agents": agents}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
+    alone = Hector(tmp_path)
+    lines = "".join([json.dumps({"text": f"Fact {number}", "user_id": "ann"}) + "\n" for number in range(5)])
+    assert (await alone("memory", "import", "storing", stdin=lines)).out.startswith("5 imported")
+    found = await alone("memory", "reindex", "storing", "--again", "--json")
+    assert (found.code, found.json["memories"], found.json["embedded"], found.json["waiting"]) == (0, 5, 5, 0)
+
+
+async def test_without_an_embedder_there_is_nothing_to_embed(hector: Hector) -> None:
+    refused = await hector("memory", "reindex", "storing")
+    assert refused.code == 5
+    assert "embedders.default" in refused.err
+
+
+async def test_forgetting_asks_for_a_yes_and_prints_the_receipt(hector: Hector, http: httpx.AsyncClient) -> None:
+    await note(http, "Fay is a spy", "fay")
+    refused = await hector("memory", "forget", "storing", "--user", "fay")
+    assert (refused.code, refused.out) == (2, "")
+    assert "--yes" in refused.err
+    assert (await hector("memory", "forget", "storing", "--yes")).code == 2
+    done = await hector("memory", "forget", "storing", "--user", "fay", "--yes")
+    assert (done.code, done.out) == (0, "memories\t1\nvectors\t1\nfound afterwards\t0\n") or "memories\t1" in done.out
+    again = await hector("memory", "forget", "storing", "--phrase", "Fay is a spy", "-y", "--json")
+    assert (again.json["found_afterwards"], again.json["removed"]["memories"]) == (0, 0)
+
+
+async def test_on_a_terminal_the_question_can_be_denied(
+    server: HectorServer, http: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    await note(http, "Gus is a spy", "gus")
+    async with Terminal(tmp_path, "memory", "forget", "storing", "--user", "gus", server=server.base_url) as terminal:
+        await terminal.shows("Forget user 'gus' for good? [y/N]")
+        terminal.type("n\r")
+        assert await terminal.ended() == 130
+    found = await http.get("/agents/storing/memories?user_id=gus")
+    assert len(found.json()["memories"]) == 1
+
+
+async def test_an_agent_that_remembers_nothing_says_so(hector: Hector) -> None:
+    refused = await hector("memory", "list", "echo")
+    assert (refused.code, refused.out) == (5, "")
+    assert "agents.echo.memory.longterm" in refused.err
