@@ -41,6 +41,7 @@ class Pretender:
     """Vectors of 384 numbers and 13 pieces a text, different for each text; the same words give the same pieces."""
 
     model = "pretender"
+    patience = 1.0
 
     async def embed(self, texts: Sequence[str], *, is_query: bool = False) -> list[Embedding]:
         return [_embedding(text) for text in texts]

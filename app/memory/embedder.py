@@ -38,6 +38,11 @@ class Embedder(Protocol):
     @property
     def model(self) -> str: ...
 
+    @property
+    def patience(self) -> float:
+        """Seconds that a recall waits for a question's embedding before the words alone answer."""
+        ...
+
     async def embed(self, texts: Sequence[str], *, is_query: bool = False) -> list[Embedding]:
         """One embedding a text, in their order. A question does not wait behind a batch.
 
@@ -59,6 +64,7 @@ class HashEmbedder:
     """Words thrown into places by their hash: no model, no meaning, the same everywhere. For tests."""
 
     model = "hash-64"
+    patience = 0.020
 
     async def embed(self, texts: Sequence[str], *, is_query: bool = False) -> list[Embedding]:
         return [Embedding(pack(_thrown(text))) for text in texts]
@@ -77,6 +83,9 @@ def _thrown(text: str) -> list[float]:
 
 class OpenAIEmbedder:
     """Any server with an OpenAI-compatible `/embeddings`. Belongs to one event loop."""
+
+    patience = 0.200
+    """A good server answers in 20 to 150 ms; without its answer there was no use in configuring it."""
 
     def __init__(
         self,
@@ -108,12 +117,23 @@ class OpenAIEmbedder:
             if response.status_code >= 300:
                 raise EmbeddingFailed(f"{self._url} answered {response.status_code}")
             items = sorted(orjson.loads(response.content)["data"], key=lambda item: item["index"])
-            found = [Embedding(pack(item["embedding"])) for item in items]
+            found = [Embedding(pack(self._checked(item["embedding"]))) for item in items]
         except (httpx2.HTTPError, orjson.JSONDecodeError, KeyError, TypeError, struct.error, OverflowError) as error:
             raise EmbeddingFailed(f"{self._url} did not embed: {type(error).__name__}") from error
         if len(found) != len(texts):
             raise EmbeddingFailed(f"{self._url} sent {len(found)} vectors for {len(texts)} texts")
         return found
+
+    def _checked(self, numbers: list[float]) -> list[float]:
+        """Raises EmbeddingFailed: not as long as was asked for, or empty."""
+        if self._dimension is not None and len(numbers) != self._dimension:
+            raise EmbeddingFailed(
+                f"{self._url} sends vectors of {len(numbers)} numbers, and {self._dimension} were asked for; "
+                "set the embedder's dimension to what its model gives"
+            )
+        if not numbers:
+            raise EmbeddingFailed(f"{self._url} sent an empty vector")
+        return numbers
 
     async def close(self) -> None:
         await self._client.aclose()

@@ -14,7 +14,7 @@ from app.domain.ids import NewId
 from app.domain.memory import Memory, MemoryKind, Owner, Scope
 from app.memory import scope as scopes
 from app.memory import text
-from app.memory.embedder import Embedder
+from app.memory.embedder import Embedder, Embedding, EmbeddingFailed
 from app.memory.recall import Recall, Recollection
 from app.storage import memories
 from app.storage.database import Database
@@ -268,12 +268,36 @@ class LongTermMemory:
         unit = UnitOfWork("")
         for start in range(0, len(by_length), BATCH):
             part = by_length[start : start + BATCH]
-            async with asyncio.timeout(EMBEDDING_SECONDS):
-                embeddings = await embedder.embed([texts[memory.row] for memory in part])
+            embeddings = await _embed(embedder, [texts[memory.row] for memory in part])
             for memory, embedding in zip(part, embeddings, strict=True):
-                vector, pieces = embedding.vector, embedding.pieces
-                memories.add_vector(unit, row=memory.row, model=embedder.model, vector=vector, pieces=pieces)
+                if embedding is not None:
+                    vector, pieces = embedding.vector, embedding.pieces
+                    memories.add_vector(unit, row=memory.row, model=embedder.model, vector=vector, pieces=pieces)
         await self._database.submit(unit)
 
     async def close(self) -> None:
         await self._recall.close()
+
+
+async def _embed(embedder: Embedder, texts: Sequence[str]) -> Sequence[Embedding | None]:
+    """One embedding a text; `None` for a text that the embedder refuses while it takes others.
+
+    Raises:
+        EmbeddingFailed, TimeoutError: it took none.
+    """
+    async with asyncio.timeout(EMBEDDING_SECONDS):
+        try:
+            return await embedder.embed(texts)
+        except EmbeddingFailed:
+            if len(texts) == 1:
+                raise
+    found: list[Embedding | None] = []
+    for one in texts:
+        try:
+            found += await _embed(embedder, [one])
+        except EmbeddingFailed as error:
+            log.debug("a memory is not embedded: %s", error)
+            found.append(None)
+            if len(found) >= min(3, len(texts)) and not any(found):  # it is not the texts
+                raise
+    return found

@@ -29,8 +29,8 @@ from app.storage.vectors import Vectors
 
 log = logging.getLogger(__name__)
 
-EMBEDDING_SECONDS = 0.020
-"""What a question's embedding may take of the 30 ms that a recall has."""
+HANGS_SECONDS = 10.0
+"""An embedder that takes longer for a question is given up, and asked with the next one."""
 LATE = 60
 """Hits that late interaction looks at again."""
 
@@ -81,12 +81,13 @@ class Recall:
         embedder: Embedder | None = None,
         *,
         late_interaction: bool = True,
-        embedding_seconds: float = EMBEDDING_SECONDS,
+        embedding_seconds: float | None = None,
     ) -> None:
         self._database = database
         self._embedder = embedder
         self._late = late_interaction
-        self._embedding_seconds = embedding_seconds
+        patience = embedder.patience if embedder is not None else 0.0
+        self._embedding_seconds = patience if embedding_seconds is None else embedding_seconds
         self._shelves = Shelves()
         self._vectors = Vectors()
         self._asking: asyncio.Task[list[Embedding]] | None = None
@@ -136,7 +137,7 @@ class Recall:
             return None
         if self._asking is not None and not self._asking.done() and self._is_late:
             return None
-        asking = asyncio.create_task(self._embedder.embed([question], is_query=True), name="embedding of a question")
+        asking = asyncio.create_task(_ask(self._embedder, question), name="embedding of a question")
         asking.add_done_callback(_retrieve)
         self._asking, self._is_late = asking, False
         done, _ = await asyncio.wait([asking], timeout=self._embedding_seconds)
@@ -216,6 +217,11 @@ def _hits(connection: Reader, question: _Question, ranked: list[Ranked]) -> list
         )
         for one in chosen
     ]
+
+
+async def _ask(embedder: Embedder, question: str) -> list[Embedding]:
+    async with asyncio.timeout(HANGS_SECONDS):
+        return await embedder.embed([question], is_query=True)
 
 
 def _retrieve(task: asyncio.Task[list[Embedding]]) -> None:

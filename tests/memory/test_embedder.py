@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
-from app.memory import wordpiece
+from app.memory import minilm, wordpiece
 from app.memory.embedder import Embedding, EmbeddingFailed, HashEmbedder, OpenAIEmbedder, pack
 from app.memory.minilm import MiniLM
 from app.memory.wordpiece import WordPiece
@@ -72,6 +72,31 @@ async def test_a_server_that_answers_wrongly_has_failed(
     answers.append(answer)
     embedder = OpenAIEmbedder(model="small", base_url=url)
     with pytest.raises(EmbeddingFailed):
+        await embedder.embed(["one"])
+    await embedder.close()
+
+
+@pytest.mark.parametrize(
+    ("dimension", "sent", "sentence"),
+    [(2, [1, 2, 3], "vectors of 3 numbers, and 2 were asked for"), (None, [], "empty vector")],
+)
+async def test_a_vector_that_was_not_asked_for_is_refused(
+    server: tuple[str, list[dict[str, object]], list[object]], dimension: int | None, sent: list[float], sentence: str
+) -> None:
+    url, _, answers = server
+    answers.append({"data": [{"index": 0, "embedding": sent}]})
+    embedder = OpenAIEmbedder(model="small", base_url=url, dimension=dimension)
+    try:
+        with pytest.raises(EmbeddingFailed, match=sentence):
+            await embedder.embed(["one"])
+    finally:
+        await embedder.close()
+
+
+async def test_damaged_weights_are_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(minilm, "SHA256", "0" * 64)
+    embedder = MiniLM()
+    with pytest.raises(EmbeddingFailed, match="not the file it should be"):
         await embedder.embed(["one"])
     await embedder.close()
 

@@ -6,8 +6,11 @@ import asyncio
 import time
 from collections.abc import Sequence
 
+import pytest
+
 from app.domain.memory import Scope
-from app.memory.embedder import Embedding, EmbeddingFailed, HashEmbedder
+from app.memory import longterm, minilm, recall
+from app.memory.embedder import Embedding, EmbeddingFailed, HashEmbedder, pack
 from app.memory.longterm import LongTermMemory
 from app.memory.scope import audiences_seen
 from app.memory.shelves import Shelves
@@ -97,6 +100,83 @@ async def test_vectors_are_filled_in_when_the_embedder_is_back(make: Make) -> No
         while not (await ask(memory, "dog"))[1]:
             await asyncio.sleep(0.01)
     background.cancel()
+
+
+async def test_an_embedder_that_hung_is_given_up_and_asked_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recall, "HANGS_SECONDS", 0.05)
+    embedder = Hanging()
+    memory = make(embedder)
+    await tell(memory, "Our dog is called Rex")
+    assert (await ask(memory, "dog"))[1] is False
+    embedder.lets_go = True
+    await memory.embed_pending()
+    async with asyncio.timeout(10):
+        while not (await ask(memory, "dog"))[1]:
+            await asyncio.sleep(0.01)
+
+
+class Moody(HashEmbedder):
+    """Fails while it is told to, and always for what it does not like."""
+
+    fails = False
+
+    async def embed(self, texts: Sequence[str], *, is_query: bool = False) -> list[Embedding]:
+        if self.fails or any("xyzzy" in text for text in texts):
+            raise EmbeddingFailed("not now")
+        return await super().embed(texts)
+
+
+async def test_an_embedder_that_raised_is_asked_again_in_the_background(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(longterm, "_PAUSES", (0.01,))
+    embedder = Moody()
+    embedder.fails = True
+    memory = make(embedder)
+    await tell(memory, "Our dog is called Rex")
+    background = asyncio.create_task(memory.run())
+    async with asyncio.timeout(10):
+        while "found by their words" not in caplog.text:
+            assert await ask(memory, "dog") == (["Our dog is called Rex"], False)
+        embedder.fails = False
+        while not (await ask(memory, "dog"))[1]:
+            await asyncio.sleep(0.01)
+    background.cancel()
+    assert caplog.text.count("found by their words") == 1
+
+
+async def test_a_text_that_the_embedder_refuses_keeps_no_other_from_its_vector(make: Make, database: Database) -> None:
+    memory = make(Moody())
+    await tell(memory, "Rain", "The word is xyzzy", "Snow", "xyzzy again", "Hail")
+    await memory.embed_pending()
+    count = await database.read(lambda c: c.exec_driver_sql("SELECT count(*) FROM memory_vectors").scalar())
+    assert count == 3
+    assert (await ask(memory, "snow"))[1] is True
+    assert (await ask(memory, "Which word?"))[0][0] == "The word is xyzzy"
+
+
+async def test_an_embedder_whose_packages_are_missing_leaves_the_words(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(minilm, "PACKAGES", ("no_such_package",))
+    memory = make(minilm.MiniLM())
+    await tell(memory, "Our dog is called Rex")
+    with pytest.raises(EmbeddingFailed, match="pip install"):
+        await memory.embed_pending()
+    assert await ask(memory, "dog") == (["Our dog is called Rex"], False)
+
+
+async def test_vectors_of_another_width_are_not_compared(make: Make) -> None:
+    """As after another model was put behind the same name: words answer until it is embedded anew."""
+    memory = make(HashEmbedder())
+    await tell(memory, "Our dog is called Rex")
+    await memory.embed_pending()
+
+    class Wider(HashEmbedder):
+        async def embed(self, texts: Sequence[str], *, is_query: bool = False) -> list[Embedding]:
+            return [Embedding(pack([1.0] * 96)) for _ in texts]
+
+    assert await ask(make(Wider()), "dog") == (["Our dog is called Rex"], False)
 
 
 async def test_vectors_of_another_model_are_not_compared(make: Make) -> None:
