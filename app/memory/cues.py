@@ -55,6 +55,7 @@ _POLITE = re.compile(
     r"|\b(?:tell|remind) me\b",
     re.IGNORECASE,
 )
+_NAMED_ROLE = re.compile(r"\bthe (user|assistant)\b", re.IGNORECASE)
 _YOU_DID = re.compile(
     r"\b(?:did|have|had|were) you\b|\byou (?:\w+ed|said|told|gave|wrote|made|found|thought|sent)\b|\byour\b", re.I
 )
@@ -154,7 +155,9 @@ def ask(question: str, names: frozenset[str]) -> Asked:
 
 
 def _roles(question: str) -> frozenset[str]:
-    """Whose words are asked for: `my` and `I` are the user's, `you` the assistant's."""
+    """Whose words are asked for: `my` and `I` are the user's, `you` the assistant's; or `the user's` by name."""
+    if said := _NAMED_ROLE.findall(question):
+        return frozenset(role.lower() for role in said) if len(set(map(str.lower, said))) == 1 else frozenset()
     rest = _POLITE.sub(" ", question)
     says_i = _FIRST_PERSON.search(rest) is not None
     if _SECOND_PERSON.search(rest) is not None:

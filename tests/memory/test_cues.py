@@ -44,6 +44,8 @@ def test_who_is_asked_about_is_known_by_name_or_pronoun() -> None:
     assert asked("Can you tell me where I live?").roles == {"user"}
     assert asked("What did you recommend?").roles == {"assistant"}
     assert asked("Who won?").roles == frozenset()
+    assert asked("Where does the user live?").roles == {"user"}
+    assert asked("What did the assistant tell the user?").roles == frozenset()
 
 
 def test_who_speaks_of_both_means_neither_unless_he_says_what_the_other_did() -> None:
