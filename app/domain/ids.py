@@ -6,6 +6,8 @@ import re
 from typing import Protocol
 
 _ALPHABET = "0123456789abcdefghijklmnopqrstuv"
+GENERATED_ID = re.compile(r"[a-z]+_[0-9a-v]{22}")
+"""What `format_id` makes."""
 CHOSEN_SESSION_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 

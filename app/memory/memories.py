@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from app.domain.errors import Conflict, InvalidRequest, Unavailable, memory_not_found
-from app.domain.ids import NewId, format_id
+from app.domain.ids import GENERATED_ID, NewId, format_id
 from app.domain.memory import Memory, MemoryKind, Owner, Scope
 from app.domain.principal import ANONYMOUS
 from app.memory import scope as scopes
@@ -29,7 +28,6 @@ from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 PAGE = 500
 MOST_AUDIENCES = 200
 """Sessions that a search without a session looks into, those with the newest memories."""
-_ID = re.compile(r"memory_[0-9a-v]{22}")
 APART = "/"
 """Begins the session of memories that are of none; no session's id has it."""
 
@@ -205,7 +203,8 @@ class Memories:
         ]
 
     def _draft(self, owner: Owner, scope: Scope, line: Line) -> Draft:
-        memory_id = line.memory_id if _ID.fullmatch(line.memory_id or "") else None
+        is_ours = line.memory_id is not None and GENERATED_ID.fullmatch(line.memory_id)
+        memory_id = line.memory_id if is_ours else None
         memory_id = memory_id or self._new_id("memory")
         memory = Memory(
             memory_id=memory_id,

@@ -14,6 +14,7 @@ from typing import TypeVar
 import orjson
 
 from app.domain.forgetting import ForgetReceipt, Wish
+from app.domain.ids import GENERATED_ID
 from app.domain.phrase import Phrase
 from app.domain.session import SessionStatus
 from app.events.local_log import LiveSessions, Store
@@ -111,8 +112,10 @@ class Granting:
         sources = await self._read(partial(forgettings.sources, wish=wish))
         self._memory_ids = [source.memory_id for source in sources]
         forks = await self._read(partial(forgettings.forks_of, wish=wish, session_ids=session_ids))
+        # Of all their messages only where copies of them may be: else a few, to be looked for in backups.
+        known = session_ids if forks else session_ids[:NEEDLES]
+        self._message_ids = await self._read(partial(forgettings.message_ids, session_ids=known))
         if forks:
-            self._message_ids = await self._read(partial(forgettings.message_ids, session_ids=session_ids))
             self._family = forks
             await self._redact_messages()
             unit = UnitOfWork("")
@@ -146,18 +149,16 @@ class Granting:
             await self._forget(Owned(wish.agent, wish.principal, memory_ids=(source.memory_id,)))
 
     async def _remove_phrase(self, phrase: Phrase) -> None:
-        message_ids: set[str] = set()
         touched: set[str] = set()
         for store in self._stores:
             ids = await store.database.read(partial(forgettings.sessions_of, wish=self.wish))
             for session_id, found in (await store.database.read(_scan(ids, phrase))).items():
-                message_ids |= found.message_ids
+                self._message_ids |= found.message_ids
                 if found.in_history:
                     touched.add(session_id)
                 await self._redact(session_id, phrase=phrase)
-        find = partial(
-            redaction.find_memories, wish=self.wish, phrase=phrase, message_ids=message_ids, summaries_of=touched
-        )
+        said = self._message_ids
+        find = partial(redaction.find_memories, wish=self.wish, phrase=phrase, message_ids=said, summaries_of=touched)
         self._memory_ids = await self._read(find)
         await self.remove_told()
         await self._forget_ids(self._memory_ids)
@@ -232,7 +233,7 @@ class Granting:
         wish = self.wish
         left = partial(forgettings.rows_left, wish=wish, session_ids=self._session_ids, memory_ids=self._memory_ids)
         found = await self._read(left)
-        if self._message_ids:
+        if self._family:
             copies = partial(redaction.find_messages, session_ids=self._family, message_ids=self._message_ids)
             found += len(await self._read(copies))
         if wish.phrase is not None:
@@ -243,25 +244,37 @@ class Granting:
         self.receipt.rows_found = found
 
     async def look_into_files(self) -> None:
-        """What is left of it in the files: of telling ids, of the phrase and the user's name, as they are written."""
-        path, wish = self._parts.database.path, self.wish
-        if path is None:
+        """What is left of it in the files. Nothing is looked for where nothing was removed."""
+        path = self._parts.database.path
+        if path is None or not +self.receipt.removed:
             return
-        words = [one for one in (*self._session_ids, *self._memory_ids) if len(one) >= TELLING][:NEEDLES]
-        words += [one for one in (wish.phrase, wish.user_id if wish.is_of_user else None) if one is not None]
+        here, elsewhere = self._words()
+        words = [*here, *elsewhere]
         try:
             found = await residue.search(path, [word.encode("utf-8", "surrogatepass") for word in words])
         except OSError as error:
             self.receipt.problem = self.receipt.problem or f"the files could not be looked through: {error}"
             return
-        # What stands in a row stands there for somebody else, or as a part of another word.
-        suspects = [n for n in range(len(words)) if any(counts[n] for counts in found.values())]
-        others = {n for n in suspects if await self._read(partial(forgettings.stands, text=words[n]))}
         for name, counts in found.items():
-            is_live = name.startswith(path.name) and name in (path.name, path.name + "-wal")
-            number = sum([count for n, count in enumerate(counts) if not (is_live and n in others)])
+            if name in (path.name, path.name + "-wal"):
+                suspects = [word for word, count in zip(here, counts, strict=False) if count]
+                # What stands in a row stands there for somebody else, or as a part of another word.
+                number = sum([not await self._read(partial(forgettings.stands, text=word)) for word in suspects])
+            else:
+                number = sum(counts[len(here) :])
             if number:
                 self.receipt.found_in[name] = number
+
+    def _words(self) -> tuple[list[str], list[str]]:
+        """What is looked for in the files of the database, and in other databases beside it (backups).
+
+        There only by ids that we have made: whatever a caller may choose would tell what others have said.
+        """
+        wish = self.wish
+        ids = [*self._session_ids[:NEEDLES], *self._memory_ids[:NEEDLES]]
+        here = [one for one in ids if len(one) >= TELLING]
+        here += [one for one in (wish.phrase, wish.user_id if wish.is_of_user else None) if one is not None]
+        return here, [one for one in (*ids, *sorted(self._message_ids)[:NEEDLES]) if GENERATED_ID.fullmatch(one)]
 
 
 def _scan(session_ids: Sequence[str], phrase: Phrase) -> Callable[[Reader], dict[str, Found]]:

@@ -170,11 +170,13 @@ def _rewrite(connection: Connection) -> None:
 def _vacuum_postgres(engine: Engine) -> None:
     """Remove dead rows from every table and index. Readers and writers go on meanwhile.
 
-    A GIN index never drops a word, even one that no row has any more: that one is built anew.
+    A GIN index never drops a word, even one that no row has any more: that one is built anew, which waits for older
+    transactions to end; one that stays open for a minute is a problem to be told.
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("SET statement_timeout = '10min'")
         for table in tables.metadata.sorted_tables:
             connection.exec_driver_sql(f"VACUUM (INDEX_CLEANUP ON) {table.name}")
+        connection.exec_driver_sql("SET statement_timeout = '1min'")
         connection.exec_driver_sql(f"DROP INDEX IF EXISTS {full_text.NAME}_ccnew")  # of one that was broken off
         connection.exec_driver_sql(f"REINDEX INDEX CONCURRENTLY {full_text.NAME}")

@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from app.domain.errors import Unavailable
 from app.domain.forgetting import FORGOTTEN, ForgetReceipt
+from app.domain.ids import format_id
 from app.domain.memory import Owner, Scope
 from app.domain.principal import Principal
 from app.domain.session import SessionStatus
@@ -25,6 +26,7 @@ from app.storage import summaries, tables
 from app.storage.memories import Owned
 from app.storage.unit_of_work import UnitOfWork
 from app.turns.desk import Ask
+from tests.fixtures.clock import Ids
 from tests.fixtures.house import ALICE, House, frames_of, until
 from tests.fixtures.rows import count_rows
 
@@ -369,14 +371,42 @@ async def test_a_summary_that_is_just_being_written_is_given_up(make: Make) -> N
 # -- afterwards ---------------------------------------------------------------------------------------------------
 
 
-async def test_a_copy_of_the_database_beside_it_is_found_and_named(on_file: House) -> None:
-    await talk_of_ann(on_file)
-    path = on_file.database.path
-    assert path is not None
-    await on_file.database.alone(lambda c: c.exec_driver_sql(f"VACUUM INTO '{path.parent}/copy.db'"))
-    receipt = await forget(on_file, user_id=ANN)
+class RealIds(Ids):
+    """As the server makes them, in whatever order."""
+
+    def __call__(self, kind: str) -> str:
+        return format_id(kind, milliseconds=1000, randomness=hash(super().__call__(kind)))
+
+
+@pytest.fixture
+async def copied(tmp_path: Path) -> AsyncIterator[House]:
+    """A house with a backup beside its database, taken after Ann and Bob had said something."""
+    opened = House(tmp_path / "hector.db", agent=AGENT, ids=RealIds())
+    await opened.open()
+    await talk_of_ann(opened)
+    await opened.say(await opened.session("session-of-bob", user=BOB), "The blue parrot", "Hello Bob")
+    await opened.database.alone(lambda c: c.exec_driver_sql(f"VACUUM INTO '{tmp_path}/copy.db'"))
+    yield opened
+    await opened.close()
+
+
+@pytest.mark.parametrize("wish", [{"user_id": ANN}, {"phrase": SECRET}, {"session_id": "session-of-ann"}])
+async def test_a_copy_of_the_database_beside_it_is_found_and_named(copied: House, wish: dict[str, str]) -> None:
+    receipt = await forget(copied, **wish)
     assert (receipt.rows_found, list(receipt.found_in)) == (0, ["copy.db"])
     assert receipt.found_afterwards > 0
+
+
+async def test_nobody_learns_from_it_what_others_have_said(copied: House) -> None:
+    log = await copied.session("blue-parrot", user="eve")
+    await copied.say(log, "The blue parrot", "Indeed")
+    for wish in (
+        {"phrase": "blue parrot", "user_id": "eve"},
+        {"user_id": "eve"},
+        {"phrase": "blue parrot", "user_id": "x"},
+    ):
+        receipt = await forget(copied, **wish)
+        assert receipt.found_afterwards == 0
 
 
 async def test_wherever_the_server_dies_the_next_one_finishes(tmp_path: Path) -> None:
