@@ -34,6 +34,8 @@ SESSION = 20
 VOCABULARY = 20_000
 START_MS = 1_750_000_000_000
 QUESTIONS = 300
+AGAIN = 150
+"""Users whose words all fit in what is kept."""
 CONCURRENT = 8
 
 
@@ -117,8 +119,8 @@ async def of_users(url: str, users: int) -> dict[str, Any]:
     before = resident_mb()
     cold = await asks(memory, askers, Scope.CONVERSATIONAL)
     after = resident_mb()
-    again = await asks(memory, askers[-QUESTIONS:], Scope.CONVERSATIONAL)
-    crowd = [asks(memory, askers[-QUESTIONS + at :: CONCURRENT], Scope.CONVERSATIONAL) for at in range(CONCURRENT)]
+    again = await asks(memory, askers[-AGAIN:], Scope.CONVERSATIONAL)
+    crowd = [asks(memory, askers[-AGAIN + at :: CONCURRENT], Scope.CONVERSATIONAL) for at in range(CONCURRENT)]
     together = [took for found in await asyncio.gather(*crowd) for took in found]
     await closed(database, memory)
     return {
