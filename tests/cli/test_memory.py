@@ -9,6 +9,10 @@ import httpx
 import pytest
 import yaml
 
+from app.domain.memory import Owner, Scope
+from app.memory.longterm import LongTermMemory, Saying
+from app.runtime import new_id, now_ms
+from app.storage.database import Database
 from tests.cli.command import Hector
 from tests.cli.terminal import Terminal
 from tests.fixtures.server import HectorServer
@@ -67,10 +71,13 @@ async def test_memories_are_embedded_anew_also_without_a_server(tmp_path: Path) 
     agents = {"storing": {"llm": "echo", "memory": {"longterm": {"storage_scope": "conversational"}}}}
     settings = {"llms": {"echo": {"type": "scripted"}}, "agents": agents}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
-    alone = Hector(tmp_path)
-    lines = "".join([json.dumps({"text": f"Fact {number}", "user_id": "ann"}) + "\n" for number in range(5)])
-    assert (await alone("memory", "import", "storing", stdin=lines)).out.startswith("5 imported")
-    found = await alone("memory", "reindex", "storing", "--again", "--json")
+    database = Database(f"sqlite:///{tmp_path}/data/hector.db")
+    await database.open()
+    memory = LongTermMemory(database, new_id=new_id, clock_ms=now_ms)
+    facts = [Saying("user", "ann", f"Fact {number}", 1000, kind="note") for number in range(5)]
+    await memory.remember(Owner("storing", "anonymous", "ann", "s1"), Scope.CONVERSATIONAL, facts)
+    await database.close()
+    found = await Hector(tmp_path)("memory", "reindex", "storing", "--again", "--json")
     assert (found.code, found.json["memories"], found.json["embedded"], found.json["waiting"]) == (0, 5, 5, 0)
 
 
