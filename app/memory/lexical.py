@@ -20,6 +20,10 @@ INDEXED = 1_000
 smaller, and as quickly searched."""
 
 
+COMMON = 150
+"""Turns that have a word, from which on it brings none that rarer words do not."""
+
+
 @dataclass(slots=True)
 class Shelf:
     """The turns of one audience, or the candidates of a larger one."""
@@ -100,39 +104,57 @@ def idf(size: int, frequency: int) -> float:
 
 
 class Matches:
-    """The turns that have words of a question. `scores` is their Okapi BM25."""
+    """The turns that have words of a question. `scores` is their Okapi BM25.
 
-    def __init__(self, pool: Pool, terms: Iterable[str]) -> None:
+    The rarest words are looked up first. Once there are turns enough, words that are in more than `COMMON` turns
+    bring no further ones, which would have nothing rarer: they only add to the scores of those that are there. So a
+    question's cost does not grow with a scope in which everybody speaks of the same.
+    """
+
+    def __init__(self, pool: Pool, terms: Iterable[str], *, enough: int) -> None:
         self.scores: dict[Doc, float] = {}
         self._said: dict[Doc, int] = {}  # a bit for each term
+        self._skipped: list[tuple[str, int]] = []  # terms that not all turns were looked up for, with their bits
         self._weights: list[float] = []
         self._shares: dict[int, float] = {0: 0.0}
-        average = pool.average_length or 1.0
-        for term in terms:
-            frequency = pool.frequency(term)
+        self._average = pool.average_length or 1.0
+        by_rarity = sorted([(pool.frequency(term), term) for term in terms])
+        for frequency, term in by_rarity:
             rarity = idf(pool.size, frequency)
             bit = 1 << len(self._weights)
             self._weights.append(rarity)
-            for shelf in pool.shelves if frequency else ():
-                self._add(shelf.with_term(term), term, bit, rarity * (K1 + 1), average)
+            if frequency > COMMON and len(self.scores) >= enough:
+                self._skipped.append((term, bit))
+                found: list[Sequence[Doc]] = [[doc for doc in self.scores if term in doc.counts]]
+            else:
+                found = [shelf.with_term(term) for shelf in pool.shelves] if frequency else []
+            for docs in found:
+                self._add(docs, term, bit, rarity * (K1 + 1))
         self._whole = sum(self._weights) or 1.0
 
-    def _add(self, docs: Iterable[Doc], term: str, bit: int, weight: float, average: float) -> None:
+    def _add(self, docs: Iterable[Doc], term: str, bit: int, weight: float) -> None:
         scores, said = self.scores, self._said
-        fixed, by_length = K1 * (1 - B), K1 * B / average
+        fixed, by_length = K1 * (1 - B), K1 * B / self._average
         for doc in docs:
             count = doc.counts[term]
             scores[doc] = scores.get(doc, 0.0) + weight * count / (count + fixed + by_length * doc.length)
             said[doc] = said.get(doc, 0) | bit
 
-    def share(self, *docs: Doc | None) -> float:
-        """How much of the question, by rarity, the turns together have words of: 0 to 1."""
-        bits = 0
-        for doc in docs:
-            if doc is not None:
-                bits |= self._said.get(doc, 0)
-        found = self._shares.get(bits)
+    def said(self, doc: Doc) -> int:
+        """Which of the question's words a turn has, a bit for each."""
+        bits = self._said.get(doc)
+        if bits is None:  # it has none of the words that all turns were looked up for
+            bits = 0
+            for term, bit in self._skipped:
+                if term in doc.counts:
+                    bits |= bit
+            self._said[doc] = bits
+        return bits
+
+    def share(self, said: int) -> float:
+        """How much of the question, by rarity, some words of it are: 0 to 1."""
+        found = self._shares.get(said)
         if found is None:
-            said = [weight for place, weight in enumerate(self._weights) if bits >> place & 1]
-            found = self._shares[bits] = sum(said) / self._whole
+            weights = [weight for place, weight in enumerate(self._weights) if said >> place & 1]
+            found = self._shares[said] = sum(weights) / self._whole
         return found

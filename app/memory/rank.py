@@ -61,7 +61,7 @@ class Meaning:
 
 def find_cues(pool: Pool, asked: Asked, meaning: Meaning | None) -> list[Ranked]:
     """Every candidate with its cues, in no order."""
-    found = Matches(pool, asked.terms)
+    found = Matches(pool, asked.terms, enough=CANDIDATES)
     docs = _candidates(pool, found.scores, meaning)
     if not docs:
         return []
@@ -76,9 +76,11 @@ def find_cues(pool: Pool, asked: Asked, meaning: Meaning | None) -> list[Ranked]
         session, place = doc.session_id, doc.place
         before, before_2 = pool.at((session, place - 1)), pool.at((session, place - 2))
         after = pool.at((session, place + 1))
+        said = found.said(doc)
+        context = said | (found.said(before) if before else 0) | (found.said(before_2) if before_2 else 0)
         cues = (
             words.get(doc, 0.0),
-            found.share(doc, before, before_2),
+            found.share(context),
             words[before] if before in words and _answers(doc, before) else 0.0,
             session_words.get(session, 0.0),
             near.get(doc, 0.0),
@@ -94,7 +96,7 @@ def find_cues(pool: Pool, asked: Asked, meaning: Meaning | None) -> list[Ranked]
             float(doc.shows(Sign.PERSONAL)),
         )
         rows = tuple([other.row for other in (before, before_2) if other])
-        result.append(Ranked(doc, cues, found.share(doc), rows))
+        result.append(Ranked(doc, cues, found.share(said), rows))
     return result
 
 

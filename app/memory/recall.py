@@ -196,7 +196,9 @@ class Recall:
 def _hits(connection: Reader, question: _Question, ranked: list[Ranked]) -> list[Hit]:
     chosen = [one for one in ranked if one.score >= question.threshold]
     # What was forgotten a moment ago is still ranked, and not there any more.
-    found = memory_index.by_rows(connection, question.audiences, [one.doc.row for one in chosen])
+    found = _stored(connection, question, chosen[: question.limit])
+    if [one for one in chosen[: question.limit] if one.doc.row not in found]:
+        found = _stored(connection, question, chosen)
     chosen = [one for one in chosen if one.doc.row in found][: question.limit]
     near: dict[tuple[str, int], Memory] = {}
     if question.with_neighbours:
@@ -217,6 +219,12 @@ def _hits(connection: Reader, question: _Question, ranked: list[Ranked]) -> list
         )
         for one in chosen
     ]
+
+
+def _stored(connection: Reader, question: _Question, ranked: list[Ranked]) -> dict[int, Memory]:
+    """The memories by row, and those that they correct."""
+    rows = dict.fromkeys([one.doc.row for one in ranked] + [row for one in ranked for row in one.corrects])
+    return memory_index.by_rows(connection, question.audiences, list(rows))
 
 
 async def _ask(embedder: Embedder, question: str) -> list[Embedding]:

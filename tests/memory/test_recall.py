@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from app.domain.memory import Scope
-from app.memory import longterm, minilm, recall
+from app.memory import lexical, longterm, minilm, recall
+from app.memory.doc import Doc
 from app.memory.embedder import Embedding, EmbeddingFailed, HashEmbedder, pack
 from app.memory.longterm import LongTermMemory
 from app.memory.scope import audiences_seen
@@ -217,6 +218,34 @@ async def test_a_large_scope_is_answered_from_candidates(make: Make) -> None:
     assert (await ask(memory, "number7"))[0][0] == "Filler number7 about trains"
     stranger = await memory.recall("dog", owner=owner("s3", user_id="bob"), scope=WIDE)
     assert stranger.hits == ()
+
+
+async def test_words_that_everybody_says_cost_no_more_in_a_long_scope(
+    memory: LongTermMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What only has common words is not looked at once there is enough that has a rarer one."""
+    scored: list[int] = []
+    monkeypatch.setattr(lexical.Matches, "_add", _counting(scored, lexical.Matches._add))
+    await tell(memory, *[f"The crew of ship {n % 4} mends nets in the rain" for n in range(800)])
+    texts, _ = await ask(memory, "Does the crew of ship 3 mend nets in the rain?")
+    assert {text[:18] for text in texts} == {"The crew of ship 3"}
+    assert sum(scored) == 6 * 200, "200 turns have the rarest word; five others are in all 800"
+
+
+async def test_what_is_common_counts_for_those_that_have_what_is_rare(memory: LongTermMemory) -> None:
+    common = [f"rain over the harbour on day {n}" for n in range(400)]
+    await tell(memory, *common, *[f"a whale, number {n}" for n in range(120)], "a whale in the rain over the harbour")
+    found = await memory.recall("Was there a whale in the rain over the harbour?", owner=owner("s2"), scope=WIDE)
+    assert found.hits[0].memory.text == "a whale in the rain over the harbour"
+    assert found.hits[0].cues["coverage"] == 1.0
+
+
+def _counting(scored: list[int], add: Callable[..., None]) -> Callable[..., None]:
+    def counted(self: lexical.Matches, docs: Sequence[Doc], *rest: object) -> None:
+        scored.append(len(docs))
+        add(self, docs, *rest)
+
+    return counted
 
 
 async def test_caches_are_bounded(memory: LongTermMemory, database: Database) -> None:
