@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 HANGS_SECONDS = 10.0
 """An embedder that takes longer for a question is given up, and asked with the next one."""
-LATE = 60
+LATE = 40
 """Hits that late interaction looks at again."""
 
 

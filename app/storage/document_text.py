@@ -25,7 +25,8 @@ _SQLITE = (
     f" INSERT INTO {NAME}({NAME}, rowid, store_word, terms) VALUES ('delete', old.row, old.store_word, old.terms); END",
 )
 _STEMS = "array_to_tsvector(string_to_array(terms, ' '))"
-_POSTGRES = (f"CREATE INDEX {NAME} ON document_chunks USING gin (({_STEMS}))",)
+# New rows into the index at once, as in full_text.py.
+_POSTGRES = (f"CREATE INDEX {NAME} ON document_chunks USING gin (({_STEMS})) WITH (fastupdate = off)",)
 
 _SQLITE_SEARCH = text(f"SELECT rowid FROM {NAME} WHERE {NAME} MATCH :words ORDER BY rank LIMIT :at_most")
 _SQLITE_COUNT = text(f"SELECT count(*) FROM {NAME} WHERE {NAME} MATCH :words")

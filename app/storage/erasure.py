@@ -3,7 +3,8 @@
 SQLite overwrites with zeros what is deleted (`secure_delete`, dialect.py). Three things are left to do here: the full
 text keeps the stems of deleted memories until its segments are merged; the write-ahead log keeps old pages until it is
 cut off; and a page that was split may keep a copy of a row that moved to another page, which only writing the whole
-file anew removes (measured: one row in thousands). Postgres keeps dead rows and their index entries until a VACUUM.
+file anew removes (measured: one row in thousands). Postgres keeps dead rows and their index entries until a VACUUM, and
+samples of what they said in its statistics until an ANALYZE.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, Table, Text, exists, select
 from sqlalchemy.exc import DBAPIError
 
 from app.storage import full_text, tables
@@ -168,15 +169,27 @@ def _rewrite(connection: Connection) -> None:
 
 
 def _vacuum_postgres(engine: Engine) -> None:
-    """Remove dead rows from every table and index. Readers and writers go on meanwhile.
+    """Remove dead rows from every table and index, and their words from what the planner knows of columns.
 
-    A GIN index never drops a word, even one that no row has any more: that one is built anew, which waits for older
-    transactions to end; one that stays open for a minute is a problem to be told.
+    Readers and writers go on meanwhile. A GIN index never drops a word, even one that no row has any more: that one is
+    built anew, which waits for older transactions to end; one that stays open for a minute is a problem to be told.
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("SET statement_timeout = '10min'")
         for table in tables.metadata.sorted_tables:
-            connection.exec_driver_sql(f"VACUUM (INDEX_CLEANUP ON) {table.name}")
+            connection.exec_driver_sql(f"VACUUM (INDEX_CLEANUP ON, ANALYZE) {table.name}")
+            _drop_statistics_if_empty(connection, table)
+        connection.exec_driver_sql("VACUUM pg_catalog.pg_statistic")  # a warning where that is not ours to do
         connection.exec_driver_sql("SET statement_timeout = '1min'")
         connection.exec_driver_sql(f"DROP INDEX IF EXISTS {full_text.NAME}_ccnew")  # of one that was broken off
         connection.exec_driver_sql(f"REINDEX INDEX CONCURRENTLY {full_text.NAME}")
+
+
+def _drop_statistics_if_empty(connection: Connection, table: Table) -> None:
+    """ANALYZE leaves an empty table's statistics as they were; columns that are given a type have none."""
+    if connection.execute(select(exists(table.select()))).scalar():
+        return
+    columns = [column.name for column in table.columns if isinstance(column.type, Text)]
+    if columns:
+        given = ", ".join([f"ALTER {column} TYPE text" for column in columns])
+        connection.exec_driver_sql(f"ALTER TABLE {table.name} {given}")

@@ -10,10 +10,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from app.domain.memory import Memory, Owner
-from app.storage import memories, sessions
+from app.storage import memories, migrate, sessions
 from app.storage.database import Database
 from app.storage.erasure import Erasure
 from app.storage.memories import Owned
@@ -165,6 +165,32 @@ async def test_on_postgres_no_dead_row_and_no_word_of_the_full_text_stays(postgr
     await database.read(lambda c: c.exec_driver_sql("CHECKPOINT"))
     assert b"xyzzyplugh" not in (Path(folder) / place).read_bytes()
     assert b"other" in (Path(folder) / place).read_bytes()
+    await database.close()
+
+
+@pytest.mark.parametrize("is_emptied", [False, True], ids=["others stay", "emptied"])
+async def test_on_postgres_no_word_stays_in_what_the_planner_knows(postgres_url: str, is_emptied: bool) -> None:
+    database = Database(postgres_url)
+    await database.open()
+    doomed, others = [f"doomed{n}" for n in range(60)], [f"other{n}" for n in range(60)]
+    await store_session(database, a_session("s1", user_id="user-of-doomed"))
+    await remember(database, "s1", *doomed)
+    if not is_emptied:
+        await store_session(database, a_session("s2", user_id="user-of-others"))
+        await remember(database, "s2", *others)
+
+    def look(connection: Connection) -> str:
+        known = connection.exec_driver_sql("SELECT * FROM pg_stats WHERE schemaname = current_schema()").all()
+        return " ".join([str(value) for row in known for value in row])
+
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("ANALYZE")
+        assert "doomed" in look(connection)
+        await forget_memories(database, "s1")
+        await erase_session(database, "s1")
+        assert (await Erasure(database).erase()).is_complete
+        assert "doomed" not in look(connection)
+    assert migrate.differences(database.engine) == []
     await database.close()
 
 

@@ -137,3 +137,16 @@ def test_two_that_migrate_at_once_do_not_collide(url: str) -> None:
     with ThreadPoolExecutor(4) as threads:
         found = [done.result()[1] for done in [threads.submit(migrate_database, url) for _ in range(4)]]
     assert len(set(found)) == 1
+
+
+def test_full_text_of_an_older_release_has_no_list_of_pending_rows(empty_postgres_url: str) -> None:
+    engine = Database(empty_postgres_url).engine
+    migrate.upgrade(engine, to="0007")
+    with engine.begin() as connection:
+        for index in ("memories_text", "document_text"):
+            connection.exec_driver_sql(f"ALTER INDEX {index} RESET (fastupdate)")
+    migrate.upgrade(engine)
+    with engine.connect() as connection:
+        found = connection.exec_driver_sql("SELECT relname FROM pg_class WHERE 'fastupdate=off' = ANY (reloptions)")
+        assert set(found.scalars()) == {"memories_text", "document_text"}
+    engine.dispose()

@@ -1,0 +1,21 @@
+"""On Postgres new rows go into the full text at once (storage/full_text.py tells why)."""
+
+from alembic import op
+
+revision = "0008"
+down_revision = "0007"
+
+INDEXES = ("memories_text", "document_text")
+
+
+def upgrade() -> None:
+    if op.get_bind().dialect.name == "postgresql":
+        for index in INDEXES:
+            op.execute(f"ALTER INDEX {index} SET (fastupdate = off)")
+            op.execute(f"SELECT gin_clean_pending_list('{index}')")
+
+
+def downgrade() -> None:
+    if op.get_bind().dialect.name == "postgresql":
+        for index in INDEXES:
+            op.execute(f"ALTER INDEX {index} RESET (fastupdate)")
