@@ -49,12 +49,11 @@ Closeness = tuple[float, float]
 class Meaning:
     """How close each turn is to the question in meaning.
 
-    `closest`: the rows closest, best first; `most`: the greatest cosine; `cosines` looks up those of some rows;
-    `alike`: the pairs among some rows whose own cosine is at least a number.
+    `closest`: the rows closest, best first; `cosines` looks up those of some rows; `alike`: the pairs among some rows
+    whose own cosine is at least a number.
     """
 
     closest: list[int]
-    most: float
     cosines: Callable[[Collection[int]], Mapping[int, float]]
     alike: Callable[[Collection[int], float], Collection[tuple[int, int]]]
 
@@ -65,8 +64,8 @@ def find_cues(pool: Pool, asked: Asked, meaning: Meaning | None) -> list[Ranked]
     docs = _candidates(pool, found.scores, meaning)
     if not docs:
         return []
-    most = max(found.scores.values(), default=0.0) or 1.0
-    words = {doc: score / most for doc, score in found.scores.items()}
+    most = _most(found.scores)
+    words = {doc: min(1.0, score / most) for doc, score in found.scores.items()}
     near = _scaled(docs, meaning)
     session_words = _best_three(words)
     session_near = _best_three(near)
@@ -118,9 +117,23 @@ def _scaled(docs: list[Doc], meaning: Meaning | None) -> dict[Doc, float]:
     if meaning is None:
         return {}
     cosines = meaning.cosines([doc.row for doc in docs])
-    least = min(0.0, meaning.most) if meaning.most < 0.2 else 0.0
-    span = (meaning.most - least) or 1.0
-    return {doc: max(0.0, (cosines[doc.row] - least) / span) for doc in docs if doc.row in cosines}
+    near = {doc: cosines[doc.row] for doc in docs if doc.row in cosines}
+    most = _most(near)
+    least = min(0.0, most) if most < 0.2 else 0.0
+    span = (most - least) or 1.0
+    return {doc: min(1.0, max(0.0, (cosine - least) / span)) for doc, cosine in near.items()}
+
+
+def _most(scores: Mapping[Doc, float]) -> float:
+    """The greatest; of those that may tell something, if there are any among the greatest."""
+    greatest = heapq.nlargest(20, scores, key=scores.__getitem__)
+    best = next(filter(_may_tell, greatest), greatest[0] if greatest else None)
+    return (scores[best] if best is not None else 0.0) or 1.0
+
+
+def _may_tell(doc: Doc) -> bool:
+    """The same question, asked before, is like no other; it is no measure for what answers it."""
+    return not doc.shows(Sign.BARE_QUESTION)
 
 
 def _best_three(scores: Mapping[Doc, float]) -> dict[str, float]:
@@ -178,8 +191,9 @@ def rank(pool: Pool, asked: Asked, meaning: Meaning | None) -> list[Ranked]:
 
 def rank_again(ranked: list[Ranked], closeness: Mapping[int, Closeness]) -> list[Ranked]:
     """The same candidates after late interaction, `closeness` being theirs by row."""
-    alone = _Scale([own for own, _ in closeness.values()])
-    together = _Scale([context for _, context in closeness.values()])
+    telling = [closeness[one.doc.row] for one in ranked if one.doc.row in closeness and _may_tell(one.doc)]
+    telling = telling or list(closeness.values())
+    alone, together = _Scale([own for own, _ in telling]), _Scale([context for _, context in telling])
     for one in ranked:
         own, context = closeness.get(one.doc.row, (alone.least, together.least))
         one.late = (alone(own), together(context))
@@ -204,7 +218,7 @@ class _Scale:
         self._span = (max(values) - self.least) or 1.0
 
     def __call__(self, value: float) -> float:
-        return (value - self.least) / self._span
+        return min(1.0, max(0.0, (value - self.least) / self._span))
 
 
 def _recency(docs: list[Doc]) -> dict[Doc, float]:

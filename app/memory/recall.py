@@ -173,7 +173,7 @@ class Recall:
         scan = self._vectors.scan(
             connection, question.audiences, question.model, question.embedding.vector, most=rank.CANDIDATES
         )
-        return Meaning(scan.closest, scan.most, scan.cosines, scan.alike) if scan is not None else None
+        return Meaning(scan.closest, scan.cosines, scan.alike) if scan is not None else None
 
     def _nominated(self, connection: Reader, question: _Question, meaning: Meaning | None) -> tuple[Asked, Pool]:
         """A large scope has too many people to know them all: names stay words there, and match speakers besides."""

@@ -63,7 +63,6 @@ class Scan:
         best = numpy.argpartition(cosines, len(cosines) - count)[-count:]
         best = best[numpy.argsort(-cosines[best], kind="stable")]
         self.closest: list[int] = rows[best].tolist()
-        self.most = float(cosines[best[0]])
 
     def cosines(self, rows: Collection[int]) -> dict[int, float]:
         """Those of some rows, as far as they have a vector."""

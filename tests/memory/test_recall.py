@@ -12,7 +12,7 @@ from app.domain.memory import Scope
 from app.memory import lexical, longterm, minilm, recall
 from app.memory.doc import Doc
 from app.memory.embedder import Embedding, EmbeddingFailed, HashEmbedder, pack
-from app.memory.longterm import LongTermMemory
+from app.memory.longterm import LongTermMemory, Saying
 from app.memory.scope import audiences_seen
 from app.memory.shelves import Shelves
 from app.storage.database import Database
@@ -246,6 +246,21 @@ def _counting(scored: list[int], add: Callable[..., None]) -> Callable[..., None
         add(self, docs, *rest)
 
     return counted
+
+
+@pytest.mark.parametrize("embeds", [False, True], ids=["words", "vectors"])
+async def test_the_same_question_asked_before_makes_the_answer_no_less_likely(make: Make, embeds: bool) -> None:
+    memory = make(HashEmbedder() if embeds else None)
+    question, fact = "Which instrument does my sister play?", "My sister plays the cello"
+    await tell(memory, fact, "We had soup today", "The train to Bergen was late")
+    await memory.embed_pending()
+    [before, *_] = (await memory.recall(question, owner=owner("s2"), scope=WIDE)).hits
+    for session in ("s3", "s4", "s5"):
+        await memory.remember(owner(session), WIDE, [said(question), Saying("assistant", "assistant", "Let me see", 9)])
+    await memory.embed_pending()
+    [after, *_] = (await memory.recall(question, owner=owner("s2"), scope=WIDE)).hits
+    assert (before.memory.text, after.memory.text) == (fact, fact)
+    assert after.score > before.score / 2
 
 
 async def test_caches_are_bounded(memory: LongTermMemory, database: Database) -> None:
