@@ -27,6 +27,8 @@ SUMMARY_WORDS = 60
 """Of one piece of a summary."""
 BATCH = 16
 """Texts embedded together: enough to be quick, few enough not to keep a question waiting."""
+NAMED_SESSIONS = 1_000
+"""Sessions whose speakers are kept in mind."""
 _PAUSES = (1.0, 5.0, 30.0, 60.0)
 """Seconds between attempts of an embedder that fails."""
 EMBEDDING_SECONDS = 30.0
@@ -65,6 +67,7 @@ class LongTermMemory:
         self._recall = Recall(database, embedder, late_interaction=late_interaction)
         self._embedded_upto = 0
         """Row up to which everything has a vector: not looked through again for every turn."""
+        self._names: dict[str, frozenset[str]] = {}
         self._has_work = asyncio.Event()
         self._has_work.set()
         self.on_removed: Callable[[], None] | None = None
@@ -192,6 +195,7 @@ class LongTermMemory:
         """Keep no copy of what was removed."""
         if removed.audiences:
             self._recall.drop(sorted(removed.audiences))
+            self._names.clear()
             if self.on_removed is not None:
                 self.on_removed()
 
@@ -259,9 +263,7 @@ class LongTermMemory:
             done += len(pending)
 
     async def _embed(self, embedder: Embedder, pending: Sequence[Memory]) -> None:
-        sessions = sorted({memory.owner.session_id for memory in pending})
-        speakers = await self._database.read(partial(memories.speakers, sessions=sessions))
-        names = {session: text.name_parts(found) for session, found in speakers.items()}
+        names = await self._names_in(pending)
         # Who speaks is known by a column: in the vectors, names would outweigh what is said (facts: 16 points of R@10).
         texts = {m.row: text.without_names(m.text, names.get(m.owner.session_id, frozenset())) for m in pending}
         by_length = sorted(pending, key=lambda memory: len(texts[memory.row]))  # equal lengths need no padding
@@ -274,6 +276,21 @@ class LongTermMemory:
                     vector, pieces = embedding.vector, embedding.pieces
                     memories.add_vector(unit, row=memory.row, model=embedder.model, vector=vector, pieces=pieces)
         await self._database.submit(unit)
+
+    async def _names_in(self, pending: Sequence[Memory]) -> dict[str, frozenset[str]]:
+        """Who speaks in the sessions of these memories. Known ones are not read again: a session may be long."""
+        if len(self._names) > NAMED_SESSIONS:
+            self._names.clear()
+        said_by: dict[str, set[str]] = {}
+        for memory in pending:
+            said_by.setdefault(memory.owner.session_id, set()).add(memory.speaker)
+        unknown = sorted(said_by.keys() - self._names.keys())
+        if unknown:
+            for session, speakers in (await self._database.read(partial(memories.speakers, sessions=unknown))).items():
+                said_by[session] |= speakers
+        for session, speakers in said_by.items():
+            self._names[session] = self._names.get(session, frozenset()) | text.name_parts(speakers)
+        return {session: self._names[session] for session in said_by}
 
     async def close(self) -> None:
         await self._recall.close()
