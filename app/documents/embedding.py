@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Sequence
 from functools import partial
 
 from app.documents.chunks import cut
 from app.documents.section import Section
-from app.domain.errors import Unavailable
+from app.memory.backlog import Backlog
 from app.memory.embedder import Embedder
 from app.storage import documents
 from app.storage.database import Database
 from app.storage.document_text import store_word
-from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
-
-log = logging.getLogger(__name__)
+from app.storage.unit_of_work import UnitOfWork
 
 PART = 450
 """Characters of one vector: what the embedded model reads at once."""
@@ -25,7 +22,6 @@ BATCH = 8
 """Chunks embedded together."""
 EMBEDDING_SECONDS = 60.0
 """How long a batch may take before it counts as failed."""
-_PAUSES = (1.0, 5.0, 30.0, 60.0)
 _HEADING = 120
 
 
@@ -36,30 +32,14 @@ class ChunkEmbedding:
         self._database = database
         self._embedder = embedder
         self._words = [store_word(store) for store in stores]
-        self._has_work = asyncio.Event()
+        self._backlog = Backlog(self.embed_pending, what="documents")
 
     def wake(self) -> None:
-        self._has_work.set()
+        self._backlog.wake()
 
     async def run(self) -> None:
-        """An embedder that fails is asked again later; documents are found by their words meanwhile."""
-        failures = 0
-        while True:
-            await self._has_work.wait()
-            self._has_work.clear()
-            try:
-                await self.embed_pending()
-                failures = 0
-            except (WriteFailed, WriteConflict, Unavailable) as error:
-                log.debug("vectors could not be stored: %s", error)
-                failures += 1
-            except Exception as error:  # an embedder is somebody else's code
-                if not failures:
-                    log.warning("documents are not embedded for now, and found by their words: %s", error)
-                failures += 1
-            if failures:
-                await asyncio.sleep(_PAUSES[min(failures, len(_PAUSES)) - 1])
-                self._has_work.set()
+        """Embed what has no vectors yet, for as long as the server lives."""
+        await self._backlog.run()
 
     async def embed_pending(self) -> int:
         """Embed every chunk that has no vectors of the present model; how many there were.

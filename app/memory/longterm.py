@@ -8,18 +8,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from app.domain.errors import Unavailable
 from app.domain.forgetting import FORGOTTEN
 from app.domain.ids import NewId
 from app.domain.memory import Memory, MemoryKind, Owner, Scope
 from app.memory import scope as scopes
 from app.memory import text
+from app.memory.backlog import Backlog
 from app.memory.embedder import Embedder, Embedding, EmbeddingFailed
 from app.memory.recall import Recall, Recollection
 from app.storage import memories
 from app.storage.database import Database
 from app.storage.memories import Owned, Removed
-from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
+from app.storage.unit_of_work import UnitOfWork
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +29,6 @@ BATCH = 16
 """Texts embedded together: enough to be quick, few enough not to keep a question waiting."""
 NAMED_SESSIONS = 1_000
 """Sessions whose speakers are kept in mind."""
-_PAUSES = (1.0, 5.0, 30.0, 60.0)
-"""Seconds between attempts of an embedder that fails."""
 EMBEDDING_SECONDS = 30.0
 """How long a batch may take before it counts as failed."""
 
@@ -68,8 +66,8 @@ class LongTermMemory:
         self._embedded_upto = 0
         """Row up to which everything has a vector: not looked through again for every turn."""
         self._names: dict[str, frozenset[str]] = {}
-        self._has_work = asyncio.Event()
-        self._has_work.set()
+        self._backlog = Backlog(self.embed_pending, what="memories")
+        self._backlog.wake()
         self.on_removed: Callable[[], None] | None = None
         """Called when memories are gone, for what is left of them in files."""
 
@@ -82,7 +80,7 @@ class LongTermMemory:
         unit = self.remembering(owner, scope, sayings)
         if unit is not None:
             await self._database.submit(unit)
-            self._has_work.set()
+            self._backlog.wake()
 
     def remembering(self, owner: Owner, scope: Scope, sayings: Sequence[Saying]) -> UnitOfWork | None:
         """The same as a unit of work, to be written with others; `None` when nothing of it is stored.
@@ -120,12 +118,12 @@ class LongTermMemory:
 
     def wake(self) -> None:
         """There may be something to embed."""
-        self._has_work.set()
+        self._backlog.wake()
 
     def embed_again(self) -> None:
         """Vectors were removed: look through everything for what has none."""
         self._embedded_upto = 0
-        self._has_work.set()
+        self._backlog.wake()
 
     @property
     def model(self) -> str | None:
@@ -158,7 +156,7 @@ class LongTermMemory:
         memories.editing(unit, memory, text=new_text, terms=text.terms(new_text), now=self._clock_ms())
         await self._database.submit(unit)
         self._recall.drop([memory.audience])
-        self._has_work.set()
+        self._backlog.wake()
 
     async def pin(self, memory: Memory, *, is_pinned: bool = True) -> None:
         unit = UnitOfWork(memory.owner.session_id)
@@ -225,23 +223,7 @@ class LongTermMemory:
 
     async def run(self) -> None:
         """Embed what has no vector yet, for as long as the server lives. One that fails is asked again later."""
-        failures = 0
-        while True:
-            await self._has_work.wait()
-            self._has_work.clear()
-            try:
-                await self.embed_pending()
-                failures = 0
-            except (WriteFailed, WriteConflict, Unavailable) as error:
-                log.debug("vectors could not be stored: %s", error)
-                failures += 1
-            except Exception as error:  # an embedder is somebody else's code: memories are found by their words
-                if not failures:
-                    log.warning("memories are not embedded for now, and found by their words: %s", error)
-                failures += 1
-            if failures:
-                await asyncio.sleep(_PAUSES[min(failures, len(_PAUSES)) - 1])
-                self._has_work.set()
+        await self._backlog.run()
 
     async def embed_pending(self) -> int:
         """Embed everything that has no vector of the present model; how many there were.

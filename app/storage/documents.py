@@ -202,7 +202,7 @@ def candidates(
     connection: Connection, words: Sequence[str], terms: Iterable[str], *, total: int, limit: int
 ) -> tuple[list[int], Mapping[str, int]]:
     """Rows by full text, the likeliest first, and how many chunks have each term."""
-    frequencies = {term: document_text.count(connection, words, term) for term in terms}
+    frequencies = {term: document_text.INDEX.count(connection, words, term) for term in terms}
     telling: dict[str, int] = {}
     for term, frequency in sorted(frequencies.items(), key=lambda one: one[1]):
         if telling and sum(telling.values()) + frequency > MOST_MATCHES:

@@ -181,8 +181,8 @@ def _vacuum_postgres(engine: Engine) -> None:
             _drop_statistics_if_empty(connection, table)
         connection.exec_driver_sql("VACUUM pg_catalog.pg_statistic")  # a warning where that is not ours to do
         connection.exec_driver_sql("SET statement_timeout = '1min'")
-        connection.exec_driver_sql(f"DROP INDEX IF EXISTS {full_text.NAME}_ccnew")  # of one that was broken off
-        connection.exec_driver_sql(f"REINDEX INDEX CONCURRENTLY {full_text.NAME}")
+        connection.exec_driver_sql(f"DROP INDEX IF EXISTS {full_text.INDEX.name}_ccnew")  # of one that was broken off
+        connection.exec_driver_sql(f"REINDEX INDEX CONCURRENTLY {full_text.INDEX.name}")
 
 
 def _drop_statistics_if_empty(connection: Connection, table: Table) -> None:

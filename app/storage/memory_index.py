@@ -159,7 +159,7 @@ def candidates(
     found = full_text.rows(connection, audiences, [term for term in wanted if term not in frequent], MOST_MATCHES + 1)
     for term, rows in found.items():
         if len(rows) > MOST_MATCHES:
-            frequent[term] = full_text.count(connection, audiences, term)
+            frequent[term] = full_text.INDEX.count(connection, audiences, term)
     frequencies = {term: frequent[term] if term in frequent else len(found[term]) for term in wanted}
     by_rarity = sorted([term for term in wanted if frequencies[term]], key=frequencies.__getitem__)
     if by_rarity and by_rarity[0] in frequent:

@@ -16,6 +16,7 @@ from app.storage import document_text, full_text, tables
 from app.storage.dialect import begin_migration
 
 HERE = Path(__file__).parent / "migrations"
+_FULL_TEXT = (full_text.INDEX, document_text.INDEX)
 
 
 def upgrade(engine: Engine, *, to: str = "head") -> None:
@@ -49,7 +50,7 @@ def differences(engine: Engine) -> list[object]:
     from alembic.autogenerate import compare_metadata
 
     with engine.connect() as connection:
-        options = {"include_name": lambda name, *_: not (full_text.is_ours(name) or document_text.is_ours(name))}
+        options = {"include_name": lambda name, *_: not any(index.is_ours(name) for index in _FULL_TEXT)}
         return list(compare_metadata(MigrationContext.configure(connection, opts=options), tables.metadata))
 
 

@@ -220,7 +220,7 @@ idempotency = Table(
 Index("idempotency_by_age", idempotency.c.created_ms)
 
 # Long-term memory. `audience` says who sees it (app/memory/scope.py), `kind` what it is; `terms` are the stems of the
-# text, which the full text of both databases indexes (storage/full_text.py). A row is never changed but for its pin:
+# text, which the full text of both databases indexes (storage/stem_index.py). A row is never changed but for its pin:
 # an edit is a new row under the same id, so that whoever has read up to a row has missed nothing.
 memories = Table(
     "memories",
@@ -274,7 +274,7 @@ memory_vectors = Table(
 )
 Index("memory_vectors_by_audience", memory_vectors.c.audience, memory_vectors.c.model, memory_vectors.c.row)
 
-full_text.attach(memories)
+full_text.INDEX.attach(memories)
 
 # Files of the document stores as they were when they were read; `digest` of their bytes, `fingerprint` of how they
 # were read. Empty `digest`: not read to the end.
@@ -295,7 +295,7 @@ document_files = Table(
 Index("document_files_by_path", document_files.c.store, document_files.c.path, unique=True)
 
 # Pieces of documents, in the order of their `place`. A row's text is never changed: what changed is a new row, and
-# whoever has read up to a row has missed nothing. `terms` and `store_word`: storage/document_text.py.
+# whoever has read up to a row has missed nothing. `terms` and `store_word`: storage/stem_index.py.
 document_chunks = Table(
     "document_chunks",
     metadata,
@@ -325,4 +325,4 @@ document_vectors = Table(
 )
 Index("document_vectors_by_store", document_vectors.c.store_word, document_vectors.c.model, document_vectors.c.row)
 
-document_text.attach(document_chunks)
+document_text.INDEX.attach(document_chunks)

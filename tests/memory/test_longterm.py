@@ -62,7 +62,7 @@ async def test_a_word_of_many_kilobytes_is_remembered_and_found(memory: LongTerm
     word = "QWxhZGRpbjpvcGVuIHNlc2FtZQ" * 300
     await memory.remember(owner(), Scope.CONVERSATIONAL, [said(f"My key is {word}")])
     audiences, term = [audience_of(owner(), Scope.CONVERSATIONAL)], terms(word)[0]
-    assert await database.read(lambda connection: full_text.count(connection, audiences, term)) == 1
+    assert await database.read(lambda connection: full_text.INDEX.count(connection, audiences, term)) == 1
     assert await texts(memory, f"Whose key is {word}?", owner()) == [f"My key is {word}"]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from app.domain.memory import Scope
-from app.memory import lexical, longterm, minilm, recall
+from app.memory import backlog, lexical, minilm, recall
 from app.memory.doc import Doc
 from app.memory.embedder import Embedding, EmbeddingFailed, HashEmbedder, pack
 from app.memory.longterm import LongTermMemory, Saying
@@ -130,7 +130,7 @@ class Moody(HashEmbedder):
 async def test_an_embedder_that_raised_is_asked_again_in_the_background(
     make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(longterm, "_PAUSES", (0.01,))
+    monkeypatch.setattr(backlog, "PAUSES", (0.01,))
     embedder = Moody()
     embedder.fails = True
     memory = make(embedder)

@@ -64,7 +64,7 @@ async def test_full_text_finds_the_rarer_word_first_and_only_in_its_audience(dat
     assert (await search(database, "parrot", "blue"))[0] == 2
     assert sorted(await search(database, "parrot", "blue")) == [1, 2, 3]
     assert await search(database, "parrot", audiences=(BOB,)) == [4]
-    assert await database.read(lambda c: full_text.count(c, (ANN, BOB), "parrot")) == 2
+    assert await database.read(lambda c: full_text.INDEX.count(c, (ANN, BOB), "parrot")) == 2
 
 
 async def test_words_of_every_script_and_of_the_query_language_are_only_words(database: Database) -> None:
@@ -85,7 +85,7 @@ async def test_what_is_forgotten_is_in_no_index_either(database: Database) -> No
     removed = await forget(database, Owned("assistant", "key", memory_ids=("m1",)))
     assert (removed.memories, removed.vectors, removed.audiences) == (1, 1, {ANN})
     assert await search(database, "xyzzy") == []
-    assert await database.read(lambda c: full_text.count(c, (ANN,), "xyzzy")) == 0
+    assert await database.read(lambda c: full_text.INDEX.count(c, (ANN,), "xyzzy")) == 0
     count = select(func.count()).select_from(tables.memory_vectors)
     assert await database.read(lambda c: c.execute(count).scalar()) == 0
 

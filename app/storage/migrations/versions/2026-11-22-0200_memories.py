@@ -54,12 +54,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("row", "model"),
     )
     op.create_index("memory_vectors_by_audience", "memory_vectors", ["audience", "model", "row"])
-    for statement in full_text.statements(op.get_bind().dialect.name):
+    for statement in full_text.INDEX.statements(op.get_bind().dialect.name):
         op.get_bind().exec_driver_sql(statement)
 
 
 def downgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
-        op.drop_table(full_text.NAME)
+        op.drop_table(full_text.INDEX.name)
     for table in ("memory_vectors", "memory_versions", "memories"):
         op.drop_table(table)

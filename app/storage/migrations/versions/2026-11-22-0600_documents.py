@@ -48,12 +48,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("row", "model"),
     )
     op.create_index("document_vectors_by_store", "document_vectors", ["store_word", "model", "row"])
-    for statement in document_text.statements(op.get_bind().dialect.name):
+    for statement in document_text.INDEX.statements(op.get_bind().dialect.name):
         op.get_bind().exec_driver_sql(statement)
 
 
 def downgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
-        op.drop_table(document_text.NAME)
+        op.drop_table(document_text.INDEX.name)
     for table in ("document_vectors", "document_chunks", "document_files"):
         op.drop_table(table)

@@ -1,4 +1,4 @@
-"""On Postgres new rows go into the full text at once (storage/full_text.py tells why)."""
+"""On Postgres new rows go into the full text at once (storage/stem_index.py tells why)."""
 
 from alembic import op
 
