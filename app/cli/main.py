@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 import typer
 
 from app import __version__
+from app.cli.asking import Answer, Ask, asks
 from app.cli.memory_commands import memory
-from app.cli.options import AgentArgument, ConfigOption, JSONOption, ServerOption, TokenOption, target_of
+from app.cli.options import AgentArgument, ConfigOption, JSONOption
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Hector: own your agents.")
 
@@ -73,25 +74,23 @@ def weights() -> None:
 # -- commands that talk to a server; their modules are loaded when they are used --------------------------------
 
 
-@app.command()
+@asks(app, prints_json=False)
 def chat(
+    ask: Ask,
     agent: AgentArgument,
     session: Annotated[
         str | None, typer.Option(help="Go on with this session; an unknown one is created under this name.")
     ] = None,
-    server: ServerOption = None,
-    token: TokenOption = None,
-    config: ConfigOption = None,
-) -> None:
+) -> Answer:
     """Talk with an agent. Ctrl-C stops the answer, /help lists the commands."""
     from app.cli.chat import chat as chat_
-    from app.cli.run import run
 
-    raise typer.Exit(run(lambda signals: chat_(target_of(server, token, config), agent, session, signals)))
+    return chat_(ask.target, agent, session, ask.signals)
 
 
-@app.command()
+@asks(app)
 def call(
+    ask: Ask,
     agent: AgentArgument,
     message: Annotated[str | None, typer.Argument(help="The message; left out or -: standard input.")] = None,
     session: Annotated[
@@ -99,76 +98,57 @@ def call(
         typer.Option(help="Say it in this session; an unknown one is created. Default: outside any session."),
     ] = None,
     stream: Annotated[bool, typer.Option(help="Print the answer while it is written, or as a whole.")] = True,
-    as_json: JSONOption = False,
     time: Annotated[bool, typer.Option("--time", help="Print how long it took on standard error.")] = False,
-    server: ServerOption = None,
-    token: TokenOption = None,
-    config: ConfigOption = None,
-) -> None:
+) -> Answer:
     """Send one message and print the answer."""
     from app.cli.call import Wish
     from app.cli.call import call as call_
-    from app.cli.run import run
 
-    wish = Wish(agent, message, session, stream, as_json, time)
-    raise typer.Exit(run(lambda signals: call_(target_of(server, token, config), wish, signals), as_json=as_json))
+    wish = Wish(agent, message, session, stream, ask.as_json, time)
+    return call_(ask.target, wish, ask.signals)
 
 
-@app.command("list")
+@asks(app, "list")
 def list_(
+    ask: Ask,
     agent: Annotated[str | None, typer.Argument(help="List the sessions of this agent.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Sessions shown at most, the latest active first.")] = 50,
     status: Annotated[
         Literal["active", "ended", "expired"] | None, typer.Option(help="Only sessions of this status.")
     ] = None,
-    as_json: JSONOption = False,
-    server: ServerOption = None,
-    token: TokenOption = None,
-    config: ConfigOption = None,
-) -> None:
+) -> Answer:
     """List the agents, or the sessions of one."""
     from app.cli.inspect import list_ as list__
-    from app.cli.run import run
 
-    target = target_of(server, token, config)
-    raise typer.Exit(run(lambda _: list__(target, agent, limit=limit, status=status, as_json=as_json), as_json=as_json))
+    return list__(ask.target, agent, limit=limit, status=status, as_json=ask.as_json)
 
 
-@app.command()
+@asks(app)
 def info(
+    ask: Ask,
     agent: AgentArgument,
     session: Annotated[str | None, typer.Argument(help="Tell about this session.")] = None,
-    as_json: JSONOption = False,
-    server: ServerOption = None,
-    token: TokenOption = None,
-    config: ConfigOption = None,
-) -> None:
+) -> Answer:
     """Tell about an agent, or one of its sessions."""
     from app.cli.inspect import info as info_
-    from app.cli.run import run
 
-    target = target_of(server, token, config)
-    raise typer.Exit(run(lambda _: info_(target, agent, session, as_json=as_json), as_json=as_json))
+    return info_(ask.target, agent, session, as_json=ask.as_json)
 
 
-@app.command()
+@asks(app)
 def search(
+    ask: Ask,
     query: Annotated[str, typer.Argument(help="What to look for: words, or a question.")],
     store: Annotated[str | None, typer.Option(help="Search this document store only.")] = None,
     agent: Annotated[str | None, typer.Option(help="Search what this agent remembers of you, too.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100, help="Hits shown at most.")] = 10,
-    as_json: JSONOption = False,
-    server: ServerOption = None,
-    token: TokenOption = None,
-    config: ConfigOption = None,
-) -> None:
+) -> Answer:
     """Search the documents, and the memories of an agent."""
     from app.cli.documents import Search
     from app.cli.documents import search as search_
-    from app.cli.run import run
 
-    wish = Search(query, store, agent, limit, as_json)
-    raise typer.Exit(run(lambda _: search_(target_of(server, token, config), wish), as_json=as_json))
+    wish = Search(query, store, agent, limit, ask.as_json)
+    return search_(ask.target, wish)
 
 
 documents = typer.Typer(no_args_is_help=True, help="The document stores: what is in them, compare them with the files.")
@@ -176,41 +156,31 @@ app.add_typer(documents, name="documents")
 StoreArgument = Annotated[str | None, typer.Argument(help="Name of a document store.")]
 
 
-@documents.command("list")
+@asks(documents, "list")
 def documents_list(
+    ask: Ask,
     store: StoreArgument = None,
     limit: Annotated[int, typer.Option(min=1, help="Documents shown at most.")] = 200,
-    as_json: JSONOption = False,
-    server: ServerOption = None,
-    token: TokenOption = None,
-    config: ConfigOption = None,
-) -> None:
+) -> Answer:
     """List the document stores, or the documents of one."""
     from app.cli.documents import list_ as list__
-    from app.cli.run import run
 
-    target = target_of(server, token, config)
-    raise typer.Exit(run(lambda _: list__(target, store, limit=limit, as_json=as_json), as_json=as_json))
+    return list__(ask.target, store, limit=limit, as_json=ask.as_json)
 
 
-@documents.command("reindex")
+@asks(documents, "reindex")
 def documents_reindex(
+    ask: Ask,
     store: StoreArgument = None,
     again: Annotated[
         bool, typer.Option("--again", help="Read every file again, also those that did not change.")
     ] = False,
     wait: Annotated[bool, typer.Option(help="Wait until it is done.")] = True,
-    as_json: JSONOption = False,
-    server: ServerOption = None,
-    token: TokenOption = None,
-    config: ConfigOption = None,
-) -> None:
+) -> Answer:
     """Compare a document store, or all, with the files now."""
     from app.cli.documents import reindex
-    from app.cli.run import run
 
-    target = target_of(server, token, config)
-    raise typer.Exit(run(lambda _: reindex(target, store, again=again, wait=wait, as_json=as_json), as_json=as_json))
+    return reindex(ask.target, store, again=again, wait=wait, as_json=ask.as_json)
 
 
 app.add_typer(memory, name="memory")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from app.cli.connection import Target
-
 AgentArgument = Annotated[str, typer.Argument(help="Name of the agent; `hector list` shows them.")]
+ConfigOption = Annotated[Path | None, typer.Option(help="Configuration file; default: ./config.yaml, if there is one.")]
+JSONOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 ServerOption = Annotated[
     str | None,
     typer.Option(
@@ -25,14 +24,6 @@ TokenOption = Annotated[
         envvar="HECTOR_TOKEN", help="Key of the caller. Default, without --server: the only key of the configuration."
     ),
 ]
-ConfigOption = Annotated[Path | None, typer.Option(help="Configuration file; default: ./config.yaml, if there is one.")]
-JSONOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 UserOption = Annotated[
     str | None, typer.Option(help="Act for this user of yours; default: all of them, or whoever the key stands for.")
 ]
-
-
-def target_of(server: str | None, token: str | None, config: Path | None) -> Target:
-    from app.cli.connection import Target
-
-    return Target(server or None, token or None, config)
