@@ -123,7 +123,24 @@ class Runtime:
         self.live = LiveSessions(durable, ephemeral, clock_ms=self._clock_ms)
         self._add_llms(config)
         self.roster = Roster(self._build_agents(config))
-        tombstones = Tombstones(self._durable, secret=await self._tombstone_key())
+        self._build_sessions(config, Tombstones(self._durable, secret=await self._tombstone_key()))
+        self._build_memory(config)
+        self._build_turns(config)
+        self._add_gauges()
+        await self._recover(durable)
+        await self.forgettings.resume()
+        self._start("journal", durable.journal.run())
+        self._start_sweeps(config)
+        self.turns.resume_queues()
+        # Else the first count, in the middle of somebody's turn, would read the table: 0.2 s without a loop.
+        await asyncio.gather(*[asyncio.to_thread(llm.count_tokens, "ready") for llm in self._llms.values()])
+        self._is_ready = True
+        # What lives as long as the process is not looked at again: a tenth of a turn's cost (docs/benchmarks.md).
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+
+    def _build_sessions(self, config: Config, tombstones: Tombstones) -> None:
         self.endings = Endings(
             self.live,
             clock_ms=self._clock_ms,
@@ -141,6 +158,11 @@ class Runtime:
             clock_ms=self._clock_ms,
             max_per_user=config.sessions.max_per_user,
         )
+        self.copies = Copies(self.live, self.sessions)
+        self.ledger = Ledger(self.live)
+        self.history = History(self.live)
+
+    def _build_memory(self, config: Config) -> None:
         self._embedder = build_embedder(config.embedder)
         self.memory = LongTermMemory(self._durable, new_id=new_id, clock_ms=self._clock_ms, embedder=self._embedder)
         self.memories = Memories(self.memory, self._durable, new_id=new_id, clock_ms=self._clock_ms)
@@ -151,9 +173,9 @@ class Runtime:
         self._summaries.on_written = self._final.keep_summary
         self.endings.on_over = self._remember_finally
         self.terminations.before_burial = self._remember_before_burial
-        self.copies = Copies(self.live, self.sessions)
-        self.ledger = Ledger(self.live)
-        self.history = History(self.live)
+
+    def _build_turns(self, config: Config) -> None:
+        """And what forgets, which stops them."""
         self.turns = Runner(
             self.live,
             new_id=new_id,
@@ -174,10 +196,9 @@ class Runtime:
             unlearn=partial(unlearn, self.live),
         )
         self.forgettings = Forgettings(forgettable, self.erasure, new_id=new_id, clock_ms=self._clock_ms)
-        self._add_gauges()
-        await self._recover(durable)
-        await self.forgettings.resume()
-        self._start("journal", durable.journal.run())
+
+    def _start_sweeps(self, config: Config) -> None:
+        """What works in the background for as long as the server lives."""
         self._start("expiry", self._sweep_sessions())
         self._start("retention", self._sweep_events())
         self._start("memory", self.memory.run())
@@ -187,14 +208,6 @@ class Runtime:
         self._start_documents()
         self._start("final memories", self._guarded(self._final.resume(self.roster)))
         self._start("forgetting", self.forgettings.run())
-        self.turns.resume_queues()
-        # Else the first count, in the middle of somebody's turn, would read the table: 0.2 s without a loop.
-        await asyncio.gather(*[asyncio.to_thread(llm.count_tokens, "ready") for llm in self._llms.values()])
-        self._is_ready = True
-        # What lives as long as the process is not looked at again: a tenth of a turn's cost (docs/benchmarks.md).
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 100)
 
     def _start_documents(self) -> None:
         """Nothing is loaded for it unless there are stores, or something is left of them."""
