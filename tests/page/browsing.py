@@ -68,7 +68,9 @@ SETTINGS: dict[str, Any] = {
         "attacker": {"name": "Attacker", "llm": "attacking"},
         "failure": {"name": "Failure", "llm": "failing"},
         "silence": {"name": "Silence", "llm": "silent"},
+        "elephant": {"name": "Elephant", "llm": "markdown", "memory": {"longterm": {"storage_scope": "all"}}},
     },
+    "embedders": {"default": {"type": "none"}},
 }
 
 # What the browser itself writes when nobody answers; a page cannot prevent it.

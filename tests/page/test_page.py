@@ -48,6 +48,26 @@ async def test_code_and_answer_can_be_copied(devices: Devices) -> None:
     assert answer == MARKDOWN
 
 
+async def test_an_answer_shows_what_it_was_reminded_of_and_where_that_is_from(devices: Devices) -> None:
+    tab = await devices.open("/#/elephant")
+    await tab.send("My sister plays the <b>cello</b>")
+    await tab.wait_for_status("completed")
+    told_in = tab.session_path
+    asking = await open_tab(tab.page.context, "/#/elephant")
+    await asking.send("Which instrument does my sister play?")
+    await asking.wait_for_status("completed")
+    await asking.page.get_by_text("Remembered").click()
+    first = asking.turns.locator(".recalled li").first
+    await expect(first).to_contain_text("My sister plays the <b>cello</b>Message · now · score 0.")
+    await asking.page.get_by_role("button", name="Inspect the session").click()
+    await asking.page.locator(".turn-card").get_by_text("Remembered").click()
+    await expect(asking.page.locator(".turn-card .recalled li").first).to_contain_text("My sister plays")
+    await first.get_by_role("link", name="open its session").click()
+    await expect(asking.turns.locator(".bubble").first).to_have_text("My sister plays the <b>cello</b>")
+    assert asking.session_path == told_in
+    assert devices.complaints == []
+
+
 async def test_what_a_model_writes_cannot_act(devices: Devices) -> None:
     tab = await devices.open("/#/attacker")
     requests: list[str] = []

@@ -6,7 +6,7 @@
  * usage, timings, at, heardAt, startedAt}`; `notes` are tool frames and where in the text they came.
  */
 const OPEN = new Set(["queued", "running", "waiting"]);
-const NOTES = new Set(["tool_call", "tool_progress", "tool_result", "approval_request", "approval_decided", "memory", "summary"]);
+const NOTES = new Set(["tool_call", "tool_progress", "tool_result", "approval_request", "approval_decided", "summary"]);
 
 export class Conversation extends EventTarget {
   #explanations = new Map();
@@ -65,7 +65,7 @@ export class Conversation extends EventTarget {
    * before `upto` is taken whole: it was finished meanwhile, and its replayed rest is not for us (`running` is null).
    */
   reset(page, upto = Infinity) {
-    for (const turn of this.#known.values()) Object.assign(turn, { text: "", thinking: "", notes: [], status: undefined, reason: undefined });
+    for (const turn of this.#known.values()) Object.assign(turn, { text: "", thinking: "", notes: [], memories: undefined, status: undefined, reason: undefined });
     this.turns = new Map();
     this.running = null;
     this.phase = null;
@@ -180,6 +180,9 @@ export class Conversation extends EventTarget {
         break;
       case "snapshot":
         Object.assign(turn, { text: frame.text, notes: [] });
+        break;
+      case "memory":
+        if (turn) turn.memories = frame.memories;
         break;
       case "error":
         if (turn) turn.error = frame;

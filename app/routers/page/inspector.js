@@ -3,6 +3,7 @@ import { call, sessionPath } from "./api.js";
 import { copyButton } from "./copy.js";
 import { h, iconButton } from "./dom.js";
 import { clock, count, duration, ending } from "./format.js";
+import { recalledList, recalledWords } from "./recalled.js";
 import { rowsOf, waterfall } from "./waterfall.js";
 
 const PAGE = 200;
@@ -98,6 +99,9 @@ export class Inspector {
           rate ? `${rate} tokens/s` : null,
         ].filter(Boolean).join(" · ")),
         rows.length ? waterfall(rows) : h("p.faint", {}, "No times are known."),
+        turn.memory?.memories?.length
+          ? h("details", {}, h("summary", {}, recalledWords(turn.memory.memories)), recalledList(turn.memory.memories, this.#conversation))
+          : null,
       );
     });
     this.turns.replaceChildren(...(cards.length ? cards : [h("p.faint", {}, "No turn has ended yet.")]));
@@ -138,7 +142,7 @@ function excerpt(text) {
   return text.length > 90 ? `${text.slice(0, 60)} … ${text.slice(-24)}` : text;
 }
 
-function describe({ message, status, reason, timings, text }) {
-  const parts = [message, status, reason, text ? excerpt(text) : null, timings?.total_ms ? duration(timings.total_ms) : null];
+function describe({ message, status, reason, timings, text, memories }) {
+  const parts = [message, status, memories?.length ? recalledWords(memories) : null, reason, text ? excerpt(text) : null, timings?.total_ms ? duration(timings.total_ms) : null];
   return parts.filter(Boolean).join(" · ");
 }

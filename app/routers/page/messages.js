@@ -3,6 +3,7 @@ import { copyButton } from "./copy.js";
 import { h, icon, iconButton, say } from "./dom.js";
 import { ago, count, duration, ending, phaseWords, shorten } from "./format.js";
 import { MarkdownView } from "./markdown.js";
+import { recalledList, recalledWords } from "./recalled.js";
 
 const NEAR_PX = 80;
 const QUIET_MS = 1500;
@@ -129,8 +130,11 @@ export class MessagesView {
   }
 }
 
+const NOTES = { summary: "Earlier messages were summed up" };
+
 class TurnView {
   #texts = []; // MarkdownViews and the notes between them, in order
+  #memories = null; // those that are shown
 
   constructor(turn, onAgain) {
     this.turn = turn;
@@ -139,6 +143,7 @@ class TurnView {
     const userTools = h("div.tools", {}, this.userTime, copyButton("Copy message", () => turn.user?.text ?? ""));
     this.user = h("article.user", {}, h("h2.visually-hidden", {}, "You"), this.userText, userTools);
     this.thinking = h("details.thinking", { hidden: true }, h("summary", {}, "Thinking"), h("div"));
+    this.memories = h("details.thinking.memories", { hidden: true }, h("summary"), h("div"));
     this.body = h("div.answer-body");
     this.state = h("div.state", { hidden: true }, h("span.pulse", { "aria-hidden": "true" }), h("span"));
     this.ending = h("div.ending", { hidden: true });
@@ -146,7 +151,7 @@ class TurnView {
     this.again = iconButton("again", "Answer again", () => onAgain(turn));
     this.tools = h("div.tools", { hidden: true }, copyButton("Copy answer", () => turn.text), this.again, this.words);
     const name = h("h2.visually-hidden", {}, "Answer");
-    this.answer = h("article.answer", {}, name, this.thinking, this.body, this.state, this.ending, this.tools);
+    this.answer = h("article.answer", {}, name, this.memories, this.thinking, this.body, this.state, this.ending, this.tools);
     this.element = h("section.turn", { "data-turn": turn.id }, this.user, this.answer);
   }
 
@@ -157,10 +162,20 @@ class TurnView {
     this.element.dataset.status = turn.status ?? "";
     this.thinking.hidden = !turn.thinking;
     if (turn.thinking) this.thinking.lastChild.textContent = turn.thinking;
+    this.#updateMemories(conversation);
     this.#updateBody();
     this.updateState(conversation);
     this.#updateEnding(conversation);
     this.updateTime();
+  }
+
+  #updateMemories(conversation) {
+    const { memories } = this.turn;
+    this.memories.hidden = !memories?.length;
+    if (memories === this.#memories || !memories?.length) return;
+    this.#memories = memories;
+    this.memories.firstChild.textContent = recalledWords(memories);
+    this.memories.lastChild.replaceChildren(recalledList(memories, conversation));
   }
 
   updateTime() {
@@ -188,7 +203,7 @@ class TurnView {
         this.body.insertBefore(view.element, this.body.children[index] ?? null);
       }
       if (isText) view.update(part);
-      else view.element.textContent = part.chunk.trim() || part.type.replace("_", " ");
+      else view.element.textContent = part.chunk.trim() || (NOTES[part.type] ?? part.type.replace("_", " "));
     });
     for (const view of this.#texts.splice(parts.length)) view.element.remove();
   }

@@ -1,0 +1,20 @@
+/** What long-term memory had to say to a message: each memory with its age, how well it fitted, and where it came from. */
+import { h } from "./dom.js";
+import { ago, shorten } from "./format.js";
+
+const MOST_CHARACTERS = 400;
+const KINDS = { note: "Note", summary: "Summary" };
+
+export function recalledWords(memories) {
+  return memories.length === 1 ? "Remembered one thing" : `Remembered ${memories.length} things`;
+}
+
+/** A list of the memories; those of another session lead there. */
+export function recalledList(memories, { agent, sessionId }) {
+  return h("ul.recalled", {}, ...memories.map((memory) => {
+    const { session_id: source } = memory;
+    const about = [KINDS[memory.kind] ?? (memory.role === "assistant" ? "Answer" : "Message"), ago(memory.created_at), `score ${memory.score}`];
+    const link = source && source !== sessionId ? h("a", { href: `#/${encodeURIComponent(agent)}/${encodeURIComponent(source)}` }, "open its session") : null;
+    return h("li", {}, shorten(memory.text, MOST_CHARACTERS), h("span.faint", {}, about.filter(Boolean).join(" · "), link ? " · " : null, link));
+  }));
+}
