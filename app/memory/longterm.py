@@ -261,18 +261,20 @@ class LongTermMemory:
 
     async def _names_in(self, pending: Sequence[Memory]) -> dict[str, frozenset[str]]:
         """Who speaks in the sessions of these memories. Known ones are not read again: a session may be long."""
-        if len(self._names) > NAMED_SESSIONS:
-            self._names.clear()
         said_by: dict[str, set[str]] = {}
         for memory in pending:
             said_by.setdefault(memory.owner.session_id, set()).add(memory.speaker)
-        unknown = sorted(said_by.keys() - self._names.keys())
+        names = {session: self._names[session] for session in said_by if session in self._names}
+        unknown = sorted(said_by.keys() - names.keys())
         if unknown:
             for session, speakers in (await self._database.read(partial(memories.speakers, sessions=unknown))).items():
                 said_by[session] |= speakers
         for session, speakers in said_by.items():
-            self._names[session] = self._names.get(session, frozenset()) | text.name_parts(speakers)
-        return {session: self._names[session] for session in said_by}
+            names[session] = names.get(session, frozenset()) | text.name_parts(speakers)
+        if len(self._names) > NAMED_SESSIONS:
+            self._names.clear()
+        self._names |= names
+        return names
 
     async def close(self) -> None:
         await self._recall.close()

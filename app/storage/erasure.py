@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, Text, exists, select
+from sqlalchemy import Connection, Engine, LargeBinary, Table, Text, exists, select, text
 from sqlalchemy.exc import DBAPIError
 
 from app.storage import full_text, tables
@@ -33,6 +33,11 @@ WAIT_MS = 100
 """How long an attempt to cut the log off may wait for readers; nothing is written meanwhile."""
 PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0)
 """Seconds between attempts to cut the log off, while somebody (a backup) reads an older state."""
+_HAS_STATISTICS = text(
+    "SELECT EXISTS (SELECT FROM pg_stats WHERE schemaname = current_schema() AND tablename = :table)"
+)
+LOCK_MS = 2_000
+"""How long Postgres may wait for a lock that keeps others waiting."""
 QUIET_SECONDS, MOST_SECONDS = 1.0, 30.0
 """What was deleted in passing is tidied up when it has been quiet for so long, at the latest after so long."""
 
@@ -186,10 +191,15 @@ def _vacuum_postgres(engine: Engine) -> None:
 
 
 def _drop_statistics_if_empty(connection: Connection, table: Table) -> None:
-    """ANALYZE leaves an empty table's statistics as they were; columns that are given a type have none."""
-    if connection.execute(select(exists(table.select()))).scalar():
+    """ANALYZE leaves an empty table's statistics as they were; columns that are given a type have none.
+
+    It waits for whoever reads the table, and all others wait behind it: not for long, else it is a problem to be told.
+    """
+    has_rows = connection.execute(select(exists(table.select()))).scalar()
+    if has_rows or not connection.execute(_HAS_STATISTICS, {"table": table.name}).scalar():
         return
-    columns = [column.name for column in table.columns if isinstance(column.type, Text)]
-    if columns:
-        given = ", ".join([f"ALTER {column} TYPE text" for column in columns])
-        connection.exec_driver_sql(f"ALTER TABLE {table.name} {given}")
+    texts = [column for column in table.columns if isinstance(column.type, (Text, LargeBinary))]
+    given = [f"ALTER {column.name} TYPE {column.type.compile(connection.dialect)}" for column in texts]
+    connection.exec_driver_sql(f"SET lock_timeout = {LOCK_MS}")
+    connection.exec_driver_sql(f"ALTER TABLE {table.name} {', '.join(given)}")
+    connection.exec_driver_sql("SET lock_timeout = 0")

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from app.domain.memory import Memory, Owner
-from app.storage import memories, migrate, sessions
+from app.storage import erasure, memories, migrate, sessions
 from app.storage.database import Database
 from app.storage.erasure import Erasure
 from app.storage.memories import Owned
@@ -191,6 +191,24 @@ async def test_on_postgres_no_word_stays_in_what_the_planner_knows(postgres_url:
         assert (await Erasure(database).erase()).is_complete
         assert "doomed" not in look(connection)
     assert migrate.differences(database.engine) == []
+    await database.close()
+
+
+async def test_on_postgres_readers_do_not_wait_for_who_reads_for_long(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasure, "LOCK_MS", 50)
+    database = Database(postgres_url)
+    await database.open()
+    await remember(database, "s1", "doomed")
+    with database.engine.connect() as reader, database.engine.connect() as other:
+        other.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("ANALYZE memories")
+        await forget_memories(database, "s1")
+        reader.exec_driver_sql("SELECT count(*) FROM memories")  # and its transaction stays open, as a backup's does
+        erased = await Erasure(database).erase()
+        assert "lock" in str(erased.problem)
+        assert other.exec_driver_sql("SELECT count(*) FROM memories").scalar() == 0
+    assert (await Erasure(database).erase()).is_complete
     await database.close()
 
 
