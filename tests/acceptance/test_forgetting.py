@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+import yaml
 
 from tests.fixtures.eventually import eventually
 from tests.fixtures.server import HectorServer
@@ -131,3 +132,28 @@ async def test_a_server_that_is_killed_while_it_forgets_has_forgotten_after_the_
         listed = good(await again.get(f"/agents/assistant/sessions?user_id={user}"))
         assert listed["sessions"] == []
         assert len(good(await again.get(f"{kept.path}/messages"))["messages"]) == 8
+
+
+async def test_memories_that_are_older_than_their_retention_go_and_pinned_ones_stay(tmp_path: Path) -> None:
+    server = HectorServer(tmp_path, SETTINGS)
+    await server.start()
+    try:
+        client = httpx.AsyncClient(base_url=server.base_url, trust_env=False)
+        await talks_of(client, "ann", "marmalade")
+        path = "/agents/assistant/memories"
+        kept = good(await client.get(path, params={"kind": "note"}))["memories"][0]["memory_id"]
+        good(await client.patch(f"{path}/{kept}", json={"pinned": True}))
+        await server.stop()
+        longterm = LONGTERM | {"retention": "1ms"}
+        agents = {"assistant": {"memory": {"working": {"strategy": "buffer_window"}, "longterm": longterm}}}
+        server.config_file.write_text(yaml.safe_dump(SETTINGS | {"agents": agents}))
+        await server.start()
+
+        async def are_gone() -> bool:
+            left = good(await client.get(path))["memories"]
+            return [memory["memory_id"] for memory in left] == [kept]
+
+        await eventually(are_gone)
+        await client.aclose()
+    finally:
+        await server.close()
