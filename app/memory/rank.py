@@ -4,9 +4,9 @@ The weights were fitted on membench (five long two-person histories, 743 questio
 runs it) as a linear model under a listwise loss, leaving one conversation out each time to see that they hold for
 conversations they were not fitted on. The data itself is no part of this repository. What the data cannot tell
 (whose role a question asks for, which of two equals is newer, that a bare question tells nothing: one in fifty there,
-and one in a thousand of those that held evidence) was set by hand; and where chats with an assistant
-(`benchmarks/histories`) wanted more of a cue than people among themselves, who mind neither, they were given it: what
-is said is often plain only from the answer to it.
+and one in a thousand of those that held evidence) was set by hand. So were four weights of `_WITH_LATE`, after chats
+with an assistant (`benchmarks/histories`), where what is said is often plain only from the answer to it; on membench
+that changed a few thousandths, up and down.
 """
 
 from __future__ import annotations
