@@ -18,7 +18,7 @@ from app.config.root import Config
 from app.domain.errors import Unavailable
 from app.domain.ids import format_id
 from app.events.follow import Reading
-from app.events.local_log import LiveSessions, Store
+from app.events.live import LiveSessions, Store
 from app.events.log import SessionLog
 from app.llm.base import LLM
 from app.llm.build import build_llm
@@ -36,11 +36,11 @@ from app.sessions.service import Sessions
 from app.sessions.termination import Terminations
 from app.sessions.tombstones import Tombstones
 from app.storage import settings
-from app.storage.database import Database
+from app.storage.engine.database import Database
+from app.storage.engine.lock import make_lock
+from app.storage.engine.unit_of_work import WriteFailed
 from app.storage.erasure import Erasure
-from app.storage.locks import make_lock
 from app.storage.memories import Removed
-from app.storage.unit_of_work import WriteFailed
 from app.turns.clearing import clear, unlearn
 from app.turns.final import FinalMemories
 from app.turns.history import History

@@ -25,7 +25,7 @@ from typing import Any
 from app.domain.memory import Owner, Scope
 from app.memory.embedder import Embedding
 from app.memory.longterm import LongTermMemory, Saying
-from app.storage.database import Database
+from app.storage.engine.database import Database
 from benchmarks.rig import median, percentile, report, show
 
 WIDTH, PIECES = 384, 13

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from app.domain.memory import Owner, Scope
 from app.memory.longterm import LongTermMemory, Saying
 from app.memory.minilm import MiniLM
-from app.storage.database import Database
+from app.storage.engine.database import Database
 
 _ASSISTANTS = {"assistant", "ai", "bot", "agent", "system", "chatbot"}
 

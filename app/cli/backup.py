@@ -8,7 +8,7 @@ from pathlib import Path
 
 from app.config.load import ConfigError, find_config, load_config
 from app.domain.errors import Unavailable
-from app.storage import backup
+from app.storage.engine import backup
 
 OK, CONFIG_ERROR, FAILED = 0, 2, 3
 POSTGRES = "On Postgres use its own tools: pg_dump and pg_restore (docs/operation.md)."

@@ -119,7 +119,7 @@ async def _find_server(config: Config) -> str | None:
 
 def _find_holder(config: Config) -> dict[str, object] | None:
     from app.domain.errors import Unavailable
-    from app.storage.locks import find_holder
+    from app.storage.engine.lock import find_holder
 
     try:
         return find_holder(config.storage.url)

@@ -114,6 +114,6 @@ def _announce(config: Config, address: str) -> None:
 
 def _lock_of(config: Config) -> Path | None:
     """The lock file beside a SQLite database; Postgres has none."""
-    from app.storage.file_lock import lock_file
+    from app.storage.engine.file_lock import lock_file
 
     return None if config.storage.is_postgres else lock_file(config.storage.path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from app.config.load import ConfigError, find_config, load_config
 from app.domain.errors import Unavailable
-from app.storage.database import migrate_database
+from app.storage.engine.database import migrate_database
 
 CONFIG_ERROR, FAILED = 2, 3
 

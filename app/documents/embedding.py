@@ -12,9 +12,9 @@ from app.documents.section import Section
 from app.memory.backlog import Backlog
 from app.memory.embedder import Embedder
 from app.storage import documents
-from app.storage.database import Database
 from app.storage.document_text import store_word
-from app.storage.unit_of_work import UnitOfWork
+from app.storage.engine.database import Database
+from app.storage.engine.unit_of_work import UnitOfWork
 
 PART = 450
 """Characters of one vector: what the embedded model reads at once."""

@@ -19,9 +19,9 @@ from app.documents.kinds import kind_of
 from app.documents.reading import Frame, ReadingFailed, ReadingProcess
 from app.domain.ids import NewId
 from app.storage import documents
-from app.storage.database import Database
 from app.storage.documents import NewChunk, StoredChunk, StoredFile
-from app.storage.unit_of_work import UnitOfWork
+from app.storage.engine.database import Database
+from app.storage.engine.unit_of_work import UnitOfWork
 
 log = logging.getLogger(__name__)
 

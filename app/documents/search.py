@@ -22,9 +22,9 @@ from app.memory.embedder import Embedder, Embedding
 from app.memory.lexical import idf
 from app.memory.text import terms
 from app.storage import documents
-from app.storage.database import Database
 from app.storage.document_text import store_word
 from app.storage.documents import Reader
+from app.storage.engine.database import Database
 
 log = logging.getLogger(__name__)
 

@@ -24,9 +24,9 @@ from app.domain.ids import NewId
 from app.memory.embedder import Embedder
 from app.observability.metrics import Metrics
 from app.storage import documents
-from app.storage.database import Database
 from app.storage.documents import Counts, StoredFile
-from app.storage.unit_of_work import WriteConflict, WriteFailed
+from app.storage.engine.database import Database
+from app.storage.engine.unit_of_work import WriteConflict, WriteFailed
 
 log = logging.getLogger(__name__)
 

@@ -103,6 +103,13 @@ def store_not_found(name: str) -> NotFound:
     return NotFound(sentence, reason="store_not_found")
 
 
+def data_in_use(holder: dict[str, object] | None, advice: str) -> Unavailable:
+    """What the second server on the same data is told; `holder` has the `pid` and `url` of the first."""
+    holder = holder or {}
+    server = f"process {holder.get('pid', '?')}, {holder.get('url', '?')}"
+    return Unavailable(f"Another server ({server}) is at work on this data: {advice}")
+
+
 def session_over(status: str, session_id: str, details: dict[str, object] | None = None) -> SessionOver:
     """The refusal that fits `status` (ended, expired or terminated)."""
     sentence = {

@@ -14,8 +14,8 @@ from app.events.run import Run, fact_json, fact_run, wire_of
 from app.events.tape import Segment, unescape
 from app.llm.base import escape
 from app.storage import events as rows
-from app.storage.database import Database
-from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
+from app.storage.engine.database import Database
+from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 
 log = logging.getLogger(__name__)
 

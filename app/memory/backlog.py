@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from app.domain.errors import Unavailable
-from app.storage.unit_of_work import WriteConflict, WriteFailed
+from app.storage.engine.unit_of_work import WriteConflict, WriteFailed
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from app.memory.backlog import Backlog
 from app.memory.embedder import Embedder, Embedding, EmbeddingFailed
 from app.memory.recall import Recall, Recollection
 from app.storage import memories
-from app.storage.database import Database
+from app.storage.engine.database import Database
+from app.storage.engine.unit_of_work import UnitOfWork
 from app.storage.memories import Owned, Removed
-from app.storage.unit_of_work import UnitOfWork
 
 log = logging.getLogger(__name__)
 

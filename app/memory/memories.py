@@ -20,10 +20,10 @@ from app.memory import text
 from app.memory.longterm import LongTermMemory
 from app.memory.recall import Recollection
 from app.storage import memories, memory_transfer
-from app.storage.database import Database
+from app.storage.engine.database import Database
+from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 from app.storage.memories import Owned, Removed
 from app.storage.memory_transfer import Draft, Imported, Version
-from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 
 PAGE = 500
 MOST_AUDIENCES = 200

@@ -23,7 +23,7 @@ from app.memory.scope import audiences_seen
 from app.memory.shelves import Shelves, Whole, nominate
 from app.memory.text import without_names
 from app.storage import memory_index
-from app.storage.database import Database
+from app.storage.engine.database import Database
 from app.storage.memories import Reader
 from app.storage.vectors import Vectors
 

@@ -8,7 +8,7 @@ from app.auth.authenticate import with_user
 from app.domain.errors import Conflict, InvalidRequest, NotFound
 from app.domain.message import Message
 from app.domain.principal import Principal
-from app.events.local_log import LiveSessions
+from app.events.live import LiveSessions
 from app.events.log import SessionLog
 from app.sessions.draft import Copy, Draft, Seed
 from app.sessions.service import Sessions

@@ -8,7 +8,7 @@ from app.domain.ids import NewId
 from app.domain.message import Message, Role
 from app.memory.scope import session_audience
 from app.storage import memory_copies, messages, summaries
-from app.storage.unit_of_work import UnitOfWork
+from app.storage.engine.unit_of_work import UnitOfWork
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from dataclasses import replace
 from app.domain.errors import Unavailable, session_over
 from app.domain.event import EventKind
 from app.domain.session import Session, SessionStatus
-from app.events.local_log import LiveSessions
+from app.events.live import LiveSessions
 from app.events.log import BLOCK, SessionLog
 from app.observability.tasks import Tasks
 from app.sessions.termination import add_forgetting
 from app.storage import events, sessions
+from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 from app.storage.memories import Removed
-from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 
 log_ = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from app.domain.ids import NewId
 from app.observability.tasks import Tasks
 from app.sessions.granting import Granting, Parts
 from app.storage import forgettings
+from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 from app.storage.erasure import Erasure
-from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 
 log_ = logging.getLogger(__name__)
 

@@ -17,15 +17,15 @@ from app.domain.forgetting import ForgetReceipt, Wish
 from app.domain.ids import GENERATED_ID
 from app.domain.phrase import Phrase
 from app.domain.session import SessionStatus
-from app.events.local_log import LiveSessions, Store
+from app.events.live import LiveSessions, Store
 from app.events.log import SessionLog
 from app.memory.longterm import LongTermMemory
 from app.sessions.termination import Terminations
 from app.storage import forgettings, recalled, redaction, residue
-from app.storage.database import Database
+from app.storage.engine.database import Database
+from app.storage.engine.unit_of_work import UnitOfWork
 from app.storage.memories import Owned, Reader
 from app.storage.redaction import Found
-from app.storage.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Literal
 
 from app.domain.principal import Principal
-from app.events.local_log import LiveSessions
+from app.events.live import LiveSessions
 from app.storage import usage
 from app.storage.usage import UsageRow
 

@@ -19,13 +19,13 @@ from app.domain.errors import (
 from app.domain.ids import CHOSEN_SESSION_ID, NewId
 from app.domain.principal import Principal
 from app.domain.session import Session, SessionStatus
-from app.events.local_log import LiveSessions
+from app.events.live import LiveSessions
 from app.events.log import SessionLog
 from app.sessions.draft import EPHEMERAL, PLAIN, Draft
 from app.sessions.ending import Endings, commit
 from app.sessions.tombstones import Tombstones
 from app.storage import sessions
-from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
+from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 
 log_ = logging.getLogger(__name__)
 

@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Callable
 from app.domain.errors import Unavailable
 from app.domain.event import EventKind
 from app.domain.session import SessionStatus, StopReceipt
-from app.events.local_log import LiveSessions
+from app.events.live import LiveSessions
 from app.events.log import SessionLog, StopOrder
 from app.memory.scope import session_audience
 from app.observability.tasks import Tasks
 from app.sessions.tombstones import Tombstones, receipt_json
 from app.storage import memories
+from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 from app.storage.memories import Removed
-from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 
 log_ = logging.getLogger(__name__)
 

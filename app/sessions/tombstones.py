@@ -11,8 +11,8 @@ from app.domain.clock import iso
 from app.domain.errors import SessionOver, session_over
 from app.domain.session import Session, StopReceipt
 from app.storage import sessions
-from app.storage.database import Database
-from app.storage.unit_of_work import UnitOfWork
+from app.storage.engine.database import Database
+from app.storage.engine.unit_of_work import UnitOfWork
 
 
 class Tombstones:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, and_, bindparam, case, delete, exists, f
 
 from app.storage import document_text, tables
 from app.storage.document_text import store_word
-from app.storage.unit_of_work import UnitOfWork
+from app.storage.engine.unit_of_work import UnitOfWork
 
 Reader: TypeAlias = Connection
 """What a query runs on, for rooms that hand one to another and need not know more of it."""

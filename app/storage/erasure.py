@@ -21,9 +21,9 @@ from sqlalchemy import Connection, Engine, LargeBinary, Table, Text, exists, sel
 from sqlalchemy.exc import DBAPIError
 
 from app.storage import full_text, tables
-from app.storage.database import Database
-from app.storage.dialect import BUSY_MS
-from app.storage.unit_of_work import WriteFailed
+from app.storage.engine.database import Database
+from app.storage.engine.dialect import BUSY_MS
+from app.storage.engine.unit_of_work import WriteFailed
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, delete, exists, func, insert, lite
 
 from app.domain.message import Message
 from app.storage import messages, sessions, tables
-from app.storage.unit_of_work import UnitOfWork
+from app.storage.engine.unit_of_work import UnitOfWork
 
 _e = tables.events
 _r = tables.runs

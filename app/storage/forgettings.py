@@ -11,8 +11,8 @@ from sqlalchemy import ColumnElement, Connection, Table, Text, and_, delete, exi
 
 from app.domain.forgetting import FORGOTTEN, Wish
 from app.storage import tables, usage
+from app.storage.engine.unit_of_work import UnitOfWork
 from app.storage.memories import Owned
-from app.storage.unit_of_work import UnitOfWork
 
 _f, _s, _u = tables.forgettings, tables.sessions, tables.usage
 _m, _v = tables.memories, tables.memory_vectors

@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from app.domain.memory import Memory, Owner
 from app.storage import tables
-from app.storage.unit_of_work import UnitOfWork, WriteConflict
+from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict
 
 Reader: TypeAlias = Connection
 """What a query runs on, for rooms that hand one to another and need not know more of it."""

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, insert, select
 
 from app.domain.ids import NewId
 from app.storage import tables
-from app.storage.unit_of_work import UnitOfWork
+from app.storage.engine.unit_of_work import UnitOfWork
 
 _m = tables.memories
 _messages = tables.messages

@@ -9,8 +9,8 @@ from sqlalchemy import Connection, and_, delete, exists, func, insert, not_, sel
 
 from app.domain.memory import Memory, Owner
 from app.storage import memories, tables
+from app.storage.engine.unit_of_work import UnitOfWork
 from app.storage.memories import Owned
-from app.storage.unit_of_work import UnitOfWork
 
 _m, _v, _old = tables.memories, tables.memory_vectors, tables.memory_versions
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, bindparam, func, insert, literal, select
 
 from app.domain.message import Message
 from app.storage import tables
-from app.storage.unit_of_work import UnitOfWork
+from app.storage.engine.unit_of_work import UnitOfWork
 
 _m = tables.messages
 _APPEND = insert(_m)

@@ -10,7 +10,7 @@ import orjson
 from sqlalchemy import Connection, delete, select, update
 
 from app.storage import tables
-from app.storage.unit_of_work import UnitOfWork
+from app.storage.engine.unit_of_work import UnitOfWork
 
 _s, _t, _e = tables.sessions, tables.turns, tables.events
 _SOURCES = re.compile(r'"(?:memory_id|session_id)":"([^"]*)"')

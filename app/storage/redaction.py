@@ -17,8 +17,8 @@ from sqlalchemy import Connection, delete, select, update
 from app.domain.forgetting import FORGOTTEN, Wish
 from app.domain.phrase import Phrase
 from app.storage import forgettings, tables
+from app.storage.engine.unit_of_work import UnitOfWork
 from app.storage.forgettings import parts
-from app.storage.unit_of_work import UnitOfWork
 
 _s, _t, _g, _e, _r = tables.sessions, tables.turns, tables.messages, tables.events, tables.runs
 _sum, _i, _m, _old = tables.summaries, tables.idempotency, tables.memories, tables.memory_versions

@@ -10,7 +10,7 @@ from sqlalchemy import Case, Column, Connection, and_, bindparam, case, delete, 
 
 from app.domain.session import Session, SessionStatus
 from app.storage import tables
-from app.storage.unit_of_work import UnitOfWork
+from app.storage.engine.unit_of_work import UnitOfWork
 
 _s = tables.sessions
 _id = _s.c.session_id == bindparam("the_session")

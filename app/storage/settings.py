@@ -7,7 +7,7 @@ import secrets
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from app.storage import tables
-from app.storage.unit_of_work import UnitOfWork
+from app.storage.engine.unit_of_work import UnitOfWork
 
 _TOMBSTONE_KEY = "tombstone_key"
 _PROBE = "probe"

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, literal, select
 
 from app.domain.summary import Summary
 from app.storage import tables
-from app.storage.unit_of_work import UnitOfWork
+from app.storage.engine.unit_of_work import UnitOfWork
 
 KEPT = 4
 """Summaries of a session that stay: a fork or a new answer may reach back behind the last."""

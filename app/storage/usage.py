@@ -8,7 +8,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, func, select, text
 
 from app.storage import tables
-from app.storage.unit_of_work import UnitOfWork
+from app.storage.engine.unit_of_work import UnitOfWork
 
 DAY_MS = 86_400_000
 

@@ -11,11 +11,11 @@ from app.domain.event import EventKind
 from app.domain.message import Message
 from app.domain.session import SessionStatus
 from app.domain.turn import Turn, TurnState
-from app.events.local_log import Store
+from app.events.live import Store
 from app.events.log import BLOCK, SessionLog
 from app.events.run import Run
 from app.storage import events, messages, sessions, summaries, turns
-from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
+from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 from app.turns.desk import Desk, OpenTurn
 
 Key = tuple[str, bytes]

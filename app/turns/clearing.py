@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from app.domain.event import EventKind
-from app.events.local_log import LiveSessions
+from app.events.live import LiveSessions
 from app.events.log import SessionLog
 from app.storage.recalled import without
 from app.turns.desk import Desk, OpenTurn

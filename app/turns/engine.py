@@ -6,11 +6,11 @@ from time import monotonic
 
 from app.domain.event import EventKind
 from app.domain.turn import Usage
-from app.events.local_log import Store
+from app.events.live import Store
 from app.events.log import BLOCK, SessionLog
 from app.llm.base import LLMStopped, LLMStream, TextDelta
 from app.storage import sessions
-from app.storage.unit_of_work import UnitOfWork
+from app.storage.engine.unit_of_work import UnitOfWork
 from app.turns.condensing import counted
 from app.turns.desk import Desk, OpenTurn, Prompt
 from app.turns.memory import TurnMemory

@@ -12,7 +12,7 @@ from app.agents import Agent, Roster
 from app.domain.errors import Unavailable
 from app.domain.memory import Scope
 from app.domain.session import SessionStatus
-from app.events.local_log import LiveSessions
+from app.events.live import LiveSessions
 from app.events.log import SessionLog
 from app.llm.base import LLMStopped
 from app.memory.longterm import LongTermMemory
@@ -21,7 +21,7 @@ from app.memory.summary_buffer import SummaryBuffer
 from app.memory.working import Entry
 from app.observability.tasks import Tasks
 from app.storage import messages, sessions, summaries
-from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
+from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 from app.turns.condensing import Condensing, NotCondensed, counted
 from app.turns.memory import TurnMemory, owner_of
 from app.turns.prompt import PAGE, as_entry

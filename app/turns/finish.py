@@ -11,13 +11,13 @@ from dataclasses import replace
 from app.domain.event import EventKind
 from app.domain.message import Message
 from app.domain.turn import TurnState, Usage
-from app.events.local_log import Store
+from app.events.live import Store
 from app.events.run import Run
 from app.events.tape import Segment
 from app.memory.working import entry
 from app.storage import events, messages, sessions, turns
 from app.storage import usage as ledger
-from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
+from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 from app.turns.desk import Desk, OpenTurn, Outcome
 from app.turns.memory import TurnMemory
 from app.turns.prompt import MARKS

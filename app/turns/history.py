@@ -7,7 +7,7 @@ from functools import partial
 from app.domain.errors import InvalidRequest, turn_not_found
 from app.domain.message import Message
 from app.domain.turn import Turn
-from app.events.local_log import LiveSessions
+from app.events.live import LiveSessions
 from app.events.log import SessionLog
 from app.storage import events, messages, turns
 from app.turns.desk import Again, Ask, Desk, OpenTurn, Outcome

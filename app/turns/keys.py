@@ -10,7 +10,7 @@ from functools import partial
 import orjson
 
 from app.domain.errors import Conflict, Internal
-from app.events.local_log import Store
+from app.events.live import Store
 from app.storage import turns
 from app.turns.begin import Key
 from app.turns.desk import Ask, Desk, KeyedTurn, OpenTurn

@@ -14,13 +14,13 @@ from app.domain.memory import Owner, Scope
 from app.domain.message import Message, Role
 from app.domain.principal import ANONYMOUS
 from app.domain.session import Session
-from app.events.local_log import LiveSessions
+from app.events.live import LiveSessions
 from app.events.log import SessionLog
 from app.memory.longterm import LongTermMemory, Saying
 from app.memory.scope import may_store
 from app.observability.tasks import Tasks
 from app.storage import messages, sessions
-from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
+from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 from app.turns.desk import Desk, OpenTurn
 from app.turns.recalling import SPARE, Recalling
 

@@ -8,7 +8,7 @@ from app.agents import Agent
 from app.domain.event import EventKind
 from app.domain.message import Message
 from app.domain.summary import Summary
-from app.events.local_log import Store
+from app.events.live import Store
 from app.llm.base import LLMRequest
 from app.memory.summary_buffer import SummaryBuffer, block
 from app.memory.working import Entry, WorkingMemory, entry

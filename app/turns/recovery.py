@@ -12,11 +12,11 @@ from app.domain.event import EventKind
 from app.domain.message import Message
 from app.domain.session import Session
 from app.domain.turn import Turn, TurnState
-from app.events.local_log import Store
+from app.events.live import Store
 from app.events.log import BLOCK
 from app.events.run import fact_json
 from app.storage import events, messages, sessions, turns
-from app.storage.unit_of_work import UnitOfWork, WriteConflict
+from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict
 
 log_ = logging.getLogger(__name__)
 

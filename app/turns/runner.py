@@ -25,13 +25,13 @@ from app.domain.ids import NewId
 from app.domain.message import Message, Role
 from app.domain.session import SessionStatus
 from app.domain.turn import OnBusy, Turn, TurnState, Usage
-from app.events.local_log import LiveSessions
+from app.events.live import LiveSessions
 from app.events.log import SessionLog, StopOrder
 from app.events.run import Run
 from app.events.tape import Tape
 from app.llm.base import LLM, LLMError, LLMStopped, LLMTimeout
 from app.observability.tasks import Tasks
-from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
+from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 from app.turns import begin, engine
 from app.turns.begin import Key
 from app.turns.desk import Ask, Desk, OpenTurn, Outcome

@@ -13,7 +13,7 @@ from app.domain.errors import Unavailable
 from app.domain.session import SessionStatus
 from app.domain.summary import Summary
 from app.domain.turn import Usage
-from app.events.local_log import LiveSessions
+from app.events.live import LiveSessions
 from app.events.log import SessionLog
 from app.llm.base import LLMStopped
 from app.memory.summary_buffer import SummaryBuffer
@@ -22,7 +22,7 @@ from app.observability.metrics import Metrics
 from app.observability.tasks import Tasks
 from app.storage import sessions, summaries
 from app.storage import usage as ledger
-from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
+from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 from app.turns.condensing import LARGE_BYTES, Condensing, NotCondensed, counted
 from app.turns.desk import Desk, OpenTurn
 

@@ -14,7 +14,8 @@ import pytest_asyncio
 from sqlalchemy import Select, select
 
 from app.memory.block import TAG
-from app.storage import dialect, tables
+from app.storage import tables
+from app.storage.engine import dialect
 from tests.acceptance.conftest import settings_for
 from tests.fixtures.embeddings import EmbeddingServer
 from tests.fixtures.eventually import eventually

@@ -12,7 +12,7 @@ import yaml
 from app.domain.memory import Owner, Scope
 from app.memory.longterm import LongTermMemory, Saying
 from app.runtime import new_id, now_ms
-from app.storage.database import Database
+from app.storage.engine.database import Database
 from tests.cli.command import Hector
 from tests.cli.terminal import Terminal
 from tests.fixtures.server import HectorServer

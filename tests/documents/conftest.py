@@ -18,8 +18,8 @@ from app.documents.reading import Frame, ReadingProcess
 from app.documents.search import Hit, Search
 from app.memory.embedder import Embedder
 from app.storage import documents
-from app.storage.database import Database
 from app.storage.documents import StoredFile
+from app.storage.engine.database import Database
 from tests.fixtures.clock import Ids
 
 LONG_AGO = 1_600_000_000

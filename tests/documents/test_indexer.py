@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from app.documents import kinds
 from app.documents.reading import Frame, ReadingFailed
 from app.storage import tables
-from app.storage.database import Database
+from app.storage.engine.database import Database
 from tests.documents.conftest import LONG_AGO, Shelf
 from tests.documents.samples import BROKEN, pdf, word
 

@@ -13,7 +13,7 @@ from app.documents.embedding import ChunkEmbedding
 from app.documents.excerpt import excerpt
 from app.memory.embedder import Embedding, EmbeddingFailed, HashEmbedder, pack
 from app.memory.text import terms
-from app.storage.database import Database
+from app.storage.engine.database import Database
 from tests.documents.conftest import LONG_AGO, Shelf
 
 

@@ -20,7 +20,7 @@ from app.domain.errors import NotFound
 from app.memory.embedder import HashEmbedder
 from app.observability.metrics import Metrics
 from app.storage import documents
-from app.storage.database import Database
+from app.storage.engine.database import Database
 from tests.documents.conftest import ReadingHere
 from tests.fixtures.clock import Clock, Ids
 from tests.fixtures.house import until

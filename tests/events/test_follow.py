@@ -15,8 +15,8 @@ from app.events.log import SessionLog
 from app.events.run import Run
 from app.events.tape import Tape
 from app.storage import events
-from app.storage.database import Database
-from app.storage.unit_of_work import UnitOfWork
+from app.storage.engine.database import Database
+from app.storage.engine.unit_of_work import UnitOfWork
 from tests.fixtures.clock import Clock
 from tests.fixtures.rows import a_session, store_session
 

@@ -53,7 +53,7 @@ class Turn:
 
 
 def _nothing():  # type: ignore[no-untyped-def]
-    from app.storage.unit_of_work import UnitOfWork
+    from app.storage.engine.unit_of_work import UnitOfWork
 
     return UnitOfWork("s1")
 

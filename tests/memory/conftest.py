@@ -11,7 +11,7 @@ import pytest
 from app.domain.memory import Owner
 from app.memory.embedder import Embedder
 from app.memory.longterm import LongTermMemory, Saying
-from app.storage.database import Database
+from app.storage.engine.database import Database
 
 Make = Callable[..., LongTermMemory]
 

@@ -14,7 +14,7 @@ from app.memory.longterm import LongTermMemory
 from app.memory.scope import audience_of
 from app.memory.text import terms
 from app.storage import full_text, tables
-from app.storage.database import Database
+from app.storage.engine.database import Database
 from app.storage.memories import Owned
 from tests.memory.conftest import Make, owner, said
 from tests.memory.test_scope import may_see

@@ -15,7 +15,7 @@ from app.memory.embedder import Embedding, EmbeddingFailed, HashEmbedder, pack
 from app.memory.longterm import LongTermMemory, Saying
 from app.memory.scope import audiences_seen
 from app.memory.shelves import Shelves
-from app.storage.database import Database
+from app.storage.engine.database import Database
 from tests.memory.conftest import Make, owner, said
 
 WIDE = Scope.CONVERSATIONAL

@@ -19,7 +19,7 @@ from app.events.log import SessionLog
 from app.events.run import Run
 from app.events.tape import Tape
 from app.routers.frames import EventStream, Readers, View, view_of
-from app.storage.database import Database
+from app.storage.engine.database import Database
 from tests.fixtures.clock import Clock
 from tests.fixtures.rows import a_session, store_session
 

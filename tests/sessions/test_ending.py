@@ -12,7 +12,7 @@ from app.domain.errors import SessionOver, Unavailable
 from app.domain.session import SessionStatus
 from app.events.log import SessionLog
 from app.sessions import ending
-from app.storage.unit_of_work import UnitOfWork
+from app.storage.engine.unit_of_work import UnitOfWork
 from tests.fixtures.clock import Clock
 from tests.fixtures.house import ALICE, House, frames_of, until
 from tests.fixtures.rows import count_rows

@@ -23,8 +23,8 @@ from app.memory.embedder import HashEmbedder
 from app.memory.longterm import Saying
 from app.sessions.draft import Draft
 from app.storage import summaries, tables
+from app.storage.engine.unit_of_work import UnitOfWork
 from app.storage.memories import Owned
-from app.storage.unit_of_work import UnitOfWork
 from app.turns.desk import Ask
 from tests.fixtures.clock import Ids
 from tests.fixtures.house import ALICE, House, frames_of, until

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from app.domain.memory import Owner, Scope
 from app.domain.session import SessionStatus
-from app.events import local_log
+from app.events import live
 from app.events.log import SessionLog
 from app.memory.longterm import Saying
 from app.sessions.ending import Endings
@@ -24,7 +24,7 @@ DAY_SECONDS = 86_400
 @pytest.fixture
 async def house(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
     # A session counts as in use for some seconds after a request; here it is unused at once.
-    monkeypatch.setattr(local_log, "IN_USE_SECONDS", 0.0)
+    monkeypatch.setattr(live, "IN_USE_SECONDS", 0.0)
     opened = House(url=database_url)
     opened.endings = with_retention(opened, timedelta(days=30))
     await opened.open()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.storage.database import Database
+from app.storage.engine.database import Database
 
 
 @pytest.fixture(params=["file", "memory", "postgres"])

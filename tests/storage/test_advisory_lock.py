@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import pytest
 
 from app.domain.errors import Unavailable
-from app.storage.advisory_lock import AdvisoryLock
-from app.storage.locks import find_holder
+from app.storage.engine.advisory_lock import AdvisoryLock
+from app.storage.engine.lock import find_holder
 from tests.fixtures.eventually import eventually
 from tests.fixtures.line import Line
 from tests.fixtures.postgres import cut_connections
@@ -22,7 +22,7 @@ from tests.fixtures.postgres import cut_connections
 URL = "http://127.0.0.1:8080"
 HOLD = """
 import asyncio, sys, time
-from app.storage.locks import make_lock
+from app.storage.engine.lock import make_lock
 lock = make_lock(sys.argv[1])
 asyncio.run(lock.acquire(url="http://127.0.0.1:9", wait_seconds=0))
 print("held", flush=True)

@@ -11,8 +11,8 @@ from sqlalchemy import text
 
 from app.domain.errors import Unavailable
 from app.storage import sessions, settings
-from app.storage.database import Database
-from app.storage.unit_of_work import UnitOfWork, WriteFailed
+from app.storage.engine.database import Database
+from app.storage.engine.unit_of_work import UnitOfWork, WriteFailed
 from tests.fixtures.rows import a_session, store_session
 
 

@@ -9,16 +9,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import bindparam, update
 
-from app.storage import dialect, tables
-from app.storage.database import Database
-from app.storage.unit_of_work import UnitOfWork
+from app.storage import tables
+from app.storage.engine import dialect
+from app.storage.engine.database import Database
+from app.storage.engine.unit_of_work import UnitOfWork
 from tests.fixtures.rows import a_session, store_session
 
 NO_DRIVER = """
 import sys
 sys.modules["psycopg"] = None
 from app.domain.errors import Unavailable
-from app.storage.locks import make_lock
+from app.storage.engine.lock import make_lock
 try:
     make_lock("postgresql://u:hidden@h/d")
 except Unavailable as error:

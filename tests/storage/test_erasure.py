@@ -13,11 +13,12 @@ import pytest
 from sqlalchemy import Connection, text
 
 from app.domain.memory import Memory, Owner
-from app.storage import erasure, memories, migrate, sessions
-from app.storage.database import Database
+from app.storage import erasure, memories, sessions
+from app.storage.engine import migrate
+from app.storage.engine.database import Database
+from app.storage.engine.unit_of_work import UnitOfWork, WriteFailed
 from app.storage.erasure import Erasure
 from app.storage.memories import Owned
-from app.storage.unit_of_work import UnitOfWork, WriteFailed
 from tests.fixtures.rows import a_message, a_session, store_messages, store_session
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"

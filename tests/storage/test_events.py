@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from app.domain.session import Session
 from app.domain.turn import TurnState
 from app.storage import events, sessions
-from app.storage.database import Database
-from app.storage.unit_of_work import UnitOfWork, WriteConflict
+from app.storage.engine.database import Database
+from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict
 from tests.fixtures.rows import (
     a_message,
     a_session,

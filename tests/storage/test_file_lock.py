@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from app.domain.errors import Unavailable
-from app.storage.file_lock import FileLock, holder_of
+from app.storage.engine.file_lock import FileLock, holder_of
 
 HOLD = """
 import asyncio, sys, time
 from pathlib import Path
-from app.storage.file_lock import FileLock
+from app.storage.engine.file_lock import FileLock
 lock = FileLock(Path(sys.argv[1]))
 asyncio.run(lock.acquire(url="http://127.0.0.1:9", wait_seconds=0))
 print("held", flush=True)

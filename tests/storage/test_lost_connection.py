@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import Connection, func, select
 
 from app.storage import sessions, tables, usage
-from app.storage.database import Database
-from app.storage.fence import Superseded, make_fence
-from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
-from app.storage.writer import Writer
+from app.storage.engine.database import Database
+from app.storage.engine.fence import Superseded, make_fence
+from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
+from app.storage.engine.writer import Writer
 from tests.fixtures.eventually import eventually
 from tests.fixtures.line import Fate, Line
 from tests.fixtures.postgres import cut_connections

@@ -11,9 +11,9 @@ from sqlalchemy import Connection, func, select, text
 
 from app.domain.memory import Memory, Owner
 from app.storage import full_text, memories, memory_index, tables
-from app.storage.database import Database
+from app.storage.engine.database import Database
+from app.storage.engine.unit_of_work import UnitOfWork
 from app.storage.memories import Owned, Removed
-from app.storage.unit_of_work import UnitOfWork
 from app.storage.vectors import Vectors, compare_pieces
 
 ANN = "uann"

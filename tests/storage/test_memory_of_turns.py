@@ -10,9 +10,9 @@ from app.domain.memory import Memory, Owner
 from app.domain.session import SessionStatus
 from app.domain.summary import Summary
 from app.storage import memories, memory_copies, sessions, summaries
-from app.storage.database import Database
+from app.storage.engine.database import Database
+from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict
 from app.storage.memories import Owned
-from app.storage.unit_of_work import UnitOfWork, WriteConflict
 from tests.fixtures.rows import a_message, a_session, store_messages, store_session
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from app.storage import messages
-from app.storage.database import Database
-from app.storage.unit_of_work import WriteConflict
+from app.storage.engine.database import Database
+from app.storage.engine.unit_of_work import WriteConflict
 from tests.fixtures.rows import a_message, store_messages
 
 

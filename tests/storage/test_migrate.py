@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import Engine, inspect
 from sqlalchemy.exc import DBAPIError
 
-from app.storage import migrate, sessions, tables, turns
-from app.storage.database import Database, migrate_database
-from app.storage.unit_of_work import UnitOfWork
+from app.storage import sessions, tables, turns
+from app.storage.engine import migrate
+from app.storage.engine.database import Database, migrate_database
+from app.storage.engine.unit_of_work import UnitOfWork
 from tests.fixtures.rows import a_message, count_rows, store_messages
 
 

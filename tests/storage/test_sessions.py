@@ -8,8 +8,8 @@ import pytest
 
 from app.domain.session import Session, SessionStatus
 from app.storage import events, sessions, turns
-from app.storage.database import Database
-from app.storage.unit_of_work import UnitOfWork, WriteConflict
+from app.storage.engine.database import Database
+from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict
 from tests.fixtures.rows import a_message, a_session, a_turn, count_rows, store_messages, store_session, store_turn
 
 

@@ -9,8 +9,8 @@ import pytest
 from app.domain.session import SessionStatus
 from app.domain.summary import Summary
 from app.storage import summaries
-from app.storage.database import Database
-from app.storage.unit_of_work import UnitOfWork, WriteConflict
+from app.storage.engine.database import Database
+from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict
 from tests.fixtures.rows import a_session, store_session
 
 

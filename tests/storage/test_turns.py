@@ -8,8 +8,8 @@ import pytest
 
 from app.domain.turn import Turn, TurnState
 from app.storage import turns
-from app.storage.database import Database
-from app.storage.unit_of_work import UnitOfWork, WriteConflict
+from app.storage.engine.database import Database
+from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict
 from tests.fixtures.rows import a_turn, end_turn, store_turn
 
 QUEUED = {"state": TurnState.QUEUED, "started_ms": None}

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, bindparam, create_engine, event, insert, select, update
 
 from app.storage import tables
-from app.storage.database import Database
-from app.storage.fence import make_fence
-from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
-from app.storage.writer import MAX_BATCH, Writer
+from app.storage.engine.database import Database
+from app.storage.engine.fence import make_fence
+from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
+from app.storage.engine.writer import MAX_BATCH, Writer
 
 _t = tables.settings
 PUT = insert(_t)

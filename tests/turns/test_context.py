@@ -18,7 +18,7 @@ from app.memory.summary_buffer import SummaryBuffer, block
 from app.memory.working import MESSAGE_OVERHEAD_TOKENS
 from app.sessions.draft import Draft, Seed
 from app.storage import summaries
-from app.storage.unit_of_work import UnitOfWork
+from app.storage.engine.unit_of_work import UnitOfWork
 from app.turns.prompt import MARKS
 from tests.fixtures.hand_llm import HandLLM
 from tests.fixtures.house import ALICE, House

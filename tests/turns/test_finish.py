@@ -12,7 +12,7 @@ from app.domain.session import Session
 from app.domain.turn import TurnState
 from app.events.log import SessionLog
 from app.storage import sessions
-from app.storage.unit_of_work import UnitOfWork
+from app.storage.engine.unit_of_work import UnitOfWork
 from app.turns import finish
 from tests.fixtures.house import House, frames_of, until
 

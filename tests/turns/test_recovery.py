@@ -11,7 +11,7 @@ from app.domain.event import EventKind
 from app.domain.session import SessionStatus
 from app.domain.turn import TurnState
 from app.events.log import SessionLog
-from app.storage.unit_of_work import UnitOfWork
+from app.storage.engine.unit_of_work import UnitOfWork
 from tests.fixtures.house import House, frames_of, until
 
 

@@ -16,7 +16,7 @@ from app.domain.turn import TurnState, Usage
 from app.events.log import SessionLog
 from app.llm.base import LLMError
 from app.storage import messages, summaries, tables
-from app.storage.unit_of_work import UnitOfWork
+from app.storage.engine.unit_of_work import UnitOfWork
 from tests.fixtures.hand_llm import HandLLM
 from tests.fixtures.house import ALICE, House, frames_of, until
 

@@ -1,4 +1,4 @@
-"""Alembic's entry point: the connection is handed in by `app.storage.migrate`."""
+"""Alembic's entry point: the connection is handed in by `app.storage.engine.migrate`."""
 
 from alembic import context
 

@@ -24,10 +24,10 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
-from app.storage.batch import execute, layers
-from app.storage.dialect import is_connection_lost
-from app.storage.fence import Fence, Superseded
-from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
+from app.storage.engine.batch import execute, layers
+from app.storage.engine.dialect import is_connection_lost
+from app.storage.engine.fence import Fence, Superseded
+from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import pytest
 
 from app.domain.errors import Unavailable
 from app.domain.event import EventKind
-from app.events.local_log import IN_USE_SECONDS, LiveSessions, Store
+from app.events.live import IN_USE_SECONDS, LiveSessions, Store
 from app.events.log import SessionLog
 from app.events.tape import Tape
 from tests.fixtures.clock import Clock

@@ -13,9 +13,9 @@ from sqlalchemy import Connection, Engine
 
 from app.domain.errors import Unavailable
 from app.storage import document_text, full_text, tables
-from app.storage.dialect import begin_migration
+from app.storage.engine.dialect import begin_migration
 
-HERE = Path(__file__).parent / "migrations"
+HERE = Path(__file__).parent.parent / "migrations"
 _FULL_TEXT = (full_text.INDEX, document_text.INDEX)
 
 

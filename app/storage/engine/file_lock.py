@@ -12,8 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from app.domain.errors import Unavailable
-from app.storage.lock import refusal
+from app.domain.errors import Unavailable, data_in_use
 
 
 class FileLock:
@@ -53,13 +52,13 @@ class FileLock:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 if time.monotonic() >= give_up:
-                    raise Unavailable(self._refusal()) from None
+                    raise self._refusal() from None
                 await asyncio.sleep(0.05)
             else:
                 return
 
-    def _refusal(self) -> str:
-        return refusal(holder_of(self.path), "SQLite serves one process; use Postgres and Redis for several.")
+    def _refusal(self) -> Unavailable:
+        return data_in_use(holder_of(self.path), "SQLite serves one process; use Postgres and Redis for several.")
 
     def release(self) -> None:
         if self._file is not None:

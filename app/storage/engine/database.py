@@ -17,10 +17,11 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from app.domain.errors import Unavailable
-from app.storage import dialect, settings, tables
-from app.storage.fence import make_fence
-from app.storage.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
-from app.storage.writer import Writer
+from app.storage import settings, tables
+from app.storage.engine import dialect
+from app.storage.engine.fence import make_fence
+from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
+from app.storage.engine.writer import Writer
 
 T = TypeVar("T")
 
@@ -61,9 +62,8 @@ class Database:
             self._connections.append(self.engine.connect())  # the database lives as long as a connection does
             tables.metadata.create_all(self.engine)
             return
-        from app.storage import (
-            migrate as migrations,
-        )  # alembic takes a while to import: only where it is used
+        # alembic takes a while to import: only where it is used
+        from app.storage.engine import migrate as migrations
 
         dialect.make_place(self.url)
         if migrate:
@@ -158,7 +158,7 @@ def migrate_database(url: str) -> tuple[str | None, str | None]:
     Raises:
         Unavailable: it cannot be opened, or a newer release made it.
     """
-    from app.storage import migrate as migrations
+    from app.storage.engine import migrate as migrations
 
     engine = dialect.make_engine(url)
     try:

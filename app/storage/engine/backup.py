@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from app.domain.errors import Unavailable
-from app.storage.file_lock import lock_file
+from app.storage.engine.file_lock import lock_file
 
 
 def back_up(database: Path, target: Path) -> int:

@@ -19,9 +19,8 @@ from collections.abc import Callable
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from app.domain.errors import Unavailable
-from app.storage import dialect
-from app.storage.lock import refusal
+from app.domain.errors import Unavailable, data_in_use
+from app.storage.engine import dialect
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +70,7 @@ class AdvisoryLock:
             if time.monotonic() >= give_up:
                 holder = await asyncio.to_thread(self._name_holder)
                 await asyncio.to_thread(self._close)
-                raise Unavailable(refusal(holder, "one server serves a database; use Redis with Postgres for several."))
+                raise data_in_use(holder, "one server serves a database; use Redis with Postgres for several.")
             await asyncio.sleep(RETRY_SECONDS)
         loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._watch, args=(loop,), name="hector-lock", daemon=True)

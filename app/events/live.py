@@ -10,7 +10,7 @@ from app.domain.session import Session
 from app.events.journal import Journal
 from app.events.log import SessionLog
 from app.storage import sessions
-from app.storage.database import Database
+from app.storage.engine.database import Database
 
 IN_USE_SECONDS = 10.0
 """A request may hold a session this long between looking it up and entering it: two logs of one session must not be."""

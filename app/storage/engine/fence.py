@@ -15,7 +15,7 @@ import secrets
 from sqlalchemy import Connection, Engine, bindparam, insert, select, update
 
 from app.storage import tables
-from app.storage.unit_of_work import WriteFailed
+from app.storage.engine.unit_of_work import WriteFailed
 
 _s = tables.settings
 _NAME = "writer"

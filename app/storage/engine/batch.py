@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Executable
 
-from app.storage.unit_of_work import UnitOfWork, WriteConflict
+from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict
 
 
 def layers(units: list[UnitOfWork]) -> list[list[UnitOfWork]]:

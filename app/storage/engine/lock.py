@@ -1,0 +1,49 @@
+"""The lock on the data: one server works on a database; which lock belongs to a database, and who holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from sqlalchemy.engine import make_url
+
+from app.storage.engine.dialect import is_postgres
+from app.storage.engine.file_lock import FileLock, holder_of, is_held, lock_file
+
+
+class Lock(Protocol):
+    """Held while a server works on its data."""
+
+    on_taken: Callable[[], None] | None
+    """Called on the event loop when another server holds the data that was ours."""
+
+    @property
+    def is_held(self) -> bool: ...
+
+    async def acquire(self, *, url: str, wait_seconds: float) -> None: ...
+
+    def release(self) -> None: ...
+
+
+def make_lock(url: str) -> Lock:
+    """The lock of the database at `url`. Raises Unavailable: its driver is not installed."""
+    if is_postgres(url):
+        from app.storage.engine.advisory_lock import AdvisoryLock
+
+        return AdvisoryLock(url)
+    path = make_url(url).database
+    assert path is not None
+    return FileLock(Path(path))
+
+
+def find_holder(url: str) -> dict[str, object] | None:
+    """Who works on the database at `url`; `None`: nobody. On Postgres with its `host`. Raises Unavailable."""
+    if is_postgres(url):
+        from app.storage.engine import advisory_lock
+
+        return advisory_lock.find_holder(url)
+    path = make_url(url).database
+    assert path is not None
+    lock = lock_file(Path(path))
+    return holder_of(lock) or {} if is_held(lock) else None
