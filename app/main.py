@@ -14,7 +14,8 @@ from starlette.types import Receive, Scope, Send
 
 from app import __version__
 from app.domain.errors import HectorError
-from app.routers import agents, conversations, documents, forget, memories, messages, openapi, page, sessions, usage
+from app.page import routes as page
+from app.routers import agents, conversations, documents, forget, memories, messages, openapi, sessions, usage
 from app.routers.errors import on_hector_error, on_http_exception
 from app.routers.frames import SERVER_SEND
 from app.routers.guard import Guard

@@ -19,7 +19,7 @@ FLOORS = [
     {"agents"},
     {"sessions", "turns"},
     {"runtime"},
-    {"routers", "compat", "rpc"},
+    {"routers", "compat", "rpc", "page"},
     {"main"},
     {"cli"},
     {"__main__"},
@@ -28,7 +28,7 @@ FLOOR = {room: n for n, rooms in enumerate(FLOORS) for room in rooms}
 APP = Path(__file__).parent.parent / "app"
 MODULES = sorted(p for p in APP.rglob("*.py") if "generated" not in p.parts)
 
-DOORS = {"routers", "compat", "rpc", "main", "cli", "__main__"}
+DOORS = {"routers", "compat", "rpc", "page", "main", "cli", "__main__"}
 ROOMS_THAT_KNOW = {
     "sqlalchemy": {"storage"},
     "alembic": {"storage"},

@@ -8,11 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.routers.page import FOLDER
+from app.page.routes import CHAT
 from tests.fixtures.server import HectorServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
-FILES = sorted(str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*") if path.is_file())
+FILES = sorted(str(path.relative_to(CHAT)) for path in CHAT.rglob("*") if path.is_file())
 
 
 async def test_the_page_needs_no_key_but_what_it_asks_for_does(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ async def test_an_unchanged_file_is_not_sent_twice(client: httpx.AsyncClient) ->
     assert (first.headers["cache-control"], second.status_code, second.content) == ("no-cache", 304, b"")
 
 
-@pytest.mark.parametrize("path", ["/page/../page.py", "/page/%2e%2e/page.py", "/page/nothing.js", "/page/vendor"])
+@pytest.mark.parametrize("path", ["/page/../routes.py", "/page/%2e%2e/routes.py", "/page/nothing.js", "/page/vendor"])
 async def test_other_files_are_not_served(client: httpx.AsyncClient, path: str) -> None:
     assert (await client.get(path)).status_code == 404
 
@@ -56,7 +56,7 @@ async def test_every_module_is_served_as_what_it_is(client: httpx.AsyncClient, n
 
 async def test_every_vendored_library_has_its_licence_and_version() -> None:
     libraries = [name.removesuffix(".js") for name in FILES if re.fullmatch(r"vendor/\w+\.js", name)]
-    table = (FOLDER / "vendor" / "README.md").read_text(encoding="utf-8")
+    table = (CHAT / "vendor" / "README.md").read_text(encoding="utf-8")
 
     assert len(libraries) == 3
     assert [name for name in libraries if f"{name}.LICENSE" not in FILES] == []

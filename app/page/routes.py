@@ -1,6 +1,6 @@
-"""The chat page's files. What the page does is in `page/`; it uses the same addresses as everybody else.
+"""Routes of the files that a browser opens. The chat page is in `chat/`; it uses the same HTTP API as other clients.
 
-The files are open without a key: they hold no secret, and a browser cannot send one when it opens a page.
+The files need no key: they hold no secret, and a browser cannot send a key when it opens a page.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
-FOLDER = Path(__file__).parent / "page"
+CHAT = Path(__file__).parent / "chat"
 
-# No inline script or style, nothing from elsewhere, and markup only through the sanitiser's own policy.
+# No inline script or style, no other origin, and markup only through the Trusted Types policy of the sanitiser.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; "
     "script-src 'self'; "
@@ -29,7 +29,7 @@ CONTENT_SECURITY_POLICY = (
     "trusted-types dompurify"
 )
 _HEADERS = {
-    "Cache-Control": "no-cache",  # kept, but asked for each time: the ETag makes that a 304
+    "Cache-Control": "no-cache",  # the browser keeps the file and revalidates it by its ETag
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -37,7 +37,7 @@ _HEADERS = {
 
 
 def routes() -> list[BaseRoute]:
-    files = _Files(directory=FOLDER)
+    files = _Files(directory=CHAT)
     return [Route("/", _Index(files), methods=["GET"]), Mount("/page", files)]
 
 
