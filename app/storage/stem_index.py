@@ -42,19 +42,11 @@ class StemIndex:
         ).bindparams(bindparam("owners", expanding=True))
 
     def attach(self, table: Table) -> None:
-        """Make the index whenever the table is made outside the migrations."""
+        """Create the index with the table where no revision does: the database in memory."""
         for dialect in ("sqlite", "postgresql"):
-            for statement in self.statements(dialect):
+            for statement in self._sqlite if dialect == "sqlite" else self._postgres:
                 event.listen(table, "after_create", _only_on(dialect, statement))
         event.listen(table, "before_drop", _only_on("sqlite", f"DROP TABLE IF EXISTS {self.name}"))
-
-    def statements(self, dialect: str) -> tuple[str, ...]:
-        """What makes the index, for the migration."""
-        return self._sqlite if dialect == "sqlite" else self._postgres
-
-    def is_ours(self, name: str | None) -> bool:
-        """Whether a table or index of that name is the full text's own and no part of the schema."""
-        return name is not None and name.startswith(self.name)
 
     def count(self, connection: Connection, owners: Sequence[str], term: str) -> int:
         """How many rows of the owners have the term."""

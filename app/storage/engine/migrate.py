@@ -1,4 +1,7 @@
-"""Migrations: bring a database to this release's schema. The scripts travel inside the package."""
+"""Bring a database to this release's schema with the revisions in `migrations/`.
+
+The revisions are frozen: they import nothing of this package, so what a release once did to a database stays as it was.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,11 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine
 
 from app.domain.errors import Unavailable
-from app.storage import document_text, full_text, tables
 from app.storage.engine.dialect import begin_migration
 
-HERE = Path(__file__).parent.parent / "migrations"
-_FULL_TEXT = (full_text.INDEX, document_text.INDEX)
+_PACKAGE = Path(__file__).parents[2]
+_INSTALLED = _PACKAGE / "_migrations"  # where the wheel puts them (pyproject.toml)
+SCRIPTS = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "migrations"
 
 
 def upgrade(engine: Engine, *, to: str = "head") -> None:
@@ -45,17 +48,8 @@ def revision(engine: Engine) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
 
-def differences(engine: Engine) -> list[object]:
-    """What the migrated schema and `tables.py` disagree about; empty when they agree."""
-    from alembic.autogenerate import compare_metadata
-
-    with engine.connect() as connection:
-        options = {"include_name": lambda name, *_: not any(index.is_ours(name) for index in _FULL_TEXT)}
-        return list(compare_metadata(MigrationContext.configure(connection, opts=options), tables.metadata))
-
-
 def _config(connection: Connection) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(HERE).replace("%", "%%"))
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     config.attributes["connection"] = connection
     return config

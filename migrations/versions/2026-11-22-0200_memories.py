@@ -3,10 +3,23 @@
 import sqlalchemy as sa
 from alembic import op
 
-from app.storage import full_text
-
 revision = "0003"
 down_revision = "0002"
+
+FULL_TEXT = {
+    "sqlite": (
+        "CREATE VIRTUAL TABLE memories_text USING fts5(audience, terms, content='memories', content_rowid='row',"
+        " tokenize='unicode61 remove_diacritics 0', detail='column')",
+        "CREATE TRIGGER memories_text_added AFTER INSERT ON memories BEGIN"
+        " INSERT INTO memories_text(rowid, audience, terms) VALUES (new.row, new.audience, new.terms); END",
+        "CREATE TRIGGER memories_text_removed AFTER DELETE ON memories BEGIN"
+        " INSERT INTO memories_text(memories_text, rowid, audience, terms)"
+        " VALUES ('delete', old.row, old.audience, old.terms); END",
+    ),
+    "postgresql": (
+        "CREATE INDEX memories_text ON memories USING gin ((array_to_tsvector(string_to_array(terms, ' '))))",
+    ),
+}
 
 
 def upgrade() -> None:
@@ -54,12 +67,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("row", "model"),
     )
     op.create_index("memory_vectors_by_audience", "memory_vectors", ["audience", "model", "row"])
-    for statement in full_text.INDEX.statements(op.get_bind().dialect.name):
+    for statement in FULL_TEXT[op.get_bind().dialect.name]:
         op.get_bind().exec_driver_sql(statement)
 
 
 def downgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
-        op.drop_table(full_text.INDEX.name)
+        op.drop_table("memories_text")
     for table in ("memory_vectors", "memory_versions", "memories"):
         op.drop_table(table)

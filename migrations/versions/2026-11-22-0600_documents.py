@@ -3,10 +3,23 @@
 import sqlalchemy as sa
 from alembic import op
 
-from app.storage import document_text
-
 revision = "0006"
 down_revision = "0004"
+
+FULL_TEXT = {
+    "sqlite": (
+        "CREATE VIRTUAL TABLE document_text USING fts5(store_word, terms, content='document_chunks',"
+        " content_rowid='row', tokenize='unicode61 remove_diacritics 0', detail='column')",
+        "CREATE TRIGGER document_text_added AFTER INSERT ON document_chunks BEGIN"
+        " INSERT INTO document_text(rowid, store_word, terms) VALUES (new.row, new.store_word, new.terms); END",
+        "CREATE TRIGGER document_text_removed AFTER DELETE ON document_chunks BEGIN"
+        " INSERT INTO document_text(document_text, rowid, store_word, terms)"
+        " VALUES ('delete', old.row, old.store_word, old.terms); END",
+    ),
+    "postgresql": (
+        "CREATE INDEX document_text ON document_chunks USING gin ((array_to_tsvector(string_to_array(terms, ' '))))",
+    ),
+}
 
 
 def upgrade() -> None:
@@ -48,12 +61,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("row", "model"),
     )
     op.create_index("document_vectors_by_store", "document_vectors", ["store_word", "model", "row"])
-    for statement in document_text.INDEX.statements(op.get_bind().dialect.name):
+    for statement in FULL_TEXT[op.get_bind().dialect.name]:
         op.get_bind().exec_driver_sql(statement)
 
 
 def downgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
-        op.drop_table(document_text.INDEX.name)
+        op.drop_table("document_text")
     for table in ("document_vectors", "document_chunks", "document_files"):
         op.drop_table(table)

@@ -1,4 +1,4 @@
-"""On Postgres new rows go into the full text at once (storage/stem_index.py tells why)."""
+"""On Postgres new rows go into the full text at once: its list of pending rows is read whole for every term."""
 
 from alembic import op
 
