@@ -10,8 +10,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated
 
-from annotated_types import Gt
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 _DURATION = re.compile("".join(rf"(?:(?P<{unit}>[0-9]+(?:\.[0-9]+)?){unit})?" for unit in ("d", "h", "m", "s", "ms")))
 _MICROSECONDS = {"d": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000, "ms": 1_000}
@@ -108,5 +107,5 @@ def _microseconds(text: str) -> Decimal | None:
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration, when_used="json")]
-Wait = Annotated[Duration, Gt(timedelta(0))]
-Size = Annotated[int, BeforeValidator(parse_size), Gt(0)]
+Wait = Annotated[Duration, Field(gt=timedelta(0))]
+Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]

@@ -24,20 +24,6 @@ from app.llm.slots import Slots
 from app.llm.stream import OpenAIStream
 from app.llm.transport import RESPONSE, AiohttpTransport, LeanClient
 
-# Each of them given, so that the client need not copy its defaults for each request (60 us).
-_OPTIONS: Any = {
-    "headers": {"x-stainless-retry-count": openai.omit},
-    "max_retries": 0,
-    "timeout": None,
-    "params": {},
-    "extra_json": None,
-    "idempotency_key": "-",  # never sent; given, none is made up
-    "follow_redirects": False,
-    "security": {"bearer_auth": True},
-    "synthesize_event_and_data": False,
-    "stream_mode": "legacy",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class OpenAISettings:
@@ -78,8 +64,7 @@ class OpenAICompatible:
         # An absolute address spares the client from joining it with its base each time (30 us).
         base = httpx2.URL(settings.base_url)
         self._url = str(base.copy_with(userinfo=b"")).rstrip("/") + "/chat/completions"
-        password = {} if settings.api_key else _password(base)
-        self._options: Any = _OPTIONS | {"headers": _OPTIONS["headers"] | password}
+        self._options = _options({} if settings.api_key else _password(base))
         self._client: openai.AsyncOpenAI | None = None
         self._is_closed = False
         self._running: set[OpenAIStream] = set()
@@ -225,6 +210,16 @@ class _Client(openai.AsyncOpenAI):
     @property
     def default_headers(self) -> dict[str, str | openai.Omit]:
         return self._lean_headers
+
+
+def _options(headers: dict[str, str]) -> openai.RequestOptions:
+    """Options of each request. Retries, time limits and redirects are the stream's business, not the client's."""
+    return {
+        "headers": {"x-stainless-retry-count": openai.omit, **headers},
+        "max_retries": 0,
+        "timeout": None,
+        "follow_redirects": False,
+    }
 
 
 def _password(base: httpx2.URL) -> dict[str, str]:
