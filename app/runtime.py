@@ -22,11 +22,12 @@ from app.events.live import LiveSessions, Store
 from app.events.log import SessionLog
 from app.llm.base import LLM
 from app.llm.build import build_llm
-from app.memory.build import build_embedder, notices
 from app.memory.longterm import LongTermMemory
 from app.memory.memories import Memories
+from app.memory.notices import notices
 from app.observability.metrics import Metrics
 from app.observability.tracing import Tracing
+from app.search.build import build_embedder
 from app.sessions.copies import Copies
 from app.sessions.ending import Endings
 from app.sessions.forgetting import Forgettings

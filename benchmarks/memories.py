@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from app.domain.memory import Owner, Scope
-from app.memory.embedder import Embedding
 from app.memory.longterm import LongTermMemory, Saying
+from app.search.embedder import Embedding
 from app.storage.engine.database import Database
 from benchmarks.rig import median, percentile, report, show
 

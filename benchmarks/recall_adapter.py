@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from app.domain.memory import Owner, Scope
 from app.memory.longterm import LongTermMemory, Saying
-from app.memory.minilm import MiniLM
+from app.search.minilm import MiniLM
 from app.storage.engine.database import Database
 
 _ASSISTANTS = {"assistant", "ai", "bot", "agent", "system", "chatbot"}

@@ -25,7 +25,7 @@ from app.documents.chunks import Chunk, cut
 from app.documents.folders import scan
 from app.documents.kinds import kind_of, read
 from app.documents.section import Unreadable
-from app.memory.text import terms
+from app.search.words import terms
 
 Frame = dict[str, Any]
 

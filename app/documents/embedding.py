@@ -9,8 +9,8 @@ from functools import partial
 
 from app.documents.chunks import cut
 from app.documents.section import Section
-from app.memory.backlog import Backlog
-from app.memory.embedder import Embedder
+from app.search.backlog import Backlog
+from app.search.embedder import Embedder
 from app.storage import documents
 from app.storage.document_text import store_word
 from app.storage.engine.database import Database

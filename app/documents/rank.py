@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.memory.lexical import K1
-from app.memory.text import terms
+from app.search.words import terms
 from app.storage.documents import IndexedChunk
 
 CANDIDATES = 100

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from app.documents.closeness import Closeness
-from app.documents.excerpt import excerpt
 from app.documents.kinds import kind_of
 from app.documents.rank import CANDIDATES, Ranked, rank
 from app.documents.section import Unit
-from app.memory.embedder import Embedder, Embedding
 from app.memory.lexical import idf
-from app.memory.text import terms
+from app.search.embedder import Embedder, Embedding
+from app.search.excerpt import excerpt
+from app.search.words import terms
 from app.storage import documents
 from app.storage.document_text import store_word
 from app.storage.documents import Reader

@@ -21,8 +21,8 @@ from app.documents.search import Search, SearchResult
 from app.documents.watch import MISSING, Watch, is_installed
 from app.domain.errors import Unavailable, store_not_found
 from app.domain.ids import NewId
-from app.memory.embedder import Embedder
 from app.observability.metrics import Metrics
+from app.search.embedder import Embedder
 from app.storage import documents
 from app.storage.documents import Counts, StoredFile
 from app.storage.engine.database import Database

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import IntEnum
 
-from app.memory import text
+from app.memory.names import find_names, without_names
+from app.search.words import terms
 
 _MONTHS = {
     name.lower(): number
@@ -136,14 +137,14 @@ def shows(content: str, sign: Sign) -> bool:
 
 def ask(question: str, names: frozenset[str]) -> Asked:
     """`names`: the participants' of the scope, folded."""
-    bare = text.without_names(question, names)
-    found = dict.fromkeys(text.terms(bare))
+    bare = without_names(question, names)
+    found = dict.fromkeys(terms(bare))
     periods, months = find_periods(question)
     roles, is_about_past = _roles(question), _PAST.search(question) is not None
     return Asked(
         text=bare,
         terms=tuple(found),
-        names=frozenset(text.find_names(question, names)),
+        names=frozenset(find_names(question, names)),
         roles=roles,
         periods=periods,
         months=months,

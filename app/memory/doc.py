@@ -6,8 +6,8 @@ from collections import Counter
 from datetime import date
 from functools import lru_cache
 
-from app.memory import text
 from app.memory.cues import Sign, day_of, shows
+from app.memory.names import name_parts
 from app.storage.memory_index import Indexed
 
 
@@ -59,4 +59,4 @@ class Doc:
 
 @lru_cache(maxsize=4096)
 def _names(speaker: str) -> frozenset[str]:
-    return text.name_parts([speaker])
+    return name_parts([speaker])

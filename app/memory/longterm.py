@@ -12,10 +12,11 @@ from app.domain.forgetting import FORGOTTEN
 from app.domain.ids import NewId
 from app.domain.memory import Memory, MemoryKind, Owner, Scope
 from app.memory import scope as scopes
-from app.memory import text
-from app.memory.backlog import Backlog
-from app.memory.embedder import Embedder, Embedding, EmbeddingFailed
+from app.memory.names import name_parts, without_names
 from app.memory.recall import Recall, Recollection
+from app.search.backlog import Backlog
+from app.search.embedder import Embedder, Embedding, EmbeddingFailed
+from app.search.words import split_text, terms
 from app.storage import memories
 from app.storage.engine.database import Database
 from app.storage.engine.unit_of_work import UnitOfWork
@@ -94,7 +95,7 @@ class LongTermMemory:
         """Have a unit of the owner's session remember, too; whether there is anything to. Call `wake` afterwards."""
         audience = scopes.audience_of(owner, scope)
         drafts = [
-            (self._memory(owner, audience, saying), text.terms(saying.text))
+            (self._memory(owner, audience, saying), terms(saying.text))
             for saying in sayings
             if saying.text.strip() and saying.text != FORGOTTEN and scopes.may_store(scope, saying.kind)
         ]
@@ -112,7 +113,7 @@ class LongTermMemory:
         In pieces: only the beginning of a long text is embedded.
         """
         removed = memories.forgetting_summaries(unit)
-        pieces = text.pieces(said, most_words=SUMMARY_WORDS)
+        pieces = split_text(said, most_words=SUMMARY_WORDS)
         self.add(unit, owner, scope, [Saying("assistant", "summary", piece, at_ms, kind="summary") for piece in pieces])
         return removed
 
@@ -153,7 +154,7 @@ class LongTermMemory:
 
     async def edit(self, memory: Memory, new_text: str) -> None:
         unit = UnitOfWork(memory.owner.session_id)
-        memories.editing(unit, memory, text=new_text, terms=text.terms(new_text), now=self._clock_ms())
+        memories.editing(unit, memory, text=new_text, terms=terms(new_text), now=self._clock_ms())
         await self._database.submit(unit)
         self._recall.drop([memory.audience])
         self._backlog.wake()
@@ -247,7 +248,7 @@ class LongTermMemory:
     async def _embed(self, embedder: Embedder, pending: Sequence[Memory]) -> None:
         names = await self._names_in(pending)
         # Who speaks is known by a column: in the vectors, names would outweigh what is said (facts: 16 points of R@10).
-        texts = {m.row: text.without_names(m.text, names.get(m.owner.session_id, frozenset())) for m in pending}
+        texts = {m.row: without_names(m.text, names.get(m.owner.session_id, frozenset())) for m in pending}
         by_length = sorted(pending, key=lambda memory: len(texts[memory.row]))  # equal lengths need no padding
         unit = UnitOfWork("")
         for start in range(0, len(by_length), BATCH):
@@ -270,7 +271,7 @@ class LongTermMemory:
             for session, speakers in (await self._database.read(partial(memories.speakers, sessions=unknown))).items():
                 said_by[session] |= speakers
         for session, speakers in said_by.items():
-            names[session] = names.get(session, frozenset()) | text.name_parts(speakers)
+            names[session] = names.get(session, frozenset()) | name_parts(speakers)
         if len(self._names) > NAMED_SESSIONS:
             self._names.clear()
         self._names |= names

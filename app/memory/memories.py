@@ -16,9 +16,9 @@ from app.domain.ids import GENERATED_ID, NewId, format_id
 from app.domain.memory import Memory, MemoryKind, Owner, Scope
 from app.domain.principal import ANONYMOUS
 from app.memory import scope as scopes
-from app.memory import text
 from app.memory.longterm import LongTermMemory
 from app.memory.recall import Recollection
+from app.search.words import terms
 from app.storage import memories, memory_transfer
 from app.storage.engine.database import Database
 from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
@@ -222,7 +222,7 @@ class Memories:
             is_pinned=line.is_pinned,
         )
         versions = [(number, old, replaced_ms) for number, (old, replaced_ms) in enumerate(line.versions, 1)]
-        return Draft(memory, text.terms(line.text), versions)
+        return Draft(memory, terms(line.text), versions)
 
     # -- embedding anew ----------------------------------------------------------------------------------------
 

@@ -16,12 +16,12 @@ from functools import partial
 from app.domain.memory import Memory, Owner, Scope
 from app.memory import corrections, rank
 from app.memory.cues import Asked, ask
-from app.memory.embedder import Embedder, Embedding
 from app.memory.lexical import Pool
+from app.memory.names import without_names
 from app.memory.rank import Meaning, Ranked
 from app.memory.scope import audiences_seen
 from app.memory.shelves import Shelves, Whole, nominate
-from app.memory.text import without_names
+from app.search.embedder import Embedder, Embedding
 from app.storage import memory_index
 from app.storage.engine.database import Database
 from app.storage.memories import Reader

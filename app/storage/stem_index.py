@@ -1,6 +1,6 @@
 """StemIndex: full text over the stems of a table's texts. FTS5 on SQLite, a GIN index on Postgres.
 
-Stems and stop words are made by us (app/memory/text.py), so both engines index the same words and agree on what
+Stems and stop words are made by us (app/search/words.py), so both engines index the same words and agree on what
 matches. They only nominate candidates; the ranking is made of our own cues.
 """
 

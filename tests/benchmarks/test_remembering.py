@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.memory.minilm import MiniLM
+from app.search.minilm import MiniLM
 from benchmarks.recall_adapter import Memory, WordsOnly
 from benchmarks.remembering import measure
 

@@ -16,7 +16,7 @@ from app.documents.child import answer
 from app.documents.indexer import Indexer, Progress
 from app.documents.reading import Frame, ReadingProcess
 from app.documents.search import Hit, Search
-from app.memory.embedder import Embedder
+from app.search.embedder import Embedder
 from app.storage import documents
 from app.storage.documents import StoredFile
 from app.storage.engine.database import Database

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.documents.embedding import ChunkEmbedding
-from app.documents.excerpt import excerpt
-from app.memory.embedder import Embedding, EmbeddingFailed, HashEmbedder, pack
-from app.memory.text import terms
+from app.search.embedder import Embedding, EmbeddingFailed, pack
+from app.search.excerpt import excerpt
+from app.search.hash_embedder import HashEmbedder
+from app.search.words import terms
 from app.storage.engine.database import Database
 from tests.documents.conftest import LONG_AGO, Shelf
 

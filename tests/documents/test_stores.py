@@ -17,8 +17,8 @@ from app.config.documents import DocumentStoreConfig
 from app.documents import watch
 from app.documents.stores import DocumentStores
 from app.domain.errors import NotFound
-from app.memory.embedder import HashEmbedder
 from app.observability.metrics import Metrics
+from app.search.hash_embedder import HashEmbedder
 from app.storage import documents
 from app.storage.engine.database import Database
 from tests.documents.conftest import ReadingHere

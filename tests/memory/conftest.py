@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from app.domain.memory import Owner
-from app.memory.embedder import Embedder
 from app.memory.longterm import LongTermMemory, Saying
+from app.search.embedder import Embedder
 from app.storage.engine.database import Database
 
 Make = Callable[..., LongTermMemory]

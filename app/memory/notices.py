@@ -1,26 +1,9 @@
-"""From the configuration to an embedder, and what is said at start to those who asked for memory."""
+"""Notices: what the server logs at start about the configuration of long-term memory."""
 
 from __future__ import annotations
 
-from app.config.llm import EmbedderConfig
 from app.config.root import Config
-from app.memory import minilm
-from app.memory.embedder import Embedder, OpenAIEmbedder
-
-OPENAI = "https://api.openai.com/v1"
-OPENAI_MODEL = "text-embedding-3-small"
-
-
-def build_embedder(config: EmbedderConfig) -> Embedder | None:
-    """`None` where memories are found by their words alone. Nothing is loaded or connected before the first text."""
-    if config.type == "openai":
-        return OpenAIEmbedder(
-            model=config.model or OPENAI_MODEL,
-            base_url=config.host or OPENAI,
-            api_key=config.api_key.get_secret_value() if config.api_key is not None else None,
-            dimension=config.dimension,
-        )
-    return minilm.MiniLM() if config.type == "local" and minilm.is_installed() else None
+from app.search import minilm
 
 
 def notices(config: Config) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from app.memory.text import terms
+from app.search.words import terms
 
 LENGTH = 240
 _WORD = re.compile(r"\w+")

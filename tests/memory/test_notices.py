@@ -1,4 +1,4 @@
-"""From the configuration to an embedder, and what is said at start."""
+"""What the server logs at start about the configuration of memory."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 
 from app.config.root import Config
-from app.memory.build import build_embedder, notices
-from app.memory.embedder import OpenAIEmbedder
-from app.memory.minilm import MiniLM
+from app.memory.notices import notices
 
 
 def config(scope: str | None = None, embedder: dict[str, Any] | None = None, **working: Any) -> Config:
@@ -43,23 +41,3 @@ def test_an_embedder_of_openai_without_a_key_is_told() -> None:
     assert "the embedder has no key" in notice
     assert notices(config("session", {"type": "openai", "host": "http://localhost:1/v1"})) == []
     assert notices(config(None, {"type": "openai"})) == []
-
-
-async def test_each_type_has_its_embedder() -> None:
-    made = build_embedder(
-        config("session", {"type": "openai", "host": "http://localhost:1/v1", "dimension": 9}).embedder
-    )
-    assert isinstance(made, OpenAIEmbedder)
-    assert made.model == "text-embedding-3-small@localhost:1/9"
-    await made.close()
-    assert isinstance(build_embedder(Config().embedder), MiniLM)
-    assert build_embedder(config("session", {"type": "none"}).embedder) is None
-
-
-def test_the_default_embedder_acts_or_the_only_one() -> None:
-    both = {"default": {"type": "none"}, "other": {"type": "local"}}
-    assert Config.model_validate({"embedders": both}).embedder.type == "none"
-    assert Config.model_validate({"embedders": {"mine": {"type": "none"}}}).embedder.type == "none"
-    assert Config.model_validate({"embedders": {}}).embedder.type == "none"
-    with pytest.raises(ValueError, match="call the one that embeds memories 'default'"):
-        Config.model_validate({"embedders": {"one": {"type": "none"}, "two": {"type": "none"}}})
