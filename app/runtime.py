@@ -20,6 +20,9 @@ from app.domain.ids import format_id
 from app.events.follow import Reading
 from app.events.live import LiveSessions, Store
 from app.events.log import SessionLog
+from app.forgetting.forgettings import Forgettings
+from app.forgetting.removal import Places
+from app.forgetting.warm import WarmCopies
 from app.llm.base import LLM
 from app.llm.build import build_llm
 from app.memory.longterm import LongTermMemory
@@ -30,8 +33,6 @@ from app.observability.tracing import Tracing
 from app.search.build import build_embedder
 from app.sessions.copies import Copies
 from app.sessions.ending import Endings
-from app.sessions.forgetting import Forgettings
-from app.sessions.granting import Parts
 from app.sessions.ledger import Ledger
 from app.sessions.service import Sessions
 from app.sessions.termination import Terminations
@@ -42,7 +43,6 @@ from app.storage.engine.lock import make_lock
 from app.storage.engine.unit_of_work import WriteFailed
 from app.storage.erasure import Erasure
 from app.storage.memories import Removed
-from app.turns.clearing import clear, unlearn
 from app.turns.final import FinalMemories
 from app.turns.history import History
 from app.turns.memory import TurnMemory
@@ -187,16 +187,9 @@ class Runtime:
             memory=self._turn_memory,
             summaries=self._summaries,
         )
-        forgettable = Parts(
-            self.live,
-            self.terminations,
-            self.memory,
-            clear=partial(
-                clear, turns=self.turns, memory=self._turn_memory, summaries=self._summaries, final=self._final
-            ),
-            unlearn=partial(unlearn, self.live),
-        )
-        self.forgettings = Forgettings(forgettable, self.erasure, new_id=new_id, clock_ms=self._clock_ms)
+        warm = WarmCopies(self.live, self.turns, self._turn_memory, self._summaries, self._final)
+        places = Places(self.live, self.terminations, self.memory, warm)
+        self.forgettings = Forgettings(places, self.erasure, new_id=new_id, clock_ms=self._clock_ms)
 
     def _start_sweeps(self, config: Config) -> None:
         """What works in the background for as long as the server lives."""

@@ -17,6 +17,7 @@ FLOORS = [
     {"tools"},
     {"agents"},
     {"sessions", "turns"},
+    {"forgetting"},
     {"runtime"},
     {"routers", "compat", "rpc", "page"},
     {"main"},

@@ -1,4 +1,4 @@
-"""Forgetting: what somebody wants forgotten, and what became of it."""
+"""Deletion requests and their receipts."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 FORGOTTEN = "[forgotten]"
-"""Stands where something was that somebody wanted forgotten."""
+"""Replaces a text that was forgotten, where the row that held it stays."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """Whose memories of which agent; of those all that fits every field that is not `None`, at least one.
+class DeletionRequest:
+    """A deletion request. Fields that are set are combined with AND; at least one of the last four must be set.
 
-    Either a phrase, or a memory, or a session, or a user with everything of theirs; user and session narrow the first
-    two. Sessions made after `created_ms` are not meant.
+    The target is a phrase, a memory, a session, or a user with all their data: the first of these that is set.
+    `user_id` and `session_id` narrow the search for a phrase or a memory. Sessions created after `created_ms` are kept.
     """
 
-    wish_id: str
+    request_id: str
     agent: str
     principal: str
     created_ms: int
@@ -28,7 +28,7 @@ class Wish:
 
     @property
     def is_of_user(self) -> bool:
-        """Whether it is a user, with everything of theirs."""
+        """Whether the target is a user with all their data."""
         return self.phrase is None and self.memory_id is None and self.session_id is None
 
 
@@ -36,7 +36,7 @@ class Wish:
 class ForgetReceipt:
     """What was removed, by kind, and what was found afterwards: rows, and places in files.
 
-    `problem`: why something may be left in files for now, for people; it is tried again.
+    `problem`: a sentence for people that says why files may still hold removed data; clearing them is retried.
     """
 
     removed: Counter[str] = field(default_factory=Counter)

@@ -1,4 +1,4 @@
-"""Phrase: words that somebody wants forgotten, and how they are recognised in texts."""
+"""Phrase: the words a deletion request names, and how they are matched in texts."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import json
 import unicodedata
 from collections.abc import Iterator
 
-LEAST = 2
-"""Characters of a phrase; a single one is in nearly every text."""
+MIN_CHARACTERS = 2
+"""A single character is in nearly every text."""
 
 
 class Phrase:
-    """Found whatever its case, its accents' encoding, and the spaces and line breaks between its words."""
+    """Matches regardless of case, Unicode composition, and the white space between its words."""
 
     def __init__(self, text: str) -> None:
-        """Raises ValueError: it is shorter than `LEAST` characters."""
+        """Raises ValueError: it is shorter than `MIN_CHARACTERS`, not counting spaces."""
         self.text = text
         self._folded = _fold(text)
-        if len(self._folded) < LEAST:
-            raise ValueError(f"A phrase has at least {LEAST} characters besides spaces.")
+        if len(self._folded) < MIN_CHARACTERS:
+            raise ValueError(f"A phrase has at least {MIN_CHARACTERS} characters besides spaces.")
 
     def is_in(self, text: str | None) -> bool:
         return bool(text) and self._folded in _fold(text or "")
 
     def is_in_json(self, text: str | None) -> bool:
-        """Whether it is in a string inside: a value, or the name of a field."""
+        """Whether a string of the JSON text contains it: a value, or the name of a field."""
         if not text:
             return False
         if "\\" not in text:
@@ -32,7 +32,7 @@ class Phrase:
         return any(self.is_in(one) for one in strings_in(json.loads(text)))
 
     def without(self, given: object, marker: str) -> object:
-        """The JSON value with `marker` for every string that it is in; fields named by it are left out."""
+        """The JSON value with `marker` for every string that contains it, without fields whose name does."""
         if isinstance(given, str):
             return marker if self.is_in(given) else given
         if isinstance(given, list):

@@ -1,15 +1,15 @@
-"""What is being forgotten: the wishes in the database, what each is about, and what would be left of it."""
+"""Deletion requests in the database, the rows each one targets, and the rows that are left of it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, Text, and_, delete, exists, func, insert, select, update
 
-from app.domain.forgetting import FORGOTTEN, Wish
+from app.domain.forgetting import FORGOTTEN, DeletionRequest
 from app.storage import tables, usage
 from app.storage.engine.unit_of_work import UnitOfWork
 from app.storage.memories import Owned
@@ -24,54 +24,57 @@ _COUNTED = {
     "summaries": (tables.summaries,),
     "idempotency_keys": (tables.idempotency,),
 }
-PART = 500
+BATCH = 500
+"""Ids in one statement."""
+
+# In the order of the fields of DeletionRequest.
+_COLUMNS = ("wish_id", "agent", "principal", "created_ms", "user_id", "session_id", "memory_id", "phrase")
 
 
-_WISH = ("wish_id", "agent", "principal", "created_ms", "user_id", "session_id", "memory_id", "phrase")
+def add(unit: UnitOfWork, request: DeletionRequest) -> None:
+    unit.add(insert(_f), {**dict(zip(_COLUMNS, astuple(request), strict=True)), "rows_gone": 0})
 
 
-def add(unit: UnitOfWork, wish: Wish) -> None:
-    unit.add(insert(_f), {**{name: getattr(wish, name) for name in _WISH}, "rows_gone": 0})
-
-
-def add_rows_gone(unit: UnitOfWork, wish_id: str) -> None:
-    """The files are left to clear; from here on the wish does not say what it was."""
+def add_rows_gone(unit: UnitOfWork, request_id: str) -> None:
+    """Only the files are left to clear; the request no longer says what it was about."""
     blank = {"agent": "", "principal": "", "user_id": None, "session_id": None, "memory_id": None, "phrase": None}
-    unit.add(update(_f).where(_f.c.wish_id == wish_id).values(**blank, rows_gone=1), {})
+    unit.add(update(_f).where(_f.c.wish_id == request_id).values(**blank, rows_gone=1), {})
 
 
-def add_done(unit: UnitOfWork, wish_id: str) -> None:
-    unit.add(delete(_f).where(_f.c.wish_id == wish_id), {})
+def add_done(unit: UnitOfWork, request_id: str) -> None:
+    unit.add(delete(_f).where(_f.c.wish_id == request_id), {})
 
 
-def unfinished(connection: Connection) -> list[tuple[Wish, bool]]:
-    """Wishes, and whether their rows are gone; oldest first."""
+def unfinished(connection: Connection) -> list[tuple[DeletionRequest, bool]]:
+    """Requests, and whether their rows are gone; oldest first."""
     rows = connection.execute(select(_f).order_by(_f.c.created_ms, _f.c.wish_id))
-    return [(Wish(*[getattr(row, name) for name in _WISH]), bool(row.rows_gone)) for row in rows]
+    return [(DeletionRequest(*[getattr(row, name) for name in _COLUMNS]), bool(row.rows_gone)) for row in rows]
 
 
-# -- what it is about --------------------------------------------------------------------------------------------
+# -- what a request targets --------------------------------------------------------------------------------------------
 
 
-def owned_sessions(wish: Wish) -> ColumnElement[bool]:
-    """The sessions that a wish may touch."""
-    conditions = [_owner(wish)]
-    if wish.user_id is not None:
-        conditions.append(_s.c.user_id == wish.user_id)
-    if wish.session_id is not None:
-        conditions.append(_s.c.session_id == wish.session_id)
+def owned_sessions(request: DeletionRequest) -> ColumnElement[bool]:
+    """The sessions that a request may touch."""
+    conditions = [_owner(request)]
+    if request.user_id is not None:
+        conditions.append(_s.c.user_id == request.user_id)
+    if request.session_id is not None:
+        conditions.append(_s.c.session_id == request.session_id)
     return and_(*conditions)
 
 
-def owned_memories(wish: Wish) -> Owned:
-    """The memories that a wish may touch."""
-    ids = (wish.memory_id,) if wish.memory_id is not None else None
-    return Owned(wish.agent, wish.principal, user_id=wish.user_id, session_id=wish.session_id, memory_ids=ids)
+def owned_memories(request: DeletionRequest) -> Owned:
+    """The memories that a request may touch."""
+    ids = (request.memory_id,) if request.memory_id is not None else None
+    return Owned(
+        request.agent, request.principal, user_id=request.user_id, session_id=request.session_id, memory_ids=ids
+    )
 
 
-def sessions_of(connection: Connection, wish: Wish, *, until_ms: int | None = None) -> list[str]:
-    """Ids of the sessions that a wish may touch; `until_ms`: those made by then."""
-    query = select(_s.c.session_id).where(owned_sessions(wish)).order_by(_s.c.created_ms)
+def sessions_of(connection: Connection, request: DeletionRequest, *, until_ms: int | None = None) -> list[str]:
+    """Ids of the sessions that a request may touch; `until_ms`: those created by then."""
+    query = select(_s.c.session_id).where(owned_sessions(request)).order_by(_s.c.created_ms)
     if until_ms is not None:
         query = query.where(_s.c.created_ms <= until_ms)
     return list(connection.execute(query).scalars())
@@ -86,16 +89,16 @@ class Source:
     message_id: str | None
 
 
-def sources(connection: Connection, wish: Wish) -> list[Source]:
-    """The memories that a wish may touch."""
-    query = select(_m.c.memory_id, _m.c.session_id, _m.c.message_id).where(owned_memories(wish).condition())
+def sources(connection: Connection, request: DeletionRequest) -> list[Source]:
+    """The memories that a request may touch."""
+    query = select(_m.c.memory_id, _m.c.session_id, _m.c.message_id).where(owned_memories(request).condition())
     return [Source(*row) for row in connection.execute(query)]
 
 
 def count_rows(connection: Connection, session_ids: Sequence[str]) -> Counter[str]:
-    """Rows of sessions, by what they are."""
+    """How many rows sessions have, by kind as the receipt names it."""
     found: Counter[str] = Counter()
-    for ids in parts(session_ids):
+    for ids in batches(session_ids):
         for name, group in _COUNTED.items():
             for table in group:
                 query = select(func.count()).select_from(table).where(table.c.session_id.in_(ids))
@@ -106,47 +109,47 @@ def count_rows(connection: Connection, session_ids: Sequence[str]) -> Counter[st
 def message_ids(connection: Connection, session_ids: Sequence[str]) -> set[str]:
     found: set[str] = set()
     table = tables.messages
-    for ids in parts(session_ids):
+    for ids in batches(session_ids):
         found |= set(connection.execute(select(table.c.message_id).where(table.c.session_id.in_(ids))).scalars())
     return found
 
 
-def forks_of(connection: Connection, wish: Wish, session_ids: Sequence[str]) -> list[str]:
-    """Sessions of the same owner that were forked from these, or from one of their forks."""
+def forks_of(connection: Connection, request: DeletionRequest, session_ids: Sequence[str]) -> list[str]:
+    """Sessions of the same owner that were forked from these sessions or from their forks."""
     known, new = set(session_ids), list(session_ids)
     while new:
         found: list[str] = []
-        for ids in parts(new):
-            query = select(_s.c.session_id).where(_s.c.forked_from.in_(ids), _owner(wish))
+        for ids in batches(new):
+            query = select(_s.c.session_id).where(_s.c.forked_from.in_(ids), _owner(request))
             found += connection.execute(query).scalars()
         new = [session_id for session_id in found if session_id not in known]
         known |= set(new)
     return sorted(known - set(session_ids))
 
 
-def family_of(connection: Connection, wish: Wish, session_id: str) -> list[str]:
-    """A session with those it was forked from, and all their forks: a message may be in any of them."""
+def family_of(connection: Connection, request: DeletionRequest, session_id: str) -> list[str]:
+    """A session, its ancestors, and all their forks: each may contain the same message."""
     eldest = session_id
     for _ in range(1000):
-        query = select(_s.c.forked_from).where(_s.c.session_id == eldest, _owner(wish))
+        query = select(_s.c.forked_from).where(_s.c.session_id == eldest, _owner(request))
         parent = connection.execute(query).scalar()
         if parent is None:
             break
         eldest = parent
-    return [eldest, *forks_of(connection, wish, [eldest])]
+    return [eldest, *forks_of(connection, request, [eldest])]
 
 
-def _owner(wish: Wish) -> ColumnElement[bool]:
-    return and_(_s.c.principal == wish.principal, _s.c.agent == wish.agent)
+def _owner(request: DeletionRequest) -> ColumnElement[bool]:
+    return and_(_s.c.principal == request.principal, _s.c.agent == request.agent)
 
 
 # -- units -------------------------------------------------------------------------------------------------------
 
 
-def blanking_usage(unit: UnitOfWork, wish: Wish) -> Counter[str]:
-    """Whose use it was is not known any more; how much it was is."""
+def anonymize_usage(unit: UnitOfWork, request: DeletionRequest) -> Counter[str]:
+    """Keep how much the user used, and remove who it was; the count is filled in when the unit is written."""
     removed: Counter[str] = Counter()
-    condition = and_(_u.c.principal == wish.principal, _u.c.agent == wish.agent, _u.c.user_id == wish.user_id)
+    condition = and_(_u.c.principal == request.principal, _u.c.agent == request.agent, _u.c.user_id == request.user_id)
 
     def blank(connection: Connection) -> None:
         rows = connection.execute(select(_u).where(condition)).all()
@@ -159,37 +162,41 @@ def blanking_usage(unit: UnitOfWork, wish: Wish) -> Counter[str]:
     return removed
 
 
-def add_orphaning(unit: UnitOfWork, session_ids: Sequence[str]) -> None:
-    """Forks do not say any more what they were forked from."""
-    for ids in parts(session_ids):
+def detach_forks(unit: UnitOfWork, session_ids: Sequence[str]) -> None:
+    """Remove from forks the id of the session they were forked from."""
+    for ids in batches(session_ids):
         unit.add(update(_s).where(_s.c.forked_from.in_(ids)).values(forked_from=None), {})
 
 
 # -- afterwards --------------------------------------------------------------------------------------------------
 
 
-def rows_left(connection: Connection, wish: Wish, session_ids: Sequence[str], memory_ids: Collection[str]) -> int:
-    """Rows of what a user, a session or a memory had, in any table."""
+def rows_left(
+    connection: Connection, request: DeletionRequest, session_ids: Sequence[str], memory_ids: Collection[str]
+) -> int:
+    """How many rows of the removed user, sessions or memories are still in any table."""
 
     def number(table: Table, condition: ColumnElement[bool]) -> int:
         return int(connection.execute(select(func.count()).select_from(table).where(condition)).scalar() or 0)
 
-    own = Owned(wish.agent, wish.principal).condition()
+    own = Owned(request.agent, request.principal).condition()
     found = sum(count_rows(connection, session_ids).values())
-    for ids in parts(session_ids):
+    for ids in batches(session_ids):
         found += number(_m, and_(_m.c.session_id.in_(ids), own)) + number(_s, _s.c.forked_from.in_(ids))
-    for ids in parts(sorted(memory_ids)):
+    for ids in batches(sorted(memory_ids)):
         found += sum([number(table, table.c.memory_id.in_(ids)) for table in (_m, tables.memory_versions)])
     if memory_ids:
         found += number(_v, ~exists().where(_m.c.row == _v.c.row))
-    if wish.is_of_user:
-        of_user = and_(_u.c.principal == wish.principal, _u.c.agent == wish.agent, _u.c.user_id == wish.user_id)
+    if request.is_of_user:
+        of_user = and_(
+            _u.c.principal == request.principal, _u.c.agent == request.agent, _u.c.user_id == request.user_id
+        )
         found += number(_u, of_user)
     return found
 
 
 def stands(connection: Connection, text: str) -> bool:
-    """Whether a text is in any row of any table, whoever it belongs to, or in the schema (`ada` in `metadata`)."""
+    """Whether any row of any table contains the text, or the schema does (`ada` in `metadata`)."""
     position = func.instr if connection.dialect.name == "sqlite" else func.strpos
     for table in tables.metadata.sorted_tables:
         columns = [column for column in table.columns if isinstance(column.type, Text)]
@@ -204,7 +211,7 @@ def stands(connection: Connection, text: str) -> bool:
     return connection.exec_driver_sql(schema, (text,)).first() is not None
 
 
-def parts(ids: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """So many as a statement takes."""
-    for start in range(0, len(ids), PART):
-        yield ids[start : start + PART]
+def batches(ids: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """The ids in as many as one statement takes."""
+    for start in range(0, len(ids), BATCH):
+        yield ids[start : start + BATCH]

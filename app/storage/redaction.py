@@ -1,7 +1,7 @@
-"""Redaction: in sessions that stay, what contains something to be forgotten is replaced by a mark or removed.
+"""Redaction: in sessions that stay, texts to be forgotten are replaced by a marker or removed.
 
-Found by a phrase, or by the ids of messages. The events of a session that is redacted are forgotten as those that are
-older than their retention: a reader with an older cursor gets the messages as they stand now.
+They are found by a phrase or by message ids. The events of a redacted session are deleted like events older than their
+retention: a reader with an older cursor gets the messages as they stand now.
 """
 
 from __future__ import annotations
@@ -14,21 +14,20 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, delete, select, update
 
-from app.domain.forgetting import FORGOTTEN, Wish
+from app.domain.forgetting import FORGOTTEN, DeletionRequest
 from app.domain.phrase import Phrase
 from app.storage import forgettings, tables
 from app.storage.engine.unit_of_work import UnitOfWork
-from app.storage.forgettings import parts
+from app.storage.forgettings import batches
 
 _s, _t, _g, _e, _r = tables.sessions, tables.turns, tables.messages, tables.events, tables.runs
 _sum, _i, _m, _old = tables.summaries, tables.idempotency, tables.memories, tables.memory_versions
-PART = 100
-"""Sessions looked through together."""
+SESSIONS_PER_SCAN = 100
 
 
 @dataclass(slots=True)
 class Found:
-    """What of one session is to be forgotten."""
+    """Where texts to be forgotten are in one session."""
 
     seqs: set[int] = field(default_factory=set)
     message_ids: set[str] = field(default_factory=set)
@@ -37,7 +36,7 @@ class Found:
     in_summary: bool = False
     in_title: bool = False
     metadata: str | None = None
-    """What is left of it, if it changes."""
+    """The redacted value, if it changes."""
 
     @property
     def in_history(self) -> bool:
@@ -48,10 +47,10 @@ class Found:
 
 
 def scan(connection: Connection, session_ids: Sequence[str], phrase: Phrase) -> dict[str, Found]:
-    """Where in these sessions the phrase is."""
+    """Find the phrase in these sessions."""
     found: dict[str, Found] = {}
-    for start in range(0, len(session_ids), PART):
-        _scan(connection, session_ids[start : start + PART], phrase, found)
+    for start in range(0, len(session_ids), SESSIONS_PER_SCAN):
+        _scan(connection, session_ids[start : start + SESSIONS_PER_SCAN], phrase, found)
     return {session_id: one for session_id, one in found.items() if one}
 
 
@@ -81,10 +80,10 @@ def _scan(connection: Connection, ids: Sequence[str], phrase: Phrase, found: dic
 
 
 def find_messages(connection: Connection, session_ids: Sequence[str], message_ids: Collection[str]) -> dict[str, Found]:
-    """Where in these sessions messages with these ids are, copies in forks among them."""
+    """Find messages with these ids in these sessions; copies in forks have the same ids."""
     found: dict[str, Found] = {}
     wanted = frozenset(message_ids)
-    for ids in parts(session_ids):
+    for ids in batches(session_ids):
         columns = (_g.c.session_id, _g.c.seq, _g.c.message_id, _g.c.turn_id)
         query = select(*columns).where(_g.c.session_id.in_(ids), _g.c.content != FORGOTTEN)
         for row in connection.execute(query):
@@ -100,18 +99,18 @@ def _add_message(found: Found, row: Any) -> None:
         found.turn_ids.add(row.turn_id)
 
 
-def redacting(unit: UnitOfWork, found: Found, *, last_seq: int) -> Counter[str]:
-    """Forget it in the unit's session; the counts of what was, filled in when the unit is written.
+def redact(unit: UnitOfWork, found: Found, *, last_seq: int) -> Counter[str]:
+    """Redact the unit's session; the counts by kind are filled in when the unit is written.
 
-    `last_seq`: the session's last number before, when no turn was open. What came later stays.
+    `last_seq`: the session's last number when it was scanned and no turn was open. Later events stay.
     """
     removed: Counter[str] = Counter()
 
-    def redact(connection: Connection) -> None:
+    def write(connection: Connection) -> None:
         removed.clear()  # a batch may be written twice
         _redact(connection, unit.session_id, found, last_seq, removed)
 
-    unit.calls.append(redact)
+    unit.calls.append(write)
     return removed
 
 
@@ -125,9 +124,9 @@ def _redact(connection: Connection, session_id: str, found: Found, last_seq: int
         run("titles", update(_s).where(_s.c.session_id == session_id).values(values))
     if not found.in_history:
         return
-    for seqs in parts(sorted(found.seqs)):
+    for seqs in batches(sorted(found.seqs)):
         run("messages", update(_g).where(_g.c.session_id == session_id, _g.c.seq.in_(seqs)).values(content=FORGOTTEN))
-    for ids in parts(sorted(found.turn_ids)):
+    for ids in batches(sorted(found.turn_ids)):
         texts = {"input": FORGOTTEN, "instructions": None, "error": None, "memory": None}
         run("turns", update(_t).where(_t.c.session_id == session_id, _t.c.turn_id.in_(ids)).values(texts))
         run("idempotency_keys", delete(_i).where(_i.c.session_id == session_id, _i.c.turn_id.in_(ids)))
@@ -142,14 +141,16 @@ def _redact(connection: Connection, session_id: str, found: Found, last_seq: int
 
 def find_memories(
     connection: Connection,
-    wish: Wish,
+    request: DeletionRequest,
     *,
     phrase: Phrase | None = None,
     message_ids: Collection[str] = (),
     summaries_of: Collection[str] = (),
 ) -> list[str]:
-    """Ids of memories with the phrase, now or in an earlier text; of messages; of kind `summary` about sessions."""
-    condition = forgettings.owned_memories(wish).condition()
+    """Ids of memories that contain the phrase, now or in an earlier version; of these messages; and of kind `summary`
+    about these sessions.
+    """
+    condition = forgettings.owned_memories(request).condition()
     tests: list[Callable[[Any], bool]] = [lambda row: row.message_id in message_ids]
     tests.append(lambda row: row.kind == "summary" and row.session_id in summaries_of)
     if phrase is not None:

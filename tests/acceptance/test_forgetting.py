@@ -28,7 +28,7 @@ SETTINGS: dict[str, Any] = {
     "embedders": {"default": {"type": "none"}},
     "agents": {"assistant": {"memory": {"working": {"strategy": "buffer_window"}, "longterm": LONGTERM}}},
 }
-"""Always on a file, whose bytes are looked at; on Postgres tests/sessions looks at rows and indexes."""
+"""Always on a file, whose bytes are looked at; on Postgres tests/forgetting looks at rows and indexes."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -57,8 +57,8 @@ def files_with(server: HectorServer, *words: str) -> set[tuple[str, str]]:
     return found
 
 
-def wishes(server: HectorServer) -> set[bytes]:
-    """Ids of what is, or was just now, being forgotten."""
+def request_ids(server: HectorServer) -> set[bytes]:
+    """Ids of deletion requests that the files hold, finished or not."""
     files = (server.folder / "data").iterdir()
     return set().union(*[re.findall(rb"wish_[0-9a-v]{22}", path.read_bytes()) for path in files])
 
@@ -115,11 +115,11 @@ async def test_a_server_that_is_killed_while_it_forgets_has_forgotten_after_the_
     user, word = f"dora-the-{milliseconds}th-user", f"rumpelstilz{milliseconds}chen"
     await talks_of(client, user, word, number=5)
     kept = (await talks_of(client, "bob-the-other-user", "frobnicate", number=1))[0]
-    earlier = wishes(server)
+    earlier = request_ids(server)
     forgetting = asyncio.create_task(client.post("/agents/assistant/forget", json={"user_id": user}))
 
     async def is_written_down() -> bool:
-        return forgetting.done() or bool(wishes(server) - earlier)
+        return forgetting.done() or bool(request_ids(server) - earlier)
 
     await eventually(is_written_down, every=0.002)
     await asyncio.sleep(milliseconds / 1000)  # how far it has come is what the parameter varies

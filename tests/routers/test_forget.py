@@ -1,4 +1,4 @@
-"""Forgetting over HTTP: what may be named, by whom, and what the receipt looks like. The rest is in tests/sessions."""
+"""Forgetting over HTTP: what may be named, by whom, and the form of the receipt. tests/forgetting has the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forgetting: wherever it was said, stored, summed up, recalled or shown, it is gone, and a receipt says so."""
+"""Forgetting removes a text wherever it was stored, summarized, recalled or shown; the receipt says so."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
         await house.close()
 
 
-async def forget(house: House, **wish: str) -> ForgetReceipt:
-    return await house.forgettings.forget("assistant", "alice", **wish)
+async def forget(house: House, **target: str) -> ForgetReceipt:
+    return await house.forgettings.forget("assistant", "alice", **target)
 
 
 async def remembered(house: House) -> list[str]:
@@ -184,8 +184,8 @@ async def test_a_session_in_memory_of_a_forgotten_user_ends_with_the_others(on_f
 async def test_what_belongs_to_another_key_or_agent_is_not_touched(on_file: House) -> None:
     for number, owner in enumerate((Owner("assistant", "bob", ANN, "s1"), Owner("coder", "alice", ANN, "s2"))):
         await on_file.longterm.remember(owner, Scope.CONVERSATIONAL, [Saying("user", ANN, f"{SECRET} {number}", 1000)])
-    for wish in ({"user_id": ANN}, {"phrase": SECRET}, {"session_id": "s1"}):
-        receipt = await forget(on_file, **wish)
+    for target in ({"user_id": ANN}, {"phrase": SECRET}, {"session_id": "s1"}):
+        receipt = await forget(on_file, **target)
         assert sum(receipt.removed.values()) == 0
         assert receipt.found_afterwards == 0
     assert (await in_rows(on_file, SECRET))["memories"] == 2
@@ -390,9 +390,9 @@ async def copied(tmp_path: Path) -> AsyncIterator[House]:
     await opened.close()
 
 
-@pytest.mark.parametrize("wish", [{"user_id": ANN}, {"phrase": SECRET}, {"session_id": "session-of-ann"}])
-async def test_a_copy_of_the_database_beside_it_is_found_and_named(copied: House, wish: dict[str, str]) -> None:
-    receipt = await forget(copied, **wish)
+@pytest.mark.parametrize("target", [{"user_id": ANN}, {"phrase": SECRET}, {"session_id": "session-of-ann"}])
+async def test_a_copy_of_the_database_beside_it_is_found_and_named(copied: House, target: dict[str, str]) -> None:
+    receipt = await forget(copied, **target)
     assert (receipt.rows_found, list(receipt.found_in)) == (0, ["copy.db"])
     assert receipt.found_afterwards > 0
 
@@ -400,17 +400,17 @@ async def test_a_copy_of_the_database_beside_it_is_found_and_named(copied: House
 async def test_nobody_learns_from_it_what_others_have_said(copied: House) -> None:
     log = await copied.session("blue-parrot", user="eve")
     await copied.say(log, "The blue parrot", "Indeed")
-    for wish in (
+    for target in (
         {"phrase": "blue parrot", "user_id": "eve"},
         {"user_id": "eve"},
         {"phrase": "blue parrot", "user_id": "x"},
     ):
-        receipt = await forget(copied, **wish)
+        receipt = await forget(copied, **target)
         assert receipt.found_afterwards == 0
 
 
 async def test_wherever_the_server_dies_the_next_one_finishes(tmp_path: Path) -> None:
-    """Nothing is written any more from the n-th unit on, for every n: as after a kill."""
+    """From the n-th unit on nothing is written, for every n: as after a kill."""
     for number in range(1, 40):
         folder = tmp_path / str(number)
         folder.mkdir()
@@ -432,7 +432,7 @@ async def test_wherever_the_server_dies_the_next_one_finishes(tmp_path: Path) ->
         second = House(folder / "hector.db", agent=AGENT)
         await second.open()
         await second.recover()
-        if number > 1:  # the wish itself was written
+        if number > 1:  # the request itself was written
             assert set(await in_rows(second, SECRET)) <= {"sessions"}, number
             assert await count_rows(second.database, "session-of-ann") == {}, number
             assert in_files(second, "session-of-ann") == [], number
@@ -444,7 +444,7 @@ async def test_wherever_the_server_dies_the_next_one_finishes(tmp_path: Path) ->
     raise AssertionError("it was never done")
 
 
-async def test_a_wish_that_cannot_be_written_down_changes_nothing(on_file: House) -> None:
+async def test_a_request_that_cannot_be_stored_changes_nothing(on_file: House) -> None:
     log = await talk_of_ann(on_file)
     on_file.database.refuses = lambda unit: True
     with pytest.raises(Unavailable):
@@ -456,7 +456,7 @@ async def test_a_wish_that_cannot_be_written_down_changes_nothing(on_file: House
 
 async def test_what_stood_in_the_way_is_told_and_tried_again(on_file: House, monkeypatch: pytest.MonkeyPatch) -> None:
     await talk_of_ann(on_file)
-    monkeypatch.setattr("app.sessions.forgetting.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("app.forgetting.forgettings.RETRY_SECONDS", 0.01)
     running = asyncio.create_task(on_file.forgettings.run())
     with on_file.database.engine.connect() as reader:
         reader.exec_driver_sql("BEGIN")

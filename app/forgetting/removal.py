@@ -1,0 +1,255 @@
+"""Removal: carries out one deletion request in every place that may hold the data.
+
+Dependent data goes first, the target itself last, so that a process that continues after a crash finds the same again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+from app.domain.forgetting import DeletionRequest, ForgetReceipt
+from app.domain.phrase import Phrase
+from app.domain.session import SessionStatus
+from app.events.live import LiveSessions, Store
+from app.events.log import SessionLog
+from app.forgetting.verification import MAX_IDS, Affected, Verification
+from app.forgetting.warm import WarmCopies, redact_session
+from app.memory.longterm import LongTermMemory
+from app.sessions.termination import Terminations
+from app.storage import forgettings, recalled, redaction
+from app.storage.engine.database import Database
+from app.storage.engine.unit_of_work import UnitOfWork
+from app.storage.memories import Owned, Reader
+from app.storage.redaction import Found
+
+T = TypeVar("T")
+
+CONCURRENT_TERMINATIONS = 20
+MAX_ATTEMPTS = 5
+"""How often a session is redacted while clients keep beginning turns in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where data may be that is to be forgotten."""
+
+    live: LiveSessions
+    terminations: Terminations
+    memory: LongTermMemory
+    warm: WarmCopies
+
+    @property
+    def database(self) -> Database:
+        return self.live.durable.database
+
+
+class Removal:
+    """One deletion request while it is carried out. `receipt` grows with it."""
+
+    def __init__(self, places: Places, request: DeletionRequest) -> None:
+        self.request = request
+        self.receipt = ForgetReceipt()
+        self._places = places
+        self._affected = Affected()
+
+    @property
+    def _stores(self) -> tuple[Store, Store]:
+        return self._places.live.durable, self._places.live.ephemeral
+
+    async def _read(self, query: Callable[[Reader], T]) -> T:
+        return await self._places.database.read(query)
+
+    async def _submit(self, unit: UnitOfWork) -> None:
+        await self._places.database.submit(unit)
+
+    async def remove(self) -> None:
+        """Remove the target from rows and warm sessions. Repeating it is safe.
+
+        Raises:
+            Unavailable, WriteFailed, WriteConflict: not all of it is removed yet.
+        """
+        request = self.request
+        if request.phrase is not None:
+            await self._remove_phrase(Phrase(request.phrase))
+        elif request.memory_id is not None:
+            await self._remove_memory()
+        elif request.session_id is not None:
+            await self._remove_sessions([request.session_id])
+        else:
+            await self._remove_user()
+
+    # -- by target -------------------------------------------------------------------------------------------
+
+    async def _remove_user(self) -> None:
+        request = self.request
+        stored = await self._read(partial(forgettings.sessions_of, request=request, until_ms=request.created_ms))
+        ephemeral = [one.session.session_id for one in self._places.live.all() if self._is_ephemeral_of_user(one)]
+        await self._remove_sessions([*stored, *ephemeral])
+        unit = UnitOfWork("")
+        anonymized = forgettings.anonymize_usage(unit, request)
+        await self._submit(unit)
+        self.receipt.removed += anonymized
+
+    def _is_ephemeral_of_user(self, session_log: SessionLog) -> bool:
+        session, request = session_log.session, self.request
+        owner = (session.principal, session.agent, session.user_id)
+        return session.ephemeral and owner == (request.principal, request.agent, request.user_id)
+
+    async def _remove_sessions(self, session_ids: Sequence[str]) -> None:
+        """Remove sessions with all their data, copies of their messages in forks, and what other turns recalled."""
+        request, affected = self.request, self._affected
+        affected.session_ids = list(session_ids)
+        sources = await self._read(partial(forgettings.sources, request=request))
+        affected.memory_ids = [source.memory_id for source in sources]
+        forks = await self._read(partial(forgettings.forks_of, request=request, session_ids=session_ids))
+        # Forks may copy any message, so all ids are needed; without forks a few serve to search backups.
+        known = session_ids if forks else session_ids[:MAX_IDS]
+        affected.message_ids = await self._read(partial(forgettings.message_ids, session_ids=known))
+        if forks:
+            affected.family = forks
+            await self._redact_messages()
+            unit = UnitOfWork("")
+            forgettings.detach_forks(unit, session_ids)
+            await self._submit(unit)
+        await self.remove_recalled()
+        await self._forget(forgettings.owned_memories(request))
+        self.receipt.removed += await self._read(partial(forgettings.count_rows, session_ids=session_ids))
+        for start in range(0, len(session_ids), CONCURRENT_TERMINATIONS):
+            batch = session_ids[start : start + CONCURRENT_TERMINATIONS]
+            await asyncio.gather(*[self._terminate(one) for one in batch])
+        await self._forget(forgettings.owned_memories(request))
+
+    async def _terminate(self, session_id: str) -> None:
+        session_log = await self._places.live.open(session_id)
+        if session_log is None or session_log.over is SessionStatus.TERMINATED:
+            return
+        await self._places.warm.end_turns(session_log)
+        await self._places.terminations.terminate(session_log, forget_all=True)
+
+    async def _remove_memory(self) -> None:
+        """Remove a memory, its source message in every session that has it, and other memories of that message."""
+        request, affected = self.request, self._affected
+        for source in await self._read(partial(forgettings.sources, request=request)):
+            affected.memory_ids = [source.memory_id]
+            if source.message_id is not None:
+                affected.message_ids = {source.message_id}
+                family = partial(forgettings.family_of, request=request, session_id=source.session_id)
+                affected.family = await self._read(family)
+                await self._redact_messages()
+            await self.remove_recalled()
+            await self._forget(Owned(request.agent, request.principal, memory_ids=(source.memory_id,)))
+
+    async def _remove_phrase(self, phrase: Phrase) -> None:
+        affected = self._affected
+        touched: set[str] = set()
+        for store in self._stores:
+            ids = await store.database.read(partial(forgettings.sessions_of, request=self.request))
+            scan = partial(redaction.scan, session_ids=ids, phrase=phrase)
+            for session_id, found in (await store.database.read(scan)).items():
+                affected.message_ids |= found.message_ids
+                if found.in_history:
+                    touched.add(session_id)
+                await self._redact(session_id, phrase=phrase)
+        find = partial(
+            redaction.find_memories,
+            request=self.request,
+            phrase=phrase,
+            message_ids=affected.message_ids,
+            summaries_of=touched,
+        )
+        affected.memory_ids = await self._read(find)
+        await self.remove_recalled()
+        await self._forget_ids(affected.memory_ids)
+
+    # -- sessions that stay ----------------------------------------------------------------------------------
+
+    async def _redact_messages(self) -> None:
+        """Redact copies of the messages in the family, and remove what these sessions remember of them."""
+        request, affected = self.request, self._affected
+        copies = partial(redaction.find_messages, session_ids=affected.family, message_ids=affected.message_ids)
+        for session_id in await self._read(copies):
+            await self._redact(session_id)
+        owner = replace(request, user_id=None, session_id=None, memory_id=None)
+        find = partial(
+            redaction.find_memories,
+            request=owner,
+            message_ids=affected.message_ids,
+            summaries_of=frozenset(affected.family),
+        )
+        doomed = await self._read(find)
+        affected.memory_ids = list(dict.fromkeys([*affected.memory_ids, *doomed]))
+        await self._forget_ids([one for one in doomed if one != request.memory_id])
+
+    async def _redact(self, session_id: str, *, phrase: Phrase | None = None) -> None:
+        """Redact one session. Its turns are ended first: their requests and answers still contain the text."""
+        live = self._places.live
+        session_log = await live.open(session_id)
+        for _ in range(MAX_ATTEMPTS):
+            if session_log is None or session_log.over is SessionStatus.TERMINATED:
+                return
+            await self._places.warm.end_turns(session_log)
+            last_seq, database = session_log.last_seq, live.store_of(session_log).database
+            found = (await database.read(self._find_in(session_id, phrase))).get(session_id)
+            if found is None:
+                return
+            unit = UnitOfWork(session_id)
+            removed = redaction.redact(unit, found, last_seq=last_seq)
+            await database.submit(unit)
+            self.receipt.removed += removed
+            redact_session(session_log, found, last_seq)
+            if session_log.last_seq == last_seq:
+                return  # no turn began meanwhile that could know the text
+
+    def _find_in(self, session_id: str, phrase: Phrase | None) -> Callable[[Reader], dict[str, Found]]:
+        if phrase is not None:
+            return partial(redaction.scan, session_ids=[session_id], phrase=phrase)
+        return partial(redaction.find_messages, session_ids=[session_id], message_ids=self._affected.message_ids)
+
+    async def remove_recalled(self) -> None:
+        """Remove what turns of other sessions recalled of it: from their records, their events, and running turns."""
+        sources = frozenset([*self._affected.memory_ids, *self._affected.session_ids])
+        if not sources:
+            return
+        self._places.warm.remove_recalled(sources)
+        for told in await self._read(partial(recalled.find, agent=self.request.agent, sources=sources)):
+            unit = UnitOfWork(told.session_id)
+            recalled.add_removal(unit, told)
+            await self._submit(unit)
+            self.receipt.removed["recalled"] += 1
+            session_log = self._places.live.peek(told.session_id)
+            if session_log is not None:
+                session_log.forget_tail()
+
+    # -- memories --------------------------------------------------------------------------------------------
+
+    async def _forget_ids(self, memory_ids: Sequence[str]) -> None:
+        for ids in forgettings.batches(memory_ids):
+            await self._forget(Owned(self.request.agent, self.request.principal, memory_ids=tuple(ids)))
+
+    async def _forget(self, owned: Owned) -> None:
+        removed = await self._places.memory.forget(owned)
+        counts = {"memories": removed.memories, "versions": removed.versions, "vectors": removed.vectors}
+        self.receipt.removed.update(counts)
+
+    # -- afterwards ------------------------------------------------------------------------------------------
+
+    async def verify_rows(self) -> None:
+        """Enter into the receipt how many rows still hold removed data."""
+        self.receipt.rows_found = await self._verification.count_rows()
+
+    async def verify_files(self) -> None:
+        """Enter into the receipt what files still contain. Nothing is searched for if nothing was removed."""
+        if not +self.receipt.removed:
+            return
+        try:
+            self.receipt.found_in = await self._verification.search_files()
+        except OSError as error:
+            self.receipt.problem = self.receipt.problem or f"the files could not be searched: {error}"
+
+    @property
+    def _verification(self) -> Verification:
+        return Verification(self._places.database, self.request, self._affected)

@@ -1,0 +1,79 @@
+"""What warm sessions and their running turns hold in memory of texts that are to be forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+import orjson
+
+from app.domain.event import EventKind
+from app.events.live import LiveSessions
+from app.events.log import SessionLog
+from app.storage.recalled import without
+from app.storage.redaction import Found
+from app.turns.desk import Desk, OpenTurn
+from app.turns.final import FinalMemories
+from app.turns.memory import TurnMemory
+from app.turns.runner import Runner
+from app.turns.summaries import Summaries
+
+WAIT_SECONDS = 10.0
+"""How long to wait for turns of a session to end."""
+
+
+class WarmCopies:
+    """Ends turns that know a text, and removes it from the state of those that go on."""
+
+    def __init__(
+        self, live: LiveSessions, turns: Runner, memory: TurnMemory, summaries: Summaries, final: FinalMemories
+    ) -> None:
+        self._live = live
+        self._turns = turns
+        self._memory = memory
+        self._summaries = summaries
+        self._final = final
+
+    async def end_turns(self, session_log: SessionLog) -> None:
+        """End every turn of the session and the work in the background; the next turn reads its history again."""
+        await self._turns.cancel(session_log, everything=True, wait_seconds=WAIT_SECONDS)
+        desk: Desk | None = session_log.desk
+        if desk is not None:
+            await self._summaries.end(desk)
+        await self._final.end(session_log.session.session_id)
+        await self._memory.settled()
+        if desk is None or session_log.is_busy:
+            return
+        session_log.desk = session_log.on_readers = session_log.on_terminate = None
+
+    def remove_recalled(self, sources: Collection[str]) -> None:
+        """Have running turns drop what they recalled of these memories and sessions, so that they do not store it."""
+        for session_log in self._live.all():
+            desk: Desk | None = session_log.desk
+            if desk is not None and desk.open is not None and desk.open.memory is not None:
+                _remove_recalled(session_log, desk.open, sources)
+
+
+def _remove_recalled(session_log: SessionLog, turn: OpenTurn, sources: Collection[str]) -> None:
+    left = without(turn.memory or {}, sources)
+    if left == turn.memory:
+        return
+    turn.memory = left
+    gone = [run for run in turn.shown if run.kind in (EventKind.MEMORY, EventKind.DEBUG)]
+    turn.shown = [run for run in turn.shown if run not in gone]
+    session_log.forget_tail()
+    for run in gone:
+        run.wire = b""  # the tape treats a run without bytes as voided
+
+
+def redact_session(session_log: SessionLog, found: Found, last_seq: int) -> None:
+    """Make the warm copy of a redacted session agree with its rows."""
+    session = session_log.session
+    if found.in_title:
+        session = replace(session, title=None)
+    if found.metadata is not None:
+        session = replace(session, metadata=orjson.loads(found.metadata))
+    if found.in_history:
+        session = replace(session, floor_seq=last_seq)
+        session_log.forget_tail()
+    session_log.session = session
