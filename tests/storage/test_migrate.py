@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
@@ -137,6 +140,17 @@ def test_two_that_migrate_at_once_do_not_collide(url: str) -> None:
     with ThreadPoolExecutor(4) as threads:
         found = [done.result()[1] for done in [threads.submit(migrate_database, url) for _ in range(4)]]
     assert len(set(found)) == 1
+
+
+def test_a_new_file_that_another_process_writes_to_is_waited_for(tmp_path: Path) -> None:
+    file = tmp_path / "hector.db"
+    with closing(sqlite3.connect(file, isolation_level=None)) as writer, ThreadPoolExecutor(1) as thread:
+        writer.execute("BEGIN IMMEDIATE")
+        migrating = thread.submit(migrate_database, f"sqlite:///{file}")
+        with pytest.raises(TimeoutError):
+            migrating.result(timeout=0.1)
+        writer.rollback()
+        assert migrating.result()[0] is None
 
 
 def test_full_text_of_an_older_release_has_no_list_of_pending_rows(empty_postgres_url: str) -> None:

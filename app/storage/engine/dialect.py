@@ -6,6 +6,8 @@ batch in one hand-over, without greenlets or a second way of writing SQL.
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,10 @@ _SESSION = (
     "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 3"
 )
 BUSY_MS = 5000
-"""How long SQLite waits for a lock of another process."""
+"""How long SQLite waits for a lock of another connection."""
+BUSY_PAUSE_SECONDS = 0.01
+MIGRATION_BUSY_MS = 60_000
+"""How long a migration waits for another one."""
 _READ_ONLY = "25006"  # what answers has become a standby: the address leads to the new primary in a moment
 
 
@@ -91,7 +96,7 @@ def _set_up_session(connection: Any, _record: object) -> None:
 def _set_pragmas(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-    cursor.execute("PRAGMA journal_mode = WAL")
+    _switch_to_wal(cursor)
     # FULL costs nothing that can be measured under group commit, and survives a power cut.
     cursor.execute("PRAGMA synchronous = FULL")
     # What is deleted is overwritten with zeros. Costs nothing that can be measured in a commit (docs/forgetting.md).
@@ -99,6 +104,23 @@ def _set_pragmas(connection: Any, _record: object) -> None:
     # Only the database in memory shares its cache: there a reader would else collide with the writer.
     cursor.execute("PRAGMA read_uncommitted = 1")
     cursor.close()
+
+
+def _switch_to_wal(cursor: sqlite3.Cursor) -> None:
+    """Wait for the lock that the switch needs: SQLite refuses at once, whatever `busy_timeout` says.
+
+    It does so while another connection writes to a file that is not in WAL mode yet, or switches it itself.
+    """
+    give_up = time.monotonic() + BUSY_MS / 1000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= give_up:
+                raise
+            time.sleep(BUSY_PAUSE_SECONDS)
+        else:
+            return
 
 
 def make_place(url: str) -> None:
@@ -109,8 +131,9 @@ def make_place(url: str) -> None:
 
 
 def begin_migration(connection: Connection) -> None:
-    """From here to the end of the transaction nobody else migrates, and what breaks off leaves nothing behind."""
+    """From here to the end of the transaction no other process migrates, and a failure leaves nothing behind."""
     if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {MIGRATION_BUSY_MS}")
         connection.exec_driver_sql("BEGIN IMMEDIATE")  # its driver begins no transaction for a CREATE
         return
     connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # an index over years of messages takes its time
