@@ -15,6 +15,7 @@ RUN /opt/hector/bin/pip install --require-hashes -r requirements.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY app ./app
 COPY migrations ./migrations
+COPY clients ./clients
 RUN /opt/hector/bin/pip install --no-deps --no-build-isolation --no-index .
 ARG WEIGHTS=0
 RUN mkdir -p /opt/weights && if [ "$WEIGHTS" = 1 ]; then HECTOR_WEIGHTS_DIR=/opt/weights /opt/hector/bin/hector weights; fi

@@ -45,6 +45,7 @@ ROOMS_THAT_KNOW = {
     "sse_starlette": DOORS,
     "uvicorn": DOORS,
     "typer": {"cli"},
+    "hector_client": {"cli"},
 }
 
 

@@ -1,0 +1,216 @@
+"""An answer over several connections: what is asked next, and what is shown, after every way to break."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hector_client._following import AnswerReader, Patience, follow
+from hector_client._state import AnswerState, post_message
+from hector_client._steps import Request
+from hector_client.errors import Conflict, Internal, ModelFailed, Refused, SessionOver, Unavailable, Unreachable
+from hector_client.events import Error, Event
+from tests.hector_client.steps import LOST, NO_CONTENT, Opened, Script, frame, refused, text
+
+MINE = {"turn_id": "t1", "session_id": "s"}
+STARTED = frame("turn_started", 1, **MINE)
+FINISHED = frame("turn_finished", 9, **MINE, status="completed")
+POST = Request("POST", "/messages/stream", headers={"Idempotency-Key": "k"}, body={"message": "hi"})
+
+
+def follow_answer(
+    script: Script, *, session_id: str | None = "s", patience: float = 5.0, **how: Any
+) -> tuple[AnswerReader, list[str]]:
+    """The answer, and the types of its events."""
+    answer = AnswerReader("assistant", session_id, clock=script.clock, **(how or {"first": POST}))
+    events = script.run(follow(answer, Patience(patience, "the script", script.clock)))
+    return answer, [event.type for event in events]
+
+
+def test_an_unbroken_answer_is_one_request() -> None:
+    script = Script([[STARTED, text("one ", 2), text("two", 3) + FINISHED]])
+
+    answer, kinds = follow_answer(script)
+
+    assert (answer.text, answer.finished and answer.finished.status) == ("one two", "completed")
+    assert (script.asked, kinds) == (["POST hi"], ["turn_started", "text", "text", "turn_finished"])
+
+
+def test_after_a_break_it_goes_on_behind_the_last_number() -> None:
+    script = Script([[STARTED, text("one ", 2), LOST], LOST, [text("two", 3), FINISHED]])
+
+    answer, kinds = follow_answer(script)
+
+    assert answer.text == "one two"
+    assert script.asked == ["POST hi", "GET 2", "GET 2"]
+    assert kinds == ["turn_started", "text", "offline", "offline", "online", "text", "turn_finished"]
+    assert script.pauses == [0.25, 0.5]
+
+
+def test_a_cursor_without_an_event_is_kept_as_well() -> None:
+    script = Script([[STARTED, frame("cursor", "1:7"), LOST], [FINISHED]])
+
+    follow_answer(script)
+
+    assert script.asked == ["POST hi", "GET 1:7"]
+
+
+def test_a_shutdown_names_the_number_and_the_pause_to_come_back_with() -> None:
+    going = b"retry: 1700\n" + frame("reconnect", after="3:4")
+    script = Script([[STARTED, text("one ", 2), going], [text("two", 3), FINISHED]])
+
+    follow_answer(script)
+
+    assert (script.asked, script.pauses) == (["POST hi", "GET 3:4"], [1.7])
+
+
+def test_a_message_that_may_not_have_arrived_is_sent_again_under_the_same_key() -> None:
+    script = Script([LOST, refused(503, "shutting_down"), [STARTED, FINISHED]])
+
+    follow_answer(script)
+
+    assert script.asked == ["POST hi"] * 3
+    assert len(script.keys) == 1
+
+
+def test_a_snapshot_replaces_the_text() -> None:
+    snapshot = frame("snapshot", 8, **MINE, text="one")
+    script = Script([[STARTED, text("one ", 2), text("two", 3), LOST], [snapshot, FINISHED]])
+
+    answer, _ = follow_answer(script)
+
+    assert answer.text == "one"
+
+
+def test_another_turns_text_is_not_ours() -> None:
+    other = frame("turn_finished", 3, turn_id="t0", status="completed")
+    script = Script([[frame("turn_queued", 1, **MINE), text("not ours", 2), other, STARTED, text("ours", 5), FINISHED]])
+
+    answer, _ = follow_answer(script)
+
+    assert answer.text == "ours"
+
+
+def test_the_end_of_another_turn_is_no_break() -> None:
+    queued = frame("turn_queued", 1, **MINE)
+    streams: list[Opened] = [
+        [queued, LOST],
+        [text("not ours", 2), frame("done")],
+        [STARTED, text("ours", 5), FINISHED],
+    ]
+    script = Script(streams, {"t1": {"status": "queued"}})
+
+    answer, kinds = follow_answer(script)
+
+    assert answer.text == "ours"
+    assert kinds.count("offline") == 1
+
+
+@pytest.mark.parametrize("end", [NO_CONTENT, []], ids=["204", "an empty stream"])
+def test_an_end_that_is_in_no_stream_any_more_is_looked_up(end: Opened) -> None:
+    turn = {**MINE, "status": "failed", "message_id": "m1", "error": {"reason": "llm_error", "message": "no credit"}}
+    messages = {"messages": [{"message_id": "m1", "content": "all of it"}], "next_before": None}
+    script = Script([[STARTED, text("one", 2), LOST], end], {"t1": turn, "messages": messages})
+
+    answer, kinds = follow_answer(script)
+
+    assert (answer.text, answer.finished and answer.finished.status) == ("all of it", "failed")
+    assert answer.error is not None
+    assert answer.error.message == "no credit"
+    assert kinds[-2:] == ["snapshot", "turn_finished"]
+
+
+def test_an_open_turn_is_joined_without_a_message() -> None:
+    script = Script([[STARTED, text("one", 2), FINISHED]])
+
+    answer, _ = follow_answer(script, turn_id="t1")
+
+    assert (answer.text, script.asked) == ("one", ["GET None"])
+
+
+def test_a_refusal_is_final() -> None:
+    script = Script([[STARTED, LOST], refused(410, "session_terminated")])
+
+    with pytest.raises(SessionOver):
+        follow_answer(script)
+
+
+def test_patience_has_an_end() -> None:
+    script = Script()
+
+    with pytest.raises(Unreachable, match=r"No answer from the script: the connection broke\."):
+        follow_answer(script, patience=10)
+
+    assert 10 < script.now < 14
+
+
+def test_a_one_shot_that_broke_is_not_tried_again() -> None:
+    script = Script([[STARTED, text("one", 2), LOST]])
+
+    with pytest.raises(Unreachable, match="without a session"):
+        follow_answer(script, session_id=None)
+
+    assert script.asked == ["POST hi"]
+
+
+def test_times_are_counted_from_the_making_of_the_answer() -> None:
+    script = Script([LOST, [STARTED, text("one", 2), FINISHED]])
+
+    answer, _ = follow_answer(script)
+
+    assert (answer.first_text_seconds, answer.total_seconds) == (0.25, 0.25)
+
+
+class Known(AnswerState):
+    """An answer that was followed already."""
+
+    def __init__(self, end: dict[str, Any], *before: bytes) -> None:
+        super().__init__("assistant", "s", post_message("assistant", "s", {"message": "hi"}), None)
+        self.events: list[Event] = Script(
+            [[STARTED, text("so far", 2), *before, frame("turn_finished", 9, **end)]]
+        ).run(follow(self._reader, Patience(5.0, "the script")))
+
+
+@pytest.mark.parametrize(
+    ("end", "kind", "reason", "words"),
+    [
+        ({"status": "cancelled", "reason": "replaced"}, Conflict, "turn_cancelled", "another message"),
+        ({"status": "cancelled", "reason": "session_terminated"}, SessionOver, "session_terminated", "erased"),
+        ({"status": "interrupted", "reason": "crash"}, Unavailable, "shutting_down", "mid-answer"),
+        ({"status": "failed", "reason": "llm_timeout"}, ModelFailed, "llm_timeout", "llm_timeout"),
+        ({"status": "failed"}, Internal, "internal", "failed"),
+        ({"status": "failed", "reason": "of_a_later_version"}, Refused, "of_a_later_version", "later"),
+    ],
+)
+def test_every_end_is_the_error_of_a_waiting_caller(
+    end: dict[str, str], kind: type[Refused], reason: str, words: str
+) -> None:
+    answer = Known({**MINE, **end})
+
+    with pytest.raises(Refused, match=words) as raised:
+        answer.raise_for_end()
+
+    assert (type(raised.value), raised.value.reason) == (kind, reason)
+    assert (raised.value.details["partial"], raised.value.details["turn_id"]) == ("so far", "t1")
+
+
+def test_a_completed_turn_raises_nothing() -> None:
+    answer = Known({**MINE, "status": "completed"})
+
+    answer.raise_for_end()
+
+    assert answer.is_completed
+    assert answer.failure() is None
+
+
+def test_a_failed_turn_has_the_sentence_of_its_error() -> None:
+    answer = Known(
+        {**MINE, "status": "failed", "reason": "llm_error"}, frame("error", 3, reason="llm_error", message="no credit")
+    )
+
+    failure = answer.failure()
+
+    assert failure is not None
+    assert failure.message == "no credit"
+    assert Error in [type(event) for event in answer.events]
