@@ -1,3 +1,33 @@
-"""The Python client of Hector, an agent server."""
+"""The Python client of Hector, an agent server.
+
+    async with Client("http://localhost:8080") as client:
+        async for event in client.agent("assistant").ask("Explain quantum computing"):
+            print(event.chunk, end="", flush=True)
+
+`hector_client.sync` has the same without `await`; `events` and `errors` have what is received and raised.
+"""
+
+from hector_client import errors, events, sync
+from hector_client._client import Agent, Answer, Client, Memories, Session
+from hector_client._http import TimeLimits
+from hector_client._operations import Page
+from hector_client.errors import HectorError, Refused, Unreachable
+from hector_client.events import Event
 
 __version__ = "0.1.0"
+__all__ = [
+    "Agent",
+    "Answer",
+    "Client",
+    "Event",
+    "HectorError",
+    "Memories",
+    "Page",
+    "Refused",
+    "Session",
+    "TimeLimits",
+    "Unreachable",
+    "errors",
+    "events",
+    "sync",
+]

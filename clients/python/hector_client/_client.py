@@ -1,0 +1,365 @@
+"""The asynchronous client; `sync` is its twin. What both do stands once, in `_operations`, `_following`, `_state`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+
+from hector_client import _operations as operations
+from hector_client._drivers import AsyncConnection, AsyncDriver
+from hector_client._following import Patience, follow
+from hector_client._http import TimeLimits, settings
+from hector_client._operations import JSON, Page, given
+from hector_client._state import AnswerState, SessionState, post_message
+from hector_client._steps import Request
+from hector_client.errors import HectorError
+from hector_client.events import Event
+
+
+class Client:
+    """A server. Without `base_url` and `token`: HECTOR_SERVER (http://localhost:8080) and HECTOR_TOKEN.
+
+    `user` is the end user on whose behalf everything is asked; `transport` is httpx2's, for servers that are reached
+    in another way. Every method raises HectorError: `Refused` for what the server refuses, `Unreachable` when it does
+    not answer.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        token: str | None = None,
+        user: str | None = None,
+        limits: TimeLimits | None = None,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.limits = limits or TimeLimits()
+        url, options = settings(base_url, token=token, user=user, limits=self.limits)
+        self.driver = AsyncDriver(httpx2.AsyncClient(transport=transport, **options), url, self.limits)
+        """Carries out the requests."""
+
+    @property
+    def place(self) -> str:
+        """Where the answers come from, as errors and programs name it to people."""
+        return self.driver.place
+
+    @place.setter
+    def place(self, place: str) -> None:
+        self.driver.place = place
+
+    @property
+    def patience(self) -> Patience:
+        return Patience(self.limits.patience, self.place)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self.driver.close()
+
+    def agent(self, name: str) -> Agent:
+        """A handle; the server is not asked."""
+        return Agent(self, name)
+
+    async def agents(self) -> list[JSON]:
+        return await self.driver.call(operations.agents())
+
+    async def is_ready(self) -> bool:
+        try:
+            return await self.driver.call(operations.is_ready())
+        except HectorError:
+            return False
+
+    async def document_stores(self) -> list[JSON]:
+        return await self.driver.call(operations.document_stores())
+
+    async def documents(self, store: str, *, limit: int = 50) -> Page:
+        return await self.driver.call(operations.documents(store, limit=limit))
+
+    async def search_documents(self, query: str, *, store: str | None = None, limit: int = 10) -> JSON:
+        return await self.driver.call(operations.search_documents(query, store=store, limit=limit))
+
+    async def reindex_documents(self, store: str, *, again: bool = False) -> JSON:
+        return await self.driver.call(operations.reindex_documents(store, again=again))
+
+
+class Agent:
+    """An agent of a server."""
+
+    def __init__(self, client: Client, name: str) -> None:
+        self.name = name
+        self.client = client
+        self.memories = Memories(client, name)
+
+    async def info(self) -> JSON:
+        return await self.client.driver.call(operations.agent(self.name))
+
+    def session(self, session_id: str | None = None) -> Session:
+        """A handle; `connect` looks the session up, or creates one when no id is given."""
+        return Session(self.client, self.name, session_id)
+
+    async def create_session(
+        self,
+        session_id: str | None = None,
+        *,
+        title: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        ephemeral: bool | None = None,
+        messages: Sequence[Mapping[str, str]] | None = None,
+    ) -> Session:
+        """With an id of your own, the session of that id if there is one: see `is_new`."""
+        body = {"session_id": session_id, "title": title, "metadata": metadata, "ephemeral": ephemeral}
+        made = await self.client.driver.call(operations.create_session(self.name, {**body, "messages": messages}))
+        return Session(self.client, self.name, made.session["session_id"], about=made.session, is_new=made.is_new)
+
+    async def sessions(self, *, limit: int = 50, status: str | None = None, order: str = "created") -> Page:
+        """`order`: `created`, or `activity` for the latest active first."""
+        return await self.client.driver.call(operations.sessions(self.name, limit=limit, status=status, order=order))
+
+    def ask(self, message: str, *, instructions: str | None = None) -> Answer:
+        """One message outside any session."""
+        post = post_message(self.name, None, {"message": message, "instructions": instructions})
+        return Answer(self.client, self.name, None, post, None)
+
+    async def forget(
+        self,
+        *,
+        user: str | None = None,
+        session: str | None = None,
+        memory: str | None = None,
+        phrase: str | None = None,
+    ) -> JSON:
+        """Erase what all given fields describe, wherever it is; the receipt."""
+        body = {"user_id": user, "session_id": session, "memory_id": memory, "phrase": phrase}
+        return await self.client.driver.call(operations.forget(self.name, body))
+
+
+class Session(SessionState):
+    """`connect`, `send` and `listen`, or `ask` for one answer; `cancel`, `end`, `terminate`, `disconnect`.
+
+    *disconnect* ends the listening, *cancel* stops a turn, *end* closes the session and keeps it readable, *terminate*
+    erases it.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        agent: str,
+        session_id: str | None = None,
+        *,
+        about: JSON | None = None,
+        is_new: bool = False,
+    ) -> None:
+        super().__init__(agent, session_id, about=about, is_new=is_new)
+        self._client = client
+        self._connections: set[AsyncConnection] = set()
+
+    async def __aenter__(self) -> Self:
+        if not self.is_connected:
+            await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.disconnect()
+
+    async def connect(self, *, after: str | int | None = None) -> None:
+        """Look the session up, or create it. `listen` begins after the cursor `after`; by default with the turn that is
+        open now, else with what comes next.
+
+        Raises:
+            NotFound: there is no such session.
+            SessionOver: it was terminated.
+        """
+        await self._client.driver.call(self._connect(after))
+
+    async def disconnect(self) -> None:
+        """End every `listen`. The session and its turn go on at the server."""
+        self._is_connected = False
+        for connection in list(self._connections):
+            await connection.close()
+
+    async def send(self, message: str, *, instructions: str | None = None, on_busy: str | None = None) -> str:
+        """Send a message and return its turn's id; `listen` tells the answer, which is written also without a reader.
+
+        A broken connection never doubles it: the message is sent again under its Idempotency-Key.
+        `on_busy`: `queue`, `reject` or `replace`.
+        """
+        options = {"instructions": instructions, "on_busy": on_busy}
+        return await self._client.driver.call(self._send(message, options, self._client.patience))
+
+    async def listen(self) -> AsyncGenerator[Event]:
+        """The session's events from the cursor on, through reconnects, until it is over or disconnected."""
+        reader, connection = self._connected(), AsyncConnection()
+        self._connections.add(connection)
+        try:
+            async with aclosing(
+                self._client.driver.stream(follow(reader, self._client.patience), connection)
+            ) as events:
+                async for event in events:
+                    yield event
+        finally:
+            self._connections.discard(connection)
+            if reader.is_over:
+                self._is_connected = False
+
+    def ask(self, message: str, *, instructions: str | None = None, on_busy: str | None = None) -> Answer:
+        """Send a message and follow its answer; the answer is sent for when it is iterated over."""
+        body = {"message": message, "instructions": instructions, "on_busy": on_busy}
+        post = post_message(self.agent_name, self.session_id, body)
+        return Answer(self._client, self.agent_name, self.session_id, post, None)
+
+    def join(self, turn_id: str) -> Answer:
+        """Follow the answer of an open turn."""
+        return Answer(self._client, self.agent_name, self.session_id, None, turn_id)
+
+    def regenerate(self, message_id: str | None = None, *, instructions: str | None = None) -> Answer:
+        """Answer the last message again; the old answer leaves the context."""
+        post = self._regeneration(message_id, instructions)
+        return Answer(self._client, self.agent_name, self.session_id, post, None)
+
+    async def cancel(self, turn_id: str | None = None, *, everything: bool = False) -> JSON | None:
+        """Stop the running turn, that turn, or everything queued as well; `None` when nothing was open."""
+        call = operations.cancel(self.agent_name, self.session_id, turn_id, everything=everything)
+        return await self._client.driver.call(call)
+
+    async def end(self) -> JSON:
+        """Take no more messages; the session stays readable."""
+        return await self._client.driver.call(operations.end(self.agent_name, self.session_id))
+
+    async def terminate(self, *, forget: bool = False) -> JSON:
+        """Stop and erase it; its id is never used again. `forget`: also what other sessions remember of it.
+
+        Returns the stop receipt.
+        """
+        receipt = await self._client.driver.call(self._terminate(forget))
+        await self.disconnect()
+        return receipt
+
+    async def info(self) -> JSON:
+        return await self._client.driver.call(operations.session(self.agent_name, self.session_id))
+
+    async def history(self, *, limit: int = 50) -> list[JSON]:
+        """The newest messages, oldest first; an answer that is being written is one more."""
+        return await self._client.driver.call(operations.history(self.agent_name, self.session_id, limit=limit))
+
+    async def turn(self, turn_id: str) -> JSON:
+        return await self._client.driver.call(operations.turn(self.agent_name, self.session_id, turn_id))
+
+    async def change(self, **change: Any) -> JSON:
+        """`title`, `metadata`: each is replaced as a whole, `None` clears it."""
+        return await self._client.driver.call(operations.change_session(self.agent_name, self.session_id, change))
+
+    async def fork(self, at: str | None = None, *, title: str | None = None, session_id: str | None = None) -> Session:
+        """A new session with the messages up to `at` (a message's id; all by default)."""
+        body = {"at": at, "title": title, "session_id": session_id}
+        made = await self._client.driver.call(operations.fork(self.agent_name, self.session_id, body))
+        return Session(self._client, self.agent_name, made["session_id"], about=made, is_new=True)
+
+    async def edit_message(self, message_id: str, content: str) -> Session:
+        """A fork up to that message of the user, with the new text."""
+        made = await self._client.driver.call(
+            operations.edit_message(self.agent_name, self.session_id, message_id, content)
+        )
+        return Session(self._client, self.agent_name, made["session_id"], about=made, is_new=True)
+
+
+class Answer(AnswerState):
+    """`async for event in answer` follows the turn to its end, through reconnects; `text` grows meanwhile.
+
+    Leaving the loop leaves the turn to the server: it goes on for the agent's `disconnect_grace`.
+    """
+
+    def __init__(
+        self, client: Client, agent: str, session_id: str | None, post: Request | None, turn_id: str | None
+    ) -> None:
+        super().__init__(agent, session_id, post, turn_id)
+        self._client = client
+
+    async def __aiter__(self) -> AsyncGenerator[Event]:
+        """This turn's events; `Offline` and `Online` tell of the connection.
+
+        Raises:
+            Refused: the server does not take the message, or the session is gone.
+            Unreachable: nothing was heard for longer than the patience, or the connection of a one-shot broke.
+        """
+        async with aclosing(self._client.driver.stream(follow(self._reader, self._client.patience))) as events:
+            async for event in events:
+                yield event
+
+    async def wait(self) -> str:
+        """Follow it to its end; the whole text. Raises HectorError unless the turn was completed."""
+        if self.finished is None:
+            async for _ in self:
+                pass
+        self.raise_for_end()
+        return self.text
+
+    async def cancel(self) -> JSON | None:
+        """Stop the turn; its text so far is kept. Raises RuntimeError while the message is not accepted."""
+        return await self._client.driver.call(self._cancel())
+
+    async def response(self) -> JSON:
+        """What the API answers to a caller that waits for this message: `response`, `usage`, `timings`, …"""
+        return await self._client.driver.call(self._response())
+
+
+class Memories:
+    """What an agent remembers beyond a session; of one user where the client names one."""
+
+    def __init__(self, client: Client, agent: str) -> None:
+        self._client = client
+        self._agent = agent
+
+    async def list(self, *, limit: int = 50, session: str | None = None, kind: str | None = None) -> Page:
+        """Newest first. `kind`: `message`, `summary` or `note`."""
+        return await self._client.driver.call(operations.memories(self._agent, limit=limit, session=session, kind=kind))
+
+    async def search(
+        self, query: str, *, limit: int = 10, session: str | None = None, scope: str | None = None
+    ) -> JSON:
+        call = operations.search_memories(self._agent, query, limit=limit, session=session, scope=scope)
+        return await self._client.driver.call(call)
+
+    async def get(self, memory_id: str) -> JSON:
+        """With its earlier texts."""
+        return await self._client.driver.call(operations.memory(self._agent, memory_id))
+
+    async def add(
+        self, text: str, *, session: str | None = None, scope: str | None = None, pinned: bool | None = None
+    ) -> JSON:
+        body = {"text": text, "session_id": session, "scope": scope, "pinned": pinned}
+        return await self._client.driver.call(operations.add_memory(self._agent, body))
+
+    async def change(self, memory_id: str, *, text: str | None = None, pinned: bool | None = None) -> JSON:
+        change = given({"text": text, "pinned": pinned})
+        return await self._client.driver.call(operations.change_memory(self._agent, memory_id, change))
+
+    async def delete(self, memory_id: str) -> JSON:
+        return await self._client.driver.call(operations.delete_memory(self._agent, memory_id))
+
+    async def export(self, *, session: str | None = None) -> AsyncGenerator[bytes]:
+        """JSON Lines, in pieces of any size. Raises Unreachable in the middle, too."""
+        async with aclosing(
+            self._client.driver.stream(operations.export_memories(self._agent, session=session))
+        ) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def import_lines(self, lines: bytes) -> JSON:
+        """Take in the memories of an export that are not there yet."""
+        return await self._client.driver.call(operations.import_memories(self._agent, lines))
+
+    async def embed(self, *, again: bool = False) -> JSON:
+        """Embed what the present embedder has not; `again`: everything. How far it is."""
+        return await self._client.driver.call(operations.embed_memories(self._agent, again=again))
