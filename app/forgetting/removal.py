@@ -232,8 +232,7 @@ class Removal:
 
     async def _forget(self, owned: Owned) -> None:
         removed = await self._places.memory.forget(owned)
-        counts = {"memories": removed.memories, "versions": removed.versions, "vectors": removed.vectors}
-        self.receipt.removed.update(counts)
+        self.receipt.removed += removed.counts
 
     # -- afterwards ------------------------------------------------------------------------------------------
 

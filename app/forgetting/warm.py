@@ -69,10 +69,10 @@ def _remove_recalled(session_log: SessionLog, turn: OpenTurn, sources: Collectio
 def redact_session(session_log: SessionLog, found: Found, last_seq: int) -> None:
     """Make the warm copy of a redacted session agree with its rows."""
     session = session_log.session
-    if found.in_title:
-        session = replace(session, title=None)
-    if found.metadata is not None:
-        session = replace(session, metadata=orjson.loads(found.metadata))
+    if "title" in found.description:
+        session = replace(session, title=found.description["title"])
+    if (metadata := found.description.get("metadata")) is not None:
+        session = replace(session, metadata=orjson.loads(metadata))
     if found.in_history:
         session = replace(session, floor_seq=last_seq)
         session_log.forget_tail()

@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, LargeBinary, Table, Text, exists, select, text
 from sqlalchemy.exc import DBAPIError
 
-from app.storage import full_text, tables
+from app.storage import full_text, personal, tables
 from app.storage.engine.database import Database
 from app.storage.engine.dialect import BUSY_MS
 from app.storage.engine.unit_of_work import WriteFailed
@@ -181,7 +181,7 @@ def _vacuum_postgres(engine: Engine) -> None:
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("SET statement_timeout = '10min'")
-        for table in tables.metadata.sorted_tables:
+        for table in personal.with_personal_data(tables.metadata):
             connection.exec_driver_sql(f"VACUUM (INDEX_CLEANUP ON, ANALYZE) {table.name}")
             _drop_statistics_if_empty(connection, table)
         connection.exec_driver_sql("VACUUM pg_catalog.pg_statistic")  # a warning where that is not ours to do

@@ -7,23 +7,17 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, Text, and_, delete, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Table, Text, and_, delete, exists, func, insert, select, true, update
 
 from app.domain.forgetting import FORGOTTEN, DeletionRequest
-from app.storage import tables, usage
+from app.storage import personal, tables, usage
 from app.storage.engine.unit_of_work import UnitOfWork
 from app.storage.memories import Owned
+from app.storage.personal import Kind, OwnerKind, Ownership
 
 _f, _s, _u = tables.forgettings, tables.sessions, tables.usage
-_m, _v = tables.memories, tables.memory_vectors
-_COUNTED = {
-    "sessions": (tables.sessions,),
-    "turns": (tables.turns,),
-    "messages": (tables.messages,),
-    "events": (tables.events, tables.runs),
-    "summaries": (tables.summaries,),
-    "idempotency_keys": (tables.idempotency,),
-}
+_m = tables.memories
+_OF_SESSIONS = personal.owned_by(tables.metadata, OwnerKind.SESSION)
 BATCH = 500
 """Ids in one statement."""
 
@@ -37,7 +31,8 @@ def add(unit: UnitOfWork, request: DeletionRequest) -> None:
 
 def add_rows_gone(unit: UnitOfWork, request_id: str) -> None:
     """Only the files are left to clear; the request no longer says what it was about."""
-    blank = {"agent": "", "principal": "", "user_id": None, "session_id": None, "memory_id": None, "phrase": None}
+    texts = [column for column in _f.columns if isinstance(column.type, Text) and not column.primary_key]
+    blank = {column.name: None if column.nullable else "" for column in texts}
     unit.add(update(_f).where(_f.c.wish_id == request_id).values(**blank, rows_gone=1), {})
 
 
@@ -99,10 +94,8 @@ def count_rows(connection: Connection, session_ids: Sequence[str]) -> Counter[st
     """How many rows sessions have, by kind as the receipt names it."""
     found: Counter[str] = Counter()
     for ids in batches(session_ids):
-        for name, group in _COUNTED.items():
-            for table in group:
-                query = select(func.count()).select_from(table).where(table.c.session_id.in_(ids))
-                found[name] += int(connection.execute(query).scalar() or 0)
+        for table, whose in _OF_SESSIONS:
+            found[whose.counted] += _number(connection, table, table.c.session_id.in_(ids))
     return found
 
 
@@ -175,34 +168,55 @@ def rows_left(
     connection: Connection, request: DeletionRequest, session_ids: Sequence[str], memory_ids: Collection[str]
 ) -> int:
     """How many rows of the removed user, sessions or memories are still in any table."""
-
-    def number(table: Table, condition: ColumnElement[bool]) -> int:
-        return int(connection.execute(select(func.count()).select_from(table).where(condition)).scalar() or 0)
-
-    own = Owned(request.agent, request.principal).condition()
     found = sum(count_rows(connection, session_ids).values())
-    for ids in batches(session_ids):
-        found += number(_m, and_(_m.c.session_id.in_(ids), own)) + number(_s, _s.c.forked_from.in_(ids))
-    for ids in batches(sorted(memory_ids)):
-        found += sum([number(table, table.c.memory_id.in_(ids)) for table in (_m, tables.memory_versions)])
-    if memory_ids:
-        found += number(_v, ~exists().where(_m.c.row == _v.c.row))
-    if request.is_of_user:
-        of_user = and_(
-            _u.c.principal == request.principal, _u.c.agent == request.agent, _u.c.user_id == request.user_id
-        )
-        found += number(_u, of_user)
+    for table in tables.metadata.sorted_tables:
+        match personal.ownership(table):
+            case None | Ownership(owner=OwnerKind.REQUEST):
+                continue
+            case Ownership(owner=OwnerKind.MEMORY):
+                found += _left_of_memories(connection, table, memory_ids)
+            case Ownership(owner=OwnerKind.USER) if request.is_of_user:
+                found += _number(connection, table, _is_of(table, request), table.c.user_id == request.user_id)
+        for column in personal.columns_with(table, Kind.SESSION):
+            if column.name != "session_id" or not _is_of_session(table):  # those are counted
+                for ids in batches(session_ids):
+                    found += _number(connection, table, column.in_(ids), _is_of(table, request))
     return found
+
+
+def _left_of_memories(connection: Connection, table: Table, memory_ids: Collection[str]) -> int:
+    key = personal.memory_key(table)
+    if key.name == "memory_id":
+        return sum([_number(connection, table, key.in_(ids)) for ids in batches(sorted(memory_ids))])
+    if not memory_ids:
+        return 0
+    return _number(connection, table, ~exists().where(_m.c[key.name] == key))
+
+
+def _is_of_session(table: Table) -> bool:
+    whose = personal.ownership(table)
+    return whose is not None and whose.owner is OwnerKind.SESSION
+
+
+def _is_of(table: Table, request: DeletionRequest) -> ColumnElement[bool]:
+    """Rows of the requester, where a table says whose they are."""
+    if "principal" not in table.c:
+        return true()
+    return and_(table.c.principal == request.principal, table.c.agent == request.agent)
+
+
+def _number(connection: Connection, table: Table, *conditions: ColumnElement[bool]) -> int:
+    return int(connection.execute(select(func.count()).select_from(table).where(*conditions)).scalar() or 0)
 
 
 def stands(connection: Connection, text: str) -> bool:
     """Whether any row of any table contains the text, or the schema does (`ada` in `metadata`)."""
     position = func.instr if connection.dialect.name == "sqlite" else func.strpos
     for table in tables.metadata.sorted_tables:
-        columns = [column for column in table.columns if isinstance(column.type, Text)]
-        if table is _f or not columns:
+        whose = personal.ownership(table)
+        if whose is not None and whose.owner is OwnerKind.REQUEST:
             continue
-        for column in columns:
+        for column in [column for column in table.columns if isinstance(column.type, Text)]:
             if connection.execute(select(1).select_from(table).where(position(column, text) > 0).limit(1)).first():
                 return True
     if connection.dialect.name != "sqlite":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -20,13 +21,15 @@ from sqlalchemy import (
 )
 
 from app.domain.memory import Memory, Owner
-from app.storage import tables
+from app.storage import personal, tables
 from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict
+from app.storage.personal import OwnerKind
 
 Reader: TypeAlias = Connection
 """What a query runs on, for rooms that hand one to another and need not know more of it."""
 
 _m, _v, _old = tables.memories, tables.memory_vectors, tables.memory_versions
+_OF_MEMORIES = personal.owned_by(tables.metadata, OwnerKind.MEMORY)
 
 _ADD = insert(_m)
 _KEEP_OLD = insert(_old).from_select(
@@ -91,12 +94,22 @@ class Owned:
 
 @dataclass(slots=True)
 class Removed:
-    """What a forgetting removed; filled in when its unit is written."""
+    """How many rows were removed, by kind as receipts name it; filled in when the unit is written."""
 
-    memories: int = 0
-    vectors: int = 0
-    versions: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
     audiences: set[str] = field(default_factory=set)
+
+    @property
+    def memories(self) -> int:
+        return self.counts["memories"]
+
+    @property
+    def vectors(self) -> int:
+        return self.counts["vectors"]
+
+    @property
+    def versions(self) -> int:
+        return self.counts["versions"]
 
 
 def adding(unit: UnitOfWork, drafts: Sequence[tuple[Memory, Sequence[str]]]) -> None:
@@ -201,12 +214,13 @@ def _removing(unit: UnitOfWork, condition: ColumnElement[bool]) -> Removed:
         found = connection.execute(select(_m.c.row, _m.c.memory_id, _m.c.audience).where(condition)).all()
         rows, ids = [row.row for row in found], [row.memory_id for row in found]
         removed.audiences = {row.audience for row in found}
-        removed.memories, removed.vectors, removed.versions = len(found), 0, 0  # a batch may be written twice
+        removed.counts.clear()  # a batch may be written twice
         for start in range(0, len(rows), 500):
             part = slice(start, start + 500)
-            removed.vectors += connection.execute(delete(_v).where(_v.c.row.in_(rows[part]))).rowcount
-            removed.versions += connection.execute(delete(_old).where(_old.c.memory_id.in_(ids[part]))).rowcount
-            connection.execute(delete(_m).where(_m.c.row.in_(rows[part])))
+            for table, whose in _OF_MEMORIES:
+                key = personal.memory_key(table)
+                doomed = key.in_(ids[part] if key.name == "memory_id" else rows[part])
+                removed.counts[whose.counted] += connection.execute(delete(table).where(doomed)).rowcount
 
     unit.calls.append(remove)
     return removed

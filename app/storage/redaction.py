@@ -1,82 +1,104 @@
 """Redaction: in sessions that stay, texts to be forgotten are replaced by a marker or removed.
 
 They are found by a phrase or by message ids. The events of a redacted session are deleted like events older than their
-retention: a reader with an older cursor gets the messages as they stand now.
+retention: a reader with an older cursor gets the messages as they stand now. Which columns hold texts and what becomes
+of them is declared in tables.py.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, assert_never
 
 import orjson
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Row, Table, delete, select, update
 
 from app.domain.forgetting import FORGOTTEN, DeletionRequest
 from app.domain.phrase import Phrase
-from app.storage import forgettings, tables
+from app.storage import forgettings, personal, tables
 from app.storage.engine.unit_of_work import UnitOfWork
 from app.storage.forgettings import batches
+from app.storage.personal import Kind, OwnerKind, Ownership, Redaction
 
-_s, _t, _g, _e, _r = tables.sessions, tables.turns, tables.messages, tables.events, tables.runs
-_sum, _i, _m, _old = tables.summaries, tables.idempotency, tables.memories, tables.memory_versions
+_s, _g, _m = tables.sessions, tables.messages, tables.memories
+_OF_SESSIONS = personal.owned_by(tables.metadata, OwnerKind.SESSION)
+_OF_MEMORIES = personal.owned_by(tables.metadata, OwnerKind.MEMORY)
 SESSIONS_PER_SCAN = 100
+MEMORIES_PER_SCAN = 2000
 
 
 @dataclass(slots=True)
 class Found:
     """Where texts to be forgotten are in one session."""
 
-    seqs: set[int] = field(default_factory=set)
+    rows: dict[str, set[Any]] = field(default_factory=dict)
+    """By table, the rows to blank: their keys within the session."""
     message_ids: set[str] = field(default_factory=set)
     turn_ids: set[str] = field(default_factory=set)
-    in_events: bool = False
-    in_summary: bool = False
-    in_title: bool = False
-    metadata: str | None = None
-    """The redacted value, if it changes."""
-
-    @property
-    def in_history(self) -> bool:
-        return bool(self.seqs or self.turn_ids or self.in_events or self.in_summary)
+    in_history: bool = False
+    """Whether any of it was said or shown in the session, rather than describing it."""
+    description: dict[str, str | None] = field(default_factory=dict)
+    """New values for columns that describe the session, such as its title."""
 
     def __bool__(self) -> bool:
-        return self.in_history or self.in_title or self.metadata is not None
+        return self.in_history or bool(self.description)
 
 
 def scan(connection: Connection, session_ids: Sequence[str], phrase: Phrase) -> dict[str, Found]:
     """Find the phrase in these sessions."""
     found: dict[str, Found] = {}
     for start in range(0, len(session_ids), SESSIONS_PER_SCAN):
-        _scan(connection, session_ids[start : start + SESSIONS_PER_SCAN], phrase, found)
-    return {session_id: one for session_id, one in found.items() if one}
+        ids = session_ids[start : start + SESSIONS_PER_SCAN]
+        for table, whose in _OF_SESSIONS:
+            for row, columns in _rows_with(connection, table, table.c.session_id.in_(ids), phrase):
+                _add_row(found.setdefault(row.session_id, Found()), table, whose, row, columns, phrase)
+    return found
 
 
-def _scan(connection: Connection, ids: Sequence[str], phrase: Phrase, found: dict[str, Found]) -> None:
-    def rows(table: Any, *columns: Any) -> Iterator[tuple[Found, Any]]:
-        for row in connection.execute(select(table.c.session_id, *columns).where(table.c.session_id.in_(ids))):
-            yield found.setdefault(row.session_id, Found()), row
+def _rows_with(
+    connection: Connection, table: Table, condition: ColumnElement[bool], phrase: Phrase
+) -> Iterator[tuple[Row[Any], list[Column[Any]]]]:
+    """Rows that contain the phrase, and the columns that do."""
+    texts = personal.texts_of(table)
+    if not texts:
+        return
+    names = ("session_id", "turn_id", "message_id", personal.row_key(table).name)
+    keys = [table.c[name] for name in dict.fromkeys(names) if name in table.c]
+    for row in connection.execute(select(*keys, *texts).where(condition)):
+        if columns := [column for column in texts if _is_in(phrase, column, row)]:
+            yield row, columns
 
-    for one, row in rows(_s, _s.c.title, _s.c.metadata):
-        one.in_title = phrase.is_in(row.title)
-        if phrase.is_in_json(row.metadata):
-            one.metadata = orjson.dumps(phrase.without(orjson.loads(row.metadata), FORGOTTEN)).decode()
-    for one, row in rows(_g, _g.c.seq, _g.c.message_id, _g.c.turn_id, _g.c.content):
-        if phrase.is_in(row.content):
-            _add_message(one, row)
-    for one, row in rows(_t, _t.c.turn_id, _t.c.input, _t.c.instructions, _t.c.error, _t.c.memory):
-        if any(map(phrase.is_in, (row.input, row.instructions))) or any(
-            map(phrase.is_in_json, (row.error, row.memory))
-        ):
-            one.turn_ids.add(row.turn_id)
-    for one, row in rows(_e, _e.c.fact):
-        one.in_events = one.in_events or phrase.is_in_json(row.fact)
-    for one, row in rows(_r, _r.c.content):
-        one.in_events = one.in_events or phrase.is_in(row.content)
-    for one, row in rows(_sum, _sum.c.text):
-        one.in_summary = one.in_summary or phrase.is_in(row.text)
+
+def _is_in(phrase: Phrase, column: Column[Any], row: Row[Any]) -> bool:
+    text = row._mapping[column]
+    content = personal.content_of(column)
+    return phrase.is_in_json(text) if content and content.kind is Kind.JSON else phrase.is_in(text)
+
+
+def _add_row(
+    found: Found, table: Table, whose: Ownership, row: Row[Any], columns: Sequence[Column[Any]], phrase: Phrase
+) -> None:
+    if whose.redaction is Redaction.FIELDS:
+        found.description |= {column.name: _redacted(column, row._mapping[column], phrase) for column in columns}
+        return
+    found.in_history = True
+    if whose.redaction in (Redaction.ROWS, Redaction.TURNS) and row.turn_id:
+        found.turn_ids.add(row.turn_id)
+    if whose.redaction is Redaction.ROWS:
+        found.rows.setdefault(table.name, set()).add(row._mapping[personal.row_key(table)])
+    if table is _g:
+        found.message_ids.add(row.message_id)
+
+
+def _redacted(column: Column[Any], text: str, phrase: Phrase) -> str | None:
+    if column.nullable:
+        return None
+    content = personal.content_of(column)
+    if content is not None and content.kind is Kind.JSON:
+        return orjson.dumps(phrase.without(orjson.loads(text), FORGOTTEN)).decode()
+    return FORGOTTEN
 
 
 def find_messages(connection: Connection, session_ids: Sequence[str], message_ids: Collection[str]) -> dict[str, Found]:
@@ -87,16 +109,14 @@ def find_messages(connection: Connection, session_ids: Sequence[str], message_id
         columns = (_g.c.session_id, _g.c.seq, _g.c.message_id, _g.c.turn_id)
         query = select(*columns).where(_g.c.session_id.in_(ids), _g.c.content != FORGOTTEN)
         for row in connection.execute(query):
-            if row.message_id in wanted:
-                _add_message(found.setdefault(row.session_id, Found()), row)
+            if row.message_id not in wanted:
+                continue
+            one = found.setdefault(row.session_id, Found(in_history=True))
+            one.rows.setdefault(_g.name, set()).add(row.seq)
+            one.message_ids.add(row.message_id)
+            if row.turn_id:
+                one.turn_ids.add(row.turn_id)
     return found
-
-
-def _add_message(found: Found, row: Any) -> None:
-    found.seqs.add(row.seq)
-    found.message_ids.add(row.message_id)
-    if row.turn_id:
-        found.turn_ids.add(row.turn_id)
 
 
 def redact(unit: UnitOfWork, found: Found, *, last_seq: int) -> Counter[str]:
@@ -108,32 +128,50 @@ def redact(unit: UnitOfWork, found: Found, *, last_seq: int) -> Counter[str]:
 
     def write(connection: Connection) -> None:
         removed.clear()  # a batch may be written twice
-        _redact(connection, unit.session_id, found, last_seq, removed)
+        for table, whose in _OF_SESSIONS:
+            removed[whose.redacted] += _redact(connection, unit.session_id, table, whose, found, last_seq)
+        if found.in_history:
+            connection.execute(update(_s).where(_s.c.session_id == unit.session_id).values(floor_seq=last_seq))
 
     unit.calls.append(write)
     return removed
 
 
-def _redact(connection: Connection, session_id: str, found: Found, last_seq: int, removed: Counter[str]) -> None:
-    def run(name: str, statement: Any) -> None:
-        removed[name] += connection.execute(statement).rowcount
+def _redact(
+    connection: Connection, session_id: str, table: Table, whose: Ownership, found: Found, last_seq: int
+) -> int:
+    """How many rows were blanked or deleted."""
+    is_ours = table.c.session_id == session_id
+    match whose.redaction:
+        case None:
+            return 0
+        case Redaction.FIELDS:
+            if not found.description:
+                return 0
+            return connection.execute(update(table).where(is_ours).values(found.description)).rowcount
+        case Redaction.ROWS:
+            blank, key = update(table).values(_blank(table)), personal.row_key(table)
+            return _run_on(connection, blank.where(is_ours), key, found.rows.get(table.name, ()))
+        case Redaction.TURNS:
+            blank = update(table).values(_blank(table))
+            return _run_on(connection, blank.where(is_ours), table.c.turn_id, found.turn_ids)
+        case Redaction.TURNS_DELETED:
+            return _run_on(connection, delete(table).where(is_ours), table.c.turn_id, found.turn_ids)
+        case Redaction.HISTORY_DELETED:
+            if not found.in_history:
+                return 0
+            until = table.c[whose.seq] <= last_seq if whose.seq is not None else is_ours
+            return connection.execute(delete(table).where(is_ours, until)).rowcount
+        case _:
+            assert_never(whose.redaction)
 
-    if found.in_title or found.metadata is not None:
-        values: dict[str, Any] = {"title": None} if found.in_title else {}
-        values |= {"metadata": found.metadata} if found.metadata is not None else {}
-        run("titles", update(_s).where(_s.c.session_id == session_id).values(values))
-    if not found.in_history:
-        return
-    for seqs in batches(sorted(found.seqs)):
-        run("messages", update(_g).where(_g.c.session_id == session_id, _g.c.seq.in_(seqs)).values(content=FORGOTTEN))
-    for ids in batches(sorted(found.turn_ids)):
-        texts = {"input": FORGOTTEN, "instructions": None, "error": None, "memory": None}
-        run("turns", update(_t).where(_t.c.session_id == session_id, _t.c.turn_id.in_(ids)).values(texts))
-        run("idempotency_keys", delete(_i).where(_i.c.session_id == session_id, _i.c.turn_id.in_(ids)))
-    run("summaries", delete(_sum).where(_sum.c.session_id == session_id))
-    run("events", delete(_e).where(_e.c.session_id == session_id, _e.c.seq <= last_seq))
-    run("events", delete(_r).where(_r.c.session_id == session_id, _r.c.last_seq <= last_seq))
-    connection.execute(update(_s).where(_s.c.session_id == session_id).values(floor_seq=last_seq))
+
+def _run_on(connection: Connection, statement: Any, key: Column[Any], values: Collection[Any]) -> int:
+    return sum([connection.execute(statement.where(key.in_(ids))).rowcount for ids in batches(sorted(values))])
+
+
+def _blank(table: Table) -> dict[str, str | None]:
+    return {column.name: None if column.nullable else FORGOTTEN for column in personal.texts_of(table)}
 
 
 # -- memories ----------------------------------------------------------------------------------------------------
@@ -151,19 +189,31 @@ def find_memories(
     about these sessions.
     """
     condition = forgettings.owned_memories(request).condition()
-    tests: list[Callable[[Any], bool]] = [lambda row: row.message_id in message_ids]
-    tests.append(lambda row: row.kind == "summary" and row.session_id in summaries_of)
-    if phrase is not None:
-        tests.append(lambda row: phrase.is_in(row.text) or phrase.is_in(row.speaker))
-    columns = (_m.c.row, _m.c.memory_id, _m.c.message_id, _m.c.kind, _m.c.session_id, _m.c.text, _m.c.speaker)
+    texts = personal.texts_of(_m)
+    columns = (_m.c.row, _m.c.memory_id, _m.c.message_id, _m.c.kind, _m.c.session_id, *texts)
     found: list[str] = []
     after = 0
     while rows := connection.execute(
-        select(*columns).where(condition, _m.c.row > after).order_by(_m.c.row).limit(2000)
+        select(*columns).where(condition, _m.c.row > after).order_by(_m.c.row).limit(MEMORIES_PER_SCAN)
     ).all():
         after = rows[-1].row
-        found += [row.memory_id for row in rows if any(test(row) for test in tests)]
+        for row in rows:
+            is_about = row.message_id in message_ids or (row.kind == "summary" and row.session_id in summaries_of)
+            if is_about or (phrase is not None and any(_is_in(phrase, column, row) for column in texts)):
+                found.append(row.memory_id)
     if phrase is not None:
-        earlier = select(_old.c.memory_id, _old.c.text).join(_m, _m.c.memory_id == _old.c.memory_id).where(condition)
-        found += [row.memory_id for row in connection.execute(earlier) if phrase.is_in(row.text)]
+        found += _find_in_parts(connection, condition, phrase)
     return list(dict.fromkeys(found))
+
+
+def _find_in_parts(connection: Connection, condition: ColumnElement[bool], phrase: Phrase) -> Iterator[str]:
+    """Ids of memories of which rows in other tables contain the phrase, such as earlier versions."""
+    for table, _ in _OF_MEMORIES:
+        texts = personal.texts_of(table)
+        if table is _m or not texts:
+            continue
+        key = personal.memory_key(table)
+        query = select(_m.c.memory_id, *texts).join(_m, _m.c[key.name] == key).where(condition)
+        for row in connection.execute(query):
+            if any(_is_in(phrase, column, row) for column in texts):
+                yield row.memory_id

@@ -9,8 +9,9 @@ import orjson
 from sqlalchemy import Case, Column, Connection, and_, bindparam, case, delete, insert, or_, select, update
 
 from app.domain.session import Session, SessionStatus
-from app.storage import tables
+from app.storage import personal, tables
 from app.storage.engine.unit_of_work import UnitOfWork
+from app.storage.personal import OwnerKind
 
 _s = tables.sessions
 _id = _s.c.session_id == bindparam("the_session")
@@ -75,15 +76,7 @@ _AMEND = (
 )
 _ERASE = [
     delete(table).where(table.c.session_id == bindparam("the_session"))
-    for table in (
-        tables.sessions,
-        tables.turns,
-        tables.messages,
-        tables.events,
-        tables.runs,
-        tables.idempotency,
-        tables.summaries,
-    )
+    for table, _ in personal.owned_by(tables.metadata, OwnerKind.SESSION)
 ]
 _STATUS = {status.value: status for status in SessionStatus}
 _FIND = select(_s).where(_s.c.session_id == bindparam("the_session"))

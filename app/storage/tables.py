@@ -1,6 +1,7 @@
 """The tables. Values are integers, text and bytes only, so that both databases store them alike.
 
-Times are milliseconds since the epoch; JSON is text, encoded and decoded where it is used.
+Times are milliseconds since the epoch; JSON is text, encoded and decoded where it is used. Columns that can hold text
+declare what they hold, tables with personal data whose it is (personal.py); `check` at the end refuses others.
 """
 
 from __future__ import annotations
@@ -18,28 +19,38 @@ from sqlalchemy import (
     text,
 )
 
-from app.storage import document_text, full_text
+from app.storage import document_text, full_text, personal
+from app.storage.personal import Kind, OwnerKind, Redaction, holds, not_personal
 
 metadata = MetaData()
+
+_TEXT, _JSON, _DERIVED = holds(Kind.TEXT), holds(Kind.JSON), holds(Kind.DERIVED)
+_USER, _SESSION = holds(Kind.USER), holds(Kind.SESSION)
+_CONFIGURED = not_personal("names an entry of the configuration")
+_GENERATED = not_personal("an id that the server generated")
+_WORD = not_personal("one of a closed set of words")
+_NUMBERS = not_personal("numbers only")
+_KEYED = not_personal("a hash keyed with the server's own secret")
+_OPERATOR = not_personal("from a document store: files of the operator that belong to no user")
 
 settings = Table(
     "settings",
     metadata,
-    Column("name", Text, primary_key=True),
-    Column("value", LargeBinary, nullable=False),
+    Column("name", Text, primary_key=True, info=not_personal("a name that the server chose")),
+    Column("value", LargeBinary, nullable=False, info=not_personal("the server's own key")),
 )
 
 sessions = Table(
     "sessions",
     metadata,
-    Column("session_id", Text, primary_key=True),
-    Column("agent", Text, nullable=False),
-    Column("principal", Text, nullable=False),
-    Column("user_id", Text, nullable=False),
-    Column("status", Text, nullable=False),
-    Column("ending", Text),
-    Column("title", Text),
-    Column("metadata", Text, nullable=False),
+    Column("session_id", Text, primary_key=True, info=_SESSION),
+    Column("agent", Text, nullable=False, info=_CONFIGURED),
+    Column("principal", Text, nullable=False, info=_CONFIGURED),
+    Column("user_id", Text, nullable=False, info=_USER),
+    Column("status", Text, nullable=False, info=_WORD),
+    Column("ending", Text, info=_WORD),
+    Column("title", Text, info=_TEXT),
+    Column("metadata", Text, nullable=False, info=_JSON),
     Column("created_ms", BigInteger, nullable=False),
     Column("active_ms", BigInteger, nullable=False),
     Column("ended_ms", BigInteger),
@@ -49,8 +60,9 @@ sessions = Table(
     Column("message_count", Integer, nullable=False),
     Column("prompt_tokens", BigInteger, nullable=False),
     Column("completion_tokens", BigInteger, nullable=False),
-    Column("forked_from", Text),
+    Column("forked_from", Text, info=_SESSION),
     Column("remembered_seq", BigInteger, nullable=False, server_default="0"),
+    info=personal.of_session("sessions", Redaction.FIELDS, redacted="titles"),
 )
 Index(
     "sessions_by_creation",
@@ -71,34 +83,35 @@ Index("sessions_by_status", sessions.c.status, sessions.c.active_ms)
 tombstones = Table(
     "tombstones",
     metadata,
-    Column("id_hash", LargeBinary, primary_key=True),
-    Column("owner_hash", LargeBinary, nullable=False),
-    Column("agent", Text, nullable=False),
-    Column("receipt", Text, nullable=False),
+    Column("id_hash", LargeBinary, primary_key=True, info=_KEYED),
+    Column("owner_hash", LargeBinary, nullable=False, info=_KEYED),
+    Column("agent", Text, nullable=False, info=_CONFIGURED),
+    Column("receipt", Text, nullable=False, info=not_personal("times, numbers and a generated id")),
 )
 
 turns = Table(
     "turns",
     metadata,
-    Column("turn_id", Text, primary_key=True),
-    Column("session_id", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("reason", Text),
+    Column("turn_id", Text, primary_key=True, info=_GENERATED),
+    Column("session_id", Text, nullable=False, info=_SESSION),
+    Column("state", Text, nullable=False, info=_WORD),
+    Column("reason", Text, info=_WORD),
     Column("background", Integer, nullable=False),
     Column("place", BigInteger, nullable=False),
-    Column("input", Text, nullable=False),
-    Column("user_message_id", Text, nullable=False),
-    Column("message_id", Text, nullable=False),
+    Column("input", Text, nullable=False, info=_TEXT),
+    Column("user_message_id", Text, nullable=False, info=_GENERATED),
+    Column("message_id", Text, nullable=False, info=_GENERATED),
     Column("first_seq", BigInteger, nullable=False),
     Column("last_seq", BigInteger),
     Column("created_ms", BigInteger, nullable=False),
     Column("started_ms", BigInteger),
     Column("finished_ms", BigInteger),
-    Column("usage", Text),
-    Column("timings", Text),
-    Column("error", Text),
-    Column("instructions", Text),
-    Column("memory", Text),
+    Column("usage", Text, info=_NUMBERS),
+    Column("timings", Text, info=_NUMBERS),
+    Column("error", Text, info=_JSON),
+    Column("instructions", Text, info=_TEXT),
+    Column("memory", Text, info=_JSON),
+    info=personal.of_session("turns", Redaction.TURNS),
 )
 # At most one turn of a session runs or waits: the rule lives here, not in the code that hopes for it.
 Index(
@@ -119,28 +132,30 @@ Index(
 messages = Table(
     "messages",
     metadata,
-    Column("session_id", Text, nullable=False),
+    Column("session_id", Text, nullable=False, info=_SESSION),
     Column("seq", BigInteger, nullable=False),
-    Column("message_id", Text, nullable=False),
-    Column("turn_id", Text, nullable=False),
-    Column("role", Text, nullable=False),
-    Column("content", Text, nullable=False),
-    Column("status", Text, nullable=False),
+    Column("message_id", Text, nullable=False, info=_GENERATED),
+    Column("turn_id", Text, nullable=False, info=_GENERATED),
+    Column("role", Text, nullable=False, info=_WORD),
+    Column("content", Text, nullable=False, info=_TEXT),
+    Column("status", Text, nullable=False, info=_WORD),
     Column("created_ms", BigInteger, nullable=False),
     PrimaryKeyConstraint("session_id", "seq"),
+    info=personal.of_session("messages", Redaction.ROWS),
 )
 
 # Facts: one row an event. `fact` is the frame's JSON object without its number.
 events = Table(
     "events",
     metadata,
-    Column("session_id", Text, nullable=False),
+    Column("session_id", Text, nullable=False, info=_SESSION),
     Column("seq", BigInteger, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("turn_id", Text),
-    Column("fact", Text, nullable=False),
+    Column("kind", Text, nullable=False, info=_WORD),
+    Column("turn_id", Text, info=_GENERATED),
+    Column("fact", Text, nullable=False, info=_JSON),
     Column("created_ms", BigInteger, nullable=False),
     PrimaryKeyConstraint("session_id", "seq"),
+    info=personal.of_session("events", Redaction.HISTORY_DELETED, seq="seq"),
 )
 
 # Text: one row for many consecutive deltas. `lengths` holds their sizes in characters (storage/events.py).
@@ -148,17 +163,18 @@ events = Table(
 runs = Table(
     "runs",
     metadata,
-    Column("session_id", Text, nullable=False),
+    Column("session_id", Text, nullable=False, info=_SESSION),
     Column("first_seq", BigInteger, nullable=False),
     Column("last_seq", BigInteger, nullable=False),
-    Column("turn_id", Text, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("lengths", LargeBinary, nullable=False),
-    Column("content", Text),
+    Column("turn_id", Text, nullable=False, info=_GENERATED),
+    Column("kind", Text, nullable=False, info=_WORD),
+    Column("lengths", LargeBinary, nullable=False, info=_DERIVED),
+    Column("content", Text, info=_TEXT),
     Column("message_seq", BigInteger),
     Column("start", Integer, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     PrimaryKeyConstraint("session_id", "first_seq"),
+    info=personal.of_session("events", Redaction.HISTORY_DELETED, seq="last_seq"),
 )
 Index("runs_by_age", runs.c.created_ms)
 
@@ -167,28 +183,30 @@ Index("runs_by_age", runs.c.created_ms)
 summaries = Table(
     "summaries",
     metadata,
-    Column("session_id", Text, nullable=False),
+    Column("session_id", Text, nullable=False, info=_SESSION),
     Column("upto_seq", BigInteger, nullable=False),
-    Column("text", Text, nullable=False),
+    Column("text", Text, nullable=False, info=_TEXT),
     Column("tokens", Integer, nullable=False),
-    Column("model", Text, nullable=False),
+    Column("model", Text, nullable=False, info=_CONFIGURED),
     Column("created_ms", BigInteger, nullable=False),
     PrimaryKeyConstraint("session_id", "upto_seq"),
+    info=personal.of_session("summaries", Redaction.HISTORY_DELETED),
 )
 
 # The ledger: what was used, by whom, on which day. Outlives the sessions; holds no text.
 usage = Table(
     "usage",
     metadata,
-    Column("principal", Text, nullable=False),
-    Column("user_id", Text, nullable=False),
-    Column("agent", Text, nullable=False),
-    Column("llm", Text, nullable=False),
+    Column("principal", Text, nullable=False, info=_CONFIGURED),
+    Column("user_id", Text, nullable=False, info=_USER),
+    Column("agent", Text, nullable=False, info=_CONFIGURED),
+    Column("llm", Text, nullable=False, info=_CONFIGURED),
     Column("day", Integer, nullable=False),
     Column("turns", BigInteger, nullable=False),
     Column("prompt_tokens", BigInteger, nullable=False),
     Column("completion_tokens", BigInteger, nullable=False),
     PrimaryKeyConstraint("principal", "user_id", "agent", "llm", "day"),
+    info=personal.of(OwnerKind.USER, "usage_rows"),
 )
 
 # What is being forgotten: written down first, gone when it is done, so that a process that dies in between is followed
@@ -196,26 +214,28 @@ usage = Table(
 forgettings = Table(
     "forgettings",
     metadata,
-    Column("wish_id", Text, primary_key=True),
-    Column("agent", Text, nullable=False),
-    Column("principal", Text, nullable=False),
+    Column("wish_id", Text, primary_key=True, info=_GENERATED),
+    Column("agent", Text, nullable=False, info=_CONFIGURED),
+    Column("principal", Text, nullable=False, info=_CONFIGURED),
     Column("created_ms", BigInteger, nullable=False),
-    Column("user_id", Text),
-    Column("session_id", Text),
-    Column("memory_id", Text),
-    Column("phrase", Text),
+    Column("user_id", Text, info=_USER),
+    Column("session_id", Text, info=_SESSION),
+    Column("memory_id", Text, info=_GENERATED),
+    Column("phrase", Text, info=_TEXT),
     Column("rows_gone", Integer, nullable=False),
+    info=personal.of(OwnerKind.REQUEST),
 )
 
 idempotency = Table(
     "idempotency",
     metadata,
-    Column("session_id", Text, nullable=False),
-    Column("key", Text, nullable=False),
-    Column("body_hash", LargeBinary, nullable=False),
-    Column("turn_id", Text, nullable=False),
+    Column("session_id", Text, nullable=False, info=_SESSION),
+    Column("key", Text, nullable=False, info=holds(Kind.KEY)),
+    Column("body_hash", LargeBinary, nullable=False, info=_DERIVED),
+    Column("turn_id", Text, nullable=False, info=_GENERATED),
     Column("created_ms", BigInteger, nullable=False),
     PrimaryKeyConstraint("session_id", "key"),
+    info=personal.of_session("idempotency_keys", Redaction.TURNS_DELETED),
 )
 Index("idempotency_by_age", idempotency.c.created_ms)
 
@@ -226,24 +246,25 @@ memories = Table(
     "memories",
     metadata,
     Column("row", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
-    Column("memory_id", Text, nullable=False),
-    Column("audience", Text, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("agent", Text, nullable=False),
-    Column("principal", Text, nullable=False),
-    Column("user_id", Text, nullable=False),
-    Column("session_id", Text, nullable=False),
-    Column("turn_id", Text),
-    Column("message_id", Text),
+    Column("memory_id", Text, nullable=False, info=_GENERATED),
+    Column("audience", Text, nullable=False, info=_DERIVED),
+    Column("kind", Text, nullable=False, info=_WORD),
+    Column("agent", Text, nullable=False, info=_CONFIGURED),
+    Column("principal", Text, nullable=False, info=_CONFIGURED),
+    Column("user_id", Text, nullable=False, info=_USER),
+    Column("session_id", Text, nullable=False, info=_SESSION),
+    Column("turn_id", Text, info=_GENERATED),
+    Column("message_id", Text, info=_GENERATED),
     Column("place", Integer, nullable=False),
-    Column("role", Text, nullable=False),
-    Column("speaker", Text, nullable=False),
-    Column("text", Text, nullable=False),
-    Column("terms", Text, nullable=False),
+    Column("role", Text, nullable=False, info=_WORD),
+    Column("speaker", Text, nullable=False, info=_TEXT),
+    Column("text", Text, nullable=False, info=_TEXT),
+    Column("terms", Text, nullable=False, info=_DERIVED),
     Column("created_ms", BigInteger, nullable=False),
     Column("version", Integer, nullable=False),
     Column("pinned", Integer, nullable=False),
     sqlite_autoincrement=True,
+    info=personal.of(OwnerKind.MEMORY, "memories"),
 )
 Index("memories_by_id", memories.c.memory_id, unique=True)
 Index("memories_by_audience", memories.c.audience, memories.c.row)
@@ -254,11 +275,12 @@ Index("memories_by_user", memories.c.principal, memories.c.agent, memories.c.use
 memory_versions = Table(
     "memory_versions",
     metadata,
-    Column("memory_id", Text, nullable=False),
+    Column("memory_id", Text, nullable=False, info=_GENERATED),
     Column("version", Integer, nullable=False),
-    Column("text", Text, nullable=False),
+    Column("text", Text, nullable=False, info=_TEXT),
     Column("created_ms", BigInteger, nullable=False),
     PrimaryKeyConstraint("memory_id", "version"),
+    info=personal.of(OwnerKind.MEMORY, "versions"),
 )
 
 # One vector a memory and model: float16, little-endian; `pieces` for late interaction, a row of int8 each.
@@ -266,11 +288,12 @@ memory_vectors = Table(
     "memory_vectors",
     metadata,
     Column("row", BigInteger, nullable=False),
-    Column("model", Text, nullable=False),
-    Column("audience", Text, nullable=False),
-    Column("vector", LargeBinary, nullable=False),
-    Column("pieces", LargeBinary),
+    Column("model", Text, nullable=False, info=_CONFIGURED),
+    Column("audience", Text, nullable=False, info=_DERIVED),
+    Column("vector", LargeBinary, nullable=False, info=_DERIVED),
+    Column("pieces", LargeBinary, info=_DERIVED),
     PrimaryKeyConstraint("row", "model"),
+    info=personal.of(OwnerKind.MEMORY, "vectors"),
 )
 Index("memory_vectors_by_audience", memory_vectors.c.audience, memory_vectors.c.model, memory_vectors.c.row)
 
@@ -281,15 +304,15 @@ full_text.INDEX.attach(memories)
 document_files = Table(
     "document_files",
     metadata,
-    Column("file_id", Text, primary_key=True),
-    Column("store", Text, nullable=False),
-    Column("path", Text, nullable=False),
+    Column("file_id", Text, primary_key=True, info=_GENERATED),
+    Column("store", Text, nullable=False, info=_CONFIGURED),
+    Column("path", Text, nullable=False, info=_OPERATOR),
     Column("size", BigInteger, nullable=False),
     Column("mtime_ns", BigInteger, nullable=False),
-    Column("digest", Text, nullable=False),
-    Column("fingerprint", Text, nullable=False),
+    Column("digest", Text, nullable=False, info=_OPERATOR),
+    Column("fingerprint", Text, nullable=False, info=_OPERATOR),
     Column("chunks", Integer, nullable=False),
-    Column("problem", Text),
+    Column("problem", Text, info=_OPERATOR),
     Column("read_ms", BigInteger, nullable=False),
 )
 Index("document_files_by_path", document_files.c.store, document_files.c.path, unique=True)
@@ -300,14 +323,14 @@ document_chunks = Table(
     "document_chunks",
     metadata,
     Column("row", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
-    Column("store_word", Text, nullable=False),
-    Column("file_id", Text, nullable=False),
+    Column("store_word", Text, nullable=False, info=_CONFIGURED),
+    Column("file_id", Text, nullable=False, info=_GENERATED),
     Column("place", Integer, nullable=False),
-    Column("heading", Text, nullable=False),
+    Column("heading", Text, nullable=False, info=_OPERATOR),
     Column("position", Integer, nullable=False),
-    Column("text", Text, nullable=False),
-    Column("terms", Text, nullable=False),
-    Column("digest", Text, nullable=False),
+    Column("text", Text, nullable=False, info=_OPERATOR),
+    Column("terms", Text, nullable=False, info=_OPERATOR),
+    Column("digest", Text, nullable=False, info=_OPERATOR),
     sqlite_autoincrement=True,
 )
 Index("document_chunks_by_file", document_chunks.c.file_id, document_chunks.c.place)
@@ -318,11 +341,13 @@ document_vectors = Table(
     "document_vectors",
     metadata,
     Column("row", BigInteger, nullable=False),
-    Column("model", Text, nullable=False),
-    Column("store_word", Text, nullable=False),
-    Column("vectors", LargeBinary, nullable=False),
+    Column("model", Text, nullable=False, info=_CONFIGURED),
+    Column("store_word", Text, nullable=False, info=_CONFIGURED),
+    Column("vectors", LargeBinary, nullable=False, info=_OPERATOR),
     PrimaryKeyConstraint("row", "model"),
 )
 Index("document_vectors_by_store", document_vectors.c.store_word, document_vectors.c.model, document_vectors.c.row)
 
 document_text.INDEX.attach(document_chunks)
+
+personal.check(metadata)
