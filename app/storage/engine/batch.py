@@ -1,4 +1,4 @@
-"""Batch: the statements of many units of work as few as they can be, in an order that keeps each session's own."""
+"""Run the statements of many units of work in as few calls as possible, keeping the order within each session."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from sqlalchemy import Connection, Executable
 from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict
 
 
-def layers(units: list[UnitOfWork]) -> list[list[UnitOfWork]]:
-    """Split a batch so that no layer holds two units of one session: inside a layer order does not matter."""
+def split_into_layers(units: list[UnitOfWork]) -> list[list[UnitOfWork]]:
+    """Split a batch so that no layer holds two units of one session: within a layer, order does not matter."""
     found: list[list[UnitOfWork]] = []
     depth: dict[str, int] = {}
     for unit in units:

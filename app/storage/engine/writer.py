@@ -1,12 +1,12 @@
-"""The one writer of a process: a thread that commits whatever units of work have gathered, together.
+"""The one writer of a process: a thread that commits the units of work that have gathered, together.
 
 32 turns in one transaction cost a fraction of 32 transactions (benchmarks), so every write goes
 through here. A unit that fails never takes its neighbours or the thread with it: the batch is rolled
 back and redone unit by unit, and every caller gets an answer.
 
 A connection that dies (Postgres only) is replaced, and the batch written again: callers wait. When the database
-stays away longer than `patience_seconds` they are told so, and those who come later at once. Only a batch whose
-COMMIT went unanswered waits until the fence can tell what became of it: a guess could be a lie.
+stays away longer than `patience_seconds`, their units fail, and later units fail at once. Only a batch whose COMMIT is
+in doubt waits until the fence can tell what became of it: an answer before that could be wrong.
 """
 
 from __future__ import annotations
@@ -19,14 +19,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, assert_never
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import IntegrityError
 
-from app.storage.engine.batch import execute, layers
-from app.storage.engine.dialect import is_connection_lost
-from app.storage.engine.fence import Fence, Superseded
+from app.storage.engine.committer import Committer, Done, InDoubt, Lost, Outcome, Refused
+from app.storage.engine.fence import Fence
 from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 
 log = logging.getLogger(__name__)
@@ -35,29 +33,15 @@ MAX_BATCH = 256
 PATIENCE_SECONDS = 5.0
 """How long callers wait for a database that went away."""
 MAX_LOSSES = 3
-"""A batch under which so many connections died is suspected of killing them."""
+"""A batch under which so many connections died is suspected of killing them, and split."""
 _PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5)
 
 Work = tuple[UnitOfWork, "asyncio.Future[None]"]
 
 
-class _Unreachable(Exception):
-    """No connection could be made."""
-
-
-@dataclass(slots=True, eq=False)
-class _Batch:
-    """What is to become true in one transaction."""
-
-    work: list[Work]
-    losses: int = 0
-    is_unknown: bool = False
-    """Its COMMIT was sent and never answered."""
-
-
 @dataclass(slots=True, eq=False)
 class _Alone:
-    """Work that no transaction may be open for."""
+    """Work that must run outside any transaction."""
 
     work: Callable[[Connection], Any]
     answer: asyncio.Future[Any]
@@ -74,10 +58,9 @@ class Writer:
         fence: Fence | None = None,
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
-        """`fence`: taken already. Without one a lost connection is not made up for."""
-        self._engine = engine
+        """`fence`: taken already. Without one a batch is not written again after its connection was lost."""
         self._loop = loop
-        self._fence = fence
+        self._committer = Committer(engine, fence)
         self._patience_seconds = patience_seconds
         self._gathered: list[Work] = []
         self._queue: SimpleQueue[list[Work] | _Alone | None] = SimpleQueue()
@@ -87,9 +70,9 @@ class Writer:
         self.units = 0
         self.is_failing = False
         """Whether the last batch could not be written: the disk is full, the database gone."""
-        self._connection: Connection | None = None
         self._down_since: float | None = None
-        self._unsettled: _Batch | None = None
+        self._in_doubt: list[Work] | None = None
+        """The batch whose COMMIT is in doubt, after its callers have waited `patience_seconds`."""
         self._thread = threading.Thread(target=self._run, name="hector-writer", daemon=True)
         self._thread.start()
 
@@ -151,23 +134,22 @@ class Writer:
         ending = False
         while not ending:
             work, alone, ending = self._gather()
-            if self._unsettled is not None:
-                self._settle(self._unsettled)
+            if self._in_doubt is not None:
+                self._resolve(self._in_doubt)
             if work:
                 self._write(work)
             if alone is not None:
                 self._run_alone(alone)
-        if self._unsettled is not None:
-            self._answer(self._unsettled, WriteFailed("the server stops and the database is not back"))
-        if self._connection is not None:
-            self._connection.close()
+        if self._in_doubt is not None:
+            self._answer(self._in_doubt, WriteFailed("the server stops and the database is not back"))
+        self._committer.close()
 
     def _gather(self) -> tuple[list[Work], _Alone | None, bool]:
         """What was submitted, what is to run alone after it, and whether it is the last."""
         work: list[Work] = []
         try:
-            # Whoever waits for an answer that only the database knows does not wait for another's message.
-            item = self._queue.get(timeout=None if self._unsettled is None else _PAUSES[-1])
+            # While a COMMIT is in doubt, poll with a timeout instead of blocking until the next unit arrives.
+            item = self._queue.get(timeout=None if self._in_doubt is None else _PAUSES[-1])
             while item is not None:
                 if isinstance(item, _Alone):
                     return work, item, False
@@ -182,113 +164,70 @@ class Writer:
     def _run_alone(self, alone: _Alone) -> None:
         result, failure = None, None
         try:
-            connection = self._connected()
-            result = alone.work(connection)
-            connection.commit()
-        except Exception as error:  # the edge of the thread, as in _write
-            log.debug("work outside transactions failed", exc_info=True)
-            failure = _refusal(error)
-            self._undo()
+            result = self._committer.run(alone.work)
+        except (WriteConflict, WriteFailed) as error:
+            failure = error
         self._loop.call_soon_threadsafe(_answer_alone, alone.answer, result, failure)
 
     def _write(self, work: list[Work]) -> None:
         self.batches += 1
-        batches = deque([_Batch(work)])
+        batches = deque([work])
         while batches:
             batch = batches.popleft()
-            if self._unsettled is not None:
+            if self._in_doubt is not None:
                 self._answer(batch, WriteFailed("the database is away"))
                 continue
-            try:
-                self._commit(batch)
-            except Exception as error:  # the edge of the thread: every caller gets an answer of its own
-                log.debug("a batch could not be written together", exc_info=True)
-                if self._is_worth_waiting_for(error, batch):
-                    self._drop_connection()
-                    if self._may_try_again(batch):
-                        batches.appendleft(batch)
-                        continue
-                    if batch.is_unknown:
-                        self._unsettled = batch
-                        continue
-                else:
-                    self._undo()
-                if len(batch.work) > 1 and not self._is_down_for_long():
-                    batches.extendleft([_Batch([one]) for one in reversed(batch.work)])
-                else:
-                    refusal = _refusal(error)
-                    self.is_failing = self.is_failing or isinstance(refusal, WriteFailed)
-                    self._answer(batch, refusal)
-            else:
-                self._is_back()
+            outcome = self._commit(batch)
+            match outcome:
+                case Done():
+                    self._note_success()
+                    self._answer(batch, None)
+                case InDoubt():
+                    self._in_doubt = batch
+                case Refused(error) | Lost(error):
+                    if len(batch) > 1 and not self._is_down_for_long():
+                        batches.extendleft([[one] for one in reversed(batch)])
+                    else:
+                        self.is_failing = self.is_failing or isinstance(error, WriteFailed)
+                        self._answer(batch, error)
+                case _:
+                    assert_never(outcome)
+
+    def _commit(self, batch: list[Work]) -> Outcome:
+        """Try until the database has answered or `patience_seconds` are over."""
+        units = [unit for unit, _ in batch]
+        losses = 0
+        while True:
+            outcome = self._committer.commit(units)
+            if isinstance(outcome, Done | Refused):
+                return outcome
+            losses += outcome.died
+            self._note_loss()
+            if self._is_down_for_long() or (losses >= MAX_LOSSES and isinstance(outcome, Lost)):
+                return outcome
+            self._pause()
+
+    def _resolve(self, batch: list[Work]) -> None:
+        """Try to learn what became of a batch in doubt, and answer its callers."""
+        outcome = self._committer.resolve()
+        match outcome:
+            case InDoubt():
+                return
+            case Done():
                 self._answer(batch, None)
+            case Refused(error) | Lost(error):
+                self._answer(batch, error)
+            case _:
+                assert_never(outcome)
+        self._in_doubt = None
+        self._note_success()
 
-    def _commit(self, batch: _Batch) -> None:
-        connection = self._connected()
-        fence = self._fence
-        if batch.is_unknown and self._has_happened(connection, batch):
-            return
-        try:
-            if fence is not None:
-                fence.move(connection)
-            for layer in layers([unit for unit, _ in batch.work]):
-                execute(connection, layer)
-        except Exception as error:
-            batch.losses += is_connection_lost(error)
-            raise
-        try:
-            connection.commit()
-        except Exception as error:
-            # What fails with the connection intact was refused. What fails with it may have happened.
-            batch.is_unknown = fence is not None and is_connection_lost(error)
-            batch.losses += batch.is_unknown
-            raise
-        if fence is not None:
-            fence.moved()
-
-    def _has_happened(self, connection: Connection, batch: _Batch) -> bool:
-        """Ask the fence about a COMMIT that went unanswered; it is no secret any more afterwards."""
-        assert self._fence is not None
-        happened = self._fence.has_moved(connection)
-        connection.rollback()
-        batch.is_unknown = False
-        if happened:
-            self._fence.moved()
-        return happened
-
-    def _settle(self, batch: _Batch) -> None:
-        """Try to learn what became of a batch whose callers have waited long."""
-        try:
-            happened = self._has_happened(self._connected(), batch)
-        except Superseded as error:
-            self._answer(batch, error)
-        except Exception:
-            log.debug("what became of a batch is not known yet", exc_info=True)
-            self._drop_connection()
-            return
-        else:
-            self._answer(batch, None if happened else WriteFailed("the database was away for too long"))
-        self._unsettled = None
-        self._is_back()
-
-    def _is_worth_waiting_for(self, error: Exception, batch: _Batch) -> bool:
-        """Whether a new connection may succeed, or at least tell more."""
-        if self._fence is None or isinstance(error, Superseded):
-            return False
-        return batch.is_unknown or isinstance(error, _Unreachable) or is_connection_lost(error)
-
-    def _may_try_again(self, batch: _Batch) -> bool:
-        """After the connection was lost: wait a moment, unless it has been long enough."""
+    def _note_loss(self) -> None:
         if self._down_since is None:
             self._down_since = time.monotonic()
             log.warning("the connection to the database was lost; trying again")
-        if self._is_down_for_long() or (batch.losses >= MAX_LOSSES and not batch.is_unknown):
-            return False
-        away = time.monotonic() - self._down_since
-        time.sleep(next((pause for pause in _PAUSES if pause >= away), _PAUSES[-1]))
-        return True
 
-    def _is_back(self) -> None:
+    def _note_success(self) -> None:
         self.is_failing = False
         if self._down_since is not None:
             log.warning("the database is back after %.1f s", time.monotonic() - self._down_since)
@@ -297,37 +236,14 @@ class Writer:
     def _is_down_for_long(self) -> bool:
         return self._down_since is not None and time.monotonic() - self._down_since > self._patience_seconds
 
-    def _connected(self) -> Connection:
-        if self._connection is None:
-            try:
-                self._connection = self._engine.connect()
-            except Exception as error:
-                raise _Unreachable(_reason(error)) from error
-        return self._connection
+    def _pause(self) -> None:
+        """The longer the database is away, the longer."""
+        away = time.monotonic() - (self._down_since or 0)
+        time.sleep(next((pause for pause in _PAUSES if pause >= away), _PAUSES[-1]))
 
-    def _undo(self) -> None:
-        """Roll back; a connection that cannot even do that is given up."""
-        if self._connection is None:
-            return
-        try:
-            self._connection.rollback()
-        except Exception:
-            log.debug("a broken connection is given up", exc_info=True)
-            self._drop_connection()
-
-    def _drop_connection(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        try:
-            connection.invalidate()
-            connection.close()
-        except Exception:
-            log.debug("a broken connection could not be closed", exc_info=True)
-
-    def _answer(self, batch: _Batch, error: Exception | None) -> None:
-        self.units += len(batch.work)
-        self._loop.call_soon_threadsafe(_answer, batch.work, error)
+    def _answer(self, batch: list[Work], error: Exception | None) -> None:
+        self.units += len(batch)
+        self._loop.call_soon_threadsafe(_answer, batch, error)
 
 
 def _answer(work: list[Work], error: Exception | None) -> None:
@@ -349,18 +265,3 @@ def _answer_alone(answer: asyncio.Future[Any], result: Any, error: Exception | N
     else:
         answer.set_exception(error)
         answer.exception()
-
-
-def _refusal(error: Exception) -> Exception:
-    if isinstance(error, WriteConflict | Superseded):
-        return error
-    if isinstance(error, _Unreachable):
-        return WriteFailed(str(error))
-    if isinstance(error, IntegrityError):
-        return WriteConflict(str(error.orig))
-    return WriteFailed(_reason(error))
-
-
-def _reason(error: Exception) -> str:
-    original = getattr(error, "orig", None) or error
-    return f"{type(original).__name__}: {original}"
