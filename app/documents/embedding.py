@@ -1,16 +1,14 @@
-"""Vectors of chunks, made behind everybody's back: slowly, for answers come first."""
+"""Chunks to embed: the parts of a chunk that get a vector each, and where the vectors are stored."""
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Sequence
 from functools import partial
 
 from app.documents.chunks import cut
 from app.documents.section import Section
-from app.search.backlog import Backlog
-from app.search.embedder import Embedder
+from app.search.backlog import Backlog, Pending
+from app.search.embedder import Embedder, Embedding
 from app.storage import documents
 from app.storage.document_text import store_word
 from app.storage.engine.database import Database
@@ -18,59 +16,36 @@ from app.storage.engine.unit_of_work import UnitOfWork
 
 PART = 450
 """Characters of one vector: what the embedded model reads at once."""
-BATCH = 8
+CHUNKS = 8
 """Chunks embedded together."""
-EMBEDDING_SECONDS = 60.0
-"""How long a batch may take before it counts as failed."""
+BATCH = 64
+BATCH_SECONDS = 60.0
 _HEADING = 120
 
 
-class ChunkEmbedding:
-    """`run` is a background task; `wake` it when chunks were added."""
+def chunk_backlog(database: Database, embedder: Embedder, stores: Sequence[str]) -> Backlog:
+    """The backlog of some document stores. It leaves half of a core to the answers, which come first."""
+    source = ChunksToEmbed(database, stores)
+    return Backlog(embedder, source, batch=BATCH, batch_seconds=BATCH_SECONDS, yields=True)
 
-    def __init__(self, database: Database, embedder: Embedder, stores: Sequence[str]) -> None:
+
+class ChunksToEmbed:
+    """The source of the documents' backlog."""
+
+    what = "documents"
+
+    def __init__(self, database: Database, stores: Sequence[str]) -> None:
         self._database = database
-        self._embedder = embedder
         self._words = [store_word(store) for store in stores]
-        self._backlog = Backlog(self.embed_pending, what="documents")
 
-    def wake(self) -> None:
-        self._backlog.wake()
+    async def find(self, model: str, *, after: int) -> Sequence[Pending]:
+        query = partial(documents.without_vectors, words=self._words, model=model, after=after, limit=CHUNKS)
+        return [Pending(row, _parts(heading, text)) for row, heading, text in await self._database.read(query)]
 
-    async def run(self) -> None:
-        """Embed what has no vectors yet, for as long as the server lives."""
-        await self._backlog.run()
-
-    async def embed_pending(self) -> int:
-        """Embed every chunk that has no vectors of the present model; how many there were.
-
-        Raises:
-            EmbeddingFailed, TimeoutError: the embedder did not; what was embedded before is stored.
-        """
-        done = last = 0
-        while True:
-            query = partial(
-                documents.without_vectors, words=self._words, model=self._embedder.model, after=last, limit=BATCH
-            )
-            pending = await self._database.read(query)
-            if not pending:
-                return done
-            started = time.monotonic()
-            await self._embed(pending)
-            last = pending[-1][0]
-            done += len(pending)
-            # Half of one core at most, for the other half may be somebody's answer.
-            await asyncio.sleep(time.monotonic() - started)
-
-    async def _embed(self, pending: Sequence[tuple[int, str, str]]) -> None:
-        parts = [_parts(heading, text) for _, heading, text in pending]
-        async with asyncio.timeout(EMBEDDING_SECONDS):
-            found = await self._embedder.embed([part for some in parts for part in some])
-        vectors = iter(found)
+    async def store(self, model: str, embedded: Sequence[tuple[int, Sequence[Embedding]]]) -> None:
         unit = UnitOfWork("")
-        for (row, _, _), some in zip(pending, parts, strict=True):
-            joined = b"".join([next(vectors).vector for _ in some])
-            documents.add_vectors(unit, row=row, model=self._embedder.model, vectors=joined)
+        for row, parts in embedded:
+            documents.add_vectors(unit, row=row, model=model, vectors=b"".join([part.vector for part in parts]))
         await self._database.submit(unit)
 
 

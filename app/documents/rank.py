@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app.memory.lexical import K1
+from app.search.lexical import Corpus, Matches, TermIndex
 from app.search.words import terms
 from app.storage.documents import IndexedChunk
 
@@ -30,37 +30,45 @@ class Ranked:
     cues: dict[str, float]
 
 
-def rank(chunks: Sequence[IndexedChunk], rarity: Mapping[str, float], cosines: Mapping[int, float]) -> list[Ranked]:
-    """Best first. `rarity`: of the question's terms; `cosines` by row, empty when nobody embeds."""
-    words = _bm25(chunks, rarity)
-    most_words = max(words.values(), default=0.0) or 1.0
+class _Candidate:
+    """A chunk with its terms counted."""
+
+    __slots__ = ("chunk", "counts", "length")
+
+    def __init__(self, chunk: IndexedChunk) -> None:
+        found = chunk.terms.split()
+        self.chunk = chunk
+        self.counts = Counter(found)
+        self.length = len(found)
+
+
+def rank(
+    chunks: Sequence[IndexedChunk],
+    asked: Sequence[str],
+    frequencies: Mapping[str, int],
+    cosines: Mapping[int, float],
+    *,
+    size: int,
+) -> list[Ranked]:
+    """Best first. `asked`: the question's terms, with their frequencies among the `size` chunks of the stores.
+
+    `cosines` by row; empty without an embedder.
+    """
+    candidates = [_Candidate(chunk) for chunk in chunks]
+    corpus = Corpus.of_candidates(TermIndex(candidates), size=size, frequency=frequencies.__getitem__)
+    matches = Matches(corpus, asked, b=B)
+    most_words = max(matches.scores.values(), default=0.0) or 1.0
     most_meaning = max([cosines.get(chunk.row, 0.0) for chunk in chunks], default=0.0) or 1.0
     weights = {name: weight for name, weight in WEIGHTS.items() if cosines or name != "meaning"}
     whole = sum(weights.values())
     ranked = []
-    for chunk in chunks:
+    for one in candidates:
         cues = {
-            "words": words[chunk.row] / most_words,
-            "coverage": _share(rarity, set(chunk.terms.split())),
-            "heading": _share(rarity, set(terms(chunk.heading))),
-            "meaning": max(0.0, cosines.get(chunk.row, 0.0)) / most_meaning,
+            "words": matches.scores.get(one, 0.0) / most_words,
+            "coverage": matches.share(matches.terms_in(one)),
+            "heading": matches.share(matches.terms_among(set(terms(one.chunk.heading)))),
+            "meaning": max(0.0, cosines.get(one.chunk.row, 0.0)) / most_meaning,
         }
         score = sum([weight * cues[name] for name, weight in weights.items()]) / whole
-        ranked.append(Ranked(chunk, score, {name: round(cue, 3) for name, cue in cues.items() if cue}))
+        ranked.append(Ranked(one.chunk, score, {name: round(cue, 3) for name, cue in cues.items() if cue}))
     return sorted(ranked, key=lambda one: (-one.score, one.chunk.path, one.chunk.place))
-
-
-def _bm25(chunks: Sequence[IndexedChunk], rarity: Mapping[str, float]) -> dict[int, float]:
-    counts = {chunk.row: Counter(chunk.terms.split()) for chunk in chunks}
-    average = sum([found.total() for found in counts.values()]) / max(1, len(counts)) or 1.0
-    scores = {}
-    for row, found in counts.items():
-        norm = K1 * (1 - B + B * found.total() / average)
-        scores[row] = sum([weight * found[term] * (K1 + 1) / (found[term] + norm) for term, weight in rarity.items()])
-    return scores
-
-
-def _share(rarity: Mapping[str, float], there: set[str]) -> float:
-    """How much of the question is there, a rare word counting more."""
-    whole = sum(rarity.values()) or 1.0
-    return sum([weight for term, weight in rarity.items() if term in there]) / whole

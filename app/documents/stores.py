@@ -10,11 +10,10 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from typing import Literal
 
 from app.config.documents import DocumentStoreConfig
-from app.documents.embedding import ChunkEmbedding
+from app.documents.embedding import chunk_backlog
 from app.documents.indexer import Indexer, Progress
 from app.documents.reading import ReadingFailed, ReadingProcess
 from app.documents.search import Search, SearchResult
@@ -22,6 +21,7 @@ from app.documents.watch import MISSING, Watch, is_installed
 from app.domain.errors import Unavailable, store_not_found
 from app.domain.ids import NewId
 from app.observability.metrics import Metrics
+from app.search import vectors
 from app.search.embedder import Embedder
 from app.storage import documents
 from app.storage.documents import Counts, StoredFile
@@ -71,13 +71,13 @@ class DocumentStores:
         self._database = database
         self._stores = dict(stores)
         self._bases = {name: _base(store) for name, store in stores.items()}
-        embedder = embedder if find_spec("numpy") is not None else None
+        embedder = embedder if vectors.is_available() else None
         self._embedder = embedder
         self._search = Search(database, embedder)
         self._indexer = Indexer(
             database, new_id=new_id, clock_ms=clock_ms, on_change=self._search.drop, reading=reading
         )
-        self._embedding = ChunkEmbedding(database, embedder, list(stores)) if embedder is not None else None
+        self._embedding = chunk_backlog(database, embedder, list(stores)) if embedder is not None else None
         self._watch = Watch(stores, self.look)
         self._progress = {name: Progress() for name in stores}
         self._counts = {name: Counts() for name in stores}

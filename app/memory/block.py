@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from app.domain.clock import iso
 from app.domain.memory import Memory, Owner
 from app.memory.recall import Hit
+from app.search.excerpt import shorten
 
 LONGEST = 600
 """Characters of a recalled memory that the model gets."""
@@ -68,7 +69,7 @@ def _place(memory: Memory) -> _Place:
 
 def _line(memory: Memory, longest: int, asker: Owner) -> str:
     speaker = memory.speaker if memory.role != "user" or _is_own(memory, asker) else SOMEBODY
-    return f"{_plain(speaker)}: {_plain(excerpt(memory.text, longest))}"
+    return f"{_plain(speaker)}: {_plain(shorten(memory.text, longest))}"
 
 
 def _is_own(memory: Memory, asker: Owner) -> bool:
@@ -78,12 +79,6 @@ def _is_own(memory: Memory, asker: Owner) -> bool:
 def _plain(text: str) -> str:
     """Nobody's words can end the block."""
     return text.replace(TAG, TAG.replace("_", " "))
-
-
-def excerpt(text: str, longest: int) -> str:
-    """On one line, at most so many characters."""
-    line = " ".join(text[: 2 * longest].split())
-    return line if len(line) <= longest and len(text) <= 2 * longest else line[: longest - 1].rstrip() + "…"
 
 
 def facts(hit: Hit, asker: Owner) -> dict[str, object]:
@@ -98,7 +93,7 @@ def facts(hit: Hit, asker: Owner) -> dict[str, object]:
         "kind": memory.kind,
         "role": memory.role,
         "created_at": iso(memory.created_ms),
-        "text": excerpt(memory.text, LONGEST_EXCERPT),
+        "text": shorten(memory.text, LONGEST_EXCERPT),
         "score": round(hit.score, 3),
         "cues": {name: round(value, 2) for name, value in hit.cues.items()},
         "corrects": list(hit.corrects),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,10 +11,10 @@ from app.domain.forgetting import FORGOTTEN
 from app.domain.ids import NewId
 from app.domain.memory import Memory, MemoryKind, Owner, Scope
 from app.memory import scope as scopes
-from app.memory.names import name_parts, without_names
+from app.memory.embedding import BATCH, BATCH_SECONDS, MemoriesToEmbed
 from app.memory.recall import Recall, Recollection
 from app.search.backlog import Backlog
-from app.search.embedder import Embedder, Embedding, EmbeddingFailed
+from app.search.embedder import Embedder
 from app.search.words import split_text, terms
 from app.storage import memories
 from app.storage.engine.database import Database
@@ -26,12 +25,6 @@ log = logging.getLogger(__name__)
 
 SUMMARY_WORDS = 60
 """Of one piece of a summary."""
-BATCH = 16
-"""Texts embedded together: enough to be quick, few enough not to keep a question waiting."""
-NAMED_SESSIONS = 1_000
-"""Sessions whose speakers are kept in mind."""
-EMBEDDING_SECONDS = 30.0
-"""How long a batch may take before it counts as failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +57,8 @@ class LongTermMemory:
         self._clock_ms = clock_ms
         self._embedder = embedder
         self._recall = Recall(database, embedder, late_interaction=late_interaction)
-        self._embedded_upto = 0
-        """Row up to which everything has a vector: not looked through again for every turn."""
-        self._names: dict[str, frozenset[str]] = {}
-        self._backlog = Backlog(self.embed_pending, what="memories")
+        self._to_embed = MemoriesToEmbed(database)
+        self._backlog = Backlog(embedder, self._to_embed, batch=BATCH, batch_seconds=BATCH_SECONDS)
         self._backlog.wake()
         self.on_removed: Callable[[], None] | None = None
         """Called when memories are gone, for what is left of them in files."""
@@ -116,15 +107,6 @@ class LongTermMemory:
         pieces = split_text(said, most_words=SUMMARY_WORDS)
         self.add(unit, owner, scope, [Saying("assistant", "summary", piece, at_ms, kind="summary") for piece in pieces])
         return removed
-
-    def wake(self) -> None:
-        """There may be something to embed."""
-        self._backlog.wake()
-
-    def embed_again(self) -> None:
-        """Vectors were removed: look through everything for what has none."""
-        self._embedded_upto = 0
-        self._backlog.wake()
 
     @property
     def model(self) -> str | None:
@@ -194,7 +176,7 @@ class LongTermMemory:
         """Keep no copy of what was removed."""
         if removed.audiences:
             self._recall.drop(sorted(removed.audiences))
-            self._names.clear()
+            self._to_embed.drop_names()
             if self.on_removed is not None:
                 self.on_removed()
 
@@ -223,83 +205,20 @@ class LongTermMemory:
     # -- vectors, in the background ---------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Embed what has no vector yet, for as long as the server lives. One that fails is asked again later."""
+        """Embed memories that have no vector for as long as the server lives."""
         await self._backlog.run()
 
     async def embed_pending(self) -> int:
-        """Embed everything that has no vector of the present model; how many there were.
+        """See `Backlog.embed_pending`."""
+        return await self._backlog.embed_pending()
 
-        Raises:
-            EmbeddingFailed, TimeoutError: the embedder did not; what was embedded before is stored.
-        """
-        if self._embedder is None:
-            return 0
-        done, last = 0, self._embedded_upto
-        while True:
-            query = partial(memories.without_vector, model=self._embedder.model, after=last, limit=4 * BATCH)
-            pending = await self._database.read(query)
-            if not pending:
-                return done
-            last = pending[-1].row
-            await self._embed(self._embedder, pending)
-            self._embedded_upto = last
-            done += len(pending)
+    def wake(self) -> None:
+        """Memories were written: embed them soon."""
+        self._backlog.wake()
 
-    async def _embed(self, embedder: Embedder, pending: Sequence[Memory]) -> None:
-        names = await self._names_in(pending)
-        # Who speaks is known by a column: in the vectors, names would outweigh what is said (facts: 16 points of R@10).
-        texts = {m.row: without_names(m.text, names.get(m.owner.session_id, frozenset())) for m in pending}
-        by_length = sorted(pending, key=lambda memory: len(texts[memory.row]))  # equal lengths need no padding
-        unit = UnitOfWork("")
-        for start in range(0, len(by_length), BATCH):
-            part = by_length[start : start + BATCH]
-            embeddings = await _embed(embedder, [texts[memory.row] for memory in part])
-            for memory, embedding in zip(part, embeddings, strict=True):
-                if embedding is not None:
-                    vector, pieces = embedding.vector, embedding.pieces
-                    memories.add_vector(unit, row=memory.row, model=embedder.model, vector=vector, pieces=pieces)
-        await self._database.submit(unit)
-
-    async def _names_in(self, pending: Sequence[Memory]) -> dict[str, frozenset[str]]:
-        """Who speaks in the sessions of these memories. Known ones are not read again: a session may be long."""
-        said_by: dict[str, set[str]] = {}
-        for memory in pending:
-            said_by.setdefault(memory.owner.session_id, set()).add(memory.speaker)
-        names = {session: self._names[session] for session in said_by if session in self._names}
-        unknown = sorted(said_by.keys() - names.keys())
-        if unknown:
-            for session, speakers in (await self._database.read(partial(memories.speakers, sessions=unknown))).items():
-                said_by[session] |= speakers
-        for session, speakers in said_by.items():
-            names[session] = names.get(session, frozenset()) | name_parts(speakers)
-        if len(self._names) > NAMED_SESSIONS:
-            self._names.clear()
-        self._names |= names
-        return names
+    def embed_again(self) -> None:
+        """Vectors were removed: embed every memory that has none."""
+        self._backlog.start_over()
 
     async def close(self) -> None:
         await self._recall.close()
-
-
-async def _embed(embedder: Embedder, texts: Sequence[str]) -> Sequence[Embedding | None]:
-    """One embedding a text; `None` for a text that the embedder refuses while it takes others.
-
-    Raises:
-        EmbeddingFailed, TimeoutError: it took none.
-    """
-    async with asyncio.timeout(EMBEDDING_SECONDS):
-        try:
-            return await embedder.embed(texts)
-        except EmbeddingFailed:
-            if len(texts) == 1:
-                raise
-    found: list[Embedding | None] = []
-    for one in texts:
-        try:
-            found += await _embed(embedder, [one])
-        except EmbeddingFailed as error:
-            log.debug("a memory is not embedded: %s", error)
-            found.append(None)
-            if len(found) >= min(3, len(texts)) and not any(found):  # it is not the texts
-                raise
-    return found

@@ -6,8 +6,7 @@ budget, the words alone answer. Never an error because of it.
 
 from __future__ import annotations
 
-import asyncio
-import logging
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,21 +15,19 @@ from functools import partial
 from app.domain.memory import Memory, Owner, Scope
 from app.memory import corrections, rank
 from app.memory.cues import Asked, ask
-from app.memory.lexical import Pool
 from app.memory.names import without_names
 from app.memory.rank import Meaning, Ranked
 from app.memory.scope import audiences_seen
+from app.memory.shelf import Pool
 from app.memory.shelves import Shelves, Whole, nominate
 from app.search.embedder import Embedder, Embedding
+from app.search.late_interaction import compare_pieces
+from app.search.question import QuestionEmbedding
+from app.search.vectors import Vectors
 from app.storage import memory_index
 from app.storage.engine.database import Database
 from app.storage.memories import Reader
-from app.storage.vectors import Vectors
 
-log = logging.getLogger(__name__)
-
-HANGS_SECONDS = 10.0
-"""An embedder that takes longer for a question is given up, and asked with the next one."""
 LATE = 40
 """Hits that late interaction looks at again."""
 
@@ -66,7 +63,6 @@ class _Question:
     audiences: tuple[str, ...]
     whole: Whole | None
     embedding: Embedding | None = None
-    model: str = ""
     limit: int = 5
     threshold: float = 0.0
     with_neighbours: bool = True
@@ -81,16 +77,12 @@ class Recall:
         embedder: Embedder | None = None,
         *,
         late_interaction: bool = True,
-        embedding_seconds: float | None = None,
     ) -> None:
         self._database = database
-        self._embedder = embedder
         self._late = late_interaction
-        patience = embedder.patience if embedder is not None else 0.0
-        self._embedding_seconds = patience if embedding_seconds is None else embedding_seconds
+        self._embedding = QuestionEmbedding(embedder, wait_seconds=embedder.patience if embedder is not None else 0.0)
         self._shelves = Shelves()
         self._vectors = Vectors()
-        self._asking: asyncio.Task[list[Embedding]] | None = None
 
     async def recall(
         self,
@@ -116,8 +108,8 @@ class Recall:
             return Recollection((), by_meaning=False, took_ms=0.0)
         whole = await self._database.read(partial(self._shelves.refresh, audiences=audiences))
         asked = _Question(question, audiences, whole, limit=limit, threshold=threshold, with_neighbours=with_neighbours)
-        asked.embedding = await self._embed(without_names(question, whole.names if whole is not None else frozenset()))
-        asked.model = self._embedder.model if self._embedder is not None else ""
+        names = whole.names if whole is not None else frozenset()
+        asked.embedding = await self._embedding.embed(without_names(question, names))
         hits, by_meaning = await self._database.read(partial(self._answer, question=asked))
         return Recollection(tuple(hits), by_meaning, (time.perf_counter() - started) * 1000)
 
@@ -127,28 +119,7 @@ class Recall:
         self._vectors.drop(audiences)
 
     async def close(self) -> None:
-        if self._asking is not None:
-            self._asking.cancel()
-            await asyncio.wait([self._asking])
-
-    async def _embed(self, question: str) -> Embedding | None:
-        """`None` when there is no embedder, it fails, or it is late. One that hangs is not asked again meanwhile."""
-        if self._embedder is None or not self._vectors.is_available:
-            return None
-        if self._asking is not None and not self._asking.done() and self._is_late:
-            return None
-        asking = asyncio.create_task(_ask(self._embedder, question), name="embedding of a question")
-        asking.add_done_callback(_retrieve)
-        self._asking, self._is_late = asking, False
-        done, _ = await asyncio.wait([asking], timeout=self._embedding_seconds)
-        if not done:
-            self._is_late = True
-            return None
-        if asking.cancelled() or asking.exception() is not None:
-            return None
-        return asking.result()[0]
-
-    _is_late = False
+        await self._embedding.close()
 
     # -- on a reading thread ----------------------------------------------------------------------------------
 
@@ -170,9 +141,10 @@ class Recall:
     def _scan(self, connection: Reader, question: _Question) -> Meaning | None:
         if question.embedding is None:
             return None
-        scan = self._vectors.scan(
-            connection, question.audiences, question.model, question.embedding.vector, most=rank.CANDIDATES
-        )
+        model = self._embedding.model
+        load = partial(memory_index.vectors_beyond, connection, model=model)
+        vector = question.embedding.vector
+        scan = self._vectors.scan(question.audiences, model, vector, load=load, most=rank.CANDIDATES)
         return Meaning(scan.closest, scan.cosines, scan.alike) if scan is not None else None
 
     def _nominated(self, connection: Reader, question: _Question, meaning: Meaning | None) -> tuple[Asked, Pool]:
@@ -189,7 +161,9 @@ class Recall:
         if question.embedding.pieces is None:
             return ranked
         groups = {one.doc.row: one.before for one in ranked[:LATE]}
-        close = self._vectors.compare_pieces(connection, groups, question.model, question.embedding.pieces)
+        rows = {*groups, *itertools.chain.from_iterable(groups.values())}
+        stored = memory_index.pieces(connection, rows, model=self._embedding.model)
+        close = compare_pieces(stored, groups, question.embedding.pieces)
         return rank.rank_again(ranked[:LATE], close) + ranked[LATE:] if close else ranked
 
 
@@ -225,13 +199,3 @@ def _stored(connection: Reader, question: _Question, ranked: list[Ranked]) -> di
     """The memories by row, and those that they correct."""
     rows = dict.fromkeys([one.doc.row for one in ranked] + [row for one in ranked for row in one.corrects])
     return memory_index.by_rows(connection, question.audiences, list(rows))
-
-
-async def _ask(embedder: Embedder, question: str) -> list[Embedding]:
-    async with asyncio.timeout(HANGS_SECONDS):
-        return await embedder.embed([question], is_query=True)
-
-
-def _retrieve(task: asyncio.Task[list[Embedding]]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.debug("a question could not be embedded", exc_info=task.exception())

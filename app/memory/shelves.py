@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from app.memory.doc import Doc
-from app.memory.lexical import Pool, Shelf
+from app.memory.shelf import Pool, Shelf
+from app.search.lexical import Corpus
 from app.storage import memory_index
 from app.storage.memories import Reader
 
@@ -148,5 +149,5 @@ def nominate(
     found += memory_index.around(connection, audiences, sorted(wanted))
     shelf = Shelf()
     shelf.add([Doc(row) for row in found])
-    average = shelf.length / max(1, len(shelf.docs))
-    return Pool([shelf], size, average, lambda term: frequencies.get(term, 0))
+    corpus = Corpus.of_candidates(shelf.index, size=size, frequency=lambda term: frequencies.get(term, 0))
+    return Pool([shelf], corpus)

@@ -1,4 +1,4 @@
-"""Excerpt: the few lines of a chunk that answer best, for people to look at."""
+"""Excerpts: a text on one line, cut to a length; its beginning, or the part that answers a question best."""
 
 from __future__ import annotations
 
@@ -10,8 +10,17 @@ LENGTH = 240
 _WORD = re.compile(r"\w+")
 
 
+def shorten(text: str, length: int) -> str:
+    """The beginning of a text on one line, at most `length` characters including an ellipsis where it is cut."""
+    line = " ".join(text[: 2 * length].split())
+    return line if len(line) <= length and len(text) <= 2 * length else line[: length - 1].rstrip() + "…"
+
+
 def excerpt(text: str, wanted: frozenset[str], *, length: int = LENGTH) -> str:
-    """At most `length` characters in one line, from where most of the wanted terms stand together."""
+    """The part of a text that contains most of the wanted terms, on one line, at most `length` characters.
+
+    An ellipsis with a space is added where something is left out.
+    """
     flat = " ".join(text.split())
     if len(flat) <= length:
         return flat

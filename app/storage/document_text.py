@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, text
 
-from app.storage.stem_index import StemIndex, lexeme
+from app.storage.stem_index import StemIndex, lexeme, weight
 
 INDEX = StemIndex("document_text", "document_chunks", owner="store_word")
 
@@ -37,8 +36,8 @@ def search(
     parts = []
     for number, (term, frequency) in enumerate(frequencies.items()):  # its own ts_rank knows no rarity
         parameters[f"term_{number}"] = lexeme(term)
-        weight = math.log(1 + size / frequency)
-        parts.append(f"CASE WHEN {INDEX.stems} @@ CAST(:term_{number} AS tsquery) THEN {weight:.4f} ELSE 0 END")
+        has_term = f"{INDEX.stems} @@ CAST(:term_{number} AS tsquery)"
+        parts.append(f"CASE WHEN {has_term} THEN {weight(size, frequency):.4f} ELSE 0 END")
     parameters["words"] = " | ".join([lexeme(term) for term in frequencies])
     query = text(
         f"SELECT row FROM document_chunks WHERE store_word IN :stores AND {INDEX.stems} @@ CAST(:words AS tsquery)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, and_, bindparam, case, delete, exists, f
 from app.storage import document_text, tables
 from app.storage.document_text import store_word
 from app.storage.engine.unit_of_work import UnitOfWork
+from app.storage.stem_index import rarest
 
 Reader: TypeAlias = Connection
 """What a query runs on, for rooms that hand one to another and need not know more of it."""
@@ -203,13 +204,8 @@ def candidates(
 ) -> tuple[list[int], Mapping[str, int]]:
     """Rows by full text, the likeliest first, and how many chunks have each term."""
     frequencies = {term: document_text.INDEX.count(connection, words, term) for term in terms}
-    telling: dict[str, int] = {}
-    for term, frequency in sorted(frequencies.items(), key=lambda one: one[1]):
-        if telling and sum(telling.values()) + frequency > MOST_MATCHES:
-            break  # common words bring thousands of rows to sort, and none that rarer ones do not
-        if frequency:
-            telling[term] = frequency
-    return document_text.search(connection, words, telling, size=total, limit=limit), frequencies
+    wanted = {term: frequencies[term] for term in rarest(frequencies, most=MOST_MATCHES)}
+    return document_text.search(connection, words, wanted, size=total, limit=limit), frequencies
 
 
 _COLUMNS = (
@@ -225,10 +221,12 @@ def indexed(connection: Connection, words: Sequence[str], rows: Sequence[int]) -
     return [IndexedChunk(**found._mapping) for found in connection.execute(query)] if rows else []
 
 
-def vectors_after(connection: Connection, word: str, model: str, row: int) -> list[tuple[int, bytes]]:
-    """(row, vectors) of a store beyond a row, in order."""
-    query = select(_v.c.row, _v.c.vectors).where(_v.c.store_word == word, _v.c.model == model, _v.c.row > row)
-    return [(found.row, found.vectors) for found in connection.execute(query.order_by(_v.c.row))]
+def vectors_beyond(connection: Connection, since: Mapping[str, int], *, model: str) -> Iterator[tuple[str, int, bytes]]:
+    """(word, row, vectors) of what each store (by its word) has beyond a row."""
+    query = select(_v.c.row, _v.c.vectors).where(_v.c.model == model)
+    for word, last in since.items():
+        for row, vectors in connection.execute(query.where(_v.c.store_word == word, _v.c.row > last)):
+            yield word, row, vectors
 
 
 def without_vectors(

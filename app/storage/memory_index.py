@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
@@ -31,6 +30,7 @@ from sqlalchemy import (
 from app.domain.memory import Memory
 from app.storage import full_text, tables
 from app.storage.memories import from_row
+from app.storage.stem_index import rarest, weight
 
 MOST_MATCHES = 2_000
 """Rows that the full text finds for one question."""
@@ -39,7 +39,7 @@ _AUDIENCES_AT_ONCE = 32
 """In one statement; a session sees three at most."""
 
 
-_m = tables.memories
+_m, _v = tables.memories, tables.memory_vectors
 
 _INDEX_COLUMNS = (
     _m.c.row,
@@ -73,6 +73,9 @@ def _at_places_query(dialect: str, columns: Iterable[ColumnElement[Any]]) -> Tex
 
 _AROUND = {dialect: _at_places_query(dialect, _INDEX_COLUMNS) for dialect in _PLACES}
 _NEIGHBOURS = {dialect: _at_places_query(dialect, _m.c) for dialect in _PLACES}
+_PIECES = select(_v.c.row, _v.c.pieces).where(
+    _v.c.row.in_(bindparam("rows", expanding=True)), _v.c.model == bindparam("the_model"), _v.c.pieces.is_not(None)
+)
 _BY_ROWS = select(_m).where(_m.c.row.in_(bindparam("rows", expanding=True)), _SEEN)
 
 
@@ -161,18 +164,14 @@ def candidates(
         if len(rows) > MOST_MATCHES:
             frequent[term] = full_text.INDEX.count(connection, audiences, term)
     frequencies = {term: frequent[term] if term in frequent else len(found[term]) for term in wanted}
-    by_rarity = sorted([term for term in wanted if frequencies[term]], key=frequencies.__getitem__)
-    if by_rarity and by_rarity[0] in frequent:
-        found = full_text.rows(connection, audiences, by_rarity[:1], MOST_MATCHES)
+    chosen = rarest(frequencies, most=MOST_MATCHES)
+    if chosen and chosen[0] in frequent:  # then it is the only one
+        found = full_text.rows(connection, audiences, chosen, MOST_MATCHES)
     scores: dict[int, float] = {}
-    seen = 0
-    for term in by_rarity:
-        seen += frequencies[term]
-        if scores and seen > MOST_MATCHES:
-            break  # common words bring thousands of rows, and none that rarer ones do not
-        weight = math.log(1 + total / frequencies[term])
+    for term in chosen:
+        rarity = weight(total, frequencies[term])
         for row in found[term]:
-            scores[row] = scores.get(row, 0.0) + weight
+            scores[row] = scores.get(row, 0.0) + rarity
     best = heapq.nlargest(limit, scores.items(), key=lambda one: (one[1], one[0]))
     return [row for row, _ in best], frequencies
 
@@ -208,6 +207,25 @@ def _at_places(
         return ()
     parameters = {"places": orjson.dumps(places).decode(), "audiences": list(audiences)}
     return connection.execute(queries[connection.dialect.name], parameters)
+
+
+def vectors_beyond(connection: Connection, since: Mapping[str, int], *, model: str) -> Iterator[tuple[str, int, bytes]]:
+    """(audience, row, vector) of what each audience sees beyond a row, in no order."""
+    for number, parameters in beyond_parameters(since):
+        found = connection.execute(_vectors(number), parameters | {"the_model": model})
+        yield from [(row.audience, row.row, row.vector) for row in found]
+
+
+@lru_cache
+def _vectors(audiences: int) -> Select[Any]:
+    query = select(_v.c.audience, _v.c.row, _v.c.vector)
+    return query.where(_v.c.model == bindparam("the_model"), beyond(_v, audiences))
+
+
+def pieces(connection: Connection, rows: Collection[int], *, model: str) -> dict[int, bytes]:
+    """The token vectors of memories by row, as far as they have any."""
+    found = connection.execute(_PIECES, {"rows": list(rows), "the_model": model})
+    return {one.row: one.pieces for one in found}
 
 
 def by_rows(connection: Connection, audiences: Sequence[str], rows: Sequence[int]) -> dict[int, Memory]:

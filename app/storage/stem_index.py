@@ -6,7 +6,8 @@ matches. They only nominate candidates; the ranking is made of our own cues.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import DDL, Connection, Table, bindparam, event, text
 from sqlalchemy.schema import ExecutableDDLElement
@@ -60,6 +61,26 @@ class StemIndex:
         """FTS5's query for rows of the owners with any of the terms."""
         words = " OR ".join([f'"{term}"' for term in terms])
         return f"{self._owner} : ({' OR '.join(owners)}) AND terms : ({words})"
+
+
+def rarest(frequencies: Mapping[str, int], *, most: int) -> list[str]:
+    """The terms that occur, rarest first, as long as at most `most` rows contain them in sum; at least one.
+
+    Common terms add thousands of rows to sort and no row that the rarer terms do not rank higher.
+    """
+    found: list[str] = []
+    rows = 0
+    for term in sorted([term for term, frequency in frequencies.items() if frequency], key=frequencies.__getitem__):
+        rows += frequencies[term]
+        if found and rows > most:
+            break
+        found.append(term)
+    return found
+
+
+def weight(size: int, frequency: int) -> float:
+    """What a term contributes to a nominated row's score, when `frequency` of `size` rows contain it."""
+    return math.log(1 + size / frequency)
 
 
 def lexeme(term: str) -> str:

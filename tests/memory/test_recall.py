@@ -9,12 +9,11 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from app.domain.memory import Scope
-from app.memory import lexical, recall
 from app.memory.doc import Doc
 from app.memory.longterm import LongTermMemory, Saying
 from app.memory.scope import audiences_seen
 from app.memory.shelves import Shelves
-from app.search import backlog, minilm
+from app.search import backlog, lexical, minilm, question
 from app.search.embedder import Embedding, EmbeddingFailed, pack
 from app.search.hash_embedder import HashEmbedder
 from app.storage.engine.database import Database
@@ -106,7 +105,7 @@ async def test_vectors_are_filled_in_when_the_embedder_is_back(make: Make) -> No
 
 
 async def test_an_embedder_that_hung_is_given_up_and_asked_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recall, "HANGS_SECONDS", 0.05)
+    monkeypatch.setattr(question, "HANGS_SECONDS", 0.05)
     embedder = Hanging()
     memory = make(embedder)
     await tell(memory, "Our dog is called Rex")
@@ -139,13 +138,13 @@ async def test_an_embedder_that_raised_is_asked_again_in_the_background(
     await tell(memory, "Our dog is called Rex")
     background = asyncio.create_task(memory.run())
     async with asyncio.timeout(10):
-        while "found by their words" not in caplog.text:
+        while "embedding of memories has stalled" not in caplog.text:
             assert await ask(memory, "dog") == (["Our dog is called Rex"], False)
         embedder.fails = False
         while not (await ask(memory, "dog"))[1]:
             await asyncio.sleep(0.01)
     background.cancel()
-    assert caplog.text.count("found by their words") == 1
+    assert caplog.text.count("embedding of memories has stalled") == 1
 
 
 async def test_a_text_that_the_embedder_refuses_keeps_no_other_from_its_vector(make: Make, database: Database) -> None:
@@ -243,7 +242,7 @@ async def test_what_is_common_counts_for_those_that_have_what_is_rare(memory: Lo
 
 
 def _counting(scored: list[int], add: Callable[..., None]) -> Callable[..., None]:
-    def counted(self: lexical.Matches, docs: Sequence[Doc], *rest: object) -> None:
+    def counted(self: lexical.Matches[Doc], docs: Sequence[Doc], *rest: object) -> None:
         scored.append(len(docs))
         add(self, docs, *rest)
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import struct
-from typing import Any, cast
 
 import pytest
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import func, select, text
 
 from app.domain.memory import Memory, Owner
 from app.storage import full_text, memories, memory_index, tables
 from app.storage.engine.database import Database
 from app.storage.engine.unit_of_work import UnitOfWork
 from app.storage.memories import Owned, Removed
-from app.storage.vectors import Vectors, compare_pieces
 
 ANN = "uann"
 BOB = "ubob"
@@ -108,49 +105,18 @@ async def test_nobody_forgets_what_is_anothers(database: Database) -> None:
     assert await search(database, "xyzzy") == [1]
 
 
-async def test_vectors_are_compared_in_their_audience_only(database: Database) -> None:
+async def test_vectors_are_read_of_their_audience_and_model_only(database: Database) -> None:
     await store(database, a_memory("m1", "a"), a_memory("m2", "b"), a_memory("m3", "c", audience=BOB))
-    await embed(database, 1, 1.0, 0.0)
-    await embed(database, 2, 0.6, 0.8)
-    await embed(database, 3, 0.0, 1.0)
-    vectors = Vectors()
-    query = struct.pack("<2e", 0.0, 1.0)
-    scan = await database.read(lambda c: vectors.scan(c, (ANN,), "m", query, most=10))
-    assert scan is not None
-    assert scan.closest == [2, 1]
-    assert scan.cosines([2, 3, 1, 77]) == {2: pytest.approx(0.8, abs=1e-3), 1: 0.0}
-    assert await database.read(lambda c: vectors.scan(c, (ANN,), "another", query, most=10)) is None
+    for row in (1, 2, 3):
+        await embed(database, row, 1.0, float(row))
 
+    async def rows(since: dict[str, int], model: str = "m") -> list[tuple[str, int, tuple[float, ...]]]:
+        found = await database.read(lambda c: list(memory_index.vectors_beyond(c, since, model=model)))
+        return sorted([(audience, row, struct.unpack("<2e", vector)) for audience, row, vector in found])
 
-async def test_what_is_dropped_while_it_is_read_is_not_kept(database: Database) -> None:
-    await store(database, a_memory("m1", "a"))
-    await embed(database, 1, 1.0, 0.0)
-    vectors = Vectors()
-
-    class Dropping:
-        """A connection on which something is forgotten while a scope's vectors are on their way."""
-
-        def __init__(self, connection: Connection) -> None:
-            self._connection = connection
-
-        def execute(self, *arguments: Any) -> Any:
-            found = self._connection.execute(*arguments).all()
-            vectors.drop([ANN])
-            return found
-
-    query = struct.pack("<2e", 0.0, 1.0)
-    scan = await database.read(lambda c: vectors.scan(cast("Connection", Dropping(c)), (ANN,), "m", query, most=10))
-    assert scan is not None
-    assert vectors.kept_rows == 0
-
-
-def test_pieces_are_compared_alone_and_with_those_said_before() -> None:
-    def pieces(*rows: tuple[int, int]) -> bytes:
-        return b"\2\0" + struct.pack(f"<{2 * len(rows)}b", *itertools.chain.from_iterable(rows))
-
-    stored = {1: pieces((0, 9)), 2: pieces((9, 0), (-9, 0)), 3: b"\3\0aaa"}
-    found = compare_pieces(stored, {1: (), 2: (1, 77), 3: (1,), 4: (1,)}, pieces((5, 0), (0, 7)))
-    assert found == {1: (0.5, 0.5), 2: (0.5, 1.0)}
+    assert await rows({ANN: 0}) == [(ANN, 1, (1.0, 1.0)), (ANN, 2, (1.0, 2.0))]
+    assert await rows({ANN: 1, BOB: 0}) == [(ANN, 2, (1.0, 2.0)), (BOB, 3, (1.0, 3.0))]
+    assert await rows({ANN: 2}) == await rows({ANN: 0}, "another") == await rows({}) == []
 
 
 async def test_neighbours_are_found_by_session_and_place(database: Database) -> None:
