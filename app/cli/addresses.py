@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from app.cli.failures import CommandFailed, ExitCode
+from hector_client import normalize_url
 
 UNIX = "unix:"
 """Before the path of a socket."""
@@ -12,24 +11,10 @@ UNIX = "unix:"
 
 def normal_url(given: str) -> str:
     """With a scheme, without a slash at the end. Raises CommandFailed (2)."""
-    url = (given if "://" in given else f"http://{given}").rstrip("/")
-    parts = urlsplit(url)
     try:
-        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_usable = False
-    if not is_usable:
-        raise CommandFailed(
-            f"{given!r} is no address of a server; it looks like http://localhost:8080.",
-            code=ExitCode.USAGE,
-            reason="invalid_request",
-        )
-    return url
-
-
-def is_here(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")
+        return normalize_url(given)
+    except ValueError as error:
+        raise CommandFailed(str(error), code=ExitCode.USAGE, reason="invalid_request") from None
 
 
 def reachable(url: str) -> str | None:

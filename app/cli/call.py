@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from dataclasses import dataclass
 
-from app.cli.answer import Answer
-from app.cli.client import Client
+from app.cli.agents import get_agent
 from app.cli.connection import Target, connect
-from app.cli.failures import CommandFailed, ExitCode, Unreachable
+from app.cli.failures import CommandFailed, ExitCode, exit_code
 from app.cli.run import Signals, complain
 from app.cli.screen import Silent, make_output
 from app.cli.show import Abandoned, Show, stop_quietly
+from hector_client import Agent, Answer, HectorError, Unreachable
+from hector_client.events import TurnFinished
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,23 +29,21 @@ class Wish:
 async def call(target: Target, wish: Wish, signals: Signals) -> ExitCode:
     message = _message(wish.message)
     async with connect(target) as client:
-        await client.agent(wish.agent)
-        if wish.session_id is not None:
-            await _enter(client, wish.agent, wish.session_id)
-        answer = Answer(client, wish.agent, wish.session_id, message=message)
+        await get_agent(client, wish.agent)
+        answer = await _ask(client.agent(wish.agent), message, wish.session_id)
         output = Silent() if wish.as_json or not wish.stream else make_output()
-        show = Show(client, wish.agent, answer, output, signals)
+        show = Show(answer, output, signals)
         try:
             await show.run()
         except Abandoned:
             return ExitCode.INTERRUPTED
         except BaseException:  # also a closed pipe: what nobody reads need not be written
-            await stop_quietly(client, wish.agent, answer)
+            await stop_quietly(answer)
             raise
         if wish.with_time:
             print(_times(answer), file=sys.stderr)
         if wish.as_json:
-            return await _print_json(client, wish, answer, message, was_stopped=show.was_stopped)
+            return await _print_json(answer, was_stopped=show.was_stopped)
         if not wish.stream:
             _print_whole(answer.text)
         return _end(answer, was_stopped=show.was_stopped)
@@ -68,20 +66,23 @@ def _message(given: str | None) -> str:
     return message
 
 
-async def _enter(client: Client, agent: str, session_id: str) -> None:
-    _, is_new = await client.create_session(agent, session_id)
-    if is_new:
+async def _ask(agent: Agent, message: str, session_id: str | None) -> Answer:
+    if session_id is None:
+        return agent.ask(message)
+    session = await agent.create_session(session_id)
+    if session.is_new:
         complain(f"session {session_id} is new")
+    return session.ask(message)
 
 
-async def _print_json(client: Client, wish: Wish, answer: Answer, message: str, *, was_stopped: bool) -> ExitCode:
-    """What a waiting POST would have said: the same key gets the stored result, whatever it is."""
+async def _print_json(answer: Answer, *, was_stopped: bool) -> ExitCode:
+    """The API's answer to a caller that waits, or its error."""
     code = ExitCode.OK
     try:
-        found = await client.send(wish.agent, wish.session_id, message, key=answer.key)
-    except CommandFailed as failure:
+        found = await answer.response()
+    except HectorError as failure:
         found = failure.body
-        code = failure.code if isinstance(failure, Unreachable) else ExitCode.TURN_FAILED
+        code = exit_code(failure) if isinstance(failure, Unreachable) else ExitCode.TURN_FAILED
     print(json.dumps(found, ensure_ascii=False), flush=True)
     return ExitCode.INTERRUPTED if was_stopped and code is not ExitCode.OK else code
 
@@ -96,22 +97,21 @@ def _end(answer: Answer, *, was_stopped: bool) -> ExitCode:
     failure = answer.failure()
     if failure is None:
         return ExitCode.OK
-    complain(failure)
+    complain(failure.message)
     return ExitCode.INTERRUPTED if was_stopped else ExitCode.TURN_FAILED
 
 
 def _times(answer: Answer) -> str:
     """Milliseconds as seen from here, then as the server counted them; tokens."""
-    finished = answer.finished or {}
-    first = answer.first_clock - answer.began_clock if answer.first_clock is not None else None
-    parts = [f"first {_ms(first)}", f"total {_ms(time.monotonic() - answer.began_clock)}"]
-    timings = finished.get("timings") or {}
-    known = [f"{name.removesuffix('_ms')} {value:.0f} ms" for name, value in timings.items() if value is not None]
+    parts = [f"first {_ms(answer.first_text_seconds)}", f"total {_ms(answer.total_seconds)}"]
+    finished = answer.finished or TurnFinished()
+    known = [
+        f"{name.removesuffix('_ms')} {value:.0f} ms" for name, value in finished.timings.items() if value is not None
+    ]
     if known:
         parts.append(f"server: {', '.join(known)}")
-    usage = finished.get("usage")
-    if usage:
-        parts.append(f"tokens: {usage['prompt_tokens']} + {usage['completion_tokens']}")
+    if finished.usage:
+        parts.append(f"tokens: {finished.usage['prompt_tokens']} + {finished.usage['completion_tokens']}")
     return f"time: {'; '.join(parts)}"
 
 

@@ -13,15 +13,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from app.cli.answer import Answer
-from app.cli.client import Client
+from app.cli.agents import get_agent
 from app.cli.connection import Target, connect
-from app.cli.failures import CommandFailed, ExitCode, Refused, Unreachable
+from app.cli.failures import CommandFailed, ExitCode, exit_code
 from app.cli.prompt import QUIT_HINT, Editor, Interrupted, Lines, Prompt, history_file
 from app.cli.run import Signals
 from app.cli.screen import clean, make_output
 from app.cli.show import Abandoned, Show, stop_quietly
 from app.cli.tables import SESSION_HEADINGS, print_rows, session_row, session_table
+from hector_client import Answer, Client, HectorError, Session, Unreachable
+from hector_client.errors import SessionOver
 
 RECALLED = 4
 """Messages shown when a session is taken up again."""
@@ -55,7 +56,7 @@ async def chat(target: Target, agent: str, session_id: str | None, signals: Sign
         prompt: Prompt = (
             Editor(history=history_file(os.environ), commands=list(Chat.commands)) if is_terminal else Lines()
         )
-        talk = Chat(client, await client.agent(agent), prompt, signals, is_terminal=is_terminal)
+        talk = Chat(client, await get_agent(client, agent), prompt, signals, is_terminal=is_terminal)
         return await talk.run(session_id)
 
 
@@ -65,14 +66,14 @@ class Chat:
     def __init__(
         self, client: Client, agent: dict[str, Any], prompt: Prompt, signals: Signals, *, is_terminal: bool
     ) -> None:
-        self._client = client
+        self._place = client.place
         self._about = agent
-        self._agent = str(agent["agent"])
+        self._agent = client.agent(str(agent["agent"]))
         self._prompt = prompt
         self._signals = signals
         self._is_terminal = is_terminal
         self._console = Console(highlight=False, stderr=not is_terminal)
-        self._session_id: str | None = None
+        self._session: Session | None = None
         self._listed: list[str] = []
         self._draft = ""
         self._code = ExitCode.OK
@@ -99,10 +100,10 @@ class Chat:
                 await self._obey(line)
             except Quit:
                 break
-            except CommandFailed as failure:
+            except (CommandFailed, HectorError) as failure:
                 self._complain(failure)
-        if self._is_terminal and self._session_id is not None:
-            self._note(f"Go on with: hector chat {self._agent} --session {self._session_id}")
+        if self._is_terminal and self._session is not None:
+            self._note(f"Go on with: hector chat {self._agent.name} --session {self._session.session_id}")
         return ExitCode.OK if self._is_terminal else self._code
 
     # -- saying ---------------------------------------------------------------------------------
@@ -123,26 +124,24 @@ class Chat:
 
     async def _say(self, message: str) -> None:
         try:
-            if self._session_id is None:
-                session, _ = await self._client.create_session(self._agent)
-                self._session_id = str(session["session_id"])
-                self._note(f"session {self._session_id}")
-            answer = Answer(self._client, self._agent, self._session_id, message=message)
+            if self._session is None:
+                self._session = await self._agent.create_session()
+                self._note(f"session {self._session.session_id}")
+            answer = self._session.ask(message)
             await self._show(answer)
             if answer.turn_id is None:
                 self._draft = message
         except Unreachable:
             self._draft = message  # not sent, or not known to be: there to be sent again
             raise
-        except Refused as refusal:
-            if refusal.reason in ("session_ended", "session_expired", "session_terminated"):
-                self._leave_session()
+        except SessionOver:
+            self._leave_session()
             raise
 
     async def _show(self, answer: Answer) -> None:
         self._gap()
         output = make_output(hint="Ctrl-C stops")
-        show = Show(self._client, self._agent, answer, output, self._signals)
+        show = Show(answer, output, self._signals)
         try:
             with _no_echo(self._is_terminal):
                 await show.run()
@@ -153,69 +152,62 @@ class Chat:
                 self._note("Not waiting any longer; the answer may still be written. /history shows it.")
             return
         except BrokenPipeError:
-            await stop_quietly(self._client, self._agent, answer)
+            await stop_quietly(answer)
             raise
         self._tell_end(answer, was_stopped=show.was_stopped)
 
     def _tell_end(self, answer: Answer, *, was_stopped: bool) -> None:
         self._gap()
-        failure = answer.failure()
-        if failure is None:
+        finished, failure = answer.finished, answer.failure()
+        if finished is None or failure is None:
             return
-        finished = answer.finished or {}
-        if finished.get("reason") == "session_terminated":
+        if isinstance(failure, SessionOver):
             self._leave_session()
-        if was_stopped and finished.get("status") == "cancelled":
+        if was_stopped and finished.status == "cancelled":
             self._note("stopped")
             return
         self._code = ExitCode.TURN_FAILED
-        self._console.print(Text(clean(failure), style="red" if finished.get("status") == "failed" else "yellow"))
+        self._console.print(Text(clean(failure.message), style="red" if finished.status == "failed" else "yellow"))
 
     # -- sessions -------------------------------------------------------------------------------
 
     async def _take_up(self, session_id: str, *, create: bool) -> None:
         """Go on with a session, showing where it stands; with `create` an unknown one is made under its name."""
-        if create:
-            session, is_new = await self._client.create_session(self._agent, session_id)
-        else:
-            session, is_new = await self._client.session(self._agent, session_id), False
-        if session["status"] != "active" or session.get("ending"):
-            status = "ending" if session.get("ending") else session["status"]
+        session = await self._agent.create_session(session_id) if create else self._agent.session(session_id)
+        about = session.about or await session.info()
+        if about["status"] != "active" or about.get("ending"):
+            status = "ending" if about.get("ending") else about["status"]
             raise CommandFailed(
-                f"Session {session_id} is {status} and takes no more messages; hector info {self._agent} {session_id}"
-                " shows it.",
+                f"Session {session_id} is {status} and takes no more messages;"
+                f" hector info {self._agent.name} {session_id} shows it.",
                 code=ExitCode.REFUSED,
                 reason=f"session_{status}",
             )
-        self._session_id = session_id
-        if is_new:
+        self._session = session
+        if session.is_new:
             self._note(f"There was no session {session_id}; it is new.")
             return
-        count = session["message_count"]
+        count = about["message_count"]
         self._note(f"session {session_id}, {count} message{'' if count == 1 else 's'}")
         if self._is_terminal:  # a pipe wants the answers to its own messages
-            await self._print_messages(RECALLED, without=session.get("turn"))
-            await self._join(session.get("turn"))
-
-    async def _join(self, turn: dict[str, Any] | None) -> None:
-        """Watch the answer that is being written, if there is one."""
-        if turn is not None:
-            await self._show(Answer(self._client, self._agent, self._session_id, turn_id=turn["turn_id"]))
+            turn = about.get("turn")
+            await self._print_messages(session, RECALLED, without=turn)
+            if turn is not None:
+                await self._show(session.join(turn["turn_id"]))
 
     def _leave_session(self) -> None:
-        self._session_id = None
+        self._session = None
         self._note("The next message begins a new session.")
 
-    def _current(self) -> str | None:
-        if self._session_id is None:
+    def _current(self) -> Session | None:
+        if self._session is None:
             self._note("There is no session yet; the first message begins one.")
-        return self._session_id
+        return self._session
 
-    async def _print_messages(self, count: int, *, without: dict[str, Any] | None = None) -> None:
+    async def _print_messages(self, session: Session, count: int, *, without: dict[str, Any] | None = None) -> None:
         """The last messages; not the answer of a turn that is shown live anyway."""
-        assert self._session_id is not None
         live = without["message_id"] if without is not None else None
-        for message in await self._client.messages(self._agent, self._session_id, limit=count):
+        for message in await session.history(limit=count):
             if message["message_id"] == live:
                 continue
             if message["role"] == "user":
@@ -246,7 +238,7 @@ class Chat:
             chosen = self._listed[place - 1] if 0 < place <= len(self._listed) else rest
             await self._take_up(chosen, create=False)
             return
-        found, _ = await self._client.sessions(self._agent, limit=LISTED)
+        found, _ = await self._agent.sessions(limit=LISTED, order="activity")
         self._listed = [str(session["session_id"]) for session in found]
         if not found:
             self._note("There are no sessions yet.")
@@ -254,36 +246,37 @@ class Chat:
         if not self._is_terminal:
             print_rows(SESSION_HEADINGS, [session_row(session) for session in found])
             return
-        self._console.print(session_table(found, current=self._session_id))
+        current = self._session.session_id if self._session is not None else None
+        self._console.print(session_table(found, current=current))
         self._note("/sessions N goes on with one of them.")
 
     async def _history(self, rest: str) -> None:
-        if self._current() is not None:
-            await self._print_messages(max(int(rest), 1) if rest.isdigit() else HISTORY)
+        if (session := self._current()) is not None:
+            await self._print_messages(session, max(int(rest), 1) if rest.isdigit() else HISTORY)
 
     async def _end(self, rest: str) -> None:
-        if (session_id := self._current()) is not None:
-            await self._client.end(self._agent, session_id)
-            self._note(f"Session {session_id} is ended; it stays readable.")
+        if (session := self._current()) is not None:
+            await session.end()
+            self._note(f"Session {session.session_id} is ended; it stays readable.")
             self._leave_session()
 
     async def _terminate(self, rest: str) -> None:
-        session_id = self._current()
-        if session_id is None:
+        session = self._current()
+        if session is None:
             return
         if self._is_terminal:
             with contextlib.suppress(EOFError, Interrupted):
                 question = "Erase this session's messages for good? yes or no:"
                 if (await self._prompt.ask(question)).strip().lower() == "yes":
-                    await self._erase(session_id)
+                    await self._erase(session)
                     return
             self._note("Nothing was done.")
         else:
-            await self._erase(session_id)
+            await self._erase(session)
 
-    async def _erase(self, session_id: str) -> None:
-        await self._client.terminate(self._agent, session_id)
-        self._note(f"Session {session_id} is gone for good.")
+    async def _erase(self, session: Session) -> None:
+        await session.terminate()
+        self._note(f"Session {session.session_id} is gone for good.")
         self._leave_session()
 
     async def _help(self, rest: str) -> None:
@@ -307,9 +300,9 @@ class Chat:
 
     def _greet(self) -> None:
         llm = self._about.get("llm") or {}
-        name = clean(str(self._about.get("name") or self._agent))
+        name = clean(str(self._about.get("name") or self._agent.name))
         self._console.print(
-            f"[bold]{escape(name)}[/bold] [dim]on {escape(str(llm.get('model')))}, {escape(self._client.place)}."
+            f"[bold]{escape(name)}[/bold] [dim]on {escape(str(llm.get('model')))}, {escape(self._place)}."
             " /help shows what you can do.[/dim]"
         )
 
@@ -320,8 +313,8 @@ class Chat:
     def _note(self, words: str) -> None:
         self._console.print(Text(clean(words), style="dim"))
 
-    def _complain(self, failure: CommandFailed) -> None:
-        self._code = failure.code
+    def _complain(self, failure: CommandFailed | HectorError) -> None:
+        self._code = exit_code(failure)
         self._console.print(Text(clean(failure.message), style="red"))
 
 

@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING
 
 import httpx2
 
-from app.cli.addresses import UNIX, is_here, normal_url, reachable
-from app.cli.client import Client, open_http
+from app.cli.addresses import UNIX, normal_url, reachable
 from app.cli.failures import CommandFailed, ExitCode, Unreachable
+from hector_client import Client
+from hector_client import Unreachable as NoAnswer
 
 if TYPE_CHECKING:  # with --server the configuration is not read: half of a command's time is saved
     from app.config.load import LoadedConfig
     from app.config.root import Config
 
+THIS_PROCESS = "this process"
+"""The place of answers when there is no server."""
 START_SECONDS = 15.0
 """How long a server that holds the data may take to answer: it is starting, or shutting down."""
 
@@ -36,28 +39,28 @@ class Target:
 
 
 @asynccontextmanager
-async def connect(target: Target, *, only_looks: bool = False) -> AsyncIterator[Client]:
-    """A client that has been answered once. With `only_looks` a run in this process leaves no files behind.
+async def connect(target: Target, *, only_looks: bool = False, user: str | None = None) -> AsyncIterator[Client]:
+    """A client of a server that answers, acting for `user`. With `only_looks` a run in this process leaves no files.
 
     Raises:
         CommandFailed: the configuration is wrong (2), nobody answers or nothing can be started (3).
     """
     if target.server is not None:
-        async with _by_url(target.server, target.token) as client:
-            await client.greet()
+        async with _open(target.server, target.token, user) as client:
+            await _greet(client)
             yield client
         return
     config = read_config(target.config).config
     token = target.token or _only_key(config)
     url = await _find_server(config)
     if url is not None:
-        async with _by_url(url, token) as client:
+        async with _open(url, token, user) as client:
             yield client
         return
     from app.cli.in_process import serve_here
 
-    async with serve_here(config, leave_nothing=only_looks) as socket, _by_url(UNIX + socket, token) as client:
-        client.place = "this process"
+    async with serve_here(config, leave_nothing=only_looks) as socket, _open(UNIX + socket, token, user) as client:
+        client.place = THIS_PROCESS
         yield client
 
 
@@ -71,17 +74,22 @@ def read_config(path: Path | None) -> LoadedConfig:
         raise CommandFailed(str(error), code=ExitCode.USAGE, reason="invalid_config") from None
 
 
-@asynccontextmanager
-async def _by_url(url: str, token: str | None) -> AsyncIterator[Client]:
-    if url.startswith(UNIX):
-        transport = httpx2.AsyncHTTPTransport(uds=url.removeprefix(UNIX))
-        http = open_http("http://localhost", token=token, transport=transport)
-    else:
-        url = normal_url(url)
-        # A proxy of the environment is for other machines; it could not reach this one.
-        http = open_http(url, token=token, trust_env=not is_here(url))
-    async with http:
-        yield Client(http, url)
+def _open(url: str, token: str | None, user: str | None = None) -> Client:
+    token = token or ""  # the environment was read with the options; the client need not read it again
+    if not url.startswith(UNIX):
+        return Client(normal_url(url), token=token, user=user)
+    transport = httpx2.AsyncHTTPTransport(uds=url.removeprefix(UNIX))
+    client = Client("http://localhost", token=token, user=user, transport=transport)
+    client.place = url
+    return client
+
+
+async def _greet(client: Client) -> None:
+    """Raises Unreachable if no HTTP response arrives; any status counts as alive."""
+    try:
+        await client.ping()
+    except NoAnswer as error:
+        raise Unreachable(f"There is no server at {client.place}: {error.problem}.") from error
 
 
 def _only_key(config: Config) -> str | None:
@@ -105,7 +113,7 @@ async def _find_server(config: Config) -> str | None:
             raise Unreachable(f"The server on this database runs on {host}; name its address with --server.")
         url = reachable(str(holder.get("url", "")))
         if url is not None:
-            async with _by_url(url, None) as client:
+            async with _open(url, None) as client:
                 if await client.is_ready():
                     return url
         if time.monotonic() > give_up:

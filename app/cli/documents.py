@@ -11,12 +11,14 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from app.cli.client import Client
-from app.cli.connection import Target, connect
-from app.cli.failures import ExitCode, Refused
+from app.cli.agents import get_agent
+from app.cli.connection import THIS_PROCESS, Target, connect
+from app.cli.failures import ExitCode
 from app.cli.run import complain
 from app.cli.screen import clean
 from app.cli.tables import ago, moment, print_rows
+from hector_client import Client
+from hector_client.errors import Conflict
 
 POLL_SECONDS = 0.2
 PATIENCE_POLLS = 10
@@ -40,9 +42,9 @@ class Search:
 
 async def search(target: Target, wish: Search) -> ExitCode:
     async with connect(target) as client:
-        if client.place == "this process":
+        if client.place == THIS_PROCESS:
             await _settled(client, wish.store)  # nobody has read the files before, and nobody will afterwards
-        found = await client.search_documents(wish.store, wish.query, limit=wish.limit)
+        found = await client.search_documents(wish.query, store=wish.store, limit=wish.limit)
         memories = await _memories(client, wish) if wish.agent is not None else None
         if wish.as_json:
             _print_json(found if memories is None else found | {"memories": memories})
@@ -54,7 +56,7 @@ async def search(target: Target, wish: Search) -> ExitCode:
         if not found["complete"]:
             complain("not all documents have been read; `hector documents list` says how far it is")
         if not found["hits"] and not memories:
-            complain("nothing was found" if memories is not None or await client.stores() else NO_STORES)
+            complain("nothing was found" if memories is not None or await client.document_stores() else NO_STORES)
         return ExitCode.OK
 
 
@@ -64,7 +66,7 @@ NO_STORES = "there is no document store; the configuration names them under docu
 async def list_(target: Target, store: str | None, *, limit: int, as_json: bool) -> ExitCode:
     async with connect(target, only_looks=True) as client:
         if store is None:
-            stores = await client.stores()
+            stores = await client.document_stores()
             if as_json:
                 _print_json({"document_stores": stores})
             else:
@@ -82,8 +84,8 @@ async def list_(target: Target, store: str | None, *, limit: int, as_json: bool)
 
 async def reindex(target: Target, store: str | None, *, again: bool, wait: bool, as_json: bool) -> ExitCode:
     async with connect(target) as client:
-        names = [store] if store is not None else [found["store"] for found in await client.stores()]
-        states = [await client.reindex(name, again=again) for name in names]
+        names = [store] if store is not None else [found["store"] for found in await client.document_stores()]
+        states = [await client.reindex_documents(name, again=again) for name in names]
         if wait:
             states = [state for state in await _settled(client, store) if state["store"] in names]
         if as_json:
@@ -97,7 +99,7 @@ async def _settled(client: Client, store: str | None) -> list[dict[str, Any]]:
     """The stores, once this one, or all of them, were compared with their files, or could not be."""
     patience = PATIENCE_POLLS
     while True:
-        stores = await client.stores()
+        stores = await client.document_stores()
         patience -= 1
         if patience == 0:
             complain(f"{sum(found['left'] for found in stores)} documents are still to be read; Ctrl-C stops waiting")
@@ -109,10 +111,10 @@ async def _settled(client: Client, store: str | None) -> list[dict[str, Any]]:
 async def _memories(client: Client, wish: Search) -> list[dict[str, Any]]:
     """What the agent remembers of it. One that remembers nothing says so, and the documents are shown all the same."""
     assert wish.agent is not None
-    await client.agent(wish.agent)
+    await get_agent(client, wish.agent)
     try:
-        found = await client.search_memories(wish.agent, wish.query, limit=min(wish.limit, MOST_MEMORIES))
-    except Refused as refusal:
+        found = await client.agent(wish.agent).memories.search(wish.query, limit=min(wish.limit, MOST_MEMORIES))
+    except Conflict as refusal:
         if refusal.reason != "memory_off":
             raise
         complain(refusal.message)

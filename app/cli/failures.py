@@ -1,14 +1,18 @@
-"""What ends a command early, and the exit code it ends with. The table stands in docs/cli.md.
+"""What ends a command early, and the exit code it ends with. The table is in docs/cli.md.
+
+A command ends early with a HectorError of the client, or with a CommandFailed for what the command finds out by itself:
 
 CommandFailed
-├── Refused        the server said no: its status, its reason, its words
-└── Unreachable    no server, no answer, or no way to start one
+└── Unreachable    no server on the configured data answers, and none can be started here
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # `hector --help` does not load the client
+    from hector_client import HectorError
 
 
 class ExitCode(IntEnum):
@@ -34,7 +38,7 @@ _BY_STATUS = {
     503: ExitCode.UNREACHABLE,
     504: ExitCode.UNREACHABLE,
 }
-# A waiting POST tells the end of its turn by a status; the reason says that there was a turn.
+# These are the ends of a turn, whatever status the server gives them.
 _BY_REASON = {
     "llm_error": ExitCode.TURN_FAILED,
     "llm_timeout": ExitCode.TURN_FAILED,
@@ -59,22 +63,11 @@ class Unreachable(CommandFailed):
         super().__init__(message, code=ExitCode.UNREACHABLE, reason="unreachable")
 
 
-class Refused(CommandFailed):
-    """The server's refusal. A body that is not one of ours (a proxy's page) has the reason `unexpected`."""
+def exit_code(failure: CommandFailed | HectorError) -> ExitCode:
+    if isinstance(failure, CommandFailed):
+        return failure.code
+    from hector_client import Refused
 
-    def __init__(self, status: int, body: object) -> None:
-        error = body.get("error") if isinstance(body, dict) else None
-        if isinstance(error, dict):
-            reason, message = str(error.get("reason", "")), str(error.get("message", ""))
-        else:
-            reason, message = "unexpected", f"The server answered {status}, but not as a Hector server does."
-        code = _BY_REASON.get(reason) or _BY_STATUS.get(status, ExitCode.REFUSED)
-        super().__init__(message, code=code, reason=reason)
-        self.status = status
-        if isinstance(error, dict):
-            self.body = {"error": error}
-
-    @property
-    def may_pass(self) -> bool:
-        """Whether the same request may succeed in a moment: a restart, or a proxy without its server."""
-        return self.status == 503 or (self.status in (502, 504) and self.reason == "unexpected")
+    if not isinstance(failure, Refused):
+        return ExitCode.UNREACHABLE
+    return _BY_REASON.get(failure.reason) or _BY_STATUS.get(failure.status or 0, ExitCode.REFUSED)

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from app.cli.agents import get_agent
 from app.cli.connection import Target, connect, read_config
 from app.cli.failures import CommandFailed, ExitCode
 from app.cli.run import complain
@@ -25,8 +26,8 @@ async def list_(target: Target, agent: str | None, *, limit: int, status: str | 
                 headings = ("agent", "name", "llm", "model", "tools")
                 print_rows(headings, [_agent_row(found) for found in agents])
             return ExitCode.OK
-        await client.agent(agent)
-        sessions, cursor = await client.sessions(agent, limit=limit, status=status)
+        await get_agent(client, agent)
+        sessions, cursor = await client.agent(agent).sessions(limit=limit, status=status, order="activity")
         if as_json:
             _print_json({"sessions": sessions, "next_cursor": cursor})
         else:
@@ -43,12 +44,12 @@ def _agent_row(agent: dict[str, Any]) -> list[str]:
 
 async def info(target: Target, agent: str, session_id: str | None, *, as_json: bool) -> ExitCode:
     async with connect(target, only_looks=True) as client:
-        about = await client.agent(agent)
-        found = about if session_id is None else await client.session(agent, session_id)
+        about = await get_agent(client, agent)
+        found = about if session_id is None else await client.agent(agent).session(session_id).info()
         if as_json:
             _print_json(found)
         elif session_id is None:
-            stores = [store["store"] for store in await client.stores()]
+            stores = [store["store"] for store in await client.document_stores()]
             print_pairs(_about_agent(about, stores, client.place))
         else:
             print_pairs(_about_session(found))

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.cli.client import Client
+from app.cli.agents import get_agent
 from app.cli.connection import Target, connect
 from app.cli.failures import CommandFailed, ExitCode
 from app.cli.run import complain
 from app.cli.screen import clean
 from app.cli.tables import ago, moment, print_pairs, print_rows
+from hector_client import Agent
 
 HEADINGS = ("memory", "kind", "user", "created", "text")
 HIT_HEADINGS = ("memory", "score", "cues", "created", "text")
@@ -44,20 +45,17 @@ class Forget:
 
 
 @asynccontextmanager
-async def _connect(
-    target: Target, agent: str, user: str | None = None, *, looks: bool = False
-) -> AsyncIterator[Client]:
-    async with connect(target, only_looks=looks) as client:
-        client.act_for(user)
-        await client.agent(agent)
-        yield client
+async def _connect(target: Target, agent: str, user: str | None = None, *, looks: bool = False) -> AsyncIterator[Agent]:
+    async with connect(target, only_looks=looks, user=user) as client:
+        await get_agent(client, agent)
+        yield client.agent(agent)
 
 
 async def list_(
     target: Target, agent: str, user: str | None, *, session: str | None, kind: str | None, limit: int, as_json: bool
 ) -> ExitCode:
-    async with _connect(target, agent, user, looks=True) as client:
-        found, cursor = await client.memories(agent, limit=limit, session=session, kind=kind)
+    async with _connect(target, agent, user, looks=True) as agent_handle:
+        found, cursor = await agent_handle.memories.list(limit=limit, session=session, kind=kind)
     if as_json:
         _print_json({"memories": found, "next_cursor": cursor})
         return ExitCode.OK
@@ -83,8 +81,8 @@ async def search(
     limit: int,
     as_json: bool,
 ) -> ExitCode:
-    async with _connect(target, agent, user, looks=True) as client:
-        found = await client.search_memories(agent, query, limit=limit, session=session, scope=scope)
+    async with _connect(target, agent, user, looks=True) as agent_handle:
+        found = await agent_handle.memories.search(query, limit=limit, session=session, scope=scope)
     if as_json:
         _print_json(found)
         return ExitCode.OK
@@ -100,8 +98,8 @@ def _hit_row(hit: dict[str, Any]) -> list[str]:
 
 
 async def show(target: Target, agent: str, memory_id: str, *, as_json: bool) -> ExitCode:
-    async with _connect(target, agent, looks=True) as client:
-        _print_memory(await client.memory(agent, memory_id), as_json=as_json)
+    async with _connect(target, agent, looks=True) as agent_handle:
+        _print_memory(await agent_handle.memories.get(memory_id), as_json=as_json)
     return ExitCode.OK
 
 
@@ -138,28 +136,28 @@ async def add(
     as_json: bool,
 ) -> ExitCode:
     said = _text(text)
-    async with _connect(target, agent, user) as client:
-        added = await client.add_memory(agent, text=said, session_id=session, scope=scope, pinned=pin)
+    async with _connect(target, agent, user) as agent_handle:
+        added = await agent_handle.memories.add(said, session=session, scope=scope, pinned=pin)
     _print_memory(added, as_json=as_json)
     return ExitCode.OK
 
 
 async def edit(target: Target, agent: str, memory_id: str, text: str | None, *, as_json: bool) -> ExitCode:
     said = _text(text)
-    async with _connect(target, agent) as client:
-        _print_memory(await client.change_memory(agent, memory_id, text=said), as_json=as_json)
+    async with _connect(target, agent) as agent_handle:
+        _print_memory(await agent_handle.memories.change(memory_id, text=said), as_json=as_json)
     return ExitCode.OK
 
 
 async def pin(target: Target, agent: str, memory_id: str, *, off: bool, as_json: bool) -> ExitCode:
-    async with _connect(target, agent) as client:
-        _print_memory(await client.change_memory(agent, memory_id, pinned=not off), as_json=as_json)
+    async with _connect(target, agent) as agent_handle:
+        _print_memory(await agent_handle.memories.change(memory_id, pinned=not off), as_json=as_json)
     return ExitCode.OK
 
 
 async def delete(target: Target, agent: str, memory_id: str, *, as_json: bool) -> ExitCode:
-    async with _connect(target, agent) as client:
-        removed = await client.delete_memory(agent, memory_id)
+    async with _connect(target, agent) as agent_handle:
+        removed = await agent_handle.memories.delete(memory_id)
     if as_json:
         _print_json(removed)
     else:
@@ -171,8 +169,8 @@ async def delete(target: Target, agent: str, memory_id: str, *, as_json: bool) -
 
 
 async def export(target: Target, agent: str, user: str | None, *, session: str | None, output: Path | None) -> ExitCode:
-    async with _connect(target, agent, user, looks=True) as client:
-        lines = client.export_memories(agent, session=session)
+    async with _connect(target, agent, user, looks=True) as agent_handle:
+        lines = agent_handle.memories.export(session=session)
         if output is None:
             async for received in lines:
                 sys.stdout.buffer.write(received)
@@ -192,8 +190,8 @@ async def export(target: Target, agent: str, user: str | None, *, session: str |
 
 async def import_(target: Target, agent: str, source: Path | None, user: str | None, *, as_json: bool) -> ExitCode:
     lines = _read(source)
-    async with _connect(target, agent, user) as client:
-        found = await client.import_memories(agent, lines)
+    async with _connect(target, agent, user) as agent_handle:
+        found = await agent_handle.memories.import_lines(lines)
     if as_json:
         _print_json(found)
     else:
@@ -215,12 +213,12 @@ def _unusable(path: Path, error: OSError) -> CommandFailed:
 
 
 async def reindex(target: Target, agent: str, *, again: bool, wait: bool, as_json: bool) -> ExitCode:
-    async with _connect(target, agent) as client:
-        found = await client.embed_memories(agent, again=again)
+    async with _connect(target, agent) as agent_handle:
+        found = await agent_handle.memories.embed(again=again)
         patience = PATIENCE_POLLS
         while wait and found["waiting"] and patience:
             await asyncio.sleep(POLL_SECONDS)
-            waiting, found = found["waiting"], await client.embed_memories(agent, again=False)
+            waiting, found = found["waiting"], await agent_handle.memories.embed()
             patience = patience - 1 if found["waiting"] >= waiting else PATIENCE_POLLS
     if as_json:
         _print_json(found)
@@ -240,9 +238,9 @@ async def forget(target: Target, wish: Forget, *, yes: bool, as_json: bool) -> E
         raise _usage("Say what to forget: --user, --session, --memory or --phrase.")
     if not yes:
         _ask(wish)
-    async with _connect(target, wish.agent) as client:
-        receipt = await client.forget(
-            wish.agent, user_id=wish.user, session_id=wish.session, memory_id=wish.memory, phrase=wish.phrase
+    async with _connect(target, wish.agent) as agent_handle:
+        receipt = await agent_handle.forget(
+            user=wish.user, session=wish.session, memory=wish.memory, phrase=wish.phrase
         )
     if as_json:
         _print_json(receipt)

@@ -11,8 +11,9 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
-from app.cli.failures import CommandFailed, ExitCode
+from app.cli.failures import CommandFailed, ExitCode, exit_code
 from app.observability import logs
+from hector_client import HectorError
 
 
 class Signals:
@@ -54,13 +55,13 @@ def run(command: Callable[[Signals], Coroutine[Any, Any, ExitCode]], *, as_json:
     logs.configure(level="warning", form="text")
     try:
         return asyncio.run(_run(command))
-    except CommandFailed as failure:
+    except (CommandFailed, HectorError) as failure:
         with contextlib.suppress(BrokenPipeError):
             if as_json:
                 print(json.dumps(failure.body, ensure_ascii=False), flush=True)
             else:
                 complain(failure.message)
-        return failure.code
+        return exit_code(failure)
     except KeyboardInterrupt:  # before our own handler stood
         return ExitCode.INTERRUPTED
     except BrokenPipeError:

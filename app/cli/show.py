@@ -6,12 +6,20 @@ import asyncio
 import contextlib
 from contextlib import aclosing
 
-from app.cli.answer import Answer
-from app.cli.client import Client
-from app.cli.failures import CommandFailed
 from app.cli.run import Signals
 from app.cli.screen import REFRESH_SECONDS, Output
-from app.cli.sse import Frame
+from hector_client import Answer, Event, HectorError
+from hector_client.events import (
+    Error,
+    Heartbeat,
+    Offline,
+    Online,
+    Snapshot,
+    Text,
+    TurnFinished,
+    TurnQueued,
+    TurnStarted,
+)
 
 
 class Abandoned(Exception):
@@ -21,11 +29,9 @@ class Abandoned(Exception):
 class Show:
     """`was_stopped` tells whether the user asked for the end."""
 
-    def __init__(self, client: Client, agent: str, answer: Answer, output: Output, signals: Signals) -> None:
+    def __init__(self, answer: Answer, output: Output, signals: Signals) -> None:
         self.was_stopped = False
         self._is_offline = False
-        self._client = client
-        self._agent = agent
         self._answer = answer
         self._output = output
         self._signals = signals
@@ -36,7 +42,7 @@ class Show:
         """Until the turn is over.
 
         Raises:
-            CommandFailed: as `Answer.frames`.
+            HectorError: as the answer.
             Abandoned: after a second Ctrl-C, or one that cannot be told to the server or needs not be.
         """
         self._following = asyncio.create_task(self._follow(), name="answer")
@@ -55,31 +61,31 @@ class Show:
         self._following.result()
 
     async def _follow(self) -> None:
-        async with aclosing(self._answer.frames()) as frames:
-            async for frame in frames:
-                self._show(frame)
+        async with aclosing(aiter(self._answer)) as events:
+            async for event in events:
+                self._show(event)
                 if self.was_stopped and self._stopping is None and self._answer.turn_id is not None:
                     self._stopping = asyncio.create_task(self._stop(), name="stop")
 
-    def _show(self, frame: Frame) -> None:
+    def _show(self, event: Event) -> None:
         output = self._output
-        match frame.type:
-            case "text":
-                output.text(frame.chunk)
-            case "snapshot":
+        match event:
+            case Text():
+                output.text(event.chunk)
+            case Snapshot():
                 output.replace(self._answer.text)
-            case "turn_queued":
+            case TurnQueued():
                 output.status("waiting for the answer before this one")
-            case "turn_started" | "online":
+            case TurnStarted() | Online():
                 self._is_offline = False
                 output.status(None)
-            case "offline":
+            case Offline():
                 self._is_offline = True
-                output.status(f"{frame.fields['problem']}; trying again")
-            case "heartbeat" | "turn_finished" | "error":
+                output.status(f"{event.problem}; trying again")
+            case Heartbeat() | TurnFinished() | Error():
                 pass
-            case kind if frame.chunk:
-                output.aside(kind, frame.chunk)
+            case _ if event.chunk:
+                output.aside(event.type, event.chunk)
 
     async def _tick(self) -> None:
         while True:
@@ -98,16 +104,15 @@ class Show:
 
     async def _stop(self) -> None:
         assert self._following is not None
-        assert self._answer.session_id is not None
         try:
-            await self._client.cancel(self._agent, self._answer.session_id, self._answer.turn_id)
-        except CommandFailed:
+            await self._answer.cancel()
+        except HectorError:
             self._following.cancel()
 
 
-async def stop_quietly(client: Client, agent: str, answer: Answer) -> None:
+async def stop_quietly(answer: Answer) -> None:
     """Cancel the turn of an answer that nobody waits for any more; a short try."""
-    if answer.finished is None and answer.session_id is not None and answer.turn_id is not None:
-        with contextlib.suppress(CommandFailed, TimeoutError):
+    if answer.finished is None and answer.turn_id is not None:
+        with contextlib.suppress(HectorError, TimeoutError):
             async with asyncio.timeout(3):
-                await client.cancel(agent, answer.session_id, answer.turn_id)
+                await answer.cancel()

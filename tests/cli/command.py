@@ -32,7 +32,7 @@ def environment(folder: Path, extra: Mapping[str, str] | None = None) -> dict[st
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
         "TMPDIR": str(folder),
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "clients" / "python")]),
         "PYTHONDONTWRITEBYTECODE": os.environ.get("PYTHONDONTWRITEBYTECODE", ""),
         "LANG": "C.UTF-8",
         **(extra or {}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.cli.addresses import is_here, normal_url, reachable
+from app.cli.addresses import normal_url, reachable
 from app.cli.failures import CommandFailed
 
 
@@ -30,9 +30,3 @@ def test_an_address_may_come_without_scheme_and_with_a_path() -> None:
     for wrong in ("ftp://x", "http://", "http://x:nine"):
         with pytest.raises(CommandFailed):
             normal_url(wrong)
-
-
-def test_proxies_of_the_environment_are_not_for_this_machine() -> None:
-    assert is_here("http://127.0.0.1:1")
-    assert is_here("http://localhost:1")
-    assert not is_here("http://example.org")

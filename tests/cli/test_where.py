@@ -102,10 +102,10 @@ async def test_a_lock_file_without_its_lock_is_not_believed(alone: Hector) -> No
 
 async def test_a_command_finds_the_server_inside_another_command(alone: Hector) -> None:
     async with connect(target(alone)) as first, connect(target(alone)) as second:
-        session, _ = await first.create_session("echo")
+        session = await first.agent("echo").create_session()
 
         assert second.place.startswith("unix:")
-        assert (await second.session("echo", session["session_id"]))["status"] == "active"
+        assert (await second.agent("echo").session(session.session_id).info())["status"] == "active"
 
 
 async def test_a_command_waits_for_a_server_that_is_starting(tmp_path: Path) -> None:

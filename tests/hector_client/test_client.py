@@ -296,9 +296,15 @@ async def test_nobody_at_the_address_is_unreachable() -> None:
     async with Client("http://127.0.0.1:1") as client:
         assert not await client.is_ready()
         with pytest.raises(Unreachable, match="connection refused") as failure:
-            await client.agents()
+            await client.ping()
 
     assert (failure.value.problem, failure.value.is_transient) == ("connection refused", True)
+
+
+async def test_any_status_is_a_sign_of_life() -> None:
+    async with Client("http://127.0.0.1:1", transport=httpx2.MockTransport(lambda _: httpx2.Response(502))) as client:
+        await client.ping()
+        assert not await client.is_ready()
 
 
 async def test_silence_has_a_limit() -> None:

@@ -6,6 +6,7 @@ import httpx2
 import pytest
 
 from hector_client import Client, sync
+from hector_client._http import is_local
 
 
 class Notes(httpx2.MockTransport):
@@ -71,3 +72,9 @@ def test_the_twin_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_address_that_is_none_is_refused(wrong: str) -> None:
     with pytest.raises(ValueError, match="no address"):
         Client(wrong)
+
+
+def test_proxies_of_the_environment_are_not_for_this_machine() -> None:
+    assert is_local("http://127.0.0.1:1")
+    assert is_local("http://localhost:1")
+    assert not is_local("http://example.org")

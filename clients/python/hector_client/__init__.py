@@ -9,7 +9,7 @@
 
 from hector_client import errors, events, sync
 from hector_client._client import Agent, Answer, Client, Memories, Session
-from hector_client._http import TimeLimits
+from hector_client._http import TimeLimits, normalize_url
 from hector_client._operations import Page
 from hector_client.errors import HectorError, Refused, Unreachable
 from hector_client.events import Event
@@ -29,5 +29,6 @@ __all__ = [
     "Unreachable",
     "errors",
     "events",
+    "normalize_url",
     "sync",
 ]

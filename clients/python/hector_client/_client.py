@@ -13,7 +13,7 @@ from hector_client import _operations as operations
 from hector_client._drivers import AsyncConnection, AsyncDriver
 from hector_client._following import Patience, follow
 from hector_client._http import TimeLimits, settings
-from hector_client._operations import JSON, Page, given
+from hector_client._operations import JSON, Page
 from hector_client._state import AnswerState, SessionState, post_message
 from hector_client._steps import Request
 from hector_client.errors import HectorError
@@ -72,6 +72,10 @@ class Client:
 
     async def agents(self) -> list[JSON]:
         return await self.driver.call(operations.agents())
+
+    async def ping(self) -> None:
+        """Raises Unreachable if no HTTP response arrives; any status counts as alive."""
+        await self.driver.call(operations.ping())
 
     async def is_ready(self) -> bool:
         try:
@@ -342,7 +346,7 @@ class Memories:
         return await self._client.driver.call(operations.add_memory(self._agent, body))
 
     async def change(self, memory_id: str, *, text: str | None = None, pinned: bool | None = None) -> JSON:
-        change = given({"text": text, "pinned": pinned})
+        change = {"text": text, "pinned": pinned}
         return await self._client.driver.call(operations.change_memory(self._agent, memory_id, change))
 
     async def delete(self, memory_id: str) -> JSON:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from hector_client._steps import Call, Emit, Open, Read, Reply, Request, Stream
+from hector_client.errors import Refused
 
 JSON = dict[str, Any]
 PAGE = 200
@@ -75,6 +76,13 @@ def ask_pages(where: str, name: str, query: Mapping[str, Any], limit: int) -> Ca
 def is_ready() -> Call[bool]:
     yield Request("GET", "/ready")
     return True
+
+
+def ping() -> Call[None]:
+    try:
+        yield Request("GET", "/health")
+    except Refused:
+        return
 
 
 def agents() -> Call[list[JSON]]:

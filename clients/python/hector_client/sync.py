@@ -16,7 +16,7 @@ from hector_client import _operations as operations
 from hector_client._drivers import Connection, Driver
 from hector_client._following import Patience, follow
 from hector_client._http import TimeLimits, settings
-from hector_client._operations import JSON, Page, given
+from hector_client._operations import JSON, Page
 from hector_client._state import AnswerState, SessionState, post_message
 from hector_client._steps import Request
 from hector_client.errors import HectorError
@@ -75,6 +75,10 @@ class Client:
 
     def agents(self) -> list[JSON]:
         return self.driver.call(operations.agents())
+
+    def ping(self) -> None:
+        """Raises Unreachable if no HTTP response arrives; any status counts as alive."""
+        self.driver.call(operations.ping())
 
     def is_ready(self) -> bool:
         try:
@@ -337,7 +341,7 @@ class Memories:
         return self._client.driver.call(operations.add_memory(self._agent, body))
 
     def change(self, memory_id: str, *, text: str | None = None, pinned: bool | None = None) -> JSON:
-        change = given({"text": text, "pinned": pinned})
+        change = {"text": text, "pinned": pinned}
         return self._client.driver.call(operations.change_memory(self._agent, memory_id, change))
 
     def delete(self, memory_id: str) -> JSON:

@@ -1,0 +1,19 @@
+"""Agents, looked up as commands do it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hector_client import Client
+from hector_client.errors import NotFound
+
+
+async def get_agent(client: Client, name: str) -> dict[str, Any]:
+    """What the server says about an agent. Raises NotFound, naming the agents that exist."""
+    try:
+        return await client.agent(name).info()
+    except NotFound as refusal:
+        if refusal.reason == "agent_not_found":
+            known = ", ".join([str(agent["agent"]) for agent in await client.agents()])
+            refusal.message = f"There is no agent {name!r} here, but: {known or 'none'}."
+        raise
