@@ -58,6 +58,7 @@ class Turn:
     reason: str | None
     background: bool
     text: str
+    """The user's message while the turn is queued; empty once the message is in the history."""
     user_message_id: str
     message_id: str
     first_seq: int

@@ -22,7 +22,7 @@ from app.storage.engine.unit_of_work import UnitOfWork
 from app.storage.forgettings import batches
 from app.storage.personal import Kind, OwnerKind, Ownership, Redaction
 
-_s, _g, _m = tables.sessions, tables.messages, tables.memories
+_s, _t, _g, _m = tables.sessions, tables.turns, tables.messages, tables.memories
 _OF_SESSIONS = personal.owned_by(tables.metadata, OwnerKind.SESSION)
 _OF_MEMORIES = personal.owned_by(tables.metadata, OwnerKind.MEMORY)
 SESSIONS_PER_SCAN = 100
@@ -54,6 +54,7 @@ def scan(connection: Connection, session_ids: Sequence[str], phrase: Phrase) -> 
         for table, whose in _OF_SESSIONS:
             for row, columns in _rows_with(connection, table, table.c.session_id.in_(ids), phrase):
                 _add_row(found.setdefault(row.session_id, Found()), table, whose, row, columns, phrase)
+    _add_answering_turns(connection, found)
     return found
 
 
@@ -116,7 +117,17 @@ def find_messages(connection: Connection, session_ids: Sequence[str], message_id
             one.message_ids.add(row.message_id)
             if row.turn_id:
                 one.turn_ids.add(row.turn_id)
+    _add_answering_turns(connection, found)
     return found
+
+
+def _add_answering_turns(connection: Connection, found: dict[str, Found]) -> None:
+    """Add the turns that answer a message again: the message names only its first turn."""
+    for ids in batches([session_id for session_id, one in found.items() if one.message_ids]):
+        query = select(_t.c.session_id, _t.c.turn_id, _t.c.user_message_id).where(_t.c.session_id.in_(ids))
+        for row in connection.execute(query):
+            if row.user_message_id in found[row.session_id].message_ids:
+                found[row.session_id].turn_ids.add(row.turn_id)
 
 
 def redact(unit: UnitOfWork, found: Found, *, last_seq: int) -> Counter[str]:

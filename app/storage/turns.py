@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, exists, insert, or_, select, update
 
 from app.domain.turn import Turn, TurnState
 from app.storage import tables
@@ -13,10 +13,11 @@ from app.storage.engine.unit_of_work import UnitOfWork
 
 _t = tables.turns
 _i = tables.idempotency
+_m = tables.messages
 _id = _t.c.turn_id == bindparam("the_turn")
 
 _OPEN = insert(_t)
-_START = update(_t).where(_id, _t.c.state == "queued").values(state="running", started_ms=bindparam("now"))
+_START = update(_t).where(_id, _t.c.state == "queued").values(state="running", started_ms=bindparam("now"), input="")
 _FINISH = (
     update(_t)
     .where(_id, _t.c.finished_ms.is_(None))
@@ -40,6 +41,7 @@ _UNFINISHED = select(_t).where(_t.c.finished_ms.is_(None)).order_by(_t.c.place)
 def add_open(unit: UnitOfWork, turn: Turn, *, place: int) -> None:
     """Insert a turn, queued or running. `place` orders the queue of a session, smallest first.
 
+    Only a queued turn keeps its text: when it starts, its message is in the history, and one copy is enough.
     The unique index refuses a second open turn: the unit then fails with `WriteConflict`.
     """
     unit.add(
@@ -51,7 +53,7 @@ def add_open(unit: UnitOfWork, turn: Turn, *, place: int) -> None:
             "reason": None,
             "background": int(turn.background),
             "place": place,
-            "input": turn.text,
+            "input": turn.text if turn.state is TurnState.QUEUED else "",
             "user_message_id": turn.user_message_id,
             "message_id": turn.message_id,
             "first_seq": turn.first_seq,
@@ -69,7 +71,7 @@ def add_open(unit: UnitOfWork, turn: Turn, *, place: int) -> None:
 
 
 def add_start(unit: UnitOfWork, turn_id: str, *, now: int) -> None:
-    """A queued turn begins; the unit fails if it is no longer queued."""
+    """A queued turn begins, and its message enters the history; the unit fails if it is no longer queued."""
     unit.add(_START, {"the_turn": turn_id, "now": now}, expect=1)
 
 
@@ -126,10 +128,12 @@ def find(connection: Connection, session_id: str, turn_id: str) -> Turn | None:
 
 
 def find_at(connection: Connection, session_id: str, seq: int, text: str) -> Turn | None:
-    """The finished turn that has event `seq` in it, or ended just before it, if its input is `text`."""
+    """The finished turn that has event `seq` in it, or ended just before it, if its user message is `text`."""
+    is_message = and_(_m.c.session_id == _t.c.session_id, _m.c.message_id == _t.c.user_message_id)
+    asks = or_(and_(_t.c.started_ms.is_(None), _t.c.input == text), exists().where(is_message, _m.c.content == text))
     row = connection.execute(
         select(_t)
-        .where(_t.c.session_id == session_id, _t.c.first_seq <= seq, _t.c.last_seq >= seq - 1, _t.c.input == text)
+        .where(_t.c.session_id == session_id, _t.c.first_seq <= seq, _t.c.last_seq >= seq - 1, asks)
         .order_by(_t.c.last_seq.desc())
         .limit(1)
     ).first()

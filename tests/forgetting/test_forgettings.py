@@ -25,7 +25,7 @@ from app.sessions.draft import Draft
 from app.storage import summaries, tables
 from app.storage.engine.unit_of_work import UnitOfWork
 from app.storage.memories import Owned
-from app.turns.desk import Ask
+from app.turns.desk import Ask, OpenTurn
 from tests.fixtures.clock import Ids
 from tests.fixtures.house import ALICE, House, frames_of, until
 from tests.fixtures.rows import count_rows
@@ -304,6 +304,19 @@ async def test_a_phrase_goes_from_everything_and_the_rest_stays(house: House) ->
     assert [text for _, _, text in await house.texts(bobs)] == ["I am Bob", "Hello Bob"]
     assert (await house.say(log, "Go on", "Yes")).state is TurnState.COMPLETED
     assert SECRET not in told(house)
+
+
+async def test_turns_that_answered_the_message_again_are_redacted_with_it(house: House) -> None:
+    log = await house.session("session-of-ann", user=ANN)
+    await house.say(log, f"The word is {SECRET}", "I see")
+    again = await house.history.again(log, None, "Think of the word")
+    turn = await house.turns.start(log, house.agent, again, key="a-key", grace_seconds=None)
+    assert isinstance(turn, OpenTurn)
+    (await house.llm.answering(2)).finish()
+    await turn.done
+    receipt = await forget(house, phrase=SECRET)
+    assert (receipt.removed["turns"], receipt.removed["idempotency_keys"]) == (2, 1)
+    assert (await house.stored(log, turn.turn_id)).instructions is None
 
 
 async def test_readers_are_given_the_messages_as_they_stand_now(house: House) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -10,7 +11,7 @@ from app.domain.turn import Turn, TurnState
 from app.storage import turns
 from app.storage.engine.database import Database
 from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict
-from tests.fixtures.rows import a_turn, end_turn, store_turn
+from tests.fixtures.rows import a_message, a_turn, end_turn, store_messages, store_turn
 
 QUEUED = {"state": TurnState.QUEUED, "started_ms": None}
 
@@ -26,9 +27,21 @@ async def start(database: Database, turn_id: str) -> None:
 
 
 async def test_a_turn_comes_back_as_it_was_stored(database: Database) -> None:
-    await store_turn(database, a_turn(background=True, text="Grüße\n€"))
-    assert await find(database) == a_turn(background=True, text="Grüße\n€")
+    await store_turn(database, a_turn(background=True, text="Grüße\n€", **QUEUED))
+    assert await find(database) == a_turn(background=True, text="Grüße\n€", **QUEUED)
     assert await find(database, session_id="s2") is None
+
+
+async def test_only_a_queued_turn_has_a_copy_of_its_message(database: Database) -> None:
+    await store_turn(database, a_turn("t1", text="Hello"))
+    await store_turn(database, a_turn("t2", "s1", text="Hello", **QUEUED))
+    await end_turn(database, "t1", last=5, now=2000)
+    texts = [turn.text for turn in (await find(database, "t1"), await find(database, "t2")) if turn is not None]
+    assert texts == ["", "Hello"]
+    await start(database, "t2")
+    started = await find(database, "t2")
+    assert started is not None
+    assert started.text == ""
 
 
 @pytest.mark.parametrize("first", [TurnState.RUNNING, TurnState.WAITING])
@@ -142,6 +155,15 @@ async def test_a_turn_is_found_by_a_number_in_it_or_just_behind_it(
     database: Database, seq: int, text: str, found: str | None
 ) -> None:
     await store_turn(database, a_turn("t1", first_seq=10))
+    await store_messages(database, a_message(11, message_id="t1-user", content="Hello"))
     await end_turn(database, "t1", last=20, now=2000)
     turn = await database.read(lambda connection: turns.find_at(connection, "s1", seq, text))
     assert (turn.turn_id if turn else None) == found
+
+
+async def test_a_turn_that_was_cancelled_in_the_queue_is_found_by_its_own_copy(database: Database) -> None:
+    await store_turn(database, a_turn("t1", first_seq=10, text="Hello", **QUEUED))
+    await end_turn(database, "t1", last=20, now=2000)
+    for text, found in (("Hello", "t1"), ("", None)):
+        turn = await database.read(partial(turns.find_at, session_id="s1", seq=15, text=text))
+        assert (turn.turn_id if turn else None) == found
