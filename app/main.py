@@ -83,5 +83,5 @@ def create_app(runtime: Runtime) -> FastAPI:
     for room in (conversations, sessions, messages, memories, forget, documents, agents, usage):
         app.include_router(room.router)
     app.router.routes.extend(page.routes())
-    openapi.install(app)
+    openapi.install(app, needs_key=bool(runtime.config.auth.keys), public_url=config.public_url)
     return app

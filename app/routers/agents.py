@@ -1,64 +1,53 @@
-"""What is served: agents, health, readiness."""
+"""What is served: agents, health, readiness, figures."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from fastapi import APIRouter, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
-from app.agents import Agent
+from app.domain.errors import HectorError, Unavailable
 from app.observability.metrics import CONTENT_TYPE
-from app.routers.dependencies import runtime_of
+from app.routers.dependencies import AppRuntime, NamedAgent
 from app.routers.errors import error_response
-from app.routers.openapi import describe
-from app.routers.sessions import answer
+from app.routers.json_route import answer, json_router
+from app.routers.schemas.agents import Agent, AgentList, Health, Readiness, agent_json
 
-router = APIRouter()
-
-
-def agent_json(agent: Agent) -> dict[str, Any]:
-    config = agent.config
-    return {
-        "agent": agent.name,
-        "name": config.name,
-        "description": config.description,
-        "llm": {"name": agent.llm.name, "model": agent.llm.model},
-        "memory": {"strategy": config.memory.working.strategy},
-        "tools": list(config.tools),
-        "streaming": config.reasoning.enable_streaming,
-    }
+router = json_router("server")
 
 
-@router.get("/agents", **describe("The agents of this server", 200))
-async def list_agents(request: Request) -> Response:
-    return answer({"agents": [agent_json(agent) for agent in runtime_of(request).roster]})
+class _Exposition(Response):
+    media_type = "text/plain"
 
 
-@router.get("/agents/{agent}", **describe("An agent", 200))
-async def get_agent(request: Request) -> Response:
-    return answer(agent_json(runtime_of(request).roster.get(request.path_params["agent"])))
+@router.get("/agents", summary="The agents of this server", response_model=AgentList)
+async def list_agents(runtime: AppRuntime) -> Response:
+    found: AgentList = {"agents": [agent_json(agent) for agent in runtime.roster]}
+    return answer(found)
 
 
-@router.get("/health", **describe("Alive", 200))
-async def health(request: Request) -> Response:
-    return answer({"status": "ok"})
+@router.get("/agents/{agent}", summary="An agent", response_model=Agent)
+async def get_agent(agent: NamedAgent) -> Response:
+    return answer(agent_json(agent))
 
 
-@router.get("/ready", **describe("Able to work", 200))
-async def ready(request: Request) -> Response:
-    from app.domain.errors import HectorError, Unavailable
+@router.get("/health", summary="Alive", response_model=Health, openapi_extra={"security": []})
+async def get_health() -> Response:
+    found: Health = {"status": "ok"}
+    return answer(found)
 
-    runtime = runtime_of(request)
+
+@router.get("/ready", summary="Able to work", response_model=Readiness, openapi_extra={"security": []})
+async def get_readiness(request: Request, runtime: AppRuntime) -> Response:
     try:
         if not runtime.is_ready:
             raise Unavailable("The server is starting or shutting down.", reason="shutting_down")
         await runtime.check()
     except HectorError as error:
         return error_response(error, request.scope.get("request_id", ""))
-    return answer({"status": "ready"})
+    found: Readiness = {"status": "ready"}
+    return answer(found)
 
 
-@router.get("/metrics", **describe("Figures for Prometheus", 200))
-async def metrics(request: Request) -> Response:
-    return Response(runtime_of(request).metrics.text(), media_type=CONTENT_TYPE)
+@router.get("/metrics", summary="Figures for Prometheus", response_class=_Exposition)
+async def get_metrics(runtime: AppRuntime) -> Response:
+    return Response(runtime.metrics.text(), media_type=CONTENT_TYPE)

@@ -1,90 +1,99 @@
-"""What people do with conversations: fork, edit, regenerate, export, import."""
+"""What users do with whole conversations: fork, edit, export, import."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Path
 from starlette.responses import Response
 
 from app.domain.clock import iso
-from app.domain.errors import InvalidRequest
 from app.domain.message import Message
 from app.domain.session import Session
-from app.routers import schemas
-from app.routers.dependencies import body_of, parse, principal_of, read_body, runtime_of
-from app.routers.openapi import describe
-from app.routers.sessions import answer, session_of, shown
+from app.routers.dependencies import AppRuntime, Caller, NamedAgent, NamedSession
+from app.routers.json_route import ImportRoute, answer, json_router
+from app.routers.schemas import fields
+from app.routers.schemas.messages import EditMessage, message_json
+from app.routers.schemas.sessions import ForkSession, ImportedMessage, ImportSession, SessionDetail, SessionExport
+from app.routers.sessions import detail_json
 from app.sessions.draft import Draft, Seed
 
-router = APIRouter()
+router = json_router("conversations")
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 
 
 @router.post(
     "/agents/{agent}/sessions/{session_id}/fork",
-    **describe("A new session with the messages up to one of them", 201, schemas.Fork, body_required=False),
+    summary="A new session with the messages up to one of them",
+    status_code=201,
+    response_model=SessionDetail,
 )
-async def fork(request: Request) -> Response:
-    log = await session_of(request)
-    wanted = await body_of(request, schemas.Fork)
-    runtime = runtime_of(request)
-    made = await runtime.copies.fork(
-        principal_of(request), log, at=wanted.at, title=wanted.title, session_id=wanted.session_id
-    )
-    return answer(shown(runtime, made), 201)
+async def fork_session(runtime: AppRuntime, caller: Caller, session_log: NamedSession, body: ForkSession) -> Response:
+    made = await runtime.copies.fork(caller, session_log, at=body.at, title=body.title, session_id=body.session_id)
+    return answer(detail_json(runtime, made), 201)
 
 
 @router.put(
     "/agents/{agent}/sessions/{session_id}/messages/{message_id}",
-    **describe("Edit a user message: a fork up to there with the new text", 201, schemas.EditMessage),
+    summary="Edit a user message: a fork up to there with the new text",
+    status_code=201,
+    response_model=SessionDetail,
 )
-async def edit(request: Request) -> Response:
-    log = await session_of(request)
-    wanted = await body_of(request, schemas.EditMessage)
-    runtime = runtime_of(request)
-    message_id = request.path_params["message_id"]
-    made = await runtime.copies.edit(principal_of(request), log, message_id, wanted.content)
-    return answer(shown(runtime, made), 201)
+async def edit_message(
+    runtime: AppRuntime,
+    caller: Caller,
+    session_log: NamedSession,
+    message_id: Annotated[fields.MessageId, Path()],
+    body: EditMessage,
+) -> Response:
+    made = await runtime.copies.edit(caller, session_log, message_id, body.content)
+    return answer(detail_json(runtime, made), 201)
 
 
 @router.get(
-    "/agents/{agent}/sessions/{session_id}/export", **describe("The whole conversation, as JSON or Markdown", 200)
+    "/agents/{agent}/sessions/{session_id}/export",
+    summary="The whole conversation, as JSON or Markdown",
+    response_model=SessionExport,
+    responses={200: {"content": {"text/markdown": {"schema": {"type": "string"}}}}},
 )
-async def export(request: Request) -> Response:
-    form = request.query_params.get("format", "json")
-    if form not in ("json", "markdown"):
-        raise InvalidRequest("format must be json or markdown.")
-    log = await session_of(request)
-    messages = await runtime_of(request).copies.read(log)
-    if form == "markdown":
-        return Response(_markdown(log.session, messages), media_type="text/markdown; charset=utf-8")
-    return answer(_export(log.session, messages))
+async def export_session(
+    runtime: AppRuntime, session_log: NamedSession, format: Literal["json", "markdown"] = "json"
+) -> Response:
+    messages = await runtime.copies.read(session_log)
+    if format == "markdown":
+        return Response(_markdown(session_log.session, messages), media_type="text/markdown; charset=utf-8")
+    return answer(_export(session_log.session, messages))
 
 
-@router.post("/agents/{agent}/sessions/import", **describe("A new session from an export", 201, schemas.ImportSession))
-async def import_session(request: Request) -> Response:
-    runtime = runtime_of(request)
-    agent = runtime.roster.get(request.path_params["agent"])
-    body = await read_body(request.scope, request.receive, runtime.config.server.max_import)
-    wanted = parse(body, schemas.ImportSession)
+async def import_session(runtime: AppRuntime, caller: Caller, agent: NamedAgent, body: ImportSession) -> Response:
     draft = Draft(
-        title=wanted.session.title,
-        metadata=wanted.session.metadata,
-        seeds=tuple([_seed(message) for message in wanted.messages]),
+        title=body.session.title,
+        metadata=body.session.metadata,
+        seeds=tuple([_seed(message) for message in body.messages]),
     )
-    made, _ = await runtime.sessions.create(principal_of(request), agent.name, draft=draft)
-    return answer(shown(runtime, made), 201)
+    made, _ = await runtime.sessions.create(caller, agent.name, draft=draft)
+    return answer(detail_json(runtime, made), 201)
 
 
-def _seed(message: schemas.ImportedMessage) -> Seed:
+router.add_api_route(
+    "/agents/{agent}/sessions/import",
+    import_session,
+    methods=["POST"],
+    route_class_override=ImportRoute,
+    summary="A new session from an export",
+    status_code=201,
+    response_model=SessionDetail,
+)
+
+
+def _seed(message: ImportedMessage) -> Seed:
     created = message.created_at
     created_ms = int(created.timestamp() * 1000) if created is not None else None
     return Seed(message.role, message.content, message.status, created_ms)
 
 
-def _export(session: Session, messages: list[Message]) -> dict[str, Any]:
+def _export(session: Session, messages: list[Message]) -> SessionExport:
     return {
         "hector": FORMAT,
         "session": {
@@ -95,7 +104,7 @@ def _export(session: Session, messages: list[Message]) -> dict[str, Any]:
             "metadata": session.metadata,
             "created_at": iso(session.created_ms),
         },
-        "messages": [schemas.message_json(message) for message in messages],
+        "messages": [message_json(message) for message in messages],
     }
 
 

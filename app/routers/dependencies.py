@@ -1,23 +1,25 @@
-"""What every route needs: the runtime, the caller, a JSON body whatever the content type says, a reader's departure."""
+"""Parameters of routes: the runtime, the caller, the agent and session of the path, numbers held to their range."""
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Annotated, Any
 
-import orjson
-from pydantic import BaseModel, ValidationError
+from fastapi import Depends, Path, Query
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
 from starlette.requests import Request
-from starlette.types import Receive, Scope
+from starlette.types import Receive
 
-from app.domain.errors import InvalidRequest, TooLarge
+from app.agents import Agent
 from app.domain.principal import Principal
+from app.events.log import SessionLog
+from app.routers.schemas import fields
 from app.runtime import Runtime
 
-MAX_DEPTH = 64
-"""Levels of a body. What is deeper cannot be written again: orjson reads 1024 levels and writes 254."""
-
-Body = TypeVar("Body", bound=BaseModel)
+AgentPath = Annotated[fields.AgentName, Path()]
+SessionPath = Annotated[fields.SessionId, Path()]
+StorePath = Annotated[fields.StoreName, Path()]
 
 
 def runtime_of(request: Request) -> Runtime:
@@ -30,77 +32,11 @@ def principal_of(request: Request) -> Principal:
     return principal
 
 
-async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
-    """The raw body. Raises TooLarge above `max_bytes`, as soon as that is known."""
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit() and int(value) > max_bytes:
-            raise _too_large(max_bytes)
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    while message.get("more_body"):
-        if len(body) > max_bytes:
-            raise _too_large(max_bytes)
-        message = await receive()
-        body += message.get("body", b"")
-    if len(body) > max_bytes:
-        raise _too_large(max_bytes)
-    return body
-
-
-def parse(body: bytes, model: type[Body]) -> Body:
-    """The body as `model`. No body, `{}`, `null` and blanks mean "no options".
-
-    curl's `-d` announces a form; what counts is what was sent.
-
-    Raises:
-        InvalidRequest: `invalid_json`, or `invalid_request` naming the field.
-    """
-    given: Any = {}
-    if body.strip():
-        try:
-            given = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            raise InvalidRequest(f"The body is not JSON: {error}", reason="invalid_json") from None
-        if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _is_deeper(given, MAX_DEPTH):
-            raise InvalidRequest(f"The body is nested more than {MAX_DEPTH} levels deep.")
-        if b"\\u0000" in body:
-            given = _without_nul(given)
-    if given is None:
-        given = {}
-    if not isinstance(given, dict):
-        raise InvalidRequest('The body must be a JSON object, such as {"message": "Hello"}.')
-    try:
-        return model.model_validate(given)
-    except ValidationError as error:
-        raise _invalid(error) from None
-
-
-def _is_deeper(given: Any, levels: int) -> bool:
-    """Whether lists and objects lie in each other more than so many times."""
-    nested = [given]
-    for _ in range(levels):
-        nested = [
-            inner
-            for item in nested
-            if isinstance(item, dict | list)
-            for inner in (item.values() if isinstance(item, dict) else item)
-        ]
-    return any(isinstance(item, dict | list) for item in nested)
-
-
-def _without_nul(given: Any) -> Any:
-    """U+0000 as U+FFFD in every text: Postgres stores none, and what is stored must be what is shown."""
-    if isinstance(given, str):
-        return given.replace("\0", "\ufffd")
-    if isinstance(given, list):
-        return [_without_nul(item) for item in given]
-    if isinstance(given, dict):
-        return {_without_nul(name): _without_nul(item) for name, item in given.items()}
-    return given
-
-
-async def body_of(request: Request, model: type[Body]) -> Body:
-    return parse(await read_body(request.scope, request.receive, runtime_of(request).config.server.max_body), model)
+async def session_of(request: Request) -> SessionLog:
+    """The session of the path, if it is this caller's. Raises NotFound or SessionOver."""
+    runtime = runtime_of(request)
+    agent = runtime.roster.get(request.path_params["agent"])
+    return await runtime.sessions.get(principal_of(request), agent.name, request.path_params["session_id"])
 
 
 async def gone(receive: Receive) -> None:
@@ -109,39 +45,54 @@ async def gone(receive: Receive) -> None:
         pass
 
 
-async def first_of(waited: asyncio.Future[Any], receive: Receive) -> bool:
-    """Wait for `waited` or for the client to leave; whether it stayed."""
-    leaving = asyncio.ensure_future(gone(receive))
-    try:
-        await asyncio.wait([waited, leaving], return_when=asyncio.FIRST_COMPLETED)
-        return waited.done()
-    finally:
-        leaving.cancel()
+# Coroutines, because FastAPI sends every other dependency to a thread.
 
 
-def limit_of(request: Request, *, default: int = 50, most: int = 200) -> int:
-    return integer_of(request, "limit", default=default, least=1, most=most)
+async def _find_runtime(request: Request) -> Runtime:
+    return runtime_of(request)
 
 
-def integer_of(request: Request, name: str, *, default: int, least: int, most: int) -> int:
-    """A number in the query, held to `least` … `most`. Raises InvalidRequest if it is none."""
-    given = request.query_params.get(name)
-    if given is None:
-        return default
-    try:
-        return min(max(int(given), least), most)
-    except ValueError:
-        raise InvalidRequest(f"{name} must be a whole number, not {given[:40]!r}.") from None
+async def _find_caller(request: Request) -> Principal:
+    return principal_of(request)
 
 
-def _too_large(max_bytes: int) -> TooLarge:
-    return TooLarge(f"The body is larger than {max_bytes} bytes (server.max_body).", details={"limit": max_bytes})
+async def _find_agent(request: Request, agent: AgentPath) -> Agent:
+    return runtime_of(request).roster.get(agent)
 
 
-def _invalid(error: ValidationError) -> InvalidRequest:
-    problems = [
-        {"field": ".".join([str(part) for part in problem["loc"]]), "problem": problem["msg"]}
-        for problem in error.errors(include_url=False, include_context=False, include_input=False)
-    ]
-    first = problems[0]
-    return InvalidRequest(f"{first['field'] or 'body'}: {first['problem']}", details={"problems": problems})
+async def _find_session(request: Request, agent: AgentPath, session_id: SessionPath) -> SessionLog:
+    return await session_of(request)
+
+
+AppRuntime = Annotated[Runtime, Depends(_find_runtime)]
+Caller = Annotated[Principal, Depends(_find_caller)]
+NamedAgent = Annotated[Agent, Depends(_find_agent)]
+"""The agent of the path; 404 if there is none."""
+NamedSession = Annotated[SessionLog, Depends(_find_session)]
+"""The session of the path, if it is this caller's; else 404 or 410."""
+
+
+def clamp(least: int, most: int) -> Callable[[Any], int]:
+    """A validator: a whole number, held to `least` … `most`."""
+
+    def clamped(given: Any) -> int:
+        try:
+            return min(max(int(given), least), most)
+        except ValueError:
+            raise PydanticCustomError(
+                "whole_number", "must be a whole number, not {given}", {"given": repr(str(given)[:40])}
+            ) from None
+
+    return clamped
+
+
+Limit = Annotated[
+    int,
+    Query(
+        description="Entries of a page; held to 1 … 200.",
+        json_schema_extra={"minimum": 1, "maximum": 200},
+        examples=[20],
+    ),
+    BeforeValidator(clamp(1, 200)),
+]
+Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.")]

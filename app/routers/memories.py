@@ -1,50 +1,212 @@
-"""Memories over HTTP: list, add, read, change, delete, search, export, import, embed anew."""
+"""Memories over HTTP: list, add, read, change, delete, search, export, import, embed again."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 from collections.abc import AsyncIterator
+from typing import Annotated, cast
 
 import orjson
-from fastapi import APIRouter, Request
+from fastapi import Depends, Path, Query
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from app.agents import Agent
 from app.auth.authenticate import with_user
 from app.config.memory import LongTermConfig
 from app.domain.errors import Conflict, InvalidRequest
-from app.domain.memory import Owner, Scope
+from app.domain.memory import Memory as StoredMemory
+from app.domain.memory import MemoryKind, Owner, Scope
 from app.memory.memories import Line
 from app.memory.scope import is_within
-from app.routers.dependencies import body_of, limit_of, parse, principal_of, read_body, runtime_of
-from app.routers.memory_bodies import (
+from app.routers.dependencies import AppRuntime, Caller, Cursor, Limit, NamedAgent, principal_of, runtime_of
+from app.routers.json_route import answer, items_of, json_router, parse, read_body
+from app.routers.schemas import fields
+from app.routers.schemas.memories import (
     FORMAT,
     AddMemory,
+    ImportedCounts,
     ImportedMemory,
+    Memory,
+    MemoryDetail,
+    MemoryHits,
+    MemoryIndex,
+    MemoryLine,
+    MemoryPage,
     PatchMemory,
-    Reindex,
+    ReindexMemories,
+    RemovedMemory,
     SearchMemories,
-    indexing_json,
+    detail_json,
+    hits_json,
+    index_json,
     memory_json,
-    recollection_json,
     removed_json,
     versions_json,
 )
-from app.routers.openapi import describe
 from app.routers.send import check_length
-from app.routers.sessions import answer
 from app.storage.memories import Owned
 
-router = APIRouter()
+router = json_router("memories")
 
-_KINDS = ("message", "summary", "note")
 LINES = "application/jsonl"
+MemoryPath = Annotated[fields.MemoryId, Path()]
 
 
-def _agent_of(request: Request) -> tuple[Agent, LongTermConfig]:
-    """The agent named in the path. Raises Conflict (`memory_off`) if it has no long-term memory."""
-    agent = runtime_of(request).roster.get(request.path_params["agent"])
+async def _remembering(agent: NamedAgent) -> Agent:
+    """The agent of the path. Raises Conflict (`memory_off`) if it has no long-term memory."""
+    _settings_of(agent)
+    return agent
+
+
+async def _owned_by_caller(
+    request: Request,
+    agent: NamedAgent,
+    user_id: Annotated[str | None, Query(description="Only memories of this person.")] = None,
+    session_id: Annotated[str | None, Query(description="Only memories of this session.")] = None,
+    kind: MemoryKind | None = None,
+) -> Owned:
+    """The memories that a request is about: all of the caller's, or those that its query chooses."""
+    principal = principal_of(request)
+    return Owned(agent.name, principal.id, user_id=user_id or principal.user_id, session_id=session_id, kind=kind)
+
+
+RememberingAgent = Annotated[Agent, Depends(_remembering)]
+OwnedByCaller = Annotated[Owned, Depends(_owned_by_caller)]
+
+
+async def _find_memory(
+    request: Request, agent: RememberingAgent, owned: OwnedByCaller, memory_id: MemoryPath
+) -> StoredMemory:
+    return await runtime_of(request).memories.get(owned, memory_id)
+
+
+OwnMemory = Annotated[StoredMemory, Depends(_find_memory)]
+
+
+class _Lines(StreamingResponse):
+    media_type = LINES
+
+
+@router.get("/agents/{agent}/memories", summary="List memories, newest first", response_model=MemoryPage)
+async def list_memories(
+    runtime: AppRuntime, agent: RememberingAgent, owned: OwnedByCaller, limit: Limit = 50, cursor: Cursor = None
+) -> Response:
+    page = await runtime.memories.list(owned, before=_read_cursor(cursor), limit=limit + 1)
+    shown = page[:limit]
+    found: MemoryPage = {
+        "memories": [memory_json(memory) for memory in shown],
+        "next_cursor": _write_cursor(shown[-1].row) if len(page) > limit else None,
+    }
+    return answer(found)
+
+
+@router.post("/agents/{agent}/memories", summary="Add a memory", status_code=201, response_model=Memory)
+async def add_memory(runtime: AppRuntime, caller: Caller, agent: RememberingAgent, body: AddMemory) -> Response:
+    check_length(runtime, body.text)
+    if body.user_id is not None:
+        caller = with_user(caller, body.user_id)
+    owner = Owner(agent.name, caller.id, caller.effective_user, "")
+    if body.session_id is not None:
+        session = (await runtime.sessions.get(caller, agent.name, body.session_id)).session
+        if session.ephemeral:
+            raise InvalidRequest("session_id: an ephemeral session remembers nothing; name another one, or none.")
+        owner = Owner(agent.name, session.principal, session.user_id, session.session_id)
+    line = Line(body.text, role=body.role, is_pinned=body.pinned)
+    added = await runtime.memories.add(owner, _scope_of(agent, body.scope), line)
+    return answer(memory_json(added), 201)
+
+
+@router.post("/agents/{agent}/memories/search", summary="Search memories", response_model=MemoryHits)
+async def search_memories(
+    runtime: AppRuntime, caller: Caller, agent: RememberingAgent, body: SearchMemories
+) -> Response:
+    scope = _scope_of(agent, body.scope)
+    owner = Owner(agent.name, caller.id, caller.effective_user, "")
+    if body.session_id is not None:
+        session = (await runtime.sessions.get(caller, agent.name, body.session_id)).session
+        owner = Owner(agent.name, session.principal, session.user_id, session.session_id)
+    owned = Owned(agent.name, caller.id, user_id=caller.user_id)
+    found = await runtime.memories.search(
+        body.query, owner=owner, owned=owned, scope=scope, limit=body.limit, threshold=body.threshold
+    )
+    return answer(hits_json(found, principal=caller.id, user_id=caller.user_id))
+
+
+@router.post(
+    "/agents/{agent}/memories/reindex",
+    summary="Embed again what another model has embedded",
+    response_model=MemoryIndex,
+)
+async def reindex_memories(
+    runtime: AppRuntime, agent: RememberingAgent, owned: OwnedByCaller, body: ReindexMemories
+) -> Response:
+    return answer(index_json(await runtime.memories.reindex(owned, again=body.again)))
+
+
+@router.get(
+    "/agents/{agent}/memories/export",
+    summary="Memories as JSON Lines",
+    response_class=_Lines,
+    response_model=MemoryLine,
+    response_description="One memory a line, oldest first.",
+    openapi_extra=items_of(LINES, "MemoryLine"),
+)
+async def export_memories(runtime: AppRuntime, agent: RememberingAgent, owned: OwnedByCaller) -> Response:
+    pages = runtime.memories.export(owned)
+
+    async def lines() -> AsyncIterator[bytes]:
+        async for page in pages:
+            found = []
+            for memory, versions in page:
+                line = cast(MemoryLine, {"hector": FORMAT, **memory_json(memory)})
+                if versions:
+                    line["versions"] = versions_json(versions)
+                found.append(orjson.dumps(line))
+            yield b"\n".join(found) + b"\n"
+
+    return _Lines(lines())
+
+
+@router.post("/agents/{agent}/memories/import", include_in_schema=False)
+async def import_memories(request: Request, runtime: AppRuntime, caller: Caller, agent: RememberingAgent) -> Response:
+    """In the OpenAPI document by its signature (signatures.py): the body is one JSON object a line."""
+    given = await read_body(request.scope, request.receive, runtime.config.server.max_import)
+    lines = _lines_of(given, caller.user_id)
+    for line in lines:
+        check_length(runtime, line.text)
+    named = sorted({line.session_id for line in lines if line.session_id is not None})
+    owner = Owner(agent.name, caller.id, caller.effective_user, "")
+    sessions = await runtime.sessions.owned(caller, agent.name, named)
+    stored = await runtime.memories.bring_in(owner, _scope_of(agent, None), lines, sessions=sessions)
+    found: ImportedCounts = {"imported": stored, "left_out": len(lines) - stored}
+    return answer(found)
+
+
+@router.get(
+    "/agents/{agent}/memories/{memory_id}",
+    summary="A memory, with its earlier texts",
+    response_model=MemoryDetail,
+)
+async def get_memory(runtime: AppRuntime, memory: OwnMemory) -> Response:
+    return answer(detail_json(memory, await runtime.memories.versions(memory)))
+
+
+@router.patch("/agents/{agent}/memories/{memory_id}", summary="Edit a memory, or pin it", response_model=MemoryDetail)
+async def patch_memory(runtime: AppRuntime, memory: OwnMemory, body: PatchMemory) -> Response:
+    check_length(runtime, body.text or "")
+    changed = await runtime.memories.change(memory, new_text=body.text, is_pinned=body.pinned)
+    return answer(detail_json(changed, await runtime.memories.versions(changed)))
+
+
+@router.delete("/agents/{agent}/memories/{memory_id}", summary="Delete a memory", response_model=RemovedMemory)
+async def delete_memory(runtime: AppRuntime, owned: OwnedByCaller, memory_id: MemoryPath) -> Response:
+    """Also where long-term memory was switched off: what is stored can always be removed."""
+    return answer(removed_json(memory_id, await runtime.memories.delete(owned, memory_id)))
+
+
+def _settings_of(agent: Agent) -> LongTermConfig:
     settings = agent.config.memory.longterm
     if settings is None:
         raise Conflict(
@@ -52,26 +214,11 @@ def _agent_of(request: Request) -> tuple[Agent, LongTermConfig]:
             " switches it on.",
             reason="memory_off",
         )
-    return agent, settings
+    return settings
 
 
-def _owned_of(request: Request, agent: Agent) -> Owned:
-    """What of the caller's a request is about: all, or what its query chooses."""
-    principal, query = principal_of(request), request.query_params
-    kind = query.get("kind")
-    if kind is not None and kind not in _KINDS:
-        raise InvalidRequest(f"kind must be one of {', '.join(_KINDS)}.")
-    return Owned(
-        agent.name,
-        principal.id,
-        user_id=query.get("user_id") or principal.user_id,
-        session_id=query.get("session_id"),
-        kind=kind,
-    )
-
-
-def _scope_of(agent: Agent, settings: LongTermConfig, asked: Scope | None) -> Scope:
-    widest = Scope(settings.storage_scope)
+def _scope_of(agent: Agent, asked: Scope | None) -> Scope:
+    widest = Scope(_settings_of(agent).storage_scope)
     if asked is None:
         return widest
     if not is_within(asked, widest):
@@ -79,103 +226,6 @@ def _scope_of(agent: Agent, settings: LongTermConfig, asked: Scope | None) -> Sc
             f"scope may be {widest.value} at most: agents.{agent.name}.memory.longterm.storage_scope says so."
         )
     return asked
-
-
-@router.get("/agents/{agent}/memories", **describe("List memories, newest first", 200))
-async def list_memories(request: Request) -> Response:
-    agent, _ = _agent_of(request)
-    limit = limit_of(request)
-    before = _read_cursor(request.query_params.get("cursor"))
-    page = await runtime_of(request).memories.list(_owned_of(request, agent), before=before, limit=limit + 1)
-    shown = page[:limit]
-    more = len(page) > limit
-    return answer(
-        {
-            "memories": [memory_json(memory) for memory in shown],
-            "next_cursor": _write_cursor(shown[-1].row) if more else None,
-        }
-    )
-
-
-@router.post("/agents/{agent}/memories", **describe("Add a memory", 201, AddMemory))
-async def add(request: Request) -> Response:
-    agent, settings = _agent_of(request)
-    runtime, principal = runtime_of(request), principal_of(request)
-    wanted = await body_of(request, AddMemory)
-    check_length(runtime, wanted.text)
-    if wanted.user_id is not None:
-        principal = with_user(principal, wanted.user_id)
-    owner = Owner(agent.name, principal.id, principal.effective_user, "")
-    if wanted.session_id is not None:
-        session = (await runtime.sessions.get(principal, agent.name, wanted.session_id)).session
-        if session.ephemeral:
-            raise InvalidRequest("session_id: an ephemeral session remembers nothing; name another one, or none.")
-        owner = Owner(agent.name, session.principal, session.user_id, session.session_id)
-    line = Line(wanted.text, role=wanted.role, is_pinned=wanted.pinned)
-    added = await runtime.memories.add(owner, _scope_of(agent, settings, wanted.scope), line)
-    return answer(memory_json(added), 201)
-
-
-@router.post("/agents/{agent}/memories/search", **describe("Search memories", 200, SearchMemories))
-async def search(request: Request) -> Response:
-    agent, settings = _agent_of(request)
-    principal = principal_of(request)
-    wanted = await body_of(request, SearchMemories)
-    scope = _scope_of(agent, settings, wanted.scope)
-    owner = Owner(agent.name, principal.id, principal.effective_user, "")
-    if wanted.session_id is not None:
-        session = (await runtime_of(request).sessions.get(principal, agent.name, wanted.session_id)).session
-        owner = Owner(agent.name, session.principal, session.user_id, session.session_id)
-    owned = Owned(agent.name, principal.id, user_id=principal.user_id)
-    found = await runtime_of(request).memories.search(
-        wanted.query, owner=owner, owned=owned, scope=scope, limit=wanted.limit, threshold=wanted.threshold
-    )
-    return answer(recollection_json(found, principal=principal.id, user_id=principal.user_id))
-
-
-@router.post(
-    "/agents/{agent}/memories/reindex",
-    **describe("Embed anew what another model has embedded", 200, Reindex, body_required=False),
-)
-async def reindex(request: Request) -> Response:
-    agent, _ = _agent_of(request)
-    wanted = await body_of(request, Reindex)
-    found = await runtime_of(request).memories.reindex(_owned_of(request, agent), again=wanted.again)
-    return answer(indexing_json(found))
-
-
-@router.get("/agents/{agent}/memories/export", **describe("Memories as JSON Lines", 200))
-async def export(request: Request) -> Response:
-    agent, _ = _agent_of(request)
-    pages = runtime_of(request).memories.export(_owned_of(request, agent))
-
-    async def lines() -> AsyncIterator[bytes]:
-        async for page in pages:
-            found = []
-            for memory, versions in page:
-                line = {"hector": FORMAT, **memory_json(memory)}
-                if versions:
-                    line["versions"] = versions_json(versions)
-                found.append(orjson.dumps(line))
-            yield b"\n".join(found) + b"\n"
-
-    return StreamingResponse(lines(), media_type=LINES)
-
-
-@router.post("/agents/{agent}/memories/import", **describe("Memories from an export", 200, ImportedMemory))
-async def import_memories(request: Request) -> Response:
-    agent, settings = _agent_of(request)
-    runtime, principal = runtime_of(request), principal_of(request)
-    given = await read_body(request.scope, request.receive, runtime.config.server.max_import)
-    lines = _lines_of(given, principal.user_id)
-    for line in lines:
-        check_length(runtime, line.text)
-    named = sorted({line.session_id for line in lines if line.session_id is not None})
-    owner = Owner(agent.name, principal.id, principal.effective_user, "")
-    stored = await runtime.memories.bring_in(
-        owner, Scope(settings.storage_scope), lines, sessions=await runtime.sessions.owned(principal, agent.name, named)
-    )
-    return answer({"imported": stored, "left_out": len(lines) - stored})
 
 
 def _lines_of(given: bytes, user_id: str | None) -> list[Line]:
@@ -189,35 +239,6 @@ def _lines_of(given: bytes, user_id: str | None) -> list[Line]:
         except InvalidRequest as error:
             raise InvalidRequest(f"line {number}: {error.message}", reason=error.reason) from None
     return found
-
-
-@router.get("/agents/{agent}/memories/{memory_id}", **describe("A memory, with its earlier texts", 200))
-async def read(request: Request) -> Response:
-    agent, _ = _agent_of(request)
-    memories = runtime_of(request).memories
-    memory = await memories.get(_owned_of(request, agent), request.path_params["memory_id"])
-    return answer({**memory_json(memory), "versions": versions_json(await memories.versions(memory))})
-
-
-@router.patch("/agents/{agent}/memories/{memory_id}", **describe("Edit a memory, or pin it", 200, PatchMemory))
-async def patch(request: Request) -> Response:
-    agent, _ = _agent_of(request)
-    runtime = runtime_of(request)
-    memory = await runtime.memories.get(_owned_of(request, agent), request.path_params["memory_id"])
-    wanted = await body_of(request, PatchMemory)
-    check_length(runtime, wanted.text or "")
-    changed = await runtime.memories.change(memory, new_text=wanted.text, is_pinned=wanted.pinned)
-    return answer({**memory_json(changed), "versions": versions_json(await runtime.memories.versions(changed))})
-
-
-@router.delete("/agents/{agent}/memories/{memory_id}", **describe("Delete a memory", 200))
-async def delete(request: Request) -> Response:
-    """Also where long-term memory was switched off: what is stored can always be removed."""
-    runtime = runtime_of(request)
-    agent = runtime.roster.get(request.path_params["agent"])
-    memory_id = request.path_params["memory_id"]
-    removed = await runtime.memories.delete(_owned_of(request, agent), memory_id)
-    return answer(removed_json(memory_id, removed))
 
 
 def _write_cursor(row: int) -> str:

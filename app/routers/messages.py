@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Request
+from fastapi import Path, Query
+from pydantic import BeforeValidator
+from starlette.requests import Request
 from starlette.responses import Response
 
-from app.domain.errors import Conflict, Internal, InvalidRequest, ModelFailed, SessionOver, Unavailable
+from app.domain.errors import Conflict, Internal, ModelFailed, SessionOver, Unavailable
 from app.domain.message import Message
 from app.domain.turn import Turn, TurnState
 from app.events.log import SessionLog
-from app.routers import schemas
-from app.routers.dependencies import gone, integer_of, limit_of, parse, read_body, runtime_of
-from app.routers.openapi import describe
+from app.routers.dependencies import AppRuntime, Limit, NamedSession, clamp, gone, runtime_of, session_of
+from app.routers.json_route import answer, json_router, parse, read_body
+from app.routers.schemas import fields
+from app.routers.schemas import messages as schemas
+from app.routers.schemas.events import EventPage, event_json
+from app.routers.schemas.turns import Turn as TurnShown
+from app.routers.schemas.turns import turn_json
 from app.routers.send import Door, accept, check_length
-from app.routers.sessions import answer, session_of
 from app.runtime import Runtime
 from app.turns.desk import OpenTurn, Outcome
 
-router = APIRouter()
+router = json_router("messages")
 
 NEWEST = 2**62
+"""Above every number of an event."""
 
 
-@router.post(
-    "/agents/{agent}/sessions/{session_id}/messages",
-    **describe(
-        "Send a message",
-        200,
-        schemas.SendMessage,
-        also="201 added without a turn\n202 begun in the background",
-    ),
-)
+@router.post("/agents/{agent}/sessions/{session_id}/messages", include_in_schema=False)
 async def send_message(request: Request) -> Response:
     runtime = runtime_of(request)
     given = await read_body(request.scope, request.receive, runtime.config.server.max_body)
@@ -43,16 +41,7 @@ async def send_message(request: Request) -> Response:
     return await _send(request, Door.MESSAGE, given)
 
 
-@router.post(
-    "/agents/{agent}/sessions/{session_id}/regenerate",
-    **describe(
-        "Answer the last message anew",
-        200,
-        schemas.Regenerate,
-        body_required=False,
-        also="202 begun in the background",
-    ),
-)
+@router.post("/agents/{agent}/sessions/{session_id}/regenerate", include_in_schema=False)
 async def regenerate(request: Request) -> Response:
     return await _send(request, Door.REGENERATE)
 
@@ -76,10 +65,7 @@ async def _add(request: Request, given: bytes) -> Response:
     return answer(schemas.message_json(added), 201)
 
 
-@router.post(
-    "/agents/{agent}/messages",
-    **describe("Send a message outside a session", 200, schemas.SendMessage, also="202 begun in the background"),
-)
+@router.post("/agents/{agent}/messages", include_in_schema=False)
 async def send_one_shot(request: Request) -> Response:
     return await _send(request, Door.ONE_SHOT)
 
@@ -163,19 +149,30 @@ def _answered(session_id: str, outcome: Outcome) -> dict[str, Any]:
     raise Internal(message, details=details)
 
 
-@router.get("/agents/{agent}/sessions/{session_id}/messages", **describe("Messages, a page at a time", 200))
-async def list_messages(request: Request) -> Response:
-    log = await session_of(request)
-    runtime = runtime_of(request)
-    limit = limit_of(request)
-    before = integer_of(request, "before", default=NEWEST, least=0, most=NEWEST)
-    page = await _read_page(runtime, log, before=before, limit=limit + 1)
+@router.get(
+    "/agents/{agent}/sessions/{session_id}/messages",
+    summary="Messages, a page at a time",
+    response_model=schemas.MessagePage,
+)
+async def list_messages(
+    runtime: AppRuntime,
+    session_log: NamedSession,
+    limit: Limit = 50,
+    before: Annotated[
+        int | None,
+        Query(description="Only messages before this number; `next_before` of the page after."),
+        BeforeValidator(clamp(0, NEWEST)),
+    ] = None,
+) -> Response:
+    before = NEWEST if before is None else before
+    page = await _read_page(runtime, session_log, before=before, limit=limit + 1)
     more = len(page) > limit
     page = page[-limit:]
-    found = [schemas.message_json(message) for message in page]
-    if before == NEWEST and (running := _running(runtime, log)) is not None:
-        found.append(running)
-    return answer({"messages": found, "next_before": page[0].seq if more and page else None})
+    messages = [schemas.message_json(message) for message in page]
+    if before == NEWEST and (running := _running(runtime, session_log)) is not None:
+        messages.append(running)
+    found: schemas.MessagePage = {"messages": messages, "next_before": page[0].seq if more and page else None}
+    return answer(found)
 
 
 async def _read_page(runtime: Runtime, log: SessionLog, *, before: int, limit: int) -> list[Message]:
@@ -187,7 +184,7 @@ async def _read_page(runtime: Runtime, log: SessionLog, *, before: int, limit: i
             return page
 
 
-def _running(runtime: Runtime, log: SessionLog) -> dict[str, Any] | None:
+def _running(runtime: Runtime, log: SessionLog) -> schemas.Message | None:
     """The answer that is being written: it exists from its first delta on."""
     turn = next(iter(runtime.history.open_turns(log)), None)
     text = log.visible_text()
@@ -206,32 +203,39 @@ def _running(runtime: Runtime, log: SessionLog) -> dict[str, Any] | None:
     return schemas.message_json(message)
 
 
-@router.get("/agents/{agent}/sessions/{session_id}/events", **describe("Events, a page at a time", 200))
-async def list_events(request: Request) -> Response:
-    log = await session_of(request)
-    runtime = runtime_of(request)
-    limit = limit_of(request)
-    after = integer_of(request, "after", default=0, least=-1, most=NEWEST)
+@router.get(
+    "/agents/{agent}/sessions/{session_id}/events", summary="Events, a page at a time", response_model=EventPage
+)
+async def list_events(
+    runtime: AppRuntime,
+    session_log: NamedSession,
+    limit: Limit = 50,
+    after: Annotated[
+        int,
+        Query(description="Only events after this number; `next_after` of the page before."),
+        BeforeValidator(clamp(-1, NEWEST)),
+    ] = 0,
+) -> Response:
+    """Every kind of event, whatever the agent shows in streams."""
     found: list[dict[str, Any]] = []
-    # Not entered: a glance is no reader, for whom a turn would go on.
-    reading = runtime.read(log, after=max(after, 0), from_start=after <= 0, merge=False)
+    # Not entered: one page is no reader, for whom a turn would go on.
+    reading = runtime.read(session_log, after=max(after, 0), from_start=after <= 0, merge=False)
     while len(found) < limit:
         runs = reading.take()
         if runs is None:
             runs = await reading.replay()
         elif not runs:
             break
-        found += [schemas.event_json(run, seq, frame) for run in runs for seq, frame in run.frames()]
+        found += [event_json(run, seq, frame) for run in runs for seq, frame in run.frames()]
     found = found[:limit]
     last = found[-1]["seq"] if found else None
-    return answer({"events": found, "next_after": last if last is not None and last < log.visible_seq else None})
+    is_more = last is not None and last < session_log.visible_seq
+    return answer({"events": found, "next_after": last if is_more else None})
 
 
-@router.get("/agents/{agent}/sessions/{session_id}/turns/{turn_id}", **describe("A turn", 200))
-async def get_turn(request: Request) -> Response:
-    log = await session_of(request)
-    turn_id = request.path_params["turn_id"]
-    if len(turn_id) > 200:
-        raise InvalidRequest("A turn id has at most 200 characters.")
-    turn = await runtime_of(request).history.find(log, turn_id)
-    return answer(schemas.turn_json(turn, log.session.session_id))
+@router.get("/agents/{agent}/sessions/{session_id}/turns/{turn_id}", summary="A turn", response_model=TurnShown)
+async def get_turn(
+    runtime: AppRuntime, session_log: NamedSession, turn_id: Annotated[fields.TurnId, Path(max_length=200)]
+) -> Response:
+    turn = await runtime.history.find(session_log, turn_id)
+    return answer(turn_json(turn, session_log.session.session_id))

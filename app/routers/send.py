@@ -14,8 +14,8 @@ from app.domain.errors import InvalidRequest, TooLarge
 from app.domain.turn import OnBusy, Turn
 from app.events.follow import Reading
 from app.events.log import SessionLog
-from app.routers.dependencies import parse, read_body
-from app.routers.schemas import Regenerate, SendMessage
+from app.routers.json_route import parse, read_body
+from app.routers.schemas.messages import Regenerate, SendMessage
 from app.runtime import Runtime, grace_of
 from app.turns.desk import Ask, OpenTurn
 

@@ -1,174 +1,170 @@
-"""Sessions over HTTP: create, list, info, change, end, cancel, terminate."""
+"""Sessions over HTTP: create, list, read, change, end, cancel, terminate."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any, Literal
+from typing import Annotated, Literal, cast
 
 import orjson
-from fastapi import APIRouter, Request
+from fastapi import Query
 from starlette.responses import Response
 
 from app.auth.authenticate import with_user
 from app.domain.errors import InvalidRequest
-from app.domain.session import SessionStatus
 from app.domain.turn import TurnState
 from app.events.log import SessionLog
-from app.routers import schemas
-from app.routers.dependencies import body_of, limit_of, principal_of, runtime_of
-from app.routers.openapi import describe
+from app.routers.dependencies import AppRuntime, Caller, Cursor, Limit, NamedAgent, NamedSession
+from app.routers.json_route import answer, json_router
+from app.routers.schemas.sessions import (
+    CancelTurn,
+    CreateSession,
+    PatchSession,
+    SessionDetail,
+    SessionPage,
+    StopReceipt,
+    session_json,
+)
+from app.routers.schemas.turns import Turn, open_turn_json, turn_json
 from app.runtime import Runtime
 from app.sessions.draft import Draft, Seed
 from app.sessions.tombstones import receipt_json
 
-router = APIRouter()
-
-_STATUSES = ("active", "ended", "expired")
+router = json_router("sessions")
 
 
-def answer(shown: object, status: int = 200) -> Response:
-    return Response(orjson.dumps(shown), status, media_type="application/json")
-
-
-async def session_of(request: Request) -> SessionLog:
-    """The session named in the path, if it is this caller's."""
-    runtime = runtime_of(request)
-    agent = runtime.roster.get(request.path_params["agent"])
-    return await runtime.sessions.get(principal_of(request), agent.name, request.path_params["session_id"])
-
-
-def shown(runtime: Runtime, log: SessionLog, *, with_turn: bool = True) -> dict[str, Any]:
-    """The wire object of a session; with the running turn and its partial text."""
-    session = log.session
-    found = schemas.session_json(session, expires_ms=runtime.endings.expires_ms(session), last_seq=log.visible_seq)
+def detail_json(runtime: Runtime, session_log: SessionLog, *, with_turn: bool = True) -> SessionDetail:
+    """A session with the running turn, its text so far, and the queue."""
+    session = session_log.session
+    expires_ms = runtime.endings.expires_ms(session)
+    found = cast(SessionDetail, session_json(session, expires_ms=expires_ms, last_seq=session_log.visible_seq))
     if with_turn:
-        turns = runtime.history.open_turns(log)
-        queued = [schemas.open_turn_json(turn) for turn in turns if turn.state is TurnState.QUEUED]
+        turns = runtime.history.open_turns(session_log)
+        queued = [open_turn_json(turn) for turn in turns if turn.state is TurnState.QUEUED]
         found["queued"] = len(queued)
         found["queue"] = queued
         running = next((turn for turn in turns if turn.state is not TurnState.QUEUED), None)
-        text = log.visible_text()
-        found["turn"] = schemas.open_turn_json(running, text=text) if running is not None else None
+        text = session_log.visible_text()
+        found["turn"] = open_turn_json(running, text=text) if running is not None else None
     return found
 
 
 @router.post(
     "/agents/{agent}/sessions",
-    **describe("Create a session", 201, schemas.CreateSession, body_required=False, also="200 it was there already"),
+    summary="Create a session",
+    status_code=201,
+    response_model=SessionDetail,
+    responses={200: {"model": SessionDetail, "description": "It was there already."}},
 )
-async def create(request: Request) -> Response:
-    runtime = runtime_of(request)
-    agent = runtime.roster.get(request.path_params["agent"])
-    wanted = await body_of(request, schemas.CreateSession)
-    principal = principal_of(request)
-    if wanted.user_id is not None:
-        principal = with_user(principal, wanted.user_id)
-    log, is_new = await runtime.sessions.create(
-        principal,
+async def create_session(runtime: AppRuntime, caller: Caller, agent: NamedAgent, body: CreateSession) -> Response:
+    if body.user_id is not None:
+        caller = with_user(caller, body.user_id)
+    session_log, is_new = await runtime.sessions.create(
+        caller,
         agent.name,
-        session_id=wanted.session_id,
+        session_id=body.session_id,
         draft=Draft(
-            title=wanted.title,
-            metadata=wanted.metadata,
-            ephemeral=wanted.ephemeral,
-            seeds=tuple([Seed(message.role, message.content) for message in wanted.messages]),
+            title=body.title,
+            metadata=body.metadata,
+            ephemeral=body.ephemeral,
+            seeds=tuple([Seed(message.role, message.content) for message in body.messages]),
         ),
     )
-    return answer(shown(runtime, log, with_turn=not is_new), 201 if is_new else 200)
+    return answer(detail_json(runtime, session_log, with_turn=not is_new), 201 if is_new else 200)
 
 
-@router.get("/agents/{agent}/sessions", **describe("List sessions, newest first", 200))
-async def list_sessions(request: Request) -> Response:
-    runtime = runtime_of(request)
-    agent = runtime.roster.get(request.path_params["agent"])
-    query = request.query_params
-    limit = limit_of(request)
-    status = query.get("status")
-    if status is not None and status not in _STATUSES:
-        raise InvalidRequest(f"status must be one of {', '.join(_STATUSES)}.")
-    order: Literal["creation", "activity"] = "activity" if query.get("order") == "activity" else "creation"
-    if query.get("order", order) not in ("creation", "activity"):
-        raise InvalidRequest("order must be creation or activity.")
+@router.get("/agents/{agent}/sessions", summary="List sessions, newest first", response_model=SessionPage)
+async def list_sessions(
+    runtime: AppRuntime,
+    caller: Caller,
+    agent: NamedAgent,
+    user_id: Annotated[str | None, Query(description="Only the sessions of this person.")] = None,
+    status: Literal["active", "ended", "expired"] | None = None,
+    order: Annotated[
+        Literal["creation", "activity"], Query(description="`activity`: by the last activity.")
+    ] = "creation",
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """Terminated and ephemeral sessions are not listed."""
     page = await runtime.sessions.list(
-        principal_of(request),
+        caller,
         agent.name,
-        user_id=query.get("user_id"),
+        user_id=user_id,
         status=status,
         order=order,
-        before=_read_cursor(query.get("cursor"), order),
+        before=_read_cursor(cursor, order),
         limit=limit + 1,
     )
     more = len(page) > limit
     page = page[:limit]
     last = page[-1] if more else None
     expires_ms = runtime.endings.expires_ms
-    return answer(
-        {
-            "sessions": [schemas.session_json(session, expires_ms=expires_ms(session)) for session in page],
-            "next_cursor": _write_cursor(
-                order, last.created_ms if order == "creation" else last.active_ms, last.session_id
-            )
-            if last
-            else None,
-        }
-    )
+    found: SessionPage = {
+        "sessions": [session_json(session, expires_ms=expires_ms(session)) for session in page],
+        "next_cursor": _write_cursor(order, last.created_ms if order == "creation" else last.active_ms, last.session_id)
+        if last
+        else None,
+    }
+    return answer(found)
 
 
-@router.get("/agents/{agent}/sessions/{session_id}", **describe("A session, with its running turn", 200))
-async def info(request: Request) -> Response:
-    return answer(shown(runtime_of(request), await session_of(request)))
-
-
-@router.patch(
-    "/agents/{agent}/sessions/{session_id}", **describe("Change title or metadata", 200, schemas.PatchSession)
+@router.get(
+    "/agents/{agent}/sessions/{session_id}", summary="A session, with its running turn", response_model=SessionDetail
 )
-async def patch(request: Request) -> Response:
-    log = await session_of(request)
-    wanted = await body_of(request, schemas.PatchSession)
-    runtime = runtime_of(request)
-    given, session = wanted.model_fields_set, log.session
+async def get_session(runtime: AppRuntime, session_log: NamedSession) -> Response:
+    return answer(detail_json(runtime, session_log))
+
+
+@router.patch("/agents/{agent}/sessions/{session_id}", summary="Change title or metadata", response_model=SessionDetail)
+async def patch_session(runtime: AppRuntime, session_log: NamedSession, body: PatchSession) -> Response:
+    given, session = body.model_fields_set, session_log.session
     await runtime.sessions.describe(
-        log,
-        title=wanted.title if "title" in given else session.title,
-        metadata=(wanted.metadata or {}) if "metadata" in given else session.metadata,
+        session_log,
+        title=body.title if "title" in given else session.title,
+        metadata=(body.metadata or {}) if "metadata" in given else session.metadata,
     )
-    return answer(shown(runtime, log))
+    return answer(detail_json(runtime, session_log))
 
 
-@router.post("/agents/{agent}/sessions/{session_id}/end", **describe("End a session: it stays readable", 200))
-async def end(request: Request) -> Response:
-    log = await session_of(request)
-    runtime = runtime_of(request)
-    await runtime.endings.end(log)
-    return answer(shown(runtime, log))
+@router.post(
+    "/agents/{agent}/sessions/{session_id}/end",
+    summary="End a session: it stays readable",
+    response_model=SessionDetail,
+)
+async def end_session(runtime: AppRuntime, session_log: NamedSession) -> Response:
+    await runtime.endings.end(session_log)
+    return answer(detail_json(runtime, session_log))
 
 
 @router.post(
     "/agents/{agent}/sessions/{session_id}/cancel",
-    **describe("Cancel the running turn, one turn, or all", 200, schemas.CancelTurn, body_required=False),
+    summary="Cancel the running turn, one turn, or all",
+    response_model=Turn | None,
+    response_description="The turn; null when none was open.",
 )
-async def cancel(request: Request) -> Response:
-    log = await session_of(request)
-    wanted = await body_of(request, schemas.CancelTurn)
-    runtime = runtime_of(request)
-    if wanted.turn_id is not None:
-        await runtime.history.find(log, wanted.turn_id)
-    turn = await runtime.turns.cancel(log, turn_id=wanted.turn_id, everything=wanted.all)
-    return answer(schemas.turn_json(turn, log.session.session_id) if turn is not None else None)
+async def cancel_turn(runtime: AppRuntime, session_log: NamedSession, body: CancelTurn) -> Response:
+    if body.turn_id is not None:
+        await runtime.history.find(session_log, body.turn_id)
+    turn = await runtime.turns.cancel(session_log, turn_id=body.turn_id, everything=body.all)
+    return answer(turn_json(turn, session_log.session.session_id) if turn is not None else None)
 
 
 @router.delete(
     "/agents/{agent}/sessions/{session_id}",
-    **describe("Terminate: stop, erase, bury the id; answers with a receipt", 200),
+    summary="Terminate: stop, erase, retire the id",
+    response_model=StopReceipt,
+    response_description="The receipt of the stop.",
 )
-async def terminate(request: Request) -> Response:
-    forget = request.query_params.get("forget")
-    if forget not in (None, "all"):
-        raise InvalidRequest("forget must be all: what is remembered of the session for other sessions goes, too.")
-    log = await session_of(request)
-    assert log.over is not SessionStatus.TERMINATED
-    receipt = await runtime_of(request).terminations.terminate(log, forget_all=forget == "all")
+async def terminate_session(
+    runtime: AppRuntime,
+    session_log: NamedSession,
+    forget: Annotated[
+        Literal["all"] | None,
+        Query(description="`all`: erase also what is remembered of the session for other sessions."),
+    ] = None,
+) -> Response:
+    receipt = await runtime.terminations.terminate(session_log, forget_all=forget == "all")
     return answer(receipt_json(receipt))
 
 

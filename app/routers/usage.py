@@ -3,46 +3,56 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
-from typing import Any, cast
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Query
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
-from app.domain.errors import InvalidRequest
-from app.routers.dependencies import limit_of, principal_of, runtime_of
-from app.routers.openapi import describe
-from app.routers.sessions import answer
+from app.routers.dependencies import AppRuntime, Caller, Limit
+from app.routers.json_route import answer, json_router
+from app.routers.schemas.usage import UsageReport, UsageRow
 from app.runtime import Runtime
-from app.sessions.ledger import EPOCH, By
-from app.storage.usage import UsageRow
+from app.sessions.ledger import EPOCH
+from app.storage.usage import UsageRow as StoredRow
 
-router = APIRouter()
+router = json_router("server")
 
 _NAMES = {"user": "user_id", "session": "session_id", "agent": "agent", "day": "day"}
 
 
-@router.get("/usage", **describe("Tokens by user, session, agent or day", 200))
-async def get_usage(request: Request) -> Response:
-    runtime, query = runtime_of(request), request.query_params
-    by = query.get("by", "day")
-    if by not in _NAMES:
-        raise InvalidRequest("by must be user, session, agent or day.")
-    first, last = _day_of(query.get("from"), "from"), _day_of(query.get("to"), "to")
-    rows = await runtime.ledger.sums(
-        principal_of(request), by=cast(By, by), first=first, last=last, limit=limit_of(request)
-    )
-    return answer(
-        {
-            "by": by,
-            "from": first.isoformat() if first else None,
-            "to": last.isoformat() if last else None,
-            "usage": _grouped(runtime, by, rows),
-        }
-    )
+def _read_day(given: str) -> date:
+    try:
+        return date.fromisoformat(given)
+    except ValueError:
+        raise PydanticCustomError("day", "must be a day such as 2026-11-21") from None
 
 
-def _grouped(runtime: Runtime, by: str, rows: list[UsageRow]) -> list[dict[str, Any]]:
-    groups: dict[str, dict[str, Any]] = {}
+Day = Annotated[date | None, BeforeValidator(lambda given: given if given is None else _read_day(given))]
+
+
+@router.get("/usage", summary="Tokens by user, session, agent or day", response_model=UsageReport)
+async def get_usage(
+    runtime: AppRuntime,
+    caller: Caller,
+    by: Literal["user", "session", "agent", "day"] = "day",
+    first: Annotated[Day, Query(alias="from", description="The first day, in UTC.")] = None,
+    last: Annotated[Day, Query(alias="to", description="The last day.")] = None,
+    limit: Limit = 50,
+) -> Response:
+    rows = await runtime.ledger.sums(caller, by=by, first=first, last=last, limit=limit)
+    found: UsageReport = {
+        "by": by,
+        "from": first.isoformat() if first else None,
+        "to": last.isoformat() if last else None,
+        "usage": _grouped(runtime, by, rows),
+    }
+    return answer(found)
+
+
+def _grouped(runtime: Runtime, by: str, rows: list[StoredRow]) -> list[UsageRow]:
+    groups: dict[str, Any] = {}
     for row in rows:
         name = (EPOCH + timedelta(days=int(row.group))).isoformat() if by == "day" else row.group
         group = groups.setdefault(
@@ -64,18 +74,9 @@ def _llm_of(runtime: Runtime, agent: str) -> str:
     return found.llm.name if found is not None else ""
 
 
-def _cost(runtime: Runtime, llm: str, row: UsageRow) -> float | None:
+def _cost(runtime: Runtime, llm: str, row: StoredRow) -> float | None:
     """By the price table of the configuration; `None` for a model without a price."""
     config = runtime.config.llms.get(llm)
     if config is None or config.price is None:
         return None
     return (row.prompt_tokens * config.price.prompt + row.completion_tokens * config.price.completion) / 1_000_000
-
-
-def _day_of(given: str | None, name: str) -> date | None:
-    if given is None:
-        return None
-    try:
-        return date.fromisoformat(given)
-    except ValueError:
-        raise InvalidRequest(f"{name} must be a day such as 2026-11-21.") from None

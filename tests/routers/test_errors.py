@@ -10,7 +10,7 @@ import pytest
 from app.domain import errors
 from app.domain.errors import HectorError
 from app.routers.errors import error_response, status_of
-from app.routers.openapi import _ERRORS
+from app.routers.schemas.errors import DESCRIPTIONS
 
 TABLE = {
     "invalid_json": (400, "INVALID_ARGUMENT"),
@@ -64,7 +64,7 @@ def test_an_error_nobody_thought_of_is_our_fault() -> None:
 
 @pytest.mark.parametrize("status", sorted({status for status, _ in TABLE.values()}))
 def test_every_status_is_in_the_openapi_document(status: int) -> None:
-    assert status in _ERRORS
+    assert status in DESCRIPTIONS
 
 
 def test_the_body_has_one_shape() -> None:

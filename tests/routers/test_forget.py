@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.routers.forget import KINDS
+from app.routers.schemas.forgetting import ForgottenCounts
 from tests.fixtures.talk import good, reason
 from tests.routers.conftest import say
 
@@ -34,7 +34,7 @@ async def test_a_receipt_counts_what_went_and_what_was_found(alice: httpx.AsyncC
     kept = await say(alice, "My name is Ben", user_id="ben")
     receipt = await forget(alice, user_id="ann")
     assert set(receipt) == {"agent", "removed", "found_afterwards", "found_in", "problem"}
-    assert list(receipt["removed"]) == list(KINDS)
+    assert list(receipt["removed"]) == list(ForgottenCounts.__annotations__)
     assert (receipt["found_afterwards"], receipt["found_in"], receipt["problem"]) == (0, {}, None)
     assert receipt["removed"]["sessions"] == 1
     assert receipt["removed"]["messages"] == receipt["removed"]["memories"] == 2

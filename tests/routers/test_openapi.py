@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import jsonschema
 import pytest
+import pytest_asyncio
 from fastapi.openapi.models import OpenAPI
 from starlette.routing import Route
 
 from app.config.root import Config
 from app.llm.scripted import ScriptedLLM
 from app.main import create_app
-from app.routers.openapi import _ERRORS
+from app.routers.openapi import build_document
+from app.routers.schemas.errors import DESCRIPTIONS
 from app.runtime import Runtime
 
+PAGES = {"/", "/openapi.json"}
 METHODS = {"get", "post", "put", "patch", "delete"}
 CONTRACT = {
     "/agents/{agent}/sessions": {"post", "get"},
@@ -37,11 +39,11 @@ CONTRACT = {
 }
 
 
-@pytest.fixture
-async def app(tmp_path: Path) -> AsyncIterator[Any]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Any]:
     config = Config.model_validate(
         {
-            "storage": {"url": f"sqlite:///{tmp_path}/hector.db"},
+            "storage": {"url": f"sqlite:///{tmp_path_factory.mktemp('openapi')}/hector.db"},
             "llms": {"demo": {"type": "scripted"}},
             "agents": {"assistant": {"llm": "demo"}},
         }
@@ -52,7 +54,7 @@ async def app(tmp_path: Path) -> AsyncIterator[Any]:
     await runtime.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def document(app: Any) -> dict[str, Any]:
     made: dict[str, Any] = app.openapi()
     return made
@@ -67,16 +69,23 @@ def test_it_is_a_document(document: dict[str, Any]) -> None:
     assert document["openapi"].startswith("3.1")
 
 
-def test_it_has_every_address_of_the_application(app: Any, document: dict[str, Any]) -> None:
+def routes_of(routes: Sequence[Any]) -> Iterator[Route]:
+    """Every route, also those of included routers."""
+    for route in routes:
+        if isinstance(route, Route):
+            yield route
+        elif hasattr(route, "original_router"):
+            yield from routes_of(route.original_router.routes)
+
+
+def test_it_has_the_addresses_of_the_application_and_no_other(app: Any, document: dict[str, Any]) -> None:
     served = {
         (route.path, method.lower())
-        for route in app.routes
-        if isinstance(route, Route) and route.path.startswith("/agents")
+        for route in routes_of(app.routes)
         for method in (route.methods or ())
-        if method != "HEAD"
+        if method != "HEAD" and route.path not in PAGES
     }
-    assert served
-    assert served <= {(path, method) for path, method, _ in operations(document)}
+    assert served == {(path, method) for path, method, _ in operations(document)}
 
 
 @pytest.mark.parametrize("path", CONTRACT)
@@ -91,22 +100,133 @@ def test_every_operation_has_a_summary_a_success_and_every_error(document: dict[
         assert operation["summary"], where
         statuses = set(operation["responses"])
         assert any(status.startswith("2") for status in statuses), where
-        assert {str(status) for status in _ERRORS} <= statuses, where
+        assert {str(status) for status in DESCRIPTIONS} <= statuses, where
+
+
+def test_every_operation_has_an_id_of_its_own_and_a_tag_that_is_explained(document: dict[str, Any]) -> None:
+    ids = [operation["operationId"] for _, _, operation in operations(document)]
+    tags = {tag for _, _, operation in operations(document) for tag in operation["tags"]}
+
+    assert len(set(ids)) == len(ids)
+    assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", name) for name in ids)
+    assert tags == {tag["name"] for tag in document["tags"]}
 
 
 def test_every_parameter_of_a_path_is_declared_once(document: dict[str, Any]) -> None:
     for path, method, operation in operations(document):
-        declared = [found["name"] for found in operation["parameters"] if found["in"] == "path"]
+        declared = [found["name"] for found in operation.get("parameters", []) if found.get("in") == "path"]
         assert sorted(declared) == sorted(re.findall(r"{(\w+)}", path)), f"{method} {path}"
 
 
-def test_every_schema_is_one_and_refers_to_nothing_outside(document: dict[str, Any]) -> None:
+def references(part: Any) -> Iterator[str]:
+    if isinstance(part, dict):
+        if "$ref" in part:
+            yield part["$ref"]
+        for value in part.values():
+            yield from references(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from references(value)
+
+
+def test_every_reference_leads_to_a_component_and_every_component_is_used(document: dict[str, Any]) -> None:
+    known = {f"#/components/{kind}/{name}" for kind, found in document["components"].items() for name in found}
+    used = set(references(document))
+
+    assert used <= known
+    assert {name for name in known - used if "/securitySchemes/" not in name} == set()
+
+
+def contents(operation: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(media type, content) of the body and of each answer."""
+    bodies = [operation["requestBody"]] if "requestBody" in operation else []
+    for part in [*bodies, *operation["responses"].values()]:
+        yield from part.get("content", {}).items()
+
+
+def test_every_json_body_and_answer_is_of_a_named_schema(document: dict[str, Any]) -> None:
     for path, method, operation in operations(document):
-        bodies = [operation["requestBody"]] if "requestBody" in operation else []
-        for part in [*bodies, *operation["responses"].values()]:
-            for content in part.get("content", {}).values():
-                jsonschema.Draft202012Validator.check_schema(content["schema"])
-                assert "$ref" not in str(content["schema"]), f"{method} {path}"
+        for media_type, content in contents(operation):
+            schema = content["schema"]
+            if media_type != "application/json":
+                assert schema == {"type": "string"}, f"{method} {path}"
+                continue
+            parts = schema.get("anyOf", [schema])
+            assert all("$ref" in part or part == {"type": "null"} for part in parts), f"{method} {path}"
+
+
+def test_a_sequence_names_the_schema_of_its_items(document: dict[str, Any]) -> None:
+    items = {
+        operation["operationId"]: content["itemSchema"]["$ref"].rpartition("/")[2]
+        for _, _, operation in operations(document)
+        for _, content in contents(operation)
+        if "itemSchema" in content
+    }
+
+    assert items == {
+        "stream_message": "Frame",
+        "stream_one_shot": "Frame",
+        "stream_regenerated": "Frame",
+        "follow_session": "Frame",
+        "export_memories": "MemoryLine",
+        "import_memories": "ImportedMemory",
+    }
+
+
+def test_every_schema_is_one(document: dict[str, Any]) -> None:
+    for schema in document["components"]["schemas"].values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+
+
+def test_an_example_of_a_schema_is_valid(document: dict[str, Any]) -> None:
+    components = document["components"]
+    examples = [
+        (name, example) for name, schema in components["schemas"].items() for example in schema.get("examples", [])
+    ]
+
+    assert examples
+    for name, example in examples:
+        jsonschema.validate(example, {"$ref": f"#/components/schemas/{name}", "components": components})
+
+
+def test_every_body_has_an_example(document: dict[str, Any]) -> None:
+    for path, method, operation in operations(document):
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            for name in references(content):
+                schema = document["components"]["schemas"][name.rpartition("/")[2]]
+                assert schema["examples"], f"{method} {path}"
+
+
+def test_a_body_may_be_left_out_where_no_field_is_required(document: dict[str, Any]) -> None:
+    optional = {
+        operation["operationId"]
+        for _, _, operation in operations(document)
+        if operation.get("requestBody", {}).get("required") is False
+    }
+
+    assert {"create_session", "fork_session", "cancel_turn", "regenerate", "reindex_memories"} <= optional
+    assert not {"send_message", "add_memory", "forget", "import_session", "import_memories"} & optional
+
+
+@pytest.mark.parametrize(
+    ("needs_key", "security"), [(True, [{"key": []}]), (False, [{"key": []}, {}])], ids=["with keys", "without"]
+)
+def test_a_key_is_needed_where_there_are_keys_but_for_the_state_of_the_server(
+    app: Any, needs_key: bool, security: list[dict[str, list[str]]]
+) -> None:
+    document = build_document(app, needs_key=needs_key, public_url=None)
+
+    assert document["security"] == security
+    assert {path for path, _, operation in operations(document) if operation.get("security") == []} == {
+        "/health",
+        "/ready",
+    }
+
+
+def test_addresses_stand_below_the_path_of_the_public_url(app: Any) -> None:
+    document = build_document(app, needs_key=False, public_url="https://example.org/hector/")
+
+    assert document["servers"] == [{"url": "/hector"}]
 
 
 def test_what_a_route_answers_when_all_goes_well_is_there(document: dict[str, Any]) -> None:

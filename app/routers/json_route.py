@@ -1,0 +1,189 @@
+"""JSON in and out: bodies are JSON whatever their content type says, answers are bytes that orjson wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+import orjson
+from fastapi import APIRouter
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope
+
+from app.domain.errors import HectorError, InvalidRequest, TooLarge
+from app.routers.schemas.errors import RESPONSES
+
+MAX_DEPTH = 64
+"""Levels of a body. What is deeper cannot be written again: orjson reads 1024 levels and writes 254."""
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+def answer(shown: object, status: int = 200) -> Response:
+    """A JSON answer. FastAPI sends a Response as it is: the declared model describes it and costs nothing."""
+    return Response(orjson.dumps(shown), status, media_type="application/json")
+
+
+async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
+    """The raw body. Raises TooLarge above `max_bytes`, as soon as that is known."""
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value) > max_bytes:
+            raise _too_large(max_bytes)
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    while message.get("more_body"):
+        if len(body) > max_bytes:
+            raise _too_large(max_bytes)
+        message = await receive()
+        body += message.get("body", b"")
+    if len(body) > max_bytes:
+        raise _too_large(max_bytes)
+    return body
+
+
+def read_json(body: bytes) -> dict[str, Any]:
+    """The object that a body is. No body, `{}`, `null` and blanks mean "no options".
+
+    curl's `-d` announces a form; what counts is what was sent.
+
+    Raises:
+        InvalidRequest: `invalid_json`, or `invalid_request` if it is no object or nested too deep.
+    """
+    given: Any = {}
+    if body.strip():
+        try:
+            given = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise InvalidRequest(f"The body is not JSON: {error}", reason="invalid_json") from None
+        if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _is_deeper(given, MAX_DEPTH):
+            raise InvalidRequest(f"The body is nested more than {MAX_DEPTH} levels deep.")
+        if b"\\u0000" in body:
+            given = _without_nul(given)
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise InvalidRequest('The body must be a JSON object, such as {"message": "Hello"}.')
+    return given
+
+
+def parse(body: bytes, model: type[Body]) -> Body:
+    """The body as `model`, for routes that read it themselves. Raises InvalidRequest, naming the field."""
+    given = read_json(body)
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise _invalid(error.errors(include_url=False, include_context=False, include_input=False)) from None
+
+
+class JsonRoute(APIRoute):
+    """A route whose body parameter is JSON whatever the content type says, within the limits of the configuration."""
+
+    max_bytes_key = "max_body"
+    """Key of the `server` section with the largest body."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **(options | {"strict_content_type": False}))
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        has_body, max_bytes_key = self.body_field is not None, self.max_bytes_key
+
+        async def handle_json(request: Request) -> Response:
+            json_request: _JsonRequest | None = None
+            if has_body:
+                max_bytes = getattr(request.app.state.runtime.config.server, max_bytes_key)
+                request = json_request = _JsonRequest(request, max_bytes)
+            try:
+                return await handle(request)
+            except RequestValidationError as error:
+                if json_request is not None and json_request.refusal is not None:
+                    raise json_request.refusal from None
+                # FastAPI puts the place (`query`, `body`, …) before the field.
+                raise _invalid([{**problem, "loc": problem["loc"][1:]} for problem in error.errors()]) from None
+
+        return handle_json
+
+
+class ImportRoute(JsonRoute):
+    """A route that takes an export."""
+
+    max_bytes_key = "max_import"
+
+
+def json_router(tag: str) -> APIRouter:
+    """A router for operations of one tag. The id of each is the name of its function."""
+    return APIRouter(
+        route_class=JsonRoute,
+        tags=[tag],
+        responses=RESPONSES,
+        generate_unique_id_function=lambda route: route.name,
+    )
+
+
+def items_of(media_type: str, schema: str) -> dict[str, Any]:
+    """`openapi_extra` of an operation that answers with many items of one schema, which FastAPI describes as a text."""
+    item = {"$ref": f"#/components/schemas/{schema}"}
+    return {"responses": {"200": {"content": {media_type: {"itemSchema": item}}}}}
+
+
+class _JsonRequest(Request):
+    """What FastAPI reads the body parameter from. An unreadable body counts as missing, so that it is refused only
+    after the dependencies have been solved: an unknown session is 404, whatever was sent to it."""
+
+    def __init__(self, request: Request, max_bytes: int) -> None:
+        # FastAPI takes a body without a content type for JSON, and others for text.
+        headers = [header for header in request.scope["headers"] if header[0] != b"content-type"]
+        super().__init__({**request.scope, "headers": headers}, request.receive)
+        self.refusal: HectorError | None = None
+        self._given: dict[str, Any] = {}
+        self._max_bytes = max_bytes
+
+    async def body(self) -> bytes:
+        try:
+            self._given = read_json(await read_body(self.scope, self.receive, self._max_bytes))
+        except HectorError as error:
+            self.refusal = error
+            return b""
+        return b"{}"
+
+    async def json(self) -> dict[str, Any]:
+        return self._given
+
+
+def _is_deeper(given: Any, levels: int) -> bool:
+    """Whether lists and objects lie in each other more than so many times."""
+    nested = [given]
+    for _ in range(levels):
+        nested = [
+            inner
+            for item in nested
+            if isinstance(item, dict | list)
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+    return any(isinstance(item, dict | list) for item in nested)
+
+
+def _without_nul(given: Any) -> Any:
+    """U+0000 as U+FFFD in every text: Postgres stores none, and what is stored must be what is shown."""
+    if isinstance(given, str):
+        return given.replace("\0", "\ufffd")
+    if isinstance(given, list):
+        return [_without_nul(item) for item in given]
+    if isinstance(given, dict):
+        return {_without_nul(name): _without_nul(item) for name, item in given.items()}
+    return given
+
+
+def _too_large(max_bytes: int) -> TooLarge:
+    return TooLarge(f"The body is larger than {max_bytes} bytes (server.max_body).", details={"limit": max_bytes})
+
+
+def _invalid(errors: Sequence[Any]) -> InvalidRequest:
+    """The refusal of what pydantic found wrong, naming each field."""
+    problems = [{"field": ".".join(map(str, problem["loc"])), "problem": problem["msg"]} for problem in errors]
+    first = problems[0]
+    return InvalidRequest(f"{first['field'] or 'body'}: {first['problem']}", details={"problems": problems})

@@ -1,0 +1,28 @@
+"""Types of fields that several wire objects share, each with an example for the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-22T00:27:49.628Z"])]
+"""UTC in ISO 8601, with milliseconds."""
+Day = Annotated[str, Field(json_schema_extra={"format": "date"}, examples=["2026-11-22"])]
+Milliseconds = Annotated[float, Field(examples=[4.4])]
+EventNumber = Annotated[int, Field(description="Number of an event in its session.", examples=[10])]
+
+AgentName = Annotated[str, Field(description="Key of the agent in the configuration.", examples=["assistant"])]
+UserId = Annotated[str, Field(description="The person on whose behalf requests are made.", examples=["ann"])]
+SessionId = Annotated[str, Field(examples=["talk-1"])]
+TurnId = Annotated[str, Field(examples=["turn_1k80adrgdt8an1k54cc83t"])]
+MessageId = Annotated[str, Field(examples=["msg_1k80adrgdf40738uj3fmae"])]
+MemoryId = Annotated[str, Field(examples=["memory_1k8bpq5r5bgabb20ut1s49"])]
+StoreName = Annotated[str, Field(description="Key of the document store in the configuration.", examples=["handbook"])]
+ModelName = Annotated[str, Field(examples=["all-MiniLM-L6-v2"])]
+
+Role = Literal["user", "assistant"]
+Score = Annotated[float, Field(description="0 to 1.", examples=[0.93])]
+Cues = Annotated[dict[str, float], Field(description="The parts that the score is made of.", examples=[{"words": 0.8}])]
+Tokens = Annotated[int, Field(examples=[17])]
+Count = Annotated[int, Field(examples=[2])]

@@ -1,0 +1,110 @@
+"""Messages on the wire: bodies of requests, and what is answered."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
+from typing_extensions import TypedDict
+
+from app.domain.clock import iso
+from app.domain.message import Message as StoredMessage
+from app.routers.schemas.fields import EventNumber, MessageId, Role, SessionId, Time, TurnId
+from app.routers.schemas.turns import Timings, TurnUsage
+
+# -- bodies ------------------------------------------------------------------------------------------
+
+
+class SendMessage(BaseModel):
+    """A message of the user, which starts a turn. Unknown fields are ignored."""
+
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"message": "What is a qubit?"}]})
+
+    message: StrictStr = Field(min_length=1)
+    background: StrictBool = Field(default=False, description="Answer at once with 202; nobody reads the turn.")
+    on_busy: Literal["queue", "reject", "replace"] | None = Field(
+        default=None, description="What to do when a turn runs; default: `sessions.on_busy`."
+    )
+    instructions: StrictStr | None = Field(
+        default=None, min_length=1, max_length=100_000, description="Added to the system prompt, for this turn only."
+    )
+
+
+class AddMessage(BaseModel):
+    """A message that starts no turn."""
+
+    model_config = ConfigDict(
+        extra="ignore",
+        json_schema_extra={"examples": [{"role": "assistant", "content": "How can I help?", "turn": False}]},
+    )
+
+    role: Role
+    content: StrictStr = Field(min_length=1)
+    turn: Literal[False]
+
+
+class EditMessage(BaseModel):
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"content": "What is a qutrit?"}]})
+
+    content: StrictStr = Field(min_length=1)
+
+
+class Regenerate(BaseModel):
+    """Nothing is required."""
+
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"instructions": "Be brief."}]})
+
+    message_id: StrictStr | None = Field(default=None, description="The last answer, or the message that it answers.")
+    instructions: StrictStr | None = Field(default=None, min_length=1, max_length=100_000)
+    background: StrictBool = False
+
+
+# -- answers -----------------------------------------------------------------------------------------
+
+
+class Message(TypedDict):
+    message_id: MessageId
+    turn_id: TurnId
+    role: Role
+    content: Annotated[str, Field(examples=["A qubit is a quantum bit."])]
+    status: Annotated[str, Field(description="That of its turn, or `replaced`.", examples=["completed"])]
+    created_at: Time
+    seq: EventNumber
+
+
+class MessagePage(TypedDict):
+    """Oldest first. An answer that is being written comes last, with its text so far."""
+
+    messages: list[Message]
+    next_before: Annotated[int | None, Field(description="Goes into `before` for the page before; null on the first.")]
+
+
+class Answer(TypedDict):
+    """The answer of a completed turn."""
+
+    response: Annotated[str, Field(examples=["A qubit is a quantum bit."])]
+    session_id: SessionId
+    turn_id: TurnId
+    message_id: Annotated[MessageId | None, Field(description="Of the answer; null if the model said nothing.")]
+    usage: TurnUsage | None
+    timings: Timings | None
+
+
+class BackgroundTurn(TypedDict):
+    """A turn that has begun without a reader."""
+
+    turn_id: TurnId
+    session_id: SessionId
+    after: Annotated[EventNumber, Field(description="Follow the turn with `GET …/messages/stream?after=`.")]
+
+
+def message_json(message: StoredMessage) -> Message:
+    return {
+        "message_id": message.message_id,
+        "turn_id": message.turn_id,
+        "role": message.role,
+        "content": message.content,
+        "status": message.status,
+        "created_at": iso(message.created_ms),
+        "seq": message.seq,
+    }
