@@ -99,7 +99,7 @@ class Memories:
         )
 
     async def _audiences(self, owned: Owned, scope: Scope) -> Sequence[str]:
-        query = partial(memory_transfer.audiences, owned=owned, limit=MOST_AUDIENCES)
+        query = partial(memory_transfer.list_audiences, owned=owned, limit=MOST_AUDIENCES)
         known = await self._database.read(query)
         found = [one for one in known if scopes.is_within(scopes.scope_of(one), scope)]
         everybody = scopes.audience_of(Owner(owned.agent, "", "", ""), Scope.ALL)
@@ -151,7 +151,7 @@ class Memories:
         """Everything in pages, oldest first; memories that come meanwhile may be there."""
         after = 0
         while True:
-            page = await self._database.read(partial(memory_transfer.page, owned=owned, after=after, limit=PAGE))
+            page = await self._database.read(partial(memory_transfer.read_page, owned=owned, after=after, limit=PAGE))
             if not page:
                 return
             yield page
@@ -188,12 +188,12 @@ class Memories:
             by_session.setdefault(draft.memory.owner.session_id, []).append(draft)
         for session_id, drafts in by_session.items():
             unit = UnitOfWork(session_id)
-            memory_transfer.importing(unit, await self._with_free_ids(drafts), imported)
+            memory_transfer.import_drafts(unit, await self._with_free_ids(drafts), imported)
             await self._submit(unit)
 
     async def _with_free_ids(self, drafts: Sequence[Draft]) -> Sequence[Draft]:
         ids = [draft.memory.memory_id for draft in drafts]
-        query = partial(memory_transfer.foreign_ids, ids=ids, owner=drafts[0].memory.owner)
+        query = partial(memory_transfer.find_foreign_ids, ids=ids, owner=drafts[0].memory.owner)
         taken = await self._database.read(query)
         return [
             replace(draft, memory=replace(draft.memory, memory_id=_of_ones_own(draft.memory)))
@@ -240,7 +240,7 @@ class Memories:
                 reason="memory_off",
             )
         unit = UnitOfWork("")
-        memory_transfer.dropping_vectors(unit, owned, keep_model=None if again else model)
+        memory_transfer.remove_vectors(unit, owned, keep_model=None if again else model)
         await self._submit(unit)
         self._memory.embed_again()
         total, embedded = await self._database.read(partial(memory_transfer.count, owned=owned, model=model))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from app.domain.ids import NewId
 from app.domain.message import Message, Role
 from app.memory.scope import session_audience
-from app.storage import memory_copies, messages, summaries
+from app.storage import memory_transfer, messages, summaries
 from app.storage.engine.unit_of_work import UnitOfWork
 
 
@@ -63,7 +63,7 @@ class Draft:
             summaries.copying(unit, source=self.copy.source, upto=self.copy.upto)
             audiences = (session_audience(self.copy.source), session_audience(unit.session_id))
             if self.copy.remembered_seq:
-                memory_copies.copying(
+                memory_transfer.copy(
                     unit, source=self.copy.source, upto=self.copy.upto, audiences=audiences, new_id=new_id
                 )
         messages.appending(

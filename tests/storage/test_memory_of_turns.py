@@ -9,7 +9,7 @@ import pytest
 from app.domain.memory import Memory, Owner
 from app.domain.session import SessionStatus
 from app.domain.summary import Summary
-from app.storage import memories, memory_copies, sessions, summaries
+from app.storage import memories, memory_transfer, sessions, summaries
 from app.storage.engine.database import Database
 from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict
 from app.storage.memories import Owned
@@ -56,12 +56,12 @@ async def test_a_copy_remembers_what_its_source_alone_does_up_to_there(database:
     memories.adding(unit, [(memory, [memory.text]) for memory in (*made, wide)])
     await database.submit(unit)
     unit = UnitOfWork("copy")
-    memory_copies.copying(unit, source="s1", upto=3, audiences=("own", "copied"), new_id=lambda kind: f"{kind}-new")
+    memory_transfer.copy(unit, source="s1", upto=3, audiences=("own", "copied"), new_id=lambda kind: f"{kind}-new")
     with pytest.raises(WriteConflict):
         await database.submit(unit)  # two memories of one id
     numbers = iter("ab")
     unit = UnitOfWork("copy")
-    memory_copies.copying(
+    memory_transfer.copy(
         unit, source="s1", upto=3, audiences=("own", "copied"), new_id=lambda kind: f"{kind}-{next(numbers)}"
     )
     await database.submit(unit)
