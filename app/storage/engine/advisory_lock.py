@@ -1,8 +1,8 @@
-"""One server on a Postgres database: an advisory lock on a connection of its own, looked after by a thread of its own.
+"""One server on a Postgres database: an advisory lock on a connection of its own, watched by a thread of its own.
 
 The connection may die while the server lives. Then the server is not ready, and takes the lock again as soon as it
-can. Work goes on meanwhile, for the fence (`storage.fence`) keeps two servers from writing whatever their locks
-believe. If another server was faster, `on_taken` is called: the only safe thing left is to stop.
+can. Turns go on in the meantime: the fence (`engine/fence.py`) keeps a second server from writing, whatever the locks
+say. If another server takes the lock first, `on_taken` is called: the only safe thing left is to stop.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _NAME_BYTES = 63
 
 
 class AdvisoryLock:
-    """Held while a server runs. Postgres frees it when the connection ends, within some 20 s of a vanished peer."""
+    """Held while a server runs. Postgres frees it when the connection ends, or about 20 s after the server vanished."""
 
     def __init__(self, url: str, *, ping_seconds: float = PING_SECONDS) -> None:
         self._ping_seconds = ping_seconds
@@ -59,10 +59,10 @@ class AdvisoryLock:
         self._thread: threading.Thread | None = None
 
     async def acquire(self, *, url: str, wait_seconds: float) -> None:
-        """Take the lock, waiting for a predecessor that is shutting down.
+        """Take the lock; wait for another server that is shutting down.
 
         Raises:
-            Unavailable: the database does not answer, or another server holds the lock still after `wait_seconds`.
+            Unavailable: the database does not answer, or another server still holds the lock after `wait_seconds`.
         """
         self._name = f"hector {os.getpid()} {url} {socket.gethostname()}"[:_NAME_BYTES]
         give_up = time.monotonic() + wait_seconds
@@ -90,7 +90,7 @@ class AdvisoryLock:
     def release(self) -> None:
         self._stopped.set()
         if self._thread is not None:
-            self._thread.join(1)  # it may be waiting for a network that is gone: then it ends with the process
+            self._thread.join(1)  # it may be blocked on a dead network: then it ends with the process
         self._close()
 
     def _take(self) -> bool:
@@ -138,7 +138,7 @@ class AdvisoryLock:
                 log.warning("the lock on the database is ours again")
 
     def _take_again(self) -> bool:
-        """False when another server has it, or when we stop."""
+        """Returns False when another server holds it, or at shutdown."""
         lost_backend = self._backend
         self._close()
         while not self._stopped.is_set():
@@ -147,7 +147,7 @@ class AdvisoryLock:
                     return True
                 holder = self._find_holder()
                 if holder == (lost_backend, self._name):
-                    # Our own connection, which only we know to be dead: its end frees the lock.
+                    # Our own connection: Postgres does not know yet that it is dead. Ending it frees the lock.
                     assert self._connection is not None
                     self._connection.execute(_END, {"pid": lost_backend})
                 elif holder is not None:
@@ -160,7 +160,7 @@ class AdvisoryLock:
 
 
 def find_holder(url: str) -> dict[str, object] | None:
-    """Who works on the database at `url`: `pid`, `url` and `host`, as far as they can be seen; `None`: nobody.
+    """The server that holds the database at `url`: its `pid`, `url` and `host`, where visible. `None`: no server does.
 
     Raises:
         Unavailable: the database does not answer.
@@ -177,7 +177,7 @@ def find_holder(url: str) -> dict[str, object] | None:
 
 
 def _holder(connection: Connection) -> tuple[int, str | None] | None:
-    """Process of the database and name of the connection that holds the lock; another role's name is hidden."""
+    """Backend pid and name of the connection that holds the lock; the name of another role's connection is hidden."""
     row = connection.execute(_HOLDER).first()
     return None if row is None else (row.pid, row.application_name)
 

@@ -16,11 +16,11 @@ from app.storage.engine.file_lock import lock_file
 def back_up(database: Path, target: Path) -> int:
     """Write a consistent copy of `database` to `target` (which must not exist); its size in bytes.
 
-    SQLite's online backup in one step: under WAL the writers go on beside it. In several steps each commit between
-    two of them would begin the copy anew, and under load it would hardly end (40 MB: 5 s and 394 steps against 0.1 s).
+    SQLite's online backup in one step: under WAL it does not block writers. In several steps every commit between
+    two of them would restart the copy, and under load it would hardly end (40 MB: 5 s and 394 steps against 0.1 s).
 
     Raises:
-        Unavailable: there is no database, the target exists, or the copy failed. No half copy is left.
+        Unavailable: there is no database, the target exists, or the copy failed. No partial file is left.
     """
     if not database.exists():
         raise Unavailable(f"There is no database at {database}.")
@@ -37,10 +37,10 @@ def back_up(database: Path, target: Path) -> int:
 
 
 def restore(source: Path, database: Path) -> None:
-    """Put a backup in the place of `database`; what was there is kept beside it as `….before-restore`.
+    """Replace `database` by a backup; the old files are kept beside it as `….before-restore`.
 
     Raises:
-        Unavailable: a server is at work on the database, or the backup is none.
+        Unavailable: a server is using the database, or `source` is no sound backup.
     """
     _check(source)
     fresh = database.with_name(database.name + ".part")
@@ -60,7 +60,7 @@ def restore(source: Path, database: Path) -> None:
 
 @contextmanager
 def _alone(database: Path) -> Iterator[None]:
-    """Hold the server's own lock: no server is at work on the database, and none starts meanwhile."""
+    """Hold the lock that a server takes, so that none uses the database or starts on it."""
     with open(lock_file(database), "ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class Database:
-    """One database, opened. Without a URL: one in memory that lives and dies with this object."""
+    """One database with its writer and readers. Without a URL: one in memory, which ends with this object."""
 
     def __init__(self, url: str | None, *, pool_size: int = 5) -> None:
         self.in_memory = url is None
@@ -90,7 +90,7 @@ class Database:
         return self.writer.alone(work)
 
     async def read(self, query: Callable[[Connection], T]) -> T:
-        """Run `query` on a reading connection in a thread; nothing stays open afterwards.
+        """Run `query` on a reading connection in a thread; no transaction stays open.
 
         Raises:
             Unavailable: the database did not answer.
@@ -114,7 +114,7 @@ class Database:
                 self._drop_connection()
                 if not was_idle:
                     raise
-                was_idle = False  # it may have been lost while it lay idle, and reading twice harms nobody
+                was_idle = False  # the connection may have died while idle; a read can be repeated safely
 
     def _connected(self) -> Connection:
         connection: Connection | None = getattr(self._local, "connection", None)
@@ -134,9 +134,9 @@ class Database:
         connection.close()
 
     async def check(self) -> None:
-        """Raise `Unavailable` unless it can read; and, when a write has failed of late, write again."""
+        """Raise `Unavailable` unless the database can be read and, if the last write failed, written."""
         await self.read(lambda connection: connection.execute(text("SELECT 1")).scalar())
-        if self.writer.is_failing:  # nobody may be sending messages to a server that is not ready: ask by ourselves
+        if self.writer.is_failing:  # a server that is not ready may get no messages: write something to find out
             try:
                 await self.submit(settings.make_probe())
             except (WriteFailed, WriteConflict) as error:
@@ -153,10 +153,10 @@ class Database:
 
 
 def migrate_database(url: str) -> tuple[str | None, str | None]:
-    """Bring the database at `url` up to date; the revisions before (`None`: it was empty) and now.
+    """Bring the database at `url` up to date; returns the revisions before (`None`: it was empty) and now.
 
     Raises:
-        Unavailable: it cannot be opened, or a newer release made it.
+        Unavailable: it cannot be opened, or a newer release has migrated it.
     """
     from app.storage.engine import migrate as migrations
 

@@ -1,4 +1,4 @@
-"""Where SQLite and Postgres differ: each difference is one named function here, all else in this room is the same.
+"""The differences between SQLite and Postgres, one named function each; the rest of this room is the same for both.
 
 The driver of Postgres is psycopg 3, synchronous: the same statements run in the same threads as on SQLite, a whole
 batch in one hand-over, without greenlets or a second way of writing SQL.
@@ -29,7 +29,7 @@ _CONNECT = {
     "tcp_user_timeout": 20_000,
     "application_name": "hector",
 }
-# The last two free the locks of a connection whose other end is gone, for whoever connects in its place.
+# The timeouts and keepalives free the locks of a connection whose client is gone, so that the next one gets them.
 _SESSION = (
     "SET statement_timeout = '60s'; SET idle_in_transaction_session_timeout = '30s'; "
     "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 3"
@@ -39,7 +39,7 @@ BUSY_MS = 5000
 BUSY_PAUSE_SECONDS = 0.01
 MIGRATION_BUSY_MS = 60_000
 """How long a migration waits for another one."""
-_READ_ONLY = "25006"  # what answers has become a standby: the address leads to the new primary in a moment
+_READ_ONLY = "25006"  # this server has become a standby: the address will lead to the new primary in a moment
 
 
 def is_postgres(url: str) -> bool:
@@ -51,7 +51,7 @@ def without_password(url: str) -> str:
 
 
 def make_engine(url: str) -> Engine:
-    """Connections are made anew when they are asked for: every thread keeps its own.
+    """An engine without a pool: each `connect` opens a connection, and every thread keeps its own.
 
     Raises:
         Unavailable: the driver is not installed.
@@ -70,7 +70,7 @@ def _postgres(url: URL) -> Engine:
             url.set(drivername="postgresql+psycopg"),
             connect_args=arguments,
             poolclass=NullPool,
-            use_native_hstore=False,  # a question to the server at the first connection, for a type nobody uses
+            use_native_hstore=False,  # saves a query at the first connection, for a type that is not used
         )
     except ImportError as error:
         raise Unavailable(NO_DRIVER) from error
@@ -83,13 +83,13 @@ def _set_up_session(connection: Any, _record: object) -> None:
     from psycopg.types.numeric import Int8Dumper
 
     try:
-        connection.autocommit = True  # settings made in a transaction would go with it
+        connection.autocommit = True  # a rollback would undo settings made in a transaction
         connection.execute(_SESSION)
         connection.autocommit = False
     except psycopg.Error as error:
         connection.close()
         raise OperationalError(_SESSION, {}, error) from error
-    # One width for every number: else each mixture of widths is prepared as a statement of its own.
+    # One width for every number: otherwise each combination of widths becomes a prepared statement of its own.
     connection.adapters.register_dumper(int, Int8Dumper)
 
 
@@ -101,7 +101,7 @@ def _set_pragmas(connection: Any, _record: object) -> None:
     cursor.execute("PRAGMA synchronous = FULL")
     # What is deleted is overwritten with zeros. Costs nothing that can be measured in a commit (docs/forgetting.md).
     cursor.execute("PRAGMA secure_delete = ON")
-    # Only the database in memory shares its cache: there a reader would else collide with the writer.
+    # Only the database in memory shares its cache; there a reader would otherwise collide with the writer.
     cursor.execute("PRAGMA read_uncommitted = 1")
     cursor.close()
 
@@ -124,7 +124,7 @@ def _switch_to_wal(cursor: sqlite3.Cursor) -> None:
 
 
 def make_place(url: str) -> None:
-    """The folder of a SQLite file; a Postgres database is made by its owner."""
+    """Create the folder of a SQLite file; a Postgres database is created by its owner."""
     path = None if is_postgres(url) else make_url(url).database
     if path:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -141,7 +141,7 @@ def begin_migration(connection: Connection) -> None:
 
 
 def is_connection_lost(error: BaseException) -> bool:
-    """Whether a new connection may succeed where this one failed. On SQLite there is nothing to come back."""
+    """Whether a new connection may succeed where this one failed; never on SQLite, which has no connection to lose."""
     if not isinstance(error, DBAPIError) or type(error.orig).__module__.startswith("sqlite3"):
         return False
     return error.connection_invalidated or getattr(error.orig, "sqlstate", None) == _READ_ONLY

@@ -4,8 +4,8 @@ One row of `settings` holds a mark: who writes, and the number of the last trans
 writer moves it on, on the condition that it stands where this server left it. Two things follow:
 
 - A COMMIT whose answer was lost is looked up, not guessed: the mark tells whether it happened. So a batch can be
-  written again without the danger of writing it twice, or of taking its own rows for somebody else's.
-- A server that lost its lock without noticing, and was followed by another one, cannot write any more.
+  written again without being written twice, and without its own rows looking like a conflict.
+- A server that lost its lock without noticing, and was followed by another one, can no longer write.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ _MOVE = (
     .values(value=bindparam("next", type_=_s.c.value.type))
 )
 _PUT = update(_s).where(_s.c.name == _NAME).values(value=bindparam("next", type_=_s.c.value.type))
-# FOR UPDATE waits for a transaction that is still about to end on a connection we have lost.
+# FOR UPDATE waits for a transaction that is still open on the connection we have lost.
 _READ = select(_s.c.value).where(_s.c.name == _NAME).with_for_update()
 
 
 class Superseded(WriteFailed):
-    """Another server writes to this database: this one must not, ever again."""
+    """Another server has taken over this database: this one must never write again."""
 
     def __init__(self) -> None:
         super().__init__("another server has taken over this database")
 
 
 class Fence:
-    """Used by the writer's thread only, but for `take`."""
+    """Used by the writer's thread only, except for `take`."""
 
     def __init__(self) -> None:
         self._server = secrets.token_bytes(8)
         self._number = 0
 
     def take(self, engine: Engine) -> None:
-        """From now on this server writes and no other. Called by the holder of the lock."""
+        """Make this server the only one that can write. Called by the holder of the lock."""
         with engine.begin() as connection:
             if connection.execute(_PUT, {"next": self._mark(0)}).rowcount == 0:
                 connection.execute(insert(_s), {"name": _NAME, "value": self._mark(0)})
@@ -60,7 +60,7 @@ class Fence:
         self._number += 1
 
     def has_moved(self, connection: Connection) -> bool:
-        """Whether the transaction whose COMMIT went unanswered was committed after all. Raises Superseded."""
+        """Whether the transaction whose COMMIT is in doubt was committed. Raises Superseded."""
         found = connection.execute(_READ).scalar()
         if found == self._mark(self._number + 1):
             return True
@@ -73,5 +73,5 @@ class Fence:
 
 
 def make_fence(engine: Engine) -> Fence | None:
-    """SQLite needs none: a file does not go away with a COMMIT on its way, and the system's lock ends with us."""
+    """SQLite needs none: a COMMIT to a file is never in doubt, and its lock ends with the process."""
     return None if engine.dialect.name == "sqlite" else Fence()

@@ -1,4 +1,4 @@
-"""One server on a SQLite file: an OS lock beside it, whose file names the process and its address."""
+"""One server on a SQLite file: an OS lock on a file beside it, which names the process and its address."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class FileLock:
 
     @property
     def is_held(self) -> bool:
-        """It cannot be lost."""
+        """Once taken it cannot be lost."""
         return self._file is not None
 
     async def acquire(self, *, url: str, wait_seconds: float) -> None:
-        """Take the lock, waiting for a predecessor that is shutting down.
+        """Take the lock; wait for another server that is shutting down.
 
         Raises:
-            Unavailable: another server holds it still after `wait_seconds`.
+            Unavailable: another server still holds it after `wait_seconds`.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115, ASYNC230 - held for the life of the server; once
@@ -69,7 +69,7 @@ class FileLock:
 
 
 def holder_of(path: Path) -> dict[str, object] | None:
-    """Who the lock file names, or `None`. The name may be that of a dead process: only the lock itself counts."""
+    """The process that the lock file names, or `None`. It may be dead: only the lock itself counts."""
     try:
         holder = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -83,7 +83,7 @@ def lock_file(database: Path) -> Path:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a living process holds this lock. What the file says may be a dead one's."""
+    """Whether a living process holds this lock. The process that the file names may be dead."""
     try:
         with open(path, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

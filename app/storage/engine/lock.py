@@ -1,4 +1,4 @@
-"""The lock on the data: one server works on a database; which lock belongs to a database, and who holds it."""
+"""The lock that keeps a database to one server: which kind a database has, and which server holds it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Lock(Protocol):
     """Held while a server works on its data."""
 
     on_taken: Callable[[], None] | None
-    """Called on the event loop when another server holds the data that was ours."""
+    """Called on the event loop when another server has taken the lock that this one held."""
 
     @property
     def is_held(self) -> bool: ...
@@ -38,7 +38,11 @@ def make_lock(url: str) -> Lock:
 
 
 def find_holder(url: str) -> dict[str, object] | None:
-    """Who works on the database at `url`; `None`: nobody. On Postgres with its `host`. Raises Unavailable."""
+    """The server that holds the database at `url`, on Postgres with its `host`; `None`: no server does.
+
+    Raises:
+        Unavailable: the database does not answer.
+    """
     if is_postgres(url):
         from app.storage.engine import advisory_lock
 

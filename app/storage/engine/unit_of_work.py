@@ -1,4 +1,4 @@
-"""UnitOfWork: statements that become true together. Handed to the writer; owns no connection."""
+"""UnitOfWork: statements that are committed together. Handed to the writer; owns no connection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Executable
 
 
 class WriteConflict(Exception):
-    """A condition of a unit did not hold (the session is gone, a turn is open): nothing of it was written."""
+    """A condition of the unit did not hold (the session is gone, a turn is open): nothing of it was written."""
 
 
 class WriteFailed(Exception):
@@ -28,7 +28,7 @@ class UnitOfWork:
     session_id: str
     steps: list[tuple[Executable, dict[str, Any], int | None]] = field(default_factory=list)
     calls: list[Callable[[Connection], object]] = field(default_factory=list)
-    """Rare work in bulk, or that looks before it writes: run after the steps, in the same transaction."""
+    """Rare work in bulk, or work that reads before it writes: run after the steps, in the same transaction."""
 
     def add(self, statement: Executable, parameters: dict[str, Any], *, expect: int | None = None) -> None:
         """`expect`: how many rows must change, else the whole unit is refused with `WriteConflict`."""
