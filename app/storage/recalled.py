@@ -1,4 +1,4 @@
-"""What turns have recalled, in their records and events: found by the memories it came from, and removed."""
+"""What turns recalled, in their records and events: found by its source memories, and removed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KINDS = ("memory", "debug")
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A turn that was told something which is to be forgotten, and what is left of its record."""
+    """A turn that recalled something to be forgotten, and what is left of its record."""
 
     session_id: str
     turn_id: str
@@ -29,9 +29,9 @@ class Told:
 
 
 def find(connection: Connection, agent: str, sources: Collection[str]) -> list[Told]:
-    """Turns of an agent that recalled a memory with one of these ids, or of a session with one of these.
+    """Turns of an agent that recalled a memory with one of these ids, or one from a session with one of these ids.
 
-    Whoever's they are: under scope `all` others were told, too.
+    Of any user: under scope `all`, other users' turns recall it, too.
     """
     wanted, found, after = frozenset(sources), [], ""
     query = (
@@ -51,7 +51,7 @@ def find(connection: Connection, agent: str, sources: Collection[str]) -> list[T
 
 
 def without(record: dict[str, object], sources: Collection[str]) -> dict[str, object]:
-    """A turn's record of what it recalled, without what came from these memories and sessions."""
+    """A turn's record of what it recalled, without the memories with these ids or from sessions with these ids."""
     told = record.get("memories")
     if not isinstance(told, list):
         return record
@@ -60,7 +60,7 @@ def without(record: dict[str, object], sources: Collection[str]) -> dict[str, ob
 
 
 def add_removal(unit: UnitOfWork, told: Told) -> None:
-    """The turn's record keeps the rest; its events that showed an excerpt go."""
+    """Store what is left of the turn's record, and delete its events that showed an excerpt."""
     unit.add(update(_t).where(_t.c.turn_id == told.turn_id).values(memory=told.record), {})
     shown = (_e.c.session_id == told.session_id, _e.c.turn_id == told.turn_id, _e.c.kind.in_(KINDS))
     unit.add(delete(_e).where(*shown), {})

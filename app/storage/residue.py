@@ -1,7 +1,7 @@
-"""Residue: looks for byte strings in the files of a SQLite database, byte by byte, as `grep -a` would.
+"""Residue: searches the files of a SQLite database for byte strings, as `grep -a` would.
 
-In a process of its own, which runs this file alone: to close a file that SQLite has open drops SQLite's locks in the
-whole process (POSIX), and a search through a gigabyte would hold the interpreter.
+A child process runs this file alone: closing a file that SQLite has open drops SQLite's locks in the whole process
+(POSIX), and a search through a gigabyte would hold the interpreter.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ PIECE = 8 << 20
 
 
 async def search(database: Path, needles: Sequence[bytes]) -> dict[str, list[int]]:
-    """How often each needle stands in each file: the database's own, and databases beside it (backups).
+    """How often each needle occurs in each file: the database's own, and databases beside it (backups).
 
     Files without any are left out.
 
     Raises:
-        OSError: the search could not be made.
+        OSError: the search failed.
     """
     if not needles:
         return {}
@@ -46,7 +46,7 @@ async def search(database: Path, needles: Sequence[bytes]) -> dict[str, list[int
 
 
 def files_of(database: Path) -> list[Path]:
-    """The database, its log, what a restore left beside it, and other databases in the same folder."""
+    """The database, its log, the copy a restore leaves beside it, and other databases in the same folder."""
     return sorted([path for path in database.parent.iterdir() if path.is_file() and _is_ours(path, database)])
 
 
@@ -61,7 +61,7 @@ def _is_ours(path: Path, database: Path) -> bool:
 
 
 def count(path: Path, needles: Sequence[bytes]) -> list[int]:
-    """How often each needle stands in a file."""
+    """How often each needle occurs in a file."""
     found = [0] * len(needles)
     overlap = max([len(needle) for needle in needles]) - 1
     with path.open("rb") as file:
@@ -69,7 +69,7 @@ def count(path: Path, needles: Sequence[bytes]) -> list[int]:
         while piece := file.read(PIECE):
             text = tail + piece
             for number, needle in enumerate(needles):
-                # What ends in the overlap was counted with the piece before.
+                # An occurrence that ends in the overlap was counted with the piece before.
                 place = text.find(needle, max(len(tail) - len(needle) + 1, 0))
                 while place >= 0:
                     found[number] += 1

@@ -116,7 +116,7 @@ async def test_a_disk_that_is_full_is_a_problem_and_no_error(file: Database) -> 
 
 
 async def test_what_is_deleted_in_passing_is_tidied_up_in_the_background(file: Database) -> None:
-    erasure = Erasure(file, quiet_seconds=0.05, most_seconds=0.2)
+    erasure = Erasure(file, quiet_seconds=0.05, max_seconds=0.2)
     running = asyncio.create_task(erasure.run())
     await remember(file, "s1", "xyzzyplugh")
     await store_session(file, a_session("s1", title="frobnicate"))
