@@ -225,7 +225,9 @@ async def reindex(target: Target, agent: str, *, again: bool, wait: bool, as_jso
     else:
         print(f"{found['embedded']} of {found['memories']} memories are embedded by {found['model']}")
     if wait and found["waiting"]:
-        complain("the embedder does not come on; its log says why. It goes on by itself, and words find the rest")
+        complain(
+            "Embedding has stalled; see the server log. Until it continues, new memories are found by keyword only."
+        )
         return ExitCode.TURN_FAILED
     return ExitCode.OK
 

@@ -231,7 +231,7 @@ class Removal:
             await self._forget(Owned(self.request.agent, self.request.principal, memory_ids=tuple(ids)))
 
     async def _forget(self, owned: Owned) -> None:
-        removed = await self._places.memory.forget(owned)
+        removed = await self._places.memory.delete(owned)
         self.receipt.removed += removed.counts
 
     # -- afterwards ------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What was recalled, as the model and the readers get it: one marked block of text, one list of facts."""
+"""What was recalled, in two forms: a tagged block of text for the model, and JSON facts for readers of the stream."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from app.memory.recall import Hit
 from app.search.excerpt import shorten
 
 LONGEST = 600
-"""Characters of a recalled memory that the model gets."""
+"""Characters of a recalled memory in the model's block."""
 LONGEST_NEIGHBOUR = 200
 LONGEST_EXCERPT = 200
-"""Characters of a memory that readers get."""
+"""Characters of a memory in the facts."""
 CORRECTED = " (corrected later)"
-SOMEBODY = "another user"
+OTHER_USER = "another user"
 TAG = "recalled_memories"
 _HEAD = (
     f"<{TAG}>\n"
@@ -25,14 +25,14 @@ _HEAD = (
 )
 
 _Place = tuple[str, int]
-"""A session, and how many memories of it came before."""
+"""A session, and the number of the memory within it."""
 
 
 def block(hits: Sequence[Hit], *, shown: Collection[str], asker: Owner) -> str:
     """The hits with their neighbours, best first; empty without hits.
 
-    `shown` are ids of messages that the model sees anyway: neighbours among them are left out. Who somebody else is,
-    whose memories `asker` sees under scope `all`, is not told.
+    `shown` are the ids of messages that the request already contains; neighbours among them are left out. Under scope
+    `all` the block does not say which other user a memory is from.
     """
     pieces: dict[_Place, str] = {}
     for hit in hits:
@@ -52,7 +52,7 @@ def block(hits: Sequence[Hit], *, shown: Collection[str], asker: Owner) -> str:
 
 
 def _passage(pieces: dict[_Place, str], place: _Place) -> list[str]:
-    """What was said in a row around a place, taken out of the pieces; empty when it was taken before."""
+    """The consecutive lines around a place, removed from `pieces`; empty when an earlier hit has taken them."""
     session_id, first = place
     while (session_id, first - 1) in pieces:
         first -= 1
@@ -68,7 +68,7 @@ def _place(memory: Memory) -> _Place:
 
 
 def _line(memory: Memory, longest: int, asker: Owner) -> str:
-    speaker = memory.speaker if memory.role != "user" or _is_own(memory, asker) else SOMEBODY
+    speaker = memory.speaker if memory.role != "user" or _is_own(memory, asker) else OTHER_USER
     return f"{_plain(speaker)}: {_plain(shorten(memory.text, longest))}"
 
 
@@ -77,12 +77,12 @@ def _is_own(memory: Memory, asker: Owner) -> bool:
 
 
 def _plain(text: str) -> str:
-    """Nobody's words can end the block."""
+    """A text in which no tag can end the block."""
     return text.replace(TAG, TAG.replace("_", " "))
 
 
 def facts(hit: Hit, asker: Owner) -> dict[str, object]:
-    """A hit on the wire. Where it came from is told to whoever it came from: under scope `all` others see the text."""
+    """A hit as JSON. Only its owner gets the ids of its session, turn and message; other users get the text."""
     memory = hit.memory
     is_own = _is_own(memory, asker)
     return {

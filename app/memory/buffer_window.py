@@ -1,4 +1,4 @@
-"""Working memory by number (`buffer_window`)."""
+"""Working memory by number of messages (`buffer_window`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from app.memory.working import Entry
 
 
 class BufferWindow:
-    """The newest `window_size` messages."""
+    """Selects the newest `window_size` messages."""
 
     def __init__(self, window_size: int) -> None:
         self._size = window_size

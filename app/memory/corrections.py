@@ -1,8 +1,8 @@
-"""Facts that were corrected later: "now I live in Oslo" stands before "I live in Bergen", whatever their words score.
+"""Corrections: "now I live in Oslo" is ranked before "I live in Bergen", whatever their scores.
 
-Of two things that the same person said about the same matter the later one holds, for a question about how things are.
-The same matter: alike in meaning; or, without vectors, answering the same words of the question. Questions about the
-past, or about a date, want history and are left alone.
+When one person said two things about the same matter, the later one answers a question about the present. Two turns are
+about the same matter when their vectors are similar or, without vectors, when they contain the same terms of the
+question. Questions about the past or about a date ask for history; their ranking is not changed.
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ from app.memory.cues import Asked, Sign
 from app.memory.rank import Ranked
 
 Alike = Callable[[Collection[int], float], Collection[tuple[int, int]]]
-"""The pairs among some rows whose cosine is at least a number."""
+"""The pairs among some rows whose cosine is at least a threshold."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """What it takes. `alike`: the least cosine; `share`: of the earlier one's score; `says_so`: it sounds like one."""
+    """When a later turn corrects an earlier one.
+
+    `alike`: the smallest cosine of the two; `share`: the smallest ratio of their scores; `says_so`: whether the later
+    one has to sound like a correction.
+    """
 
     alike: float
     share: float
@@ -27,16 +31,16 @@ class _Rule:
 
 
 _NOW = _Rule(alike=0.42, share=0.5, says_so=False)
-"""For questions about how things are. Of facts told anew in plain words most are more alike than this (median .72), of
-those in chats (`benchmarks/histories`) a third; of other facts of one person one pair in 170."""
+"""For questions about the present. Most facts that are restated in plain words have a greater cosine (median .72), in
+chats (`benchmarks/histories`) a third of them; of unrelated facts of one person one pair in 170."""
 _ELSE = _Rule(alike=0.6, share=0.9, says_so=True)
-"""For others: two people talk of one matter again and again without correcting anything."""
+"""For other questions: two people often return to a matter without correcting anything."""
 _COVERAGE = 0.5
-"""Turns that share less of what the question asks (by rarity) only happen to share a word."""
+"""Turns that contain a smaller share of the question (by rarity) have a word in common by chance."""
 
 
 def settle(asked: Asked, ranked: list[Ranked], alike: Alike | None = None) -> list[Ranked]:
-    """The same hits, later facts put right before what they correct."""
+    """The same hits, with later facts moved directly before those they correct."""
     if asked.is_about_past or asked.is_dated:
         return ranked
     rule = _NOW if asked.is_about_now else _ELSE
@@ -66,7 +70,7 @@ def _age(one: Ranked) -> tuple[int, int]:
 
 
 def _may_be_corrected(newer: Ranked, older: Ranked, rule: _Rule) -> bool:
-    """Whether the same person told it earlier, and it is not much more to the point."""
+    """Whether the same person said it earlier, as a statement, and its score is not much higher."""
     return (
         _age(older) < _age(newer)
         and older.doc.role == newer.doc.role

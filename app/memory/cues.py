@@ -1,4 +1,4 @@
-"""What a question says beside its words: who, when, how many. And what of a turn answers to that."""
+"""Cues beside the words: what a question asks for (who, when, how many), and what a turn offers of it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _DATE = re.compile(
     re.IGNORECASE,
 )
 _LATER = timedelta(days=10)
-"""How long after an event people still tell of it as news (benchmarks: membench)."""
+"""How long after an event people still report it as news (measured on membench)."""
 
 _WHEN = re.compile(r"\bwhen\b|\bwh(?:ich|at) (?:day|date|month|year|time|week|season)\b|\bhow (?:long|recent)", re.I)
 _HOW_MANY = re.compile(r"\bhow (?:many|much|long|old|often|far|big|tall)\b|\bwhat (?:number|age|price)\b", re.I)
@@ -80,7 +80,7 @@ _CORRECTION = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A stretch of time that a question names: days first to last; `share` says how sharply."""
+    """A period that a question names, first and last day inclusive. `share`: how exact it is, 1 for a single day."""
 
     first: date
     last: date
@@ -89,7 +89,7 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question, taken apart. `names` are those of participants of the scope that it says."""
+    """A parsed question. `names`: the participants of the scope that it names; `roles`: whose words it asks for."""
 
     text: str
     terms: tuple[str, ...]
@@ -101,7 +101,7 @@ class Asked:
     is_how_many: bool
     is_about_past: bool
     is_about_now: bool
-    """It says so, or somebody asks it of himself: how things are, not how they were."""
+    """It asks about the present: it says so, or the user asks about himself, and it says nothing of the past."""
 
     @property
     def is_dated(self) -> bool:
@@ -109,7 +109,7 @@ class Asked:
 
 
 class Sign(IntEnum):
-    """What a turn shows beside its words; each a bit."""
+    """What a turn shows beside its words; one bit each."""
 
     QUESTION = 1
     TIME = 2
@@ -117,7 +117,7 @@ class Sign(IntEnum):
     CORRECTION = 8
     PERSONAL = 16
     BARE_QUESTION = 32
-    """Nothing but a question: whoever asks tells nothing."""
+    """Nothing but a question: it contains no fact."""
 
 
 _PATTERNS = {
@@ -136,7 +136,7 @@ def shows(content: str, sign: Sign) -> bool:
 
 
 def ask(question: str, names: frozenset[str]) -> Asked:
-    """`names`: the participants' of the scope, folded."""
+    """Parse a question. `names`: the folded names of the scope's participants."""
     bare = without_names(question, names)
     found = dict.fromkeys(terms(bare))
     periods, months = find_periods(question)
@@ -156,7 +156,7 @@ def ask(question: str, names: frozenset[str]) -> Asked:
 
 
 def _roles(question: str) -> frozenset[str]:
-    """Whose words are asked for: `my` and `I` are the user's, `you` the assistant's; or `the user's` by name."""
+    """Whose words the question asks for: `I` and `my` mean the user, `you` the assistant, `the user` names the role."""
     if said := _NAMED_ROLE.findall(question):
         return frozenset(role.lower() for role in said) if len(set(map(str.lower, said))) == 1 else frozenset()
     rest = _POLITE.sub(" ", question)
@@ -169,7 +169,7 @@ def _roles(question: str) -> frozenset[str]:
 
 
 def find_periods(question: str) -> tuple[tuple[Period, ...], frozenset[int]]:
-    """The dates in a text, and the months named without a year."""
+    """The dates in a text, and the months it names without a year."""
     periods: list[Period] = []
     months: set[int] = set()
     for match in _DATE.finditer(question):
@@ -179,7 +179,7 @@ def find_periods(question: str) -> tuple[tuple[Period, ...], frozenset[int]]:
         month = int(said["iso_month"]) if said["iso_month"] else _MONTHS[name.lower()] if name else None
         day = said["iso_day"] or said["day_before"] or said["day_after"]
         if said["month_alone"] and not said["year_3"] and not said["month_alone"][0].isupper():
-            continue  # "may" and "march" are words first
+            continue  # in lower case "may" and "march" are mostly words
         if year is None:
             if month is not None:
                 months.add(month)
@@ -206,7 +206,7 @@ def day_of(created_ms: int) -> date:
 
 
 def fits_date(asked: Asked, day: date) -> float:
-    """0 to 1: whether a turn of that day may tell of what the question dates."""
+    """How well a turn of that day fits the dates of the question, 0 to 1; a few days later still fits."""
     best = 0.0
     for period in asked.periods:
         if period.first <= day <= period.last:

@@ -1,4 +1,4 @@
-"""Doc: one remembered turn as the ranking sees it."""
+"""Doc: one stored memory as the ranking uses it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.storage.memory_index import Indexed
 
 
 class Doc:
-    """A turn with its words counted. What few questions ask for is found out when one does, and kept."""
+    """A memory with its terms counted. Its day and signs are computed when a question first needs them."""
 
     __slots__ = (
         "_day",
@@ -38,7 +38,7 @@ class Doc:
         self.names = _names(stored.speaker)
         self.created_ms = stored.created_ms
         self.text = stored.text
-        self.counts = dict(Counter(terms))  # a plain one is nothing to the garbage collector
+        self.counts = dict(Counter(terms))  # a plain dict of strings and numbers is untracked by the garbage collector
         self.length = len(terms)
         self._day: date | None = None
         self._known = self._shown = 0

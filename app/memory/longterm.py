@@ -1,4 +1,4 @@
-"""LongTermMemory: remember, recall, edit, forget; vectors are filled in behind the back of whoever waits."""
+"""LongTermMemory: stores, recalls, edits and deletes memories; vectors follow in the background."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from app.storage.memories import Owned, Removed
 log = logging.getLogger(__name__)
 
 SUMMARY_WORDS = 60
-"""Of one piece of a summary."""
+"""Words of one stored piece of a summary."""
 
 
 @dataclass(frozen=True, slots=True)
 class Saying:
-    """Something to remember. `speaker` is the name people see, or the role's; its time in milliseconds."""
+    """A message, summary or note to store. `speaker` is the name shown to people, or the role."""
 
     role: str
     speaker: str
@@ -41,7 +41,7 @@ class Saying:
 
 
 class LongTermMemory:
-    """What outlives a request. One for each database; `run` is its background task."""
+    """The memories of one database. `run` is its background task."""
 
     def __init__(
         self,
@@ -61,29 +61,22 @@ class LongTermMemory:
         self._backlog = Backlog(embedder, self._to_embed, batch=BATCH, batch_seconds=BATCH_SECONDS)
         self._backlog.wake()
         self.on_removed: Callable[[], None] | None = None
-        """Called when memories are gone, for what is left of them in files."""
+        """Called after memories were deleted, so that their remains are erased from the database's files."""
 
     async def remember(self, owner: Owner, scope: Scope, sayings: Sequence[Saying]) -> None:
-        """Store what the scope lets be stored; found by its words once this returns. Repeating it changes nothing.
+        """Store what the scope allows; it is found by keyword once this returns. Idempotent for sayings with a message.
 
         Raises:
             WriteFailed: nothing was stored.
         """
-        unit = self.remembering(owner, scope, sayings)
-        if unit is not None:
+        unit = UnitOfWork(owner.session_id)
+        if self.add(unit, owner, scope, sayings):
             await self._database.submit(unit)
             self._backlog.wake()
 
-    def remembering(self, owner: Owner, scope: Scope, sayings: Sequence[Saying]) -> UnitOfWork | None:
-        """The same as a unit of work, to be written with others; `None` when nothing of it is stored.
-
-        Whoever submits it calls `wake` afterwards.
-        """
-        unit = UnitOfWork(owner.session_id)
-        return unit if self.add(unit, owner, scope, sayings) else None
-
     def add(self, unit: UnitOfWork, owner: Owner, scope: Scope, sayings: Sequence[Saying]) -> bool:
-        """Have a unit of the owner's session remember, too; whether there is anything to. Call `wake` afterwards."""
+        """Add the memories to a unit of the owner's session. Returns whether there are any; if so, call `wake` after
+        the unit was written."""
         audience = scopes.audience_of(owner, scope)
         drafts = [
             (self._memory(owner, audience, saying), terms(saying.text))
@@ -91,26 +84,26 @@ class LongTermMemory:
             if saying.text.strip() and saying.text != FORGOTTEN and scopes.may_store(scope, saying.kind)
         ]
         if drafts:
-            memories.adding(unit, drafts)
+            memories.insert(unit, drafts)
         return bool(drafts)
 
     def add_forgetting(self, unit: UnitOfWork, message_id: str) -> None:
-        """Have a unit forget what it remembered of a message of its session, which another stands for from now on."""
-        memories.forgetting_message(unit, message_id)
+        """Have a unit delete the memory of a message of its session, which another message replaces."""
+        memories.delete_of_message(unit, message_id)
 
     def add_summary(self, unit: UnitOfWork, owner: Owner, scope: Scope, said: str, *, at_ms: int) -> Removed:
-        """Have a unit remember a summary of its session, in place of an earlier one. Call `drop` and `wake` afterwards.
+        """Have a unit replace the stored summary of its session. Call `drop` and `wake` after it was written.
 
-        In pieces: only the beginning of a long text is embedded.
+        The summary is stored in pieces, because only the beginning of a long text is embedded.
         """
-        removed = memories.forgetting_summaries(unit)
+        removed = memories.delete_summaries(unit)
         pieces = split_text(said, most_words=SUMMARY_WORDS)
         self.add(unit, owner, scope, [Saying("assistant", "summary", piece, at_ms, kind="summary") for piece in pieces])
         return removed
 
     @property
     def model(self) -> str | None:
-        """What embeds; `None` when memories are found by their words alone."""
+        """The embedder's model; `None` when memories are found by keyword only."""
         return self._embedder.model if self._embedder is not None else None
 
     async def recall(
@@ -136,7 +129,7 @@ class LongTermMemory:
 
     async def edit(self, memory: Memory, new_text: str) -> None:
         unit = UnitOfWork(memory.owner.session_id)
-        memories.editing(unit, memory, text=new_text, terms=terms(new_text), now=self._clock_ms())
+        memories.edit(unit, memory, text=new_text, terms=terms(new_text), now=self._clock_ms())
         await self._database.submit(unit)
         self._recall.drop([memory.audience])
         self._backlog.wake()
@@ -146,34 +139,29 @@ class LongTermMemory:
         memories.add_pin(unit, memory.memory_id, is_pinned=is_pinned)
         await self._database.submit(unit)
 
-    async def forget(self, owned: Owned) -> Removed:
-        """Remove memories with their vectors, versions, full text and every cached copy."""
+    async def delete(self, owned: Owned) -> Removed:
+        """Delete memories with their vectors, versions, full text and every cached copy."""
         unit = UnitOfWork(owned.session_id or "")
-        removed = memories.forgetting(unit, owned)
-        return await self._remove(unit, removed)
-
-    async def forget_session(self, session_id: str, *, also_wider: bool = False) -> Removed:
-        """Remove what a session alone sees; `also_wider` everything that came from it."""
-        unit = UnitOfWork(session_id)
-        audience = None if also_wider else scopes.session_audience(session_id)
-        return await self._remove(unit, memories.forgetting_session(unit, audience=audience))
+        return await self._delete(unit, memories.delete(unit, owned))
 
     async def expire(self, agent: str, *, before_ms: int) -> Removed:
+        """Delete an agent's memories older than a time, except pinned ones."""
         unit = UnitOfWork("")
-        return await self._remove(unit, memories.expiring(unit, agent=agent, before_ms=before_ms))
+        return await self._delete(unit, memories.delete_expired(unit, agent=agent, before_ms=before_ms))
 
     async def trim(self, owner: Owner, scope: Scope, *, keep: int) -> Removed:
+        """Delete all but the newest `keep` memories of the owner's audience, except pinned ones."""
         unit = UnitOfWork(owner.session_id)
         audience = scopes.audience_of(owner, scope)
-        return await self._remove(unit, memories.trimming(unit, audience=audience, keep=keep))
+        return await self._delete(unit, memories.delete_oldest(unit, audience=audience, keep=keep))
 
-    async def _remove(self, unit: UnitOfWork, removed: Removed) -> Removed:
+    async def _delete(self, unit: UnitOfWork, removed: Removed) -> Removed:
         await self._database.submit(unit)
         self.drop(removed)
         return removed
 
     def drop(self, removed: Removed) -> None:
-        """Keep no copy of what was removed."""
+        """Drop every cached copy of what was deleted."""
         if removed.audiences:
             self._recall.drop(sorted(removed.audiences))
             self._to_embed.drop_names()
@@ -195,11 +183,11 @@ class LongTermMemory:
         )
 
     async def warm_up(self) -> None:
-        """Have the embedder ready before the first question, which would not wait for it to load."""
+        """Load the embedder before the first question, which would not wait for it."""
         if self._embedder is not None:
             try:
                 await self._embedder.embed(["ready"], is_query=True)
-            except Exception as error:  # it is asked again when there is something to embed, and complains then
+            except Exception as error:  # the backlog tries again and logs a warning
                 log.debug("the embedder is not ready: %s", error)
 
     # -- vectors, in the background ---------------------------------------------------------------------------

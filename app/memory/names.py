@@ -1,4 +1,4 @@
-"""Names: the participants of a conversation, found in a text and cut out of it."""
+"""Names: finds the participants of a conversation in a text, and removes them from it."""
 
 from __future__ import annotations
 

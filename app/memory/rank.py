@@ -1,12 +1,11 @@
-"""The one ranking of memories: cues of each candidate, added up with fixed weights. Knows no store and no model.
+"""Ranking of memories: a linear model over the cues of each candidate. Knows no store and no embedder.
 
 The weights were fitted on membench (five long two-person histories, 743 questions; `benchmarks/recall_adapter.py`
-runs it) as a linear model under a listwise loss, leaving one conversation out each time to see that they hold for
-conversations they were not fitted on. The data itself is no part of this repository. What the data cannot tell
-(whose role a question asks for, which of two equals is newer, that a bare question tells nothing: one in fifty there,
-and one in a thousand of those that held evidence) was set by hand. So were four weights of `_WITH_LATE`, after chats
-with an assistant (`benchmarks/histories`), where what is said is often plain only from the answer to it; on membench
-that changed a few thousandths, up and down.
+runs it) under a listwise loss, and cross-validated by leaving one conversation out. The data is not part of this
+repository. Weights for what the data does not show were set by hand: the role a question asks for, recency among
+equals, and bare questions (one turn in fifty there, and one in a thousand of those with evidence). So were four weights
+of `_WITH_LATE`, after chats with an assistant (`benchmarks/histories`), where a message is often clear only from the
+answer to it; on membench that moved the figures by a few thousandths, up and down.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from app.memory.shelf import Pool
 from app.search.lexical import Matches
 
 CANDIDATES = 100
-"""By words, and as many by meaning."""
+"""Turns nominated by BM25, and as many by cosine."""
 B = 0.2
 """BM25's length normalisation: low, because a longer turn says more (measured: .75 costs 3 points of recall)."""
 
@@ -47,15 +46,15 @@ CUES = (
 
 Cues = tuple[float, ...]
 Closeness = tuple[float, float]
-"""By late interaction: of a turn alone, and of it together with the two before it."""
+"""Late interaction scores: of a turn alone, and of the turn together with the two before it."""
 
 
 @dataclass(slots=True)
 class Meaning:
-    """How close each turn is to the question in meaning.
+    """Similarity of the scope's vectors to the question's.
 
-    `closest`: the rows closest, best first; `cosines` looks up those of some rows; `alike`: the pairs among some rows
-    whose own cosine is at least a number.
+    `closest`: the rows with the greatest cosines, best first. `cosines`: those of given rows. `alike`: the pairs among
+    given rows whose cosine with each other is at least a threshold.
     """
 
     closest: list[int]
@@ -64,7 +63,7 @@ class Meaning:
 
 
 def find_cues(pool: Pool, asked: Asked, meaning: Meaning | None) -> list[Ranked]:
-    """Every candidate with its cues, in no order."""
+    """The candidates with their cues, in no order."""
     found = Matches(pool.corpus, asked.terms, b=B, enough=CANDIDATES)
     docs = _candidates(pool, found.scores, meaning)
     if not docs:
@@ -118,7 +117,7 @@ def _candidates(pool: Pool, scores: Mapping[Doc, float], meaning: Meaning | None
 
 
 def _scaled(docs: list[Doc], meaning: Meaning | None) -> dict[Doc, float]:
-    """Cosines from none, or the least a question so unlike everything has, to the greatest, as 0 to 1."""
+    """Min-max scale cosines to 0–1; the lower end is 0, or the smallest cosine when all are below 0.2."""
     if meaning is None:
         return {}
     cosines = meaning.cosines([doc.row for doc in docs])
@@ -130,19 +129,19 @@ def _scaled(docs: list[Doc], meaning: Meaning | None) -> dict[Doc, float]:
 
 
 def _most(scores: Mapping[Doc, float]) -> float:
-    """The greatest; of those that may tell something, if there are any among the greatest."""
+    """The greatest score of a turn that is no bare question; of any turn when the best twenty are bare questions."""
     greatest = heapq.nlargest(20, scores, key=scores.__getitem__)
     best = next(filter(_may_tell, greatest), greatest[0] if greatest else None)
     return (scores[best] if best is not None else 0.0) or 1.0
 
 
 def _may_tell(doc: Doc) -> bool:
-    """The same question, asked before, is like no other; it is no measure for what answers it."""
+    """Whether a turn may contain an answer. The same question, asked before, matches best and would set the scale."""
     return not doc.shows(Sign.BARE_QUESTION)
 
 
 def _best_three(scores: Mapping[Doc, float]) -> dict[str, float]:
-    """Each session's share: the sum of its best three, the best session's being 1."""
+    """A score per session: the sum of its three best turns, scaled so that the best session has 1."""
     by_session: dict[str, list[float]] = {}
     for doc, score in scores.items():
         by_session.setdefault(doc.session_id, []).append(score)
@@ -152,7 +151,7 @@ def _best_three(scores: Mapping[Doc, float]) -> dict[str, float]:
 
 
 def _answers(doc: Doc, before: Doc) -> bool:
-    """Whether somebody else asked something just before."""
+    """Whether the turn before is a question of another speaker."""
     return before.shows(Sign.QUESTION) and (before.role, before.names) != (doc.role, doc.names)
 
 
@@ -164,10 +163,10 @@ def _speaks(asked: Asked, doc: Doc) -> float:
 
 @dataclass(slots=True, eq=False)
 class Ranked:
-    """A candidate in its place. `total` orders, `score` (0 to 1) is shown and compared with a threshold.
+    """A ranked candidate. `total` is the sort key; `score` (0 to 1) is shown and compared with the threshold.
 
-    `coverage`: how much of the question's words it has, by rarity; `before`: the rows of the two turns before it;
-    `late`: what late interaction found.
+    `coverage`: the share of the question's terms it contains, weighted by rarity. `before`: the rows of the two turns
+    before it. `late`: its late interaction scores. `corrects`: rows that it makes untrue.
     """
 
     doc: Doc
@@ -180,7 +179,7 @@ class Ranked:
     corrects: tuple[int, ...] = ()
 
     def named_cues(self) -> dict[str, float]:
-        """The cues that say something, by name."""
+        """The cues that are not 0, by name."""
         named = {"coverage": round(self.coverage, 3)} if self.coverage else {}
         named |= {name: round(cue, 3) for name, cue in zip(CUES, self.cues, strict=True) if cue}
         if self.late is not None:
@@ -189,13 +188,13 @@ class Ranked:
 
 
 def rank(pool: Pool, asked: Asked, meaning: Meaning | None) -> list[Ranked]:
-    """The candidates, best first."""
+    """The candidates of a pool, best first."""
     weights = _WITH_MEANING if meaning is not None else _BY_WORDS
     return _in_order(find_cues(pool, asked, meaning), weights)
 
 
 def rank_again(ranked: list[Ranked], closeness: Mapping[int, Closeness]) -> list[Ranked]:
-    """The same candidates after late interaction, `closeness` being theirs by row."""
+    """The same candidates, ranked with late interaction scores. `closeness`: the scores by row."""
     telling = [closeness[one.doc.row] for one in ranked if one.doc.row in closeness and _may_tell(one.doc)]
     telling = telling or list(closeness.values())
     alone, together = _Scale([own for own, _ in telling]), _Scale([context for _, context in telling])
@@ -216,7 +215,7 @@ def _in_order(candidates: list[Ranked], weights: _Weights) -> list[Ranked]:
 
 
 class _Scale:
-    """Numbers as 0 to 1, from the least to the greatest of some."""
+    """Min-max scaling of numbers to 0–1."""
 
     def __init__(self, values: Collection[float]) -> None:
         self.least = min(values)
@@ -227,19 +226,19 @@ class _Scale:
 
 
 def _recency(docs: list[Doc]) -> dict[Doc, float]:
-    """0 for the oldest to 1 for the newest, by rank of age."""
+    """The rank of age, scaled from 0 (oldest) to 1 (newest)."""
     ordered = sorted(docs, key=lambda doc: (doc.created_ms, doc.row))
     last = max(1, len(ordered) - 1)
     return {doc: place / last for place, doc in enumerate(ordered)}
 
 
 RECENCY = 0.05
-"""A tie-break between equals and no more: as a real cue it cost recall on every history measured."""
+"""Breaks ties between equals only: as a weightier cue it cost recall on every history measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Weights:
-    """`middle` and `slope` turn a total into the share of such turns that held evidence, on the same data."""
+    """`middle` and `slope` map a total to the share of turns with evidence among those with such a total."""
 
     cues: Cues
     middle: float

@@ -1,7 +1,7 @@
-"""Recall: a question in, memories out, each with its score and the cues that spoke for it.
+"""Recall: answers a question with memories, each with its score and cues.
 
-Words and meaning are looked up together; when the embedder is missing, raises or takes longer than its share of the
-budget, the words alone answer. Never an error because of it.
+Searches by keyword and by vector together. When the embedder is missing, fails or is too slow, recall answers by
+keyword only; that is never an error.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from app.storage.engine.database import Database
 from app.storage.memories import Reader
 
 LATE = 40
-"""Hits that late interaction looks at again."""
+"""Hits that late interaction ranks again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A memory that came back. `score` is 0 to 1; `cues` are the parts it was made of, by name.
+    """A recalled memory. `score` is 0 to 1; `cues` are its parts by name.
 
-    `before` and `after` are its neighbours in the session, for context. `corrects` are the ids of memories that it
-    made untrue.
+    `before` and `after` are its neighbours in the session, for context. `corrects`: the ids of memories that it makes
+    untrue.
     """
 
     memory: Memory
@@ -50,7 +50,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Recollection:
-    """What one question brought back, best first. `by_meaning` tells whether vectors took part."""
+    """The result of one recall, best hit first. `by_meaning`: whether vectors took part."""
 
     hits: tuple[Hit, ...]
     by_meaning: bool
@@ -69,7 +69,7 @@ class _Question:
 
 
 class Recall:
-    """Answers from one database. Caches are bounded; `drop` empties them of what was forgotten."""
+    """Recalls from one database. Its caches are bounded; `drop` removes deleted memories from them."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class Recall:
     ) -> Recollection:
         """The `limit` best memories that the owner's session may see, none below `threshold` (0 to 1).
 
-        `audiences`: look among these instead; the caller has made sure that they are the asker's.
+        `audiences`: search these instead; the caller has checked that the asker may see them.
 
         Raises:
             Unavailable: the database did not answer.
@@ -114,7 +114,7 @@ class Recall:
         return Recollection(tuple(hits), by_meaning, (time.perf_counter() - started) * 1000)
 
     def drop(self, audiences: Sequence[str] | None = None) -> None:
-        """Something was forgotten: keep no copy of it."""
+        """Remove some audiences, or everything, from the caches."""
         self._shelves.drop(audiences)
         self._vectors.drop(audiences)
 
@@ -133,7 +133,7 @@ class Recall:
             asked, pool = self._nominated(connection, question, meaning)
             ranked = rank.rank(pool, asked, meaning)
         if self._late and meaning is not None:
-            ranked = self._look_again(connection, question, ranked)
+            ranked = self._rank_late(connection, question, ranked)
         best = ranked[: max(20, 2 * question.limit)]
         ranked = corrections.settle(asked, best, meaning.alike if meaning is not None else None)
         return _hits(connection, question, ranked), meaning is not None
@@ -148,7 +148,10 @@ class Recall:
         return Meaning(scan.closest, scan.cosines, scan.alike) if scan is not None else None
 
     def _nominated(self, connection: Reader, question: _Question, meaning: Meaning | None) -> tuple[Asked, Pool]:
-        """A large scope has too many people to know them all: names stay words there, and match speakers besides."""
+        """The candidates of a large scope, whose participants are not cached.
+
+        Names are searched as words first; then the candidates' speakers count as the participants.
+        """
         asked = ask(question.text, frozenset())
         size, frequent = self._shelves.look_up(connection, question.audiences)
         closest = meaning.closest if meaning else ()
@@ -156,7 +159,7 @@ class Recall:
         names = frozenset().union(*[doc.names for doc in pool.docs()])
         return ask(question.text, names), pool
 
-    def _look_again(self, connection: Reader, question: _Question, ranked: list[Ranked]) -> list[Ranked]:
+    def _rank_late(self, connection: Reader, question: _Question, ranked: list[Ranked]) -> list[Ranked]:
         assert question.embedding is not None
         if question.embedding.pieces is None:
             return ranked
@@ -169,7 +172,7 @@ class Recall:
 
 def _hits(connection: Reader, question: _Question, ranked: list[Ranked]) -> list[Hit]:
     chosen = [one for one in ranked if one.score >= question.threshold]
-    # What was forgotten a moment ago is still ranked, and not there any more.
+    # A memory deleted a moment ago may still be ranked from the cache.
     found = _stored(connection, question, chosen[: question.limit])
     if [one for one in chosen[: question.limit] if one.doc.row not in found]:
         found = _stored(connection, question, chosen)
@@ -196,6 +199,6 @@ def _hits(connection: Reader, question: _Question, ranked: list[Ranked]) -> list
 
 
 def _stored(connection: Reader, question: _Question, ranked: list[Ranked]) -> dict[int, Memory]:
-    """The memories by row, and those that they correct."""
+    """The memories of the ranked rows, and of the rows they correct, by row."""
     rows = dict.fromkeys([one.doc.row for one in ranked] + [row for one in ranked for row in one.corrects])
     return memory_index.by_rows(connection, question.audiences, list(rows))

@@ -1,8 +1,8 @@
-"""Who sees which memory: the one place that decides it.
+"""Scopes: the one place that decides who sees which memory.
 
-Every stored memory names its audience, a digest of who may see it. Whoever recalls asks for the audiences he belongs
-to, and no query of the store runs without them. A memory is seen by the audience it was stored for, also after the
-configuration changed: to narrow or widen it later, it has to be stored anew.
+Every stored memory names its audience, a digest of who may see it. A recall searches the audiences of the asking
+session, and no query of the store runs without audiences. A memory keeps the audience it was stored for, also after
+the configuration changed: to narrow or widen it, it has to be stored again.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from app.domain.principal import ANONYMOUS
 
 
 def effective(scope: Scope, owner: Owner) -> Scope:
-    """The scope that acts: people nobody can tell apart share nothing between their sessions."""
+    """The scope that applies: anonymous users cannot be told apart, so their sessions share nothing."""
     if owner.user_id == ANONYMOUS and scope in (Scope.CONVERSATIONAL, Scope.SUMMARIES_ONLY):
         return Scope.SESSION
     return scope
 
 
 def may_store(scope: Scope, kind: MemoryKind) -> bool:
-    """Whether a memory of that kind is kept at all."""
+    """Whether a memory of that kind is stored under the scope."""
     return scope is not Scope.SUMMARIES_ONLY or kind != "message"
 
 
 def audience_of(owner: Owner, scope: Scope) -> str:
-    """Who will see what is stored under `scope`."""
+    """The audience of a memory that the owner stores under `scope`."""
     match effective(scope, owner):
         case Scope.SESSION:
             return session_audience(owner.session_id)
@@ -41,7 +41,7 @@ _SHOWN = {"s": Scope.SESSION, "u": Scope.CONVERSATIONAL, "a": Scope.ALL}
 
 
 def is_within(asked: Scope, allowed: Scope) -> bool:
-    """Whether what `asked` shows is shown by `allowed`, too."""
+    """Whether `asked` is no wider than `allowed`."""
     return _WIDTH[asked] <= _WIDTH[allowed]
 
 
@@ -50,12 +50,12 @@ def narrower(one: Scope, other: Scope) -> Scope:
 
 
 def scope_of(audience: str) -> Scope:
-    """How widely a stored memory is seen."""
+    """The scope that an audience stands for."""
     return _SHOWN[audience[0]]
 
 
 def audiences_seen(owner: Owner, scope: Scope) -> tuple[str, ...]:
-    """What a session recalls from under `scope`: its own, and every wider audience up to that scope."""
+    """The audiences that a session recalls from: its own, and every wider one up to `scope`."""
     seen = [session_audience(owner.session_id)]
     acting = effective(scope, owner)
     if acting is not Scope.SESSION and owner.user_id != ANONYMOUS:
@@ -70,6 +70,6 @@ def session_audience(session_id: str) -> str:
 
 
 def _digest(kind: str, *parts: str) -> str:
-    """Letters and digits only, for it is a word of the full text, too; lengths keep the parts apart."""
+    """A digest of letters and digits, because it is a word of the full text index. Lengths separate the parts."""
     content = "".join([f"{len(part)}:{part}" for part in parts])
     return kind + hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

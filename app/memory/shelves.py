@@ -1,7 +1,7 @@
-"""Shelves: the turns of recently asked scopes, indexed in memory and brought up to date before each question.
+"""Shelves: a cache of the memories of recently asked scopes, brought up to date before each question.
 
-A scope of up to `SMALL` memories is kept whole and ranked whole. Of a larger one the engine's full text and the
-vectors nominate candidates, which are put on a shelf of their own with their neighbours.
+A scope of up to `SMALL` memories is cached and ranked as a whole. In a larger one the database's full text and the
+vectors nominate candidates, which get a shelf of their own with their neighbours.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from app.storage.memories import Reader
 
 SMALL = 5_000
 MAX_DOCS = 20_000
-"""Turns kept over all scopes, about 3 KB each; to read those of a user anew takes 2 ms."""
+"""Memories cached over all scopes, about 3 KB each; reading those of one user again takes 2 ms."""
 MAX_SCOPES = 10_000
 NOMINATED = 60
 
@@ -39,7 +39,7 @@ class _Kept:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A small scope: the names of who speaks in it, and its shelves. They grow under the lock, so rank under it."""
+    """A small scope: its speakers' names and its shelves. Shelves grow under `Shelves.lock`, so rank under it."""
 
     names: frozenset[str]
     shelves: tuple[Shelf, ...]
@@ -47,7 +47,7 @@ class Whole:
 
 @dataclass(slots=True)
 class _Large:
-    """An audience too large to keep: how many memories it had up to a row, and how many of them each common term."""
+    """An audience too large to cache: its number of memories up to a row, and the frequencies of common terms."""
 
     size: int = 0
     last_row: int = 0
@@ -55,7 +55,7 @@ class _Large:
 
 
 class Shelves:
-    """Used by reading threads; `lock` is held while a shelf is written or ranked."""
+    """The cache. Its methods run on reading threads; `lock` is held while a shelf is written or ranked."""
 
     def __init__(self, *, max_docs: int = MAX_DOCS, small: int = SMALL) -> None:
         self.lock = threading.Lock()
@@ -81,16 +81,16 @@ class Shelves:
             for audience, kept in known.items():
                 if kept.last_row == since[audience]:  # else another thread has added them
                     kept.add(new[audience])
-                if drops == self._drops:  # else what was read may have been forgotten meanwhile
+                if drops == self._drops:  # else what was read may have been deleted meanwhile
                     self._kept[audience] = kept
                     self._kept.move_to_end(audience)
             if any(new.values()) or len(self._kept) > MAX_SCOPES:
-                self._make_room()
+                self._evict()
         names = frozenset().union(*[kept.names for kept in known.values()])
         return Whole(names, tuple([kept.shelf for kept in known.values() if kept.shelf.docs]))
 
     def look_up(self, connection: Reader, audiences: Sequence[str]) -> tuple[int, dict[str, int]]:
-        """Of a large scope how many memories it has, and where to keep how many of them have a common term."""
+        """The number of memories in a large scope, and the dict in which frequencies of its common terms are cached."""
         large = {audience: self._large.get(audience) or _Large() for audience in audiences}
         counts = memory_index.count(connection, {audience: one.last_row for audience, one in large.items()})
         with self.lock:
@@ -102,7 +102,7 @@ class Shelves:
         return sum([one.size for one in large.values()]), largest.frequent
 
     def _mark_large(self, connection: Reader, audiences: Sequence[str], drops: int) -> None:
-        """That of the audiences which makes the scope a large one, if one does."""
+        """Mark the largest audience as large if it has more than half of `small` memories."""
         counts = memory_index.count(connection, dict.fromkeys(audiences, 0))
         largest = max(counts, key=lambda audience: counts[audience])
         size, last_row = counts[largest]
@@ -114,18 +114,19 @@ class Shelves:
                 self._large[largest] = _Large(size, last_row, common)
 
     def drop(self, audiences: Iterable[str] | None = None) -> None:
+        """Remove some audiences, or everything, from the cache."""
         with self.lock:
             self._drops += 1
             for audience in [*self._kept, *self._large] if audiences is None else audiences:
                 self._kept.pop(audience, None)
                 self._large.pop(audience, None)
 
-    def _make_room(self) -> None:
+    def _evict(self) -> None:
         total = sum([len(kept.shelf.docs) for kept in self._kept.values()])
         while total > self._max_docs and len(self._kept) > 1:
             _, dropped = self._kept.popitem(last=False)
             total -= len(dropped.shelf.docs)
-        while len(self._kept) > MAX_SCOPES:  # most sessions have nothing of their own
+        while len(self._kept) > MAX_SCOPES:  # most of them are empty: sessions without memories of their own
             self._kept.popitem(last=False)
 
 
@@ -138,13 +139,13 @@ def nominate(
     size: int,
     frequent: dict[str, int],
 ) -> Pool:
-    """A pool of candidates out of a large scope of `size` memories, with the neighbours their cues need."""
+    """Candidates out of a large scope of `size` memories, with the neighbours that their cues need."""
     rows, frequencies = memory_index.candidates(
         connection, audiences, terms, total=size, limit=NOMINATED, frequent=frequent
     )
     found = memory_index.indexed(connection, audiences, list(dict.fromkeys([*rows, *closest[:NOMINATED]])))
     here = {(row.session_id, row.place) for row in found}
-    # A candidate may be the turn after a hit, and asks for two before it.
+    # A candidate may be the turn after a hit, and its cues look at the two turns before it.
     wanted = {(row.session_id, row.place + step) for row in found for step in (-2, -1, 1, 2)} - here
     found += memory_index.around(connection, audiences, sorted(wanted))
     shelf = Shelf()

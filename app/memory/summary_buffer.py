@@ -1,6 +1,6 @@
-"""Working memory by size (`summary_buffer`): the newest messages that fit, and a summary of those before them.
+"""Working memory by size (`summary_buffer`): the newest messages that fit, and a summary of older ones.
 
-What is summed up when, and how it is asked for; who asks, and keeps the answer, is the turn room.
+Decides what is summarized when, and words the request; `app/turns` sends the request and stores the summary.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from collections.abc import Callable, Sequence
 from app.memory.working import Entry, entry
 
 SUMMARY_SHARE = 5
-"""A summary takes at most a fifth of the budget: what it costs is paid in every request."""
+"""A summary takes at most a fifth of the budget, because every request pays for it."""
 LEAST_SUMMARY = 16
-"""Tokens of words below which a summary is not worth its call."""
+"""Tokens of text below which a summary is not worth a call."""
 PORTION_SHARE = 2
-"""Messages of half the budget are summed up in one go: with the old summary and its own words the request fits."""
+"""One call summarizes messages of half the budget: with the old summary and the instructions the request still fits."""
 LEAST_PORTION = 64
-"""Tokens of a portion, however small the budget."""
+"""Tokens of a portion at least, however small the budget."""
 _MARK = " […] "
 
 
 class SummaryBuffer:
-    """History and summary together never cost more than `budget` tokens, but for the newest message alone.
+    """Keeps history and summary within `budget` tokens, unless the newest message alone is larger.
 
-    Tokens are counted by `count_tokens` of the agent's model: exactly where that knows the model's encoding.
-    Above `threshold` of the budget the oldest messages are to be summed up, so that `target` of it is left.
+    `count_tokens` belongs to the agent's model and is exact where it knows the model's encoding. When more than
+    `threshold` of the budget is used, the oldest messages are summarized until `target` of it is left.
     """
 
     def __init__(
@@ -40,47 +40,47 @@ class SummaryBuffer:
         self.threshold = int(budget * threshold)
         self.target = min(int(budget * target), self.threshold)
         self.longest = max(budget // SUMMARY_SHARE, 1)
-        """Tokens of a summary, at most."""
+        """Tokens of a summary at most."""
         self._count = count_tokens
         self.portion_tokens = max(budget // PORTION_SHARE, LEAST_PORTION)
         self._sums_up: bool | None = None if sums_up else False
 
     @property
     def sums_up(self) -> bool:
-        """Whether there is a model for it, and room for a summary that says something; else a window of the newest."""
+        """Whether there is a model for summaries and enough budget; otherwise older messages are only dropped."""
         if self._sums_up is None:
             self._sums_up = self._count(block("")) + LEAST_SUMMARY <= self.longest
         return self._sums_up
 
-    # -- choosing -----------------------------------------------------------------------------------------------
+    # -- selecting ----------------------------------------------------------------------------------------------
 
     def select(self, history: Sequence[Entry], *, taken: int = 0) -> Sequence[Entry]:
-        """The newest messages that fit beside `taken` tokens, and always the newest one."""
+        """The newest messages that fit into the budget beside `taken` tokens; always includes the newest one."""
         if self.fits(history, self.budget - taken):
             return history
         return history[self._newest(history, self.budget - taken) :]
 
     def renew(self, history: Sequence[Entry]) -> Sequence[Entry]:
-        """The newest messages that meet `target`, for want of a summary.
+        """The newest messages within `target`, when there is no summary.
 
-        Not all that would fit: the next turns then begin with the same messages, which the model has read already.
+        Fewer than would fit, so that the next turns begin with the same messages and hit the model's prompt cache.
         """
         return history[self._newest(history, self.target) :]
 
     def wants_more(self, history: Sequence[Entry]) -> bool:
-        """A little further back than a request reaches: what no longer fits is still to be summed up."""
+        """Whether the history is below twice the budget: messages that no longer fit still have to be summarized."""
         return self.fits(history, 2 * self.budget - 1)
 
     def fits(self, history: Sequence[Entry], room: int) -> bool:
-        """Whether they cost no more than `room` tokens."""
-        # Counting is the dearest part of a prompt: not done while even the bound fits.
+        """Whether the messages take at most `room` tokens."""
+        # Counting is the most expensive part of a prompt: skipped while even the upper bound fits.
         return sum([message.at_most() for message in history]) <= room or self.total(history) <= room
 
     def total(self, history: Sequence[Entry]) -> int:
         return sum([message.count(self._count) for message in history])
 
     def cut(self, history: Sequence[Entry]) -> int:
-        """How many of the oldest messages to sum up to meet `target`; never the last user's, or what is behind it."""
+        """How many of the oldest messages to summarize to reach `target`; never the last user message or later ones."""
         if not history:
             return 0
         start = self._newest(history, self.target - self.longest)
@@ -88,7 +88,7 @@ class SummaryBuffer:
         return min(start, last)
 
     def _newest(self, history: Sequence[Entry], room: int) -> int:
-        """The place from which on they fit into `room` tokens; that of the last at the latest."""
+        """The index from which on the messages fit into `room` tokens; at most that of the last one."""
         if not history:
             return 0
         start = len(history) - 1
@@ -98,10 +98,10 @@ class SummaryBuffer:
             start -= 1
         return start
 
-    # -- summing up ---------------------------------------------------------------------------------------------
+    # -- summarizing --------------------------------------------------------------------------------------------
 
     def portion(self, messages: Sequence[Entry]) -> int:
-        """How many of them, from the oldest on, are summed up in one go."""
+        """How many of the oldest messages one call summarizes; at least one."""
         room, count = self.portion_tokens, 0
         for message in messages:
             room -= message.count(self._count)
@@ -111,7 +111,7 @@ class SummaryBuffer:
         return max(count, 1)
 
     def request(self, old: str, messages: Sequence[Entry]) -> list[bytes]:
-        """The messages of a request that sums up `old` and what was said after it."""
+        """The request that extends the summary `old` by the messages after it."""
         lines = [f"{'User' if message.is_users else 'Assistant'}: {message.text().strip()}" for message in messages]
         said = self.shortened("\n".join(lines), self.portion_tokens)
         before = f"Summary so far:\n{old}\n\n" if old else ""
@@ -139,7 +139,7 @@ class SummaryBuffer:
             kept = kept * 9 // 10
 
     def fitted(self, text: str) -> tuple[str, int]:
-        """A summary that takes at most `longest` tokens in a request, and how many it takes."""
+        """The summary, cut to `longest` tokens in a request, and the tokens it takes."""
         text = text.strip()
         tokens = self._count(block(text))
         while tokens > self.longest and len(text) > 1:
@@ -150,12 +150,12 @@ class SummaryBuffer:
 
 
 def block(summary: str) -> str:
-    """A summary as the model gets it, below its system prompt."""
+    """A summary as the model gets it, after the system prompt."""
     return f"<summary>\nEarlier in this conversation, condensed:\n{summary}\n</summary>"
 
 
 def _whole_sentences(text: str) -> str:
-    """Cut back to the last end of a sentence, if that is not far; else of a word."""
+    """Cut back to the end of a sentence, or of a word, if that keeps two thirds of the text."""
     end = max(text.rfind(mark) for mark in (". ", "! ", "? ", ".\n"))
     if end > len(text) * 2 // 3:
         return text[: end + 1]

@@ -1,4 +1,4 @@
-"""Working memory: which messages of the conversation go into the next request to the model."""
+"""Working memory: the choice of messages for the next request to the model."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Protocol
 import orjson
 
 MESSAGE_OVERHEAD_TOKENS = 4
-"""What a message costs beside its text (role and separators), rounded up."""
+"""Tokens of a message beside its text (role and separators), rounded up."""
 
 
 @dataclass(slots=True)
 class Entry:
-    """One message as the model receives it, encoded once; its tokens are counted when somebody asks.
+    """One message as the model receives it, encoded once. Its tokens are counted on first use.
 
     `message_id` and `seq` are those of the stored message.
     """
@@ -25,7 +25,7 @@ class Entry:
     seq: int = 0
 
     def count(self, count_tokens: Callable[[str], int]) -> int:
-        """Tokens of this message with its overhead."""
+        """Tokens of this message, overhead included."""
         if self.tokens is None:
             self.tokens = count_tokens(self.text()) + MESSAGE_OVERHEAD_TOKENS
         return self.tokens
@@ -39,7 +39,7 @@ class Entry:
         return self.encoded.startswith(b'{"role":"user"')
 
     def at_most(self) -> int:
-        """A bound on the tokens that costs nothing: no token is shorter than a byte."""
+        """An upper bound on the tokens without counting: no token is shorter than a byte."""
         return len(self.encoded) if self.tokens is None else self.tokens
 
 
@@ -48,12 +48,12 @@ def entry(role: str, content: str, message_id: str = "", seq: int = 0) -> Entry:
 
 
 class WorkingMemory(Protocol):
-    """A strategy. It sees the conversation oldest first, the newest user message last."""
+    """A strategy. `history` is the conversation, oldest message first, the newest user message last."""
 
     def select(self, history: Sequence[Entry]) -> Sequence[Entry]:
-        """The messages to send, oldest first; never without the newest."""
+        """The messages to send, oldest first; always includes the newest."""
         ...
 
     def wants_more(self, history: Sequence[Entry]) -> bool:
-        """Whether messages older than these could still be selected."""
+        """Whether messages older than `history` could still be selected."""
         ...

@@ -144,4 +144,4 @@ class Terminations:
 def add_forgetting(unit: UnitOfWork, *, forget_all: bool = False) -> Removed:
     """Have the unit that erases a session forget what it alone remembers, or all that came from it."""
     audience = None if forget_all else session_audience(unit.session_id)
-    return memories.forgetting_session(unit, audience=audience)
+    return memories.delete_of_session(unit, audience=audience)

@@ -1,4 +1,4 @@
-"""Memories in the database: units that remember, edit, pin and forget; queries, each with an audience or owner."""
+"""Memories in the database: units that insert, edit, pin and delete; queries, each with an audience or owner."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import sqlalchemy as sql
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
     and_,
     bindparam,
-    delete,
     exists,
-    insert,
     select,
     update,
 )
@@ -31,14 +30,14 @@ Reader: TypeAlias = Connection
 _m, _v, _old = tables.memories, tables.memory_vectors, tables.memory_versions
 _OF_MEMORIES = personal.owned_by(tables.metadata, OwnerKind.MEMORY)
 
-_ADD = insert(_m)
-_KEEP_OLD = insert(_old).from_select(
+_ADD = sql.insert(_m)
+_KEEP_OLD = sql.insert(_old).from_select(
     ["memory_id", "version", "text", "created_ms"],
     select(_m.c.memory_id, _m.c.version, _m.c.text, bindparam("now")).where(_m.c.memory_id == bindparam("the_memory")),
 )
 _PIN = update(_m).where(_m.c.memory_id == bindparam("the_memory")).values(pinned=bindparam("is_pinned"))
-# A vector that arrives after its memory was forgotten finds no row to go with.
-_ADD_VECTOR = insert(_v).from_select(
+# A vector that arrives after its memory was deleted finds no row to belong to.
+_ADD_VECTOR = sql.insert(_v).from_select(
     ["row", "model", "audience", "vector", "pieces"],
     select(
         _m.c.row,
@@ -64,9 +63,9 @@ _SPEAKERS = (
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """Which memories somebody speaks of: all conditions together. `None` leaves one out; never all of them.
+    """A selection of one principal's memories of an agent. Fields that are not `None` are combined with AND.
 
-    `principal` is whoever asks; others' memories are as if they were not there.
+    Memories of other principals are never selected.
     """
 
     agent: str
@@ -112,17 +111,17 @@ class Removed:
         return self.counts["versions"]
 
 
-def adding(unit: UnitOfWork, drafts: Sequence[tuple[Memory, Sequence[str]]]) -> None:
-    """Store memories of the unit's session with their terms, in order, but not those of a message that is there.
+def insert(unit: UnitOfWork, drafts: Sequence[tuple[Memory, Sequence[str]]]) -> None:
+    """Store memories of the unit's session with their terms, in order; skips messages that have a memory already.
 
-    `place` and `row` are given here.
+    `place` and `row` are assigned when the unit is written.
     """
 
-    unit.calls.append(lambda connection: add_drafts(connection, unit.session_id, drafts))
+    unit.calls.append(lambda connection: insert_drafts(connection, unit.session_id, drafts))
 
 
-def add_drafts(connection: Connection, session_id: str, drafts: Sequence[tuple[Memory, Sequence[str]]]) -> set[str]:
-    """What `adding` does when its unit is written; the ids of the memories that were stored."""
+def insert_drafts(connection: Connection, session_id: str, drafts: Sequence[tuple[Memory, Sequence[str]]]) -> set[str]:
+    """What `insert` does when its unit is written; returns the ids of the memories that were stored."""
     place, known = _state(connection, session_id)
     rows = []
     for memory, terms in drafts:
@@ -136,7 +135,7 @@ def add_drafts(connection: Connection, session_id: str, drafts: Sequence[tuple[M
 
 
 def _state(connection: Connection, session_id: str) -> tuple[int, set[str]]:
-    """The next place of a session, and the messages that are remembered already (its newest ones)."""
+    """The next place of a session, and the newest 256 messages that have a memory."""
     query = (
         select(_m.c.place, _m.c.message_id).where(_m.c.session_id == session_id).order_by(_m.c.place.desc()).limit(256)
     )
@@ -144,25 +143,25 @@ def _state(connection: Connection, session_id: str) -> tuple[int, set[str]]:
     return (rows[0].place + 1 if rows else 0), {row.message_id for row in rows if row.message_id}
 
 
-def editing(unit: UnitOfWork, memory: Memory, *, text: str, terms: Sequence[str], now: int) -> None:
-    """Give a memory another text: a new row and version, the old text kept beside. Its vectors go.
+def edit(unit: UnitOfWork, memory: Memory, *, text: str, terms: Sequence[str], now: int) -> None:
+    """Replace the text of a memory: a new row and version; the old text is kept as a version, its vectors are deleted.
 
     Fails the unit (WriteConflict) when the memory is gone.
     """
 
-    def edit(connection: Connection) -> None:
+    def replace(connection: Connection) -> None:
         row = connection.execute(select(_m).where(_m.c.memory_id == memory.memory_id)).first()
         if row is None:
             raise WriteConflict(f"memory {memory.memory_id} is gone")
         connection.execute(_KEEP_OLD, {"the_memory": memory.memory_id, "now": now})
         _delete_vectors(connection, _m.c.memory_id == memory.memory_id)
-        connection.execute(delete(_m).where(_m.c.memory_id == memory.memory_id))
+        connection.execute(sql.delete(_m).where(_m.c.memory_id == memory.memory_id))
         values = dict(row._mapping)
         del values["row"]
         values |= {"text": text, "terms": " ".join(terms), "version": row.version + 1}
         connection.execute(_ADD, [values])
 
-    unit.calls.append(edit)
+    unit.calls.append(replace)
 
 
 def add_pin(unit: UnitOfWork, memory_id: str, *, is_pinned: bool) -> None:
@@ -173,41 +172,41 @@ def add_vector(unit: UnitOfWork, *, row: int, model: str, vector: bytes, pieces:
     unit.add(_ADD_VECTOR, {"the_row": row, "the_model": model, "the_vector": vector, "the_pieces": pieces})
 
 
-def forgetting(unit: UnitOfWork, owned: Owned) -> Removed:
-    """Remove memories with their vectors, earlier versions and full text."""
-    return _removing(unit, owned.condition())
+def delete(unit: UnitOfWork, owned: Owned) -> Removed:
+    """Delete memories with their vectors, earlier versions and full text."""
+    return _delete(unit, owned.condition())
 
 
-def forgetting_session(unit: UnitOfWork, *, audience: str | None = None) -> Removed:
-    """Remove what came from the unit's session: everything, or what only `audience` sees."""
+def delete_of_session(unit: UnitOfWork, *, audience: str | None = None) -> Removed:
+    """Delete the memories of the unit's session: all, or those of one audience."""
     condition: ColumnElement[bool] = _m.c.session_id == unit.session_id
-    return _removing(unit, condition if audience is None else and_(condition, _m.c.audience == audience))
+    return _delete(unit, condition if audience is None else and_(condition, _m.c.audience == audience))
 
 
-def forgetting_message(unit: UnitOfWork, message_id: str) -> Removed:
-    """Remove what was remembered of one message of the unit's session."""
-    return _removing(unit, and_(_m.c.session_id == unit.session_id, _m.c.message_id == message_id))
+def delete_of_message(unit: UnitOfWork, message_id: str) -> Removed:
+    """Delete the memory of one message of the unit's session."""
+    return _delete(unit, and_(_m.c.session_id == unit.session_id, _m.c.message_id == message_id))
 
 
-def forgetting_summaries(unit: UnitOfWork) -> Removed:
-    """Remove the summaries of the unit's session, but for those that somebody edited or pinned."""
+def delete_summaries(unit: UnitOfWork) -> Removed:
+    """Delete the summaries of the unit's session, except edited and pinned ones."""
     is_ours = and_(_m.c.session_id == unit.session_id, _m.c.kind == "summary")
-    return _removing(unit, and_(is_ours, _m.c.version == 1, _m.c.pinned == 0))
+    return _delete(unit, and_(is_ours, _m.c.version == 1, _m.c.pinned == 0))
 
 
-def expiring(unit: UnitOfWork, *, agent: str, before_ms: int) -> Removed:
-    """Remove an agent's memories older than a time, but for pinned ones."""
-    return _removing(unit, and_(_m.c.agent == agent, _m.c.created_ms < before_ms, _m.c.pinned == 0))
+def delete_expired(unit: UnitOfWork, *, agent: str, before_ms: int) -> Removed:
+    """Delete an agent's memories older than a time, except pinned ones."""
+    return _delete(unit, and_(_m.c.agent == agent, _m.c.created_ms < before_ms, _m.c.pinned == 0))
 
 
-def trimming(unit: UnitOfWork, *, audience: str, keep: int) -> Removed:
-    """Keep an audience's `keep` newest memories, and pinned ones."""
+def delete_oldest(unit: UnitOfWork, *, audience: str, keep: int) -> Removed:
+    """Delete all but an audience's `keep` newest memories and its pinned ones."""
     last = select(_m.c.row).where(_m.c.audience == audience).order_by(_m.c.row.desc()).offset(keep).limit(1)
     bound = last.scalar_subquery()
-    return _removing(unit, and_(_m.c.audience == audience, _m.c.row <= bound, _m.c.pinned == 0))
+    return _delete(unit, and_(_m.c.audience == audience, _m.c.row <= bound, _m.c.pinned == 0))
 
 
-def _removing(unit: UnitOfWork, condition: ColumnElement[bool]) -> Removed:
+def _delete(unit: UnitOfWork, condition: ColumnElement[bool]) -> Removed:
     removed = Removed()
 
     def remove(connection: Connection) -> None:
@@ -220,14 +219,14 @@ def _removing(unit: UnitOfWork, condition: ColumnElement[bool]) -> Removed:
             for table, whose in _OF_MEMORIES:
                 key = personal.memory_key(table)
                 doomed = key.in_(ids[part] if key.name == "memory_id" else rows[part])
-                removed.counts[whose.counted] += connection.execute(delete(table).where(doomed)).rowcount
+                removed.counts[whose.counted] += connection.execute(sql.delete(table).where(doomed)).rowcount
 
     unit.calls.append(remove)
     return removed
 
 
 def _delete_vectors(connection: Connection, condition: ColumnElement[bool]) -> None:
-    connection.execute(delete(_v).where(_v.c.row.in_(select(_m.c.row).where(condition))))
+    connection.execute(sql.delete(_v).where(_v.c.row.in_(select(_m.c.row).where(condition))))
 
 
 # -- queries ---------------------------------------------------------------------------------------------------
@@ -239,7 +238,7 @@ def find(connection: Connection, owned: Owned) -> Memory | None:
 
 
 def list_page(connection: Connection, owned: Owned, *, before: int | None, limit: int) -> list[Memory]:
-    """Newest first; `before` is the row of the last memory of the page before."""
+    """A page of memories, newest first. `before`: the row of the last memory of the page before."""
     query = select(_m).where(owned.condition())
     if before is not None:
         query = query.where(_m.c.row < before)
@@ -247,19 +246,19 @@ def list_page(connection: Connection, owned: Owned, *, before: int | None, limit
 
 
 def versions(connection: Connection, memory_id: str) -> list[tuple[int, str, int]]:
-    """(version, text, time it was replaced) of the earlier texts, oldest first."""
+    """(version, text, when it was replaced) of the earlier texts, oldest first."""
     query = select(_old).where(_old.c.memory_id == memory_id).order_by(_old.c.version)
     return [(row.version, row.text, row.created_ms) for row in connection.execute(query)]
 
 
 def without_vector(connection: Connection, model: str, *, after: int, limit: int) -> list[Memory]:
-    """Memories that the model has not embedded yet, oldest first, beyond row `after`."""
+    """Memories beyond row `after` without a vector of the model, oldest first."""
     parameters = {"the_model": model, "after": after, "at_most": limit}
     return [from_row(row) for row in connection.execute(_WITHOUT_VECTOR, parameters)]
 
 
 def speakers(connection: Connection, sessions: Sequence[str]) -> dict[str, set[str]]:
-    """Who speaks in each session."""
+    """The speakers of each session."""
     found: dict[str, set[str]] = {}
     for row in connection.execute(_SPEAKERS, {"sessions": list(sessions)}):
         found.setdefault(row.session_id, set()).add(row.speaker)

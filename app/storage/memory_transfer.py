@@ -80,7 +80,7 @@ def import_drafts(unit: UnitOfWork, drafts: Sequence[Draft], imported: Imported)
         ids = [draft.memory.memory_id for draft in drafts]
         taken = set(connection.execute(select(_m.c.memory_id).where(_m.c.memory_id.in_(ids))).scalars())
         fresh = [draft for draft in drafts if draft.memory.memory_id not in taken]
-        stored = memories.add_drafts(connection, unit.session_id, [(one.memory, one.terms) for one in fresh])
+        stored = memories.insert_drafts(connection, unit.session_id, [(one.memory, one.terms) for one in fresh])
         imported.stored += len(stored)
         rows = [
             {"memory_id": one.memory.memory_id, "version": number, "text": text, "created_ms": created_ms}

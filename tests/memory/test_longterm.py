@@ -10,11 +10,12 @@ from sqlalchemy import func, select
 
 from app.domain.memory import Owner, Scope
 from app.memory.longterm import LongTermMemory
-from app.memory.scope import audience_of
+from app.memory.scope import audience_of, session_audience
 from app.search.hash_embedder import HashEmbedder
 from app.search.words import terms
-from app.storage import full_text, tables
+from app.storage import full_text, memories, tables
 from app.storage.engine.database import Database
+from app.storage.engine.unit_of_work import UnitOfWork
 from app.storage.memories import Owned
 from tests.memory.conftest import Make, owner, said
 from tests.memory.test_scope import may_see
@@ -23,6 +24,15 @@ from tests.memory.test_scope import may_see
 async def texts(memory: LongTermMemory, question: str, asker: Owner, scope: Scope = Scope.CONVERSATIONAL) -> list[str]:
     found = await memory.recall(question, owner=asker, scope=scope, limit=10)
     return [hit.memory.text for hit in found.hits]
+
+
+async def delete_session(
+    database: Database, memory: LongTermMemory, session_id: str, audience: str | None = None
+) -> None:
+    unit = UnitOfWork(session_id)
+    removed = memories.delete_of_session(unit, audience=audience)
+    await database.submit(unit)
+    memory.drop(removed)
 
 
 async def test_another_session_of_the_same_user_recalls_what_was_said(memory: LongTermMemory) -> None:
@@ -126,7 +136,7 @@ async def test_forgetting_leaves_nothing_anywhere(make: Make, database: Database
     await memory.remember(owner("s2", user_id="bob"), Scope.CONVERSATIONAL, [said("xyzzy too")])
     assert await memory.embed_pending() == 3
     assert len(await texts(memory, "xyzzy", owner("s3"))) == 2
-    removed = await memory.forget(Owned("assistant", "key", user_id="ann"))
+    removed = await memory.delete(Owned("assistant", "key", user_id="ann"))
     assert (removed.memories, removed.vectors) == (2, 2)
     assert await texts(memory, "xyzzy", owner("s3")) == []
     assert await texts(memory, "xyzzy", owner("s4", user_id="bob")) == ["xyzzy too"]
@@ -135,12 +145,12 @@ async def test_forgetting_leaves_nothing_anywhere(make: Make, database: Database
         assert await database.read(lambda c, query=count: c.execute(query).scalar()) == 1
 
 
-async def test_ending_a_session_for_good_takes_its_own_memories_and_leaves_wider_ones(memory: LongTermMemory) -> None:
+async def test_deleting_a_sessions_own_memories_leaves_wider_ones(memory: LongTermMemory, database: Database) -> None:
     await memory.remember(owner(), Scope.SESSION, [said("narrow fact")])
     await memory.remember(owner(), Scope.CONVERSATIONAL, [said("wide fact")])
-    await memory.forget_session("s1")
+    await delete_session(database, memory, "s1", audience=session_audience("s1"))
     assert await texts(memory, "fact", owner()) == ["wide fact"]
-    await memory.forget_session("s1", also_wider=True)
+    await delete_session(database, memory, "s1")
     assert await texts(memory, "fact", owner()) == []
 
 
@@ -174,10 +184,10 @@ _who = st.builds(
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(_who, st.sampled_from(Scope)), max_size=6), _who)
 async def test_no_recall_crosses_a_scope(
-    memory: LongTermMemory, written: list[tuple[Owner, Scope]], reader: Owner
+    memory: LongTermMemory, database: Database, written: list[tuple[Owner, Scope]], reader: Owner
 ) -> None:
     for session in ("s1", "s2", "s3"):
-        await memory.forget_session(session, also_wider=True)
+        await delete_session(database, memory, session)
     for number, (writer, scope) in enumerate(written):
         await memory.remember(writer, scope, [replace(said(f"fact number{number}"), kind="note")])
     for reading in Scope:

@@ -27,12 +27,12 @@ def test_who_shares_nothing_is_told_nothing(scope: str | None) -> None:
 
 def test_who_shares_with_all_is_told() -> None:
     [notice] = notices(config("all"))
-    assert notice.startswith("agent a shares what it remembers among all of its users (storage_scope: all)")
+    assert notice.startswith("agent a shares its memories among all of its users (storage_scope: all)")
 
 
 def test_who_remembers_summaries_that_nobody_writes_is_told() -> None:
     [notice] = notices(config("summaries_only"))
-    assert "nobody writes them" in notice
+    assert "has no model that writes them" in notice
     assert notices(config("summaries_only", llm="big")) == []
 
 

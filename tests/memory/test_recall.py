@@ -17,6 +17,7 @@ from app.search import backlog, lexical, minilm, question
 from app.search.embedder import Embedding, EmbeddingFailed, pack
 from app.search.hash_embedder import HashEmbedder
 from app.storage.engine.database import Database
+from app.storage.memories import Owned
 from tests.memory.conftest import Make, owner, said
 
 WIDE = Scope.CONVERSATIONAL
@@ -200,7 +201,7 @@ async def test_a_memory_forgotten_while_it_is_embedded_leaves_no_vector(make: Ma
     await tell(memory, "Our dog is called Rex")
     embedding = asyncio.create_task(memory.embed_pending())
     await asyncio.sleep(0.05)
-    await memory.forget_session("s1", also_wider=True)
+    await memory.delete(Owned("assistant", "key", session_id="s1"))
     held.set()
     await embedding
     count = await database.read(lambda c: c.exec_driver_sql("SELECT count(*) FROM memory_vectors").scalar())

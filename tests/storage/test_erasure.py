@@ -43,13 +43,13 @@ async def remember(database: Database, session_id: str, *words: str) -> None:
     unit = UnitOfWork(session_id)
     owner = Owner("assistant", "key", "ann", session_id)
     drafts = [(Memory(f"mem_{w}", owner, "uann", "message", "user", "user", f"{w} said", 1000), [w]) for w in words]
-    memories.adding(unit, drafts)
+    memories.insert(unit, drafts)
     await database.submit(unit)
 
 
 async def forget_memories(database: Database, session_id: str) -> None:
     unit = UnitOfWork(session_id)
-    memories.forgetting(unit, Owned("assistant", "key", session_id=session_id))
+    memories.delete(unit, Owned("assistant", "key", session_id=session_id))
     await database.submit(unit)
 
 

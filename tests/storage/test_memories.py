@@ -25,7 +25,7 @@ def a_memory(memory_id: str, content: str, *, audience: str = ANN, session_id: s
 async def store(database: Database, *stored: Memory) -> None:
     for memory in stored:
         unit = UnitOfWork(memory.owner.session_id)
-        memories.adding(unit, [(memory, memory.text.split())])
+        memories.insert(unit, [(memory, memory.text.split())])
         await database.submit(unit)
 
 
@@ -45,7 +45,7 @@ async def search(database: Database, *terms: str, audiences: tuple[str, ...] = (
 
 async def forget(database: Database, owned: Owned) -> Removed:
     unit = UnitOfWork("")
-    removed = memories.forgetting(unit, owned)
+    removed = memories.delete(unit, owned)
     await database.submit(unit)
     return removed
 
@@ -91,7 +91,7 @@ async def test_an_edit_keeps_the_old_text_until_it_is_forgotten(database: Databa
     memory = a_memory("m1", "xyzzy")
     await store(database, memory)
     unit = UnitOfWork("s1")
-    memories.editing(unit, memory, text="plugh", terms=["plugh"], now=2000)
+    memories.edit(unit, memory, text="plugh", terms=["plugh"], now=2000)
     await database.submit(unit)
     assert await database.read(lambda c: memories.versions(c, "m1")) == [(1, "xyzzy", 2000)]
     assert await search(database, "plugh") == [2]

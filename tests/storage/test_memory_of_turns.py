@@ -53,7 +53,7 @@ async def test_a_copy_remembers_what_its_source_alone_does_up_to_there(database:
     made = [Memory(f"mem{n}", owner, "own", "message", "user", "ann", f"t{n}", 1, None, f"m{n}") for n in (2, 3, 5)]
     wide = replace(made[0], memory_id="wide", audience="all", message_id="m-other")
     unit = UnitOfWork("s1")
-    memories.adding(unit, [(memory, [memory.text]) for memory in (*made, wide)])
+    memories.insert(unit, [(memory, [memory.text]) for memory in (*made, wide)])
     await database.submit(unit)
     unit = UnitOfWork("copy")
     memory_transfer.copy(unit, source="s1", upto=3, audiences=("own", "copied"), new_id=lambda kind: f"{kind}-new")
