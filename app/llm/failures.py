@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -10,8 +11,8 @@ import httpx2
 import openai
 
 from app.llm.base import LLMError, LLMTimeout
-from app.llm.dialect import words_of
-from app.llm.retry import is_retryable_status, retry_after
+from app.llm.dialect import Reported, words_of
+from app.llm.retry import is_passing, is_retryable_status, retry_after
 
 MAX_DETAIL = 2000
 _MAX_WORDS = 300
@@ -26,15 +27,28 @@ _REFUSALS = {
     429: "has reached a limit",
 }
 
+_TOO_LONG = re.compile(
+    r"context.{0,3}(?:length|window|size)|maximum.{0,20}(?:context|tokens)|too many (?:input )?tokens"
+    r"|(?:prompt|input|request).{0,20}too (?:long|large)|exceeds?.{0,40}(?:context|max_model_len|available context)"
+    r"|max_model_len|reduce the length",
+    re.IGNORECASE,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """Makes the errors of one model. `key_name` is what to set where a key is missing or wrong."""
+    """Makes the errors of one model.
+
+    `key_name` is what to set where a key is missing or wrong; `name` is the entry of `llms`, for advice about its
+    keys, of which `max_tokens` is one that may be at fault where it is set.
+    """
 
     model: str
     base_url: str
     api_key: str | None = None
     key_name: str | None = None
+    name: str = "<name>"
+    max_tokens: int | None = None
 
     @property
     def _who(self) -> str:
@@ -43,13 +57,17 @@ class Failures:
     def missing_key(self) -> LLMError:
         return LLMError(f"{self._who} needs a key: set {self.key_name or 'api_key'}")
 
-    def unreachable(self, cause: BaseException) -> LLMError:
+    def unreachable(self, cause: BaseException, proxy: str | None = None) -> LLMError:
+        """`proxy`: the address of the proxy that was asked, for it may be what cannot be reached."""
         # An idle connection that the other side had just closed breaks when used again: no need to wait then.
         is_stale = type(cause) in (httpx2.RemoteProtocolError, httpx2.NetworkError)
+        through = f" through the proxy {proxy}" if proxy else ""
+        is_hopeless = isinstance(cause, httpx2.UnsupportedProtocol)
+        said = f": {_short(self._detail(str(cause)))}" if is_hopeless else ""
         return LLMError(
-            f"{self._who} cannot be reached",
+            f"{self._who} cannot be reached{through}{said}",
             detail=self._detail(str(cause)),
-            retryable=True,
+            retryable=not is_hopeless,
             retry_after=0.0 if is_stale else None,
         )
 
@@ -67,36 +85,74 @@ class Failures:
             retryable=True,
         )
 
-    def reported(self, words: str, code: int | None) -> LLMError:
-        """A failure that the provider reported inside the stream."""
-        detail = self._detail(words)
+    def reported(self, failure: Reported) -> LLMError:
+        """A failure that the provider reported inside an answer of status 200."""
+        detail = self._detail(failure.words)
+        advice = self._advice(failure.words)
+        if failure.kind == "web_page":
+            advice = f" (is llms.{self.name}.host the address of an API?)"
         return LLMError(
-            f"{self._who} failed: {_short(detail)}",
+            f"{self._who} failed{advice}: {_short(detail)}",
             detail=detail,
-            status=code,
-            retryable=code is not None and is_retryable_status(code),
+            status=failure.status,
+            retryable=is_passing(failure.status, failure.kind, failure.words),
         )
 
-    def translated(self, exc: openai.OpenAIError, connect_timeout: float) -> LLMError:
-        if isinstance(exc, openai.APIStatusError):
-            return self._status(exc)
-        if isinstance(exc, openai.APITimeoutError):
-            return self.timeout("could not be connected to within", connect_timeout)
-        return self.unreachable(exc.__cause__ or exc)
+    def no_answer(self, words: str) -> LLMError:
+        """The body ended well and had no choice in it; `words` are what it had instead."""
+        detail = self._detail(words) or None
+        said = f": {_short(detail)}" if detail else ""
+        return LLMError(f"{self._who} sent no answer{said}", detail=detail, retryable=True)
 
-    def _status(self, exc: openai.APIStatusError) -> LLMError:
+    def no_room(self) -> LLMError:
+        """The tokens were used up before the first word."""
+        limit = f" of {self.max_tokens}" if self.max_tokens else ""
+        return LLMError(
+            f"{self._who} used up its limit{limit} tokens before the first word of its answer: "
+            f"raise llms.{self.name}.max_tokens, or let the model think less"
+        )
+
+    def too_large(self, max_bytes: int) -> LLMError:
+        return LLMError(f"{self._who} sent more than {max_bytes // 2**20} MiB for one answer")
+
+    def unreadable(self, why: str) -> LLMError:
+        return LLMError(f"{self._who} cannot be read: {why}")
+
+    def translated(self, exc: openai.OpenAIError, connect_timeout: float, proxy: str | None = None) -> LLMError:
+        if isinstance(exc, openai.APIStatusError):
+            return self._status(exc, proxy)
+        if isinstance(exc, openai.APITimeoutError):
+            through = f" through the proxy {proxy}" if proxy else ""
+            return self.timeout(f"could not be connected to{through} within", connect_timeout)
+        return self.unreachable(exc.__cause__ or exc, proxy)
+
+    def _status(self, exc: openai.APIStatusError, proxy: str | None) -> LLMError:
         status, headers = exc.status_code, exc.response.headers
         detail = self._detail(words_of(exc.body) if exc.body else "")
         said = f": {_short(detail)}" if detail else ""
-        advice = f" (check {self.key_name})" if status == 401 and self.key_name else ""
+        advice = f" (check {self.key_name})" if status == 401 and self.key_name else self._advice(detail)
+        if status == 404 and not urlsplit(self.base_url).path.strip("/"):
+            advice = f" (most APIs have a path, such as /v1: see llms.{self.name}.host)"
+        refusal = _REFUSALS.get(status, "failed")
+        if status == 407:
+            refusal = f"cannot be reached: the proxy {proxy or ''} refused us"
+        elif proxy and status in (502, 503, 504):
+            refusal = f"failed, or the proxy {proxy}"
         return LLMError(
-            f"{self._who} {_REFUSALS.get(status, 'failed')}{advice}, status {status}{said}",
+            f"{self._who} {refusal}{advice}, status {status}{said}",
             detail=detail or None,
             status=status,
             # An empty purse looks like a limit, but waiting does not fill it.
             retryable=is_retryable_status(status, headers) and exc.code != "insufficient_quota",
             retry_after=retry_after(headers, time.time()),
         )
+
+    def _advice(self, words: str) -> str:
+        """Which of our keys to change, where the words say that the request does not fit into the model."""
+        if not _TOO_LONG.search(words):
+            return ""
+        answer = f"llms.{self.name}.max_tokens ({self.max_tokens}) or " if self.max_tokens else ""
+        return f" (the request does not fit into its context: lower {answer}the agent's memory.working.budget)"
 
     def _detail(self, words: str) -> str:
         words = words.encode(errors="replace").decode()  # half a surrogate pair cannot be sent on

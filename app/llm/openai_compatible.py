@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
@@ -24,12 +25,19 @@ from app.llm.slots import Slots
 from app.llm.stream import OpenAIStream
 from app.llm.transport import RESPONSE, AiohttpTransport, LeanClient
 
+_MAX_BYTES = 32 * 1024 * 1024
+_MAX_BYTES_PER_TOKEN = 512
+"""An event around one token has 150 to 350 bytes."""
+
+_STREAM_OPTIONS = b',"stream_options":{"include_usage":true}'
+
 
 @dataclass(frozen=True, slots=True)
 class OpenAISettings:
     """One model of one provider. Times in seconds; `None` leaves a choice to the provider, or sets no limit.
 
-    `key_name` is what to set where the key is missing, such as `OPENAI_API_KEY`.
+    `key_name` is what to set where the key is missing, such as `OPENAI_API_KEY`. `is_patient`: heartbeats before the
+    first token renew `first_token_timeout`, as of a server that loads its model. `extra`: further fields of a request.
     """
 
     model: str
@@ -44,6 +52,8 @@ class OpenAISettings:
     idle_timeout: float = 60.0
     max_retries: int = 2
     max_concurrency: int | None = None
+    is_patient: bool = False
+    extra: Mapping[str, object] = field(default_factory=dict)
     quirks: Quirks = field(default_factory=Quirks)
 
 
@@ -55,17 +65,23 @@ class OpenAICompatible:
         self.model = settings.model
         self.settings = settings
         self.slots = Slots(settings.max_concurrency)
-        self.failures = Failures(settings.model, settings.base_url, settings.api_key, settings.key_name)
+        self.failures = Failures(
+            settings.model, settings.base_url, settings.api_key, settings.key_name, name, settings.max_tokens
+        )
+        self.is_patient = settings.is_patient
+        self.max_bytes = max(_MAX_BYTES, _MAX_BYTES_PER_TOKEN * (settings.max_tokens or 0))
         self.first_token_timeout = settings.first_token_timeout
         self.idle_timeout = settings.idle_timeout
         self.max_retries = settings.max_retries
         self._encoding, self._counts_exactly = tokens.encoding_for(settings.model)
-        self._heads: dict[int | None, bytes] = {None: _head(settings, None)}
+        self._has_stream_options = settings.quirks.has_stream_options
+        self._heads: dict[int | None, bytes] = {}
         # An absolute address spares the client from joining it with its base each time (30 us).
         base = httpx2.URL(settings.base_url)
-        self._url = str(base.copy_with(userinfo=b"")).rstrip("/") + "/chat/completions"
+        self._url = str(base.copy_with(userinfo=b"", path=base.path.rstrip("/") + "/chat/completions"))
         self._options = _options({} if settings.api_key else _password(base))
         self._client: openai.AsyncOpenAI | None = None
+        self._transport: AiohttpTransport | None = None
         self._is_closed = False
         self._running: set[OpenAIStream] = set()
         self.lingering: set[aiohttp.ClientResponse] = set()
@@ -76,7 +92,10 @@ class OpenAICompatible:
         return OpenAIStream(self, head + b",".join(request.messages) + b"]}")
 
     def _make_head(self, max_tokens: int | None) -> bytes:
-        head = self._heads[max_tokens] = _head(self.settings, max_tokens)
+        head = _head(self.settings, max_tokens)
+        if not self._has_stream_options:
+            head = _without_stream_options(head)
+        self._heads[max_tokens] = head
         return head
 
     def count_tokens(self, text: str) -> int:
@@ -115,9 +134,19 @@ class OpenAICompatible:
                 stream_cls=openai.AsyncStream[Any],
             )
         except openai.OpenAIError as exc:
-            raise self.failures.translated(exc, self.settings.connect_timeout) from exc
+            proxy = self._transport.proxy_of(self._url) if self._transport else None
+            raise self.failures.translated(exc, self.settings.connect_timeout, proxy) from exc
         # The signature promises a stream object; asked for the response, the client returns that.
         return cast(aiohttp.ClientResponse, cast(httpx2.Response, response).extensions[RESPONSE])
+
+    def adapted(self, body: bytes, error: LLMError) -> bytes | None:
+        """See `Upstream.adapted`."""
+        if not _refuses_stream_options(error):
+            return None
+        self._has_stream_options = False  # from now on
+        self._heads.clear()
+        without = _without_stream_options(body)
+        return without if len(without) < len(body) else None
 
     def entered(self, stream: OpenAIStream) -> None:
         """See `Upstream.entered`."""
@@ -128,7 +157,7 @@ class OpenAICompatible:
         self._running.discard(stream)
 
     def _make_client(self, uds: str | None = None) -> openai.AsyncOpenAI:
-        transport = AiohttpTransport(
+        self._transport = AiohttpTransport(
             connect_timeout=self.settings.connect_timeout,
             uds=uds,
             secure=self.settings.base_url.startswith("https"),
@@ -137,7 +166,7 @@ class OpenAICompatible:
             api_key=self.settings.api_key or "none",
             base_url=self.settings.base_url,
             max_retries=0,
-            http_client=LeanClient(transport),
+            http_client=LeanClient(self._transport),
         )
         return self._client
 
@@ -236,7 +265,7 @@ def _head(settings: OpenAISettings, max_tokens: int | None) -> bytes:
     limits = [limit for limit in (settings.max_tokens, max_tokens) if limit is not None]
     if not quirks.has_temperature:  # a reasoning model: its thinking counts, and would leave nothing to say
         limits = limits[:1] if settings.max_tokens is not None else []
-    body: dict[str, object] = {"model": settings.model, "stream": True}
+    body: dict[str, object] = {"model": settings.model, "stream": True, **settings.extra}
     if quirks.has_stream_options:
         body["stream_options"] = {"include_usage": True}
     if settings.temperature is not None and quirks.has_temperature:
@@ -244,3 +273,16 @@ def _head(settings: OpenAISettings, max_tokens: int | None) -> bytes:
     if limits:
         body[quirks.max_tokens_name] = min(limits)
     return orjson.dumps(body)[:-1] + b',"messages":['
+
+
+def _without_stream_options(body: bytes) -> bytes:
+    """In a request it stands before the messages: the first place that looks like it is the one."""
+    head, found, rest = body.partition(_STREAM_OPTIONS)
+    return head + rest if found and b'"messages":[' not in head else body
+
+
+def _refuses_stream_options(error: LLMError) -> bool:
+    if error.status is not None and not 400 <= error.status < 500:
+        return False
+    words = f"{error} {error.detail or ''}".lower()
+    return any(name in words for name in ("stream_options", "stream options", "include_usage", "streamoptions"))

@@ -9,14 +9,18 @@ event by event (2 us), and that way alone would be correct. Text keeps the provi
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 from app.llm.base import Delta, StreamEnd, TextDelta, ThinkingDelta, escape
-from app.llm.dialect import code_of, first_choice, loads, usage_of, words_of
+from app.llm.dialect import Reported, failure_named, failure_of, first_choice, loads, usage_of
 
 Kind = Literal["text", "thinking"]
 
 MAX_EVENT_BYTES = 2 * 1024 * 1024
+"""A larger event (a picture beside the text) is skipped: the answer goes on without it."""
+
+BOM = b"\xef\xbb\xbf"
+_MAX_STRAY = 2000
 _MAX_LESSONS = 4
 _MAX_TAIL = 3  # finish, usage, [DONE]
 
@@ -38,27 +42,35 @@ _PLAIN = re.compile(
 )
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_LINE_END = re.compile(rb"[\r\n]").search
+_EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r").search
+_is_field = re.compile(rb"(?:data|event|id|retry)? *:").match
 
 
 class StreamParser:
     """Fed with reads of any size, cut anywhere.
 
-    `end` fills as the provider tells; `done` is true after `[DONE]`; `error` holds the provider's words when
-    it reported a failure inside the stream, `error_code` its number. After either, input is ignored.
+    `end` fills as the provider tells; `done` is true after `[DONE]`; `failure` is what the provider reported inside
+    the stream. After either, input is ignored. `has_choice`: something of an answer came, if only its end.
     """
 
     __slots__ = (
-        "_begun", "_held", "_lessons", "_prefix", "_rest", "_suffix",
-        "done", "end", "error", "error_code",
+        "_begun", "_has_spoken", "_held", "_is_skipping", "_lessons", "_middle", "_middle_size", "_prefix", "_rest",
+        "_stray", "_suffix", "done", "end", "failure", "has_choice",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.end = StreamEnd()
         self.done = False
-        self.error: str | None = None
-        self.error_code: int | None = None
-        self._rest = b""
+        self.failure: Reported | None = None
+        self.has_choice = False
+        self._rest = b""  # of an event whose end is to come, with what has come in the middle since
+        self._middle: list[bytes] = []
+        self._middle_size = 0
+        self._is_skipping = False
         self._begun = False
+        self._has_spoken = False
+        self._stray = b""  # the first thing that came and was no answer
         self._prefix = b""
         self._suffix = b""
         self._lessons = 0
@@ -69,11 +81,25 @@ class StreamParser:
         """Whether the provider said that this is all; a body that ends before that was cut."""
         return self.done or self.end.finish_reason is not None
 
+    @property
+    def stray(self) -> str:
+        """What the provider sent instead of an answer, as far as it was no failure we understand."""
+        return self._stray.decode(errors="replace").strip()
+
     def feed(self, read: bytes) -> list[Delta]:
         """The deltas of all events that are complete with `read`, in order."""
-        if self.done or self.error is not None:
+        if self.done or self.failure is not None:
             return []
-        block = self._rest + read if self._rest else read
+        block = read
+        if self._rest:
+            if _LINE_END(read) is None:
+                return self._wait_for_end(read)
+            block = b"".join((self._rest, *self._middle, read))
+            self._middle, self._middle_size = [], 0
+        if self._is_skipping:
+            block = self._skip(block)
+            if self._is_skipping:
+                return []
         ends_whole = block.endswith(b"\n\n")
         if not ends_whole:
             block = self._whole_events(block)
@@ -87,8 +113,8 @@ class StreamParser:
     def finish(self) -> list[Delta]:
         """The body has ended: what was still held back, a last event without its empty line included."""
         deltas: list[Delta] = []
-        rest, self._rest = self._rest, b""
-        if rest.strip() and not self.done and self.error is None:
+        rest, self._rest = b"".join((self._rest, *self._middle)), b""
+        if rest.strip() and not self.done and self.failure is None and not self._is_skipping:
             self._event(rest, deltas, is_last=True)
         self._release_held(deltas)
         return deltas
@@ -105,9 +131,31 @@ class StreamParser:
         last = block.rfind(b"\n\n")
         cut = 0 if last < 0 else last + 2
         self._rest = block[cut:] + half
-        if len(self._rest) > MAX_EVENT_BYTES:
-            self.error = f"one event of the stream is larger than {MAX_EVENT_BYTES} bytes"
+        self._drop_too_long()
         return block[:cut]
+
+    def _wait_for_end(self, read: bytes) -> list[Delta]:
+        """The middle of an event: put aside, for joining at each read would cost the square of its length."""
+        self._middle.append(read)
+        self._middle_size += len(read)
+        self._drop_too_long()
+        return []
+
+    def _drop_too_long(self) -> None:
+        if self._is_skipping or len(self._rest) + self._middle_size > MAX_EVENT_BYTES:
+            self._is_skipping = True
+            self._rest = b"".join((self._rest, *self._middle[-1:]))[-3:]  # half of its end, perhaps
+            self._middle, self._middle_size = [], 0
+
+    def _skip(self, block: bytes) -> bytes:
+        """What follows the event that is too long, once its end has come."""
+        end = _EVENT_END(block)
+        if end is None:
+            self._rest = block[-3:]
+            return b""
+        self._is_skipping = False
+        self._rest = b""
+        return block[end.end() :]
 
     # ---- plain text, all events at once -----------------------------------------------------------------
 
@@ -163,6 +211,7 @@ class StreamParser:
             return deltas
         if not self._begun:
             self._begun = True
+            block = block.lstrip().removeprefix(BOM)
             cut = block.find(b"\n\n") + 2
             self._event(block[:cut], deltas)
             block = block[cut:]
@@ -171,6 +220,7 @@ class StreamParser:
             block, tail = self._without_tail(block)
             found = self._plain(block)
             if found is not None:
+                self._has_spoken = self.has_choice = True
                 _extend(deltas, found)
                 block = b""
         for event in block.split(b"\n\n"):
@@ -192,34 +242,59 @@ class StreamParser:
         return block, tail
 
     def _event(self, event: bytes, deltas: list[Delta], *, is_last: bool = False) -> None:
-        lines = [line[5:].removeprefix(b" ") for line in event.split(b"\n") if line.startswith(b"data:")]
-        if not lines or self.done or self.error is not None:
+        if self.done or self.failure is not None:
             return
-        body = b"\n".join(lines) if len(lines) > 1 else lines[0]
+        lines = event.split(b"\n")
+        told = [line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:")]
+        if not told:
+            if not self._stray and not all(map(_is_field, filter(None, lines))):
+                self._stray = event[:_MAX_STRAY]
+            return
+        body = b"\n".join(told) if len(told) > 1 else told[0]
         if body.strip() == b"[DONE]":
             self.done = True
             self._release_held(deltas)
         elif body.strip():
-            self._take(body, deltas, is_last=is_last)
+            is_error = any(line.startswith(b"event:") and line[6:].strip() == b"error" for line in lines)
+            self._take(body, deltas, is_last=is_last, is_error=is_error)
 
-    def _take(self, body: bytes, deltas: list[Delta], *, is_last: bool) -> None:
+    def _take(self, body: bytes, deltas: list[Delta], *, is_last: bool, is_error: bool = False) -> None:
         event = loads(body)
-        if not isinstance(event, dict):
-            if not is_last:  # the last event of a cut body is half an event
-                self.error = "not an event of the OpenAI dialect: " + body[:500].decode(errors="replace")
-            return
+        if is_error and not self._is_over:
+            self.failure = failure_named(event, body)
+        elif isinstance(event, dict):
+            self._object(event, deltas, body)
+        elif isinstance(event, list) and event and isinstance(event[0], dict):
+            self._object(event[0], deltas, body)
+        elif not is_last and not self._is_over:  # the last event of a cut body is half an event
+            self.failure = Reported("not an event of the OpenAI dialect: " + body[:500].decode(errors="replace"))
+
+    @property
+    def _is_over(self) -> bool:
+        """Nothing but usage is awaited: what else comes then can no longer spoil the answer."""
+        return self.end.finish_reason not in (None, "error")
+
+    def _object(self, event: dict[str, Any], deltas: list[Delta], body: bytes) -> None:
         usage = event.get("usage")
         if isinstance(usage, dict):
             self.end.usage = usage_of(usage) or self.end.usage
         choice = first_choice(event)
+        was_over = self._is_over
         if choice is not None:
-            self._delta(choice.get("delta") or choice.get("message"), deltas)
+            self.has_choice = True
+            self._delta(self._content_of(choice), deltas)
             reason = choice.get("finish_reason")
             if isinstance(reason, str) and reason:
                 self.end.finish_reason = reason
-        if event.get("error") or event.get("object") == "error":
-            self.error = words_of(event)
-            self.error_code = code_of(event)
+        elif not self._stray:
+            self._stray = body[:_MAX_STRAY]
+        if not was_over:
+            self.failure = failure_of(event, choice)
+
+    def _content_of(self, choice: dict[str, Any]) -> object:
+        """The delta. A whole message counts only where nothing was said before: some send it once more at the end."""
+        message = choice.get("message")
+        return choice.get("delta") or (None if self._has_spoken else message)
 
     def _delta(self, delta: object, deltas: list[Delta]) -> None:
         if not isinstance(delta, dict):
@@ -235,6 +310,7 @@ class StreamParser:
     def _text(self, kind: Kind, text: object, deltas: list[Delta]) -> None:
         if not isinstance(text, str) or not text:
             return
+        self._has_spoken = True
         if self._held:
             text = self._held.pop(kind, "") + text
         if not text.isascii() and _SURROGATE.search(text):
@@ -250,26 +326,6 @@ class StreamParser:
         for kind in self._held:
             _append(deltas, kind, escape("\ufffd"))
         self._held = {}
-
-
-class WholeParser(StreamParser):
-    """The same for a provider that ignored `stream` and answers with one JSON object."""
-
-    __slots__ = ()
-
-    def feed(self, read: bytes) -> list[Delta]:
-        self._rest += read
-        if len(self._rest) > MAX_EVENT_BYTES:
-            self.error = f"the answer is larger than {MAX_EVENT_BYTES} bytes"
-        return []
-
-    def finish(self) -> list[Delta]:
-        deltas: list[Delta] = []
-        if self.error is None:
-            self._take(self._rest, deltas, is_last=False)
-        self._release_held(deltas)
-        self.done = self.error is None
-        return deltas
 
 
 def _is_passable(found: list[bytes]) -> bool:

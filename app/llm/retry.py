@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import random
+import re
 from collections.abc import Callable, Mapping
 
 from app.llm.base import LLMError
@@ -15,6 +16,17 @@ LONGEST_WISH_SECONDS = 60.0
 
 _RETRYABLE = frozenset({408, 409, 429})
 
+# How providers call an overload where they give no status: `overloaded_error`, `rate_limit_exceeded`, `UNAVAILABLE`,
+# `InternalServerError`, `engine_overloaded`; compared without separators. An empty purse never fills by waiting.
+_PASSING_KINDS = re.compile(
+    "overload|ratelimit|toomany|throttl|unavailable|timeout|timedout|deadline|capacity|busy|internal|servererror|apierror"
+    "|resourceexhausted"
+)
+_PASSING_WORDS = re.compile(
+    "overloaded|too many requests|rate.?limit|temporarily|service unavailable|at capacity|server is busy|try again"
+)
+_LASTING = re.compile("insufficient|quota|billing|balance|credit|invalid|authenti|permission|notfound|not found")
+
 
 def is_retryable_status(status: int, headers: Mapping[str, str] | None = None) -> bool:
     """Timeouts, conflicts, limits and the server's own faults; `x-should-retry` has the last word."""
@@ -22,6 +34,16 @@ def is_retryable_status(status: int, headers: Mapping[str, str] | None = None) -
     if wish in ("true", "false"):
         return wish == "true"
     return status in _RETRYABLE or status >= 500
+
+
+def is_passing(status: int | None, kind: str, words: str) -> bool:
+    """Whether a failure told inside an answer passes by itself: by its status, else by its kind, else by its words."""
+    kind, words = re.sub(r"[^a-z]", "", kind.lower()), words.lower()
+    if _LASTING.search(kind):
+        return False
+    if status is not None:
+        return is_retryable_status(status)
+    return bool(_PASSING_KINDS.search(kind) or (_PASSING_WORDS.search(words) and not _LASTING.search(words)))
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -11,16 +11,32 @@ from typing import Protocol
 
 import aiohttp
 
-from app.llm.base import Delta, LLMError, LLMStopped, LLMTimeout, StreamEnd
+from app.llm.base import Delta, LLMError, LLMStopped, LLMTimeout, StreamEnd, TextDelta
 from app.llm.failures import Failures
-from app.llm.parse import StreamParser, WholeParser
+from app.llm.parse import StreamParser
 from app.llm.retry import Retries
 from app.llm.slots import Slot, Slots
+from app.llm.think import ThinkTag
+from app.llm.unpack import Readable, UnknownCompression, readable
+from app.llm.whole import parser_for
 
 _DRAIN_SECONDS = 1.0
 """How long after its `[DONE]` a provider may keep the body open before the connection is given up."""
 
+_END_SECONDS = 2.0
+"""How long after its finish reason a provider may take for the usage. Heartbeats do not lengthen it, text does."""
+
 _NEVER = float("inf")
+
+
+class _Silent(StreamParser):
+    """For the white space before a body."""
+
+    def feed(self, read: bytes) -> list[Delta]:
+        return []
+
+
+_SILENT = _Silent()
 
 
 class Upstream(Protocol):
@@ -31,6 +47,10 @@ class Upstream(Protocol):
     first_token_timeout: float
     idle_timeout: float
     max_retries: int
+    is_patient: bool
+    """Whether a sign of life before the first delta, such as a heartbeat, renews `first_token_timeout`."""
+    max_bytes: int
+    """Of one answer, as it came or as it was unpacked."""
     lingering: set[aiohttp.ClientResponse]
     """Responses that are over but not yet at their end."""
 
@@ -40,6 +60,10 @@ class Upstream(Protocol):
         Raises:
             LLMError: what went wrong. Nothing is left open, nor after a cancellation.
         """
+        ...
+
+    def adapted(self, body: bytes, error: LLMError) -> bytes | None:
+        """The request without what the provider has just refused, to be sent at once; `None` when that is no help."""
         ...
 
     def entered(self, stream: OpenAIStream) -> None:
@@ -55,9 +79,9 @@ class OpenAIStream:
     """Implements `LLMStream`. Nothing happens before the first `read`."""
 
     __slots__ = (
-        "_begun", "_body", "_closing", "_content", "_deadline", "_failure", "_first_deadline", "_is_failed",
-        "_is_over", "_loop", "_opening", "_parser", "_response", "_retries", "_slot", "_stop", "_timer",
-        "_upstream", "end",
+        "_begun", "_body", "_closing", "_content", "_deadline", "_end_deadline", "_failure", "_first_deadline",
+        "_has_text", "_head", "_is_failed", "_is_over", "_loop", "_opening", "_parser", "_received", "_response",
+        "_retries", "_slot", "_stop", "_think", "_timer", "_upstream", "end",
     )  # fmt: skip
 
     def __init__(self, upstream: Upstream, body: bytes) -> None:
@@ -65,9 +89,9 @@ class OpenAIStream:
         self._upstream = upstream
         self._body = body
         self._loop = asyncio.get_running_loop()
-        self._parser = StreamParser()
         self._retries = Retries(upstream.max_retries)
         self._begun = False  # a delta was handed out: from here on no further attempt
+        self._has_text = False  # one of them was no thinking
         self._is_over = False
         self._stop: LLMStopped | LLMTimeout | None = None
         self._failure: LLMError | None = None  # of the last attempt
@@ -75,13 +99,25 @@ class OpenAIStream:
         self._slot: Slot | None = None
         self._opening: asyncio.Task[None] | None = None
         self._response: aiohttp.ClientResponse | None = None
-        self._content: aiohttp.StreamReader | None = None  # to be read; there is none before, between and after
+        self._content: Readable | None = None  # to be read; there is none before, between and after
         self._closing: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = self._first_deadline = _NEVER
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """What belongs to one attempt."""
+        self.end = StreamEnd()
+        self._parser: StreamParser | None = None  # until the first bytes tell what the body is
+        self._head = b""
+        self._think: ThinkTag | None = ThinkTag()  # until the text has begun
+        self._received = 0
+        self._end_deadline = _NEVER  # begins with the finish reason
 
     async def read(self) -> list[Delta]:
         """See `LLMStream.read`."""
+        # Only deltas are waited for: nothing else that comes makes this wait longer.
+        idle_deadline = self._loop.time() + self._upstream.idle_timeout
         while True:
             content = self._content
             if content is None:
@@ -89,17 +125,14 @@ class OpenAIStream:
                     return []
                 continue
             # One timer a stream, looked at when it fires; arming one for each read would cost 2 us a token.
-            self._deadline = self._loop.time() + self._upstream.idle_timeout if self._begun else self._first_deadline
+            deadline = idle_deadline if self._begun else self._first_deadline
+            self._deadline = min(deadline, self._end_deadline)
             if self._timer is None:
                 self._timer = self._loop.call_at(self._deadline, self._tick)
-            parser = self._parser
             try:
                 block = await content.readany()
                 self._deadline = _NEVER
-                deltas = parser.feed(block) if block else parser.finish()
-                if not block or parser.done or parser.error is not None:
-                    cut = not block and not parser.is_complete
-                    self._conclude(self._upstream.failures.cut() if cut else None, deltas)
+                deltas = self._parsed(block)
             except (aiohttp.ClientError, OSError, RuntimeError) as exc:
                 deltas = self._after_break(content, exc)
             except BaseException:
@@ -140,13 +173,13 @@ class OpenAIStream:
             if self._content is not None:
                 return True
             if self._failure is not None:
-                delay = None if self._is_failed else self._retries.delay_after(self._failure)
+                delay = None if self._is_failed else self._delay_after(self._failure)
                 if delay is None:
                     self._is_failed = True
                     self._leave()
                     raise self._failure
                 self._failure = None
-                self._parser = StreamParser()
+                self._prepare()
             try:
                 await self._open(delay or 0.0)
             except LLMError as error:
@@ -155,6 +188,14 @@ class OpenAIStream:
             except BaseException:
                 self.close()
                 raise
+
+    def _delay_after(self, failure: LLMError) -> float | None:
+        """Seconds until the next attempt; `None` when there is none."""
+        body = self._upstream.adapted(self._body, failure)
+        if body is None:
+            return self._retries.delay_after(failure)
+        self._body = body
+        return 0.0
 
     async def _open(self, delay: float) -> None:
         self._opening = self._loop.create_task(self._connect(delay), name="llm-open")
@@ -177,32 +218,86 @@ class OpenAIStream:
         if self._timer is None:
             self._timer = self._loop.call_at(self._deadline, self._tick)
         response = self._response = await upstream.connect(self._body)
-        if "json" in response.headers.get("Content-Type", ""):
-            self._parser = WholeParser()
-        self.end = self._parser.end
-        self._content = response.content
+        try:
+            self._content = readable(response)
+        except UnknownCompression as exc:
+            self._drop_response()
+            raise upstream.failures.unreadable(str(exc)) from exc
+
+    # ---- reading ----------------------------------------------------------------------------------------
+
+    def _parsed(self, block: bytes) -> list[Delta]:
+        """The deltas of one read, empty at the end of the body; sees whether the answer is over."""
+        is_end = not block
+        self._received += len(block)
+        parser = self._parser
+        if parser is None:
+            block = self._head + block
+            parser = self._choose(block, is_end=is_end)
+        deltas = self._sorted((parser.feed(block) if block else []) + (parser.finish() if is_end else []))
+        if is_end or parser.done or parser.failure is not None:
+            self._conclude(self._upstream.failures.cut() if is_end and not parser.is_complete else None, deltas)
+        elif self._received > self._upstream.max_bytes:
+            self._conclude(self._upstream.failures.too_large(self._upstream.max_bytes), deltas)
+        elif self.end.finish_reason is not None and (deltas or self._end_deadline == _NEVER):
+            self._end_deadline = self._loop.time() + _END_SECONDS
+            self._cancel_timer()  # it was to ring later
+        elif not deltas and not self._begun and self._upstream.is_patient:
+            self._first_deadline = self._loop.time() + self._upstream.first_token_timeout
+        return deltas
+
+    def _choose(self, head: bytes, *, is_end: bool) -> StreamParser:
+        """The parser for a body that begins with `head`; one that swallows it while that cannot be said."""
+        parser = parser_for(head) or (StreamParser() if is_end else None)
+        if parser is None:
+            self._head = head.strip()
+            return _SILENT
+        self._parser = parser
+        self.end = parser.end
+        return parser
+
+    def _sorted(self, deltas: list[Delta]) -> list[Delta]:
+        """The deltas with the thinking in tags told apart; notes whether there is text."""
+        if self._think is not None and deltas:
+            deltas = self._think.sort(deltas)
+            if self._think.is_through:
+                self._think = None
+        if not self._has_text:
+            self._has_text = any(type(delta) is TextDelta for delta in deltas)
+        return deltas
 
     # ---- ending -----------------------------------------------------------------------------------------
 
-    def _after_break(self, content: aiohttp.StreamReader, exc: Exception) -> list[Delta]:
+    def _after_break(self, content: Readable, exc: Exception) -> list[Delta]:
         """The connection broke, by us or by them."""
         if self._stop is not None:
             return []
-        content.set_exception(None)  # type: ignore[arg-type]  # else it keeps what had arrived before
+        content.set_exception(None)  # else it keeps what had arrived before
         try:
-            deltas = self._parser.feed(content.read_nowait())
+            block = content.read_nowait()
         except (aiohttp.ClientError, OSError, RuntimeError):
-            deltas = []
-        deltas += self._parser.finish()
+            block = b""
+        parser = self._parser
+        if parser is None:
+            block = self._head + block
+            parser = self._choose(block, is_end=True)
+        deltas = self._sorted(parser.feed(block) + parser.finish())
         cause = str(exc) or type(exc).__name__
-        self._conclude(None if self._parser.is_complete else self._upstream.failures.cut(cause), deltas)
+        self._conclude(None if parser.is_complete else self._upstream.failures.cut(cause), deltas)
         return deltas
 
     def _conclude(self, error: LLMError | None, deltas: list[Delta]) -> None:
-        """The answer is over, well or not; an error is raised by the next read, after the deltas."""
+        """The answer is over, well or not; an error is raised by the next read, after the deltas.
+
+        What a possible tag had held back is put behind `deltas`, unless there may be another attempt.
+        """
         self._content = None
-        if self._parser.error is not None:
-            error = self._upstream.failures.reported(self._parser.error, self._parser.error_code)
+        error = self._fault() or error
+        if self._think is not None and (error is None or deltas or self._begun):
+            held, self._think = self._think.finish(), None
+            deltas += self._sorted(held)
+        if error is None and not self._has_text and self.end.finish_reason == "length":
+            error = self._upstream.failures.no_room()
         if error is None:
             self._is_over = True
             self._leave()
@@ -213,6 +308,17 @@ class OpenAIStream:
         if deltas or self._begun:
             self._is_failed = True
             self._leave()
+
+    def _fault(self) -> LLMError | None:
+        """What the provider itself says against its answer: a failure, or that there is none."""
+        parser, failures = self._parser, self._upstream.failures
+        if parser is None:
+            return None
+        if parser.failure is not None:
+            return failures.reported(parser.failure)
+        if parser.has_choice or not (parser.done or parser.stray):
+            return None
+        return failures.no_answer(parser.stray)
 
     def _interrupt(self, reason: LLMStopped | LLMTimeout) -> None:
         if self._stop is not None or self._is_over or self._is_failed:
@@ -231,7 +337,9 @@ class OpenAIStream:
             self._timer = self._loop.call_at(self._deadline, self._tick)
             return
         upstream = self._upstream
-        if self._begun:
+        if self._end_deadline <= self._loop.time():
+            self._drop_response()  # wakes the reader, who finds the answer complete
+        elif self._begun:
             self._interrupt(upstream.failures.timeout("sent nothing for", upstream.idle_timeout))
         else:
             what = "did not begin to answer within"

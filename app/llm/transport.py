@@ -8,17 +8,22 @@ event hooks, which the openai client does not need from it (90 us of CPU a reque
 
 from __future__ import annotations
 
-import urllib.request
 from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import httpx2
 
+from app.llm.proxies import Proxies, place_of
+from app.llm.unpack import readable
+
 RESPONSE = "aiohttp_response"
 """Key in `extensions` of the `aiohttp.ClientResponse` of a successful answer."""
 
 MAX_ERROR_BYTES = 64 * 1024
+MAX_BODY_BYTES = 64 * 1024 * 1024
+"""Of an answer that is read whole, unpacked. Streams have a limit of their own."""
+
 _KEEPALIVE_SECONDS = 300.0
 _CONTENT = "content"
 
@@ -29,6 +34,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
     As many connections as are asked for; an idle one is kept for five minutes. `connect_timeout` (seconds)
     covers name, connection and TLS; there is no timer on reading, the stream has its own. Proxies are taken
     from the environment once, at the first request. `secure` prepares for https now, while 30 ms harm nobody.
+    Bodies arrive as they were sent: what was compressed unasked is opened by `unpack`, piece by piece.
     """
 
     def __init__(self, *, connect_timeout: float | None = None, uds: str | None = None, secure: bool = True) -> None:
@@ -36,7 +42,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout)
         self._uds = uds
         self._session: aiohttp.ClientSession | None = None
-        self._proxies: dict[str, str] = {}
+        self._proxies = Proxies({})
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         content = request.extensions.get(_CONTENT)
@@ -44,6 +50,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             content = await request.aread()
         url = str(request.url)
         session = self._session or self._open()
+        proxy = self._proxies.proxy_for(request.url) if self._proxies else None
         try:
             response = await session.request(
                 request.method,
@@ -51,12 +58,12 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
                 headers=request.headers.multi_items(),
                 data=content or None,
                 allow_redirects=False,
-                proxy=self._proxy_for(request.url) if self._proxies else None,
+                proxy=proxy,
             )
         except (aiohttp.ClientError, OSError) as exc:
             raise _translated(exc, request) from exc
         headers = response.raw_headers
-        if "content-encoding" in response.headers:  # aiohttp has undone it
+        if "content-encoding" in response.headers:  # undone before httpx2 sees the body
             headers = tuple(pair for pair in headers if pair[0].lower() != b"content-encoding")
         if response.status < 300:
             return httpx2.Response(
@@ -77,20 +84,24 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         if self._uds is not None:
             connector = aiohttp.UnixConnector(self._uds, limit=0, keepalive_timeout=_KEEPALIVE_SECONDS)
         else:
-            self._proxies = urllib.request.getproxies()
+            self._proxies = Proxies.of_environment()
             connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_SECONDS, ssl=self._ssl)
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=self._timeout,
+            auto_decompress=False,
             skip_auto_headers=("User-Agent", "Accept-Encoding"),
         )
         return self._session
 
-    def _proxy_for(self, url: httpx2.URL) -> str | None:
-        if urllib.request.proxy_bypass(url.host):
-            return None
-        return self._proxies.get(url.scheme) or self._proxies.get("all")
+    def proxy_of(self, url: str) -> str | None:
+        """The proxy that leads to `url`, without its password; `None` where the way is direct."""
+        try:
+            proxy = self._proxies.proxy_for(httpx2.URL(url))
+        except httpx2.UnsupportedProtocol:
+            return None  # its error names it
+        return place_of(proxy) if proxy else None
 
 
 class LeanClient(httpx2.AsyncClient):
@@ -132,8 +143,13 @@ class _Body(httpx2.AsyncByteStream):
         self._response = response
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
         try:
-            async for block in self._response.content.iter_any():
+            content = readable(self._response)
+            while block := await content.readany():
+                size += len(block)
+                if size > MAX_BODY_BYTES:
+                    raise httpx2.ReadError(f"the answer is larger than {MAX_BODY_BYTES // 2**20} MiB")
                 yield block
         except (aiohttp.ClientError, OSError) as exc:
             raise httpx2.ReadError(str(exc)) from exc
@@ -145,7 +161,8 @@ class _Body(httpx2.AsyncByteStream):
 async def _error_body(response: aiohttp.ClientResponse) -> bytes:
     body = bytearray()
     try:
-        while len(body) < MAX_ERROR_BYTES and (block := await response.content.readany()):
+        content = readable(response)
+        while len(body) < MAX_ERROR_BYTES and (block := await content.readany()):
             body += block
     except (aiohttp.ClientError, OSError):
         pass  # the status says enough
@@ -156,7 +173,9 @@ async def _error_body(response: aiohttp.ClientResponse) -> bytes:
 
 def _translated(exc: Exception, request: httpx2.Request) -> httpx2.TransportError:
     kind: type[httpx2.TransportError] = httpx2.NetworkError
-    if isinstance(exc, aiohttp.ConnectionTimeoutError):
+    if isinstance(exc, aiohttp.ClientHttpProxyError | aiohttp.ClientProxyConnectionError):
+        kind = httpx2.ProxyError
+    elif isinstance(exc, aiohttp.ConnectionTimeoutError):
         kind = httpx2.ConnectTimeout
     elif isinstance(exc, aiohttp.ClientConnectorError):
         kind = httpx2.ConnectError
