@@ -269,7 +269,7 @@ async def test_after_the_finish_reason_only_the_usage_is_awaited_and_not_for_lon
     stream = make(idle_timeout=9).stream(HELLO)
     began = time.monotonic()
     assert await text_of(stream) == "Hello world"
-    assert 0.2 < time.monotonic() - began < 1
+    assert 0.2 < time.monotonic() - began < 5
     assert stream.end.finish_reason == "stop"
     await stream.closed()
     await upstream.wait_for(aborts=1, open_connections=0)

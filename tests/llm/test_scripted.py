@@ -69,7 +69,7 @@ async def test_delays_are_kept() -> None:
         [TextDelta([b" c"])],
         [],
     ]
-    assert 0.045 < loop.time() - begun < 0.5
+    assert 0.045 < loop.time() - begun < 5  # a busy machine is slow
 
 
 async def test_it_fails_after_so_many_chunks() -> None:
