@@ -149,9 +149,13 @@ def content_of(column: Column[Any]) -> Content | None:
 
 
 def row_key(table: Table) -> Column[Any]:
-    """The column that identifies a row within its session."""
-    (key,) = [column for column in table.primary_key.columns if column.name != "session_id"] or [table.c.session_id]
+    """The column that identifies a row within its session; `check` sees to it that there is one, for Redaction.ROWS."""
+    (key,) = _row_keys(table)
     return key
+
+
+def _row_keys(table: Table) -> list[Column[Any]]:
+    return [column for column in table.primary_key.columns if column.name != "session_id"]
 
 
 def memory_key(table: Table) -> Column[Any]:
@@ -202,7 +206,7 @@ def _redaction_problems(table: Table, whose: Ownership) -> Iterator[str]:
         case None:
             yield f"{table} does not say how its texts are redacted"
         case Redaction.ROWS:
-            if len([column for column in table.primary_key.columns if column.name != "session_id"]) > 1:
+            if len(_row_keys(table)) != 1:
                 yield f"{table} needs one column that identifies a row within its session"
         case Redaction.TURNS | Redaction.TURNS_DELETED:
             if "turn_id" not in table.c:

@@ -52,22 +52,24 @@ def scan(connection: Connection, session_ids: Sequence[str], phrase: Phrase) -> 
     for start in range(0, len(session_ids), SESSIONS_PER_SCAN):
         ids = session_ids[start : start + SESSIONS_PER_SCAN]
         for table, whose in _OF_SESSIONS:
-            for row, columns in _rows_with(connection, table, table.c.session_id.in_(ids), phrase):
+            for row, columns in _rows_with(connection, table, whose, ids, phrase):
                 _add_row(found.setdefault(row.session_id, Found()), table, whose, row, columns, phrase)
     _add_answering_turns(connection, found)
     return found
 
 
 def _rows_with(
-    connection: Connection, table: Table, condition: ColumnElement[bool], phrase: Phrase
+    connection: Connection, table: Table, whose: Ownership, ids: Sequence[str], phrase: Phrase
 ) -> Iterator[tuple[Row[Any], list[Column[Any]]]]:
-    """Rows that contain the phrase, and the columns that do."""
+    """Rows of these sessions that contain the phrase, and the columns that do."""
     texts = personal.texts_of(table)
     if not texts:
         return
-    names = ("session_id", "turn_id", "message_id", personal.row_key(table).name)
+    names = ["session_id", "turn_id", "message_id"]
+    if whose.redaction is Redaction.ROWS:
+        names.append(personal.row_key(table).name)
     keys = [table.c[name] for name in dict.fromkeys(names) if name in table.c]
-    for row in connection.execute(select(*keys, *texts).where(condition)):
+    for row in connection.execute(select(*keys, *texts).where(table.c.session_id.in_(ids))):
         if columns := [column for column in texts if _is_in(phrase, column, row)]:
             yield row, columns
 
@@ -85,8 +87,8 @@ def _add_row(
         found.description |= {column.name: _redacted(column, row._mapping[column], phrase) for column in columns}
         return
     found.in_history = True
-    if whose.redaction in (Redaction.ROWS, Redaction.TURNS) and row.turn_id:
-        found.turn_ids.add(row.turn_id)
+    if whose.redaction in (Redaction.ROWS, Redaction.TURNS) and (turn_id := getattr(row, "turn_id", None)):
+        found.turn_ids.add(turn_id)
     if whose.redaction is Redaction.ROWS:
         found.rows.setdefault(table.name, set()).add(row._mapping[personal.row_key(table)])
     if table is _g:

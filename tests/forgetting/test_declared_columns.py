@@ -11,6 +11,7 @@ import orjson
 import pytest
 from sqlalchemy import Column, Connection, Integer, LargeBinary, Table, insert, select
 
+from app.routers.schemas.forgetting import ForgottenCounts
 from app.storage import personal, tables
 from app.storage.engine.unit_of_work import UnitOfWork
 from app.storage.personal import Kind, OwnerKind
@@ -187,3 +188,9 @@ async def test_a_forgotten_phrase_is_found_in_each_column_alone(house: House) ->
     receipt = await house.forgettings.forget("assistant", "alice", phrase=WORD)
     assert await columns_with_word(house) == set()
     assert receipt.found_afterwards == 0
+
+
+def test_a_receipt_names_every_kind_of_row_that_is_removed() -> None:
+    declared = [personal.ownership(table) for table in personal.with_personal_data(tables.metadata)]
+    counted = {name for whose in declared if whose is not None for name in (whose.counted, whose.redacted) if name}
+    assert set(ForgottenCounts.__annotations__) == counted | {"recalled"}
