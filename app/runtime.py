@@ -222,7 +222,7 @@ class Runtime:
         from app.storage import documents
 
         if await self._durable.read(documents.stores):
-            await self._make_documents().forget_others()
+            await self._make_documents().delete_others()
 
     def _add_gauges(self) -> None:
         gauge, writer = self.metrics.gauge, self._durable.writer

@@ -1,11 +1,11 @@
-"""The child process that looks through folders and reads documents: started by `reading.py`, ends with its input.
+"""The child process that lists folders and reads documents. `reading.py` starts it; it ends when its input closes.
 
-A process and not a thread: parsers in Python would hold up every stream of the server, a hostile file could keep one
-busy for ever or take all memory, and only a process can be stopped. Runs at a low priority.
+A process and not a thread: parsers in Python would delay every stream of the server, a hostile file could keep one
+busy without end or use all memory, and only a process can be killed. Runs at low priority.
 
     python -m app.documents.child
 
-Takes one JSON object a line, answers with frames: four bytes of length, then JSON. The last frame of an answer has
+Reads one JSON object per line, answers with frames: four bytes of length, then JSON. The last frame of an answer has
 `done` or `problem`.
 """
 
@@ -32,9 +32,9 @@ Frame = dict[str, Any]
 MAX_MEMORY = 2 << 30
 """Bytes of address space."""
 BATCH = 100
-"""Chunks, or files, of one frame."""
+"""Chunks or files per frame."""
 FLUSH_SECONDS = 2.0
-"""A slow document shows that it is alive so often."""
+"""The longest time between two frames while a slow document still yields chunks."""
 
 
 def answer(order: Frame) -> Iterator[Frame]:
@@ -97,11 +97,11 @@ def _as_json(chunk: Chunk) -> tuple[str, int, str, str, str]:
 
 
 def _content(path: str, root: str, max_bytes: int) -> tuple[bytes, int]:
-    """All of a file, and its time. What was a file when the folder was listed may be a link by now."""
+    """The content of a file and its modification time. Checks again for a link, which may have replaced the file."""
     real = os.path.realpath(path)
     if real != path or os.path.commonpath([real, root]) != root:
         raise Unreadable("is a link, and links are not followed")
-    # NONBLOCK: a pipe in the file's place would let us wait for ever.
+    # NONBLOCK: opening a pipe in the file's place would block without end.
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     with open(os.open(path, flags), "rb") as file:
         status = os.fstat(file.fileno())
@@ -113,7 +113,7 @@ def _content(path: str, root: str, max_bytes: int) -> tuple[bytes, int]:
     return content, status.st_mtime_ns
 
 
-def _settle_down() -> None:
+def _limit_resources() -> None:
     with contextlib.suppress(OSError, AttributeError):
         os.nice(10)
     try:
@@ -131,10 +131,10 @@ def _send(out: BinaryIO, frame: Frame) -> None:
 
 
 def main() -> None:
-    # A library may print at any time; only our own words go to the parent's pipe.
+    # Libraries may print to stdout; only our own frames go to the parent's pipe.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    _settle_down()
+    _limit_resources()
     with contextlib.suppress(BrokenPipeError):
         for line in sys.stdin.buffer:
             for frame in answer(json.loads(line)):

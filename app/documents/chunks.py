@@ -1,4 +1,4 @@
-"""Chunks: the pieces of a document that are searched; whole paragraphs of one section where they fit."""
+"""Chunks: the searchable pieces of a document; whole paragraphs of one section where they fit."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from app.documents.section import Section, Unit
 
-# Where a paragraph that is too long is cut, the best places first.
+# Where a long paragraph is cut, best places first.
 _CUTS = (re.compile(r"\n"), re.compile(r"[.!?…。！？][)\"'”’»]*\s"), re.compile(r"\s"))
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """`position`: where it begins, in the unit of its document."""
+    """`position`: where the chunk begins, in the unit of its document."""
 
     heading: str
     position: int
@@ -23,7 +23,7 @@ class Chunk:
 
     @property
     def digest(self) -> bytes:
-        """The same for the same words under the same headings."""
+        """A hash of text and headings; equal chunks keep their row and vectors."""
         content = f"{self.heading}\0{self.text}".encode("utf-8", "replace")
         return hashlib.blake2b(content, digest_size=16).digest()
 
@@ -58,7 +58,7 @@ def _parts(paragraphs: Iterable[tuple[int, str]], size: int, unit: Unit) -> Iter
 
 
 def _end(paragraph: str, at: int, size: int) -> int:
-    """The best place to cut in the second half of the next `size` characters; a blank may be one more."""
+    """The best place to cut in the second half of the next `size` characters; trailing whitespace may exceed `size`."""
     for pattern in _CUTS:
         places = [match.end() for match in pattern.finditer(paragraph, at + size // 2, at + size + 1)]
         if places:

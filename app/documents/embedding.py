@@ -24,7 +24,7 @@ _HEADING = 120
 
 
 def chunk_backlog(database: Database, embedder: Embedder, stores: Sequence[str]) -> Backlog:
-    """The backlog of some document stores. It leaves half of a core to the answers, which come first."""
+    """The backlog of some document stores. It uses half of a core at most, because answers come first."""
     source = ChunksToEmbed(database, stores)
     return Backlog(embedder, source, batch=BATCH, batch_seconds=BATCH_SECONDS, yields=True)
 

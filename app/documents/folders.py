@@ -1,7 +1,7 @@
-"""Which files belong to a store: folders walked through, patterns, limits. Links are never followed.
+"""Folders: lists the files of a store by roots, patterns and limits. Links are never followed.
 
-A link that leads out of the folder would open what nobody meant to share, and one that stays inside leads to a file
-that is met anyway. A path of the configuration may itself be a link: whoever wrote it there meant it.
+A link that leads out of the folder would expose files that the operator did not configure, and one that stays inside
+leads to a file that is listed anyway. A path of the configuration may itself be a link, because the operator chose it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import cache
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file as the folder lists it. `root` is the path of the configuration it was found under."""
+    """A file as its folder lists it. `root`: the configured path it was found under, resolved."""
 
     path: str
     root: str
@@ -24,7 +24,7 @@ class Found:
 
 
 def scan(roots: Sequence[str], patterns: Sequence[str], *, max_files: int, problems: list[str]) -> Iterator[Found]:
-    """Every file of the store once, in order of roots and names. `problems` collects what could not be looked at."""
+    """Every file of the store once, in order of roots and names. `problems` collects what could not be listed."""
     seen: set[str] = set()
     for root in roots:
         for found in _walk(root, patterns, problems):
@@ -65,7 +65,7 @@ def _walk(root: str, patterns: Sequence[str], problems: list[str]) -> Iterator[F
                 except UnicodeEncodeError:
                     problems.append(f"{os.fsencode(entry.path)!r}: its name is not UTF-8")
                 except OSError:
-                    pass  # it has just gone
+                    pass  # deleted since the folder was listed
                 else:
                     yield Found(entry.path, real, stat.st_size, stat.st_mtime_ns)
         folders += reversed(inner)
@@ -85,12 +85,12 @@ def _words(error: OSError) -> str:
 
 
 def names_hidden(patterns: Sequence[str]) -> bool:
-    """Whether names that begin with a dot are looked at: when a pattern has one."""
+    """Whether names that begin with a dot are included: when a pattern has such a name."""
     return any(part.startswith(".") for pattern in patterns for part in pattern.split("/"))
 
 
 def compile_patterns(patterns: Sequence[str]) -> re.Pattern[str]:
-    """What the path of a file below its root has to match."""
+    """A regular expression for the path of a file relative to its root."""
     return _compiled(tuple(patterns))
 
 
@@ -100,7 +100,7 @@ def _compiled(patterns: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def _translate(pattern: str) -> str:
-    """`**` any folders, also none; `*` and `?` within one name; `[abc]` one of these. Letters of either case."""
+    """`**`: any number of folders; `*` and `?`: within one name; `[abc]`: one of these. Case-insensitive."""
     parts = pattern.removeprefix("./").split("/")
     result = ""
     for place, part in enumerate(parts):

@@ -1,7 +1,7 @@
-"""Indexer: makes what is kept of a store agree with its files. One file after another, behind everybody's back.
+"""Indexer: updates what is stored of a document store to match its files, one file after another, in the background.
 
-A file whose size and time are those of its last reading is not opened; one whose bytes are the same is not taken
-apart; of one that changed, chunks with the same words keep their row and their vectors.
+A file whose size and modification time have not changed is not opened; one whose bytes have not changed is not parsed;
+of one that changed, chunks with the same text keep their row and their vectors.
 """
 
 from __future__ import annotations
@@ -11,31 +11,27 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 from app.config.documents import DocumentStoreConfig
 from app.documents.folders import Found
 from app.documents.kinds import kind_of
 from app.documents.reading import Frame, ReadingFailed, ReadingProcess
+from app.documents.records import UNFINISHED, Records
 from app.domain.ids import NewId
-from app.storage import documents
 from app.storage.documents import NewChunk, StoredChunk, StoredFile
 from app.storage.engine.database import Database
-from app.storage.engine.unit_of_work import UnitOfWork
 
 log = logging.getLogger(__name__)
 
 _RACY_NS = 2_000_000_000
-"""A file that is younger than this when it is read may change again without another time: it is compared anew."""
-_COMPARE_ANEW = -1
-"""The size of a file that has to be read again, changed or not."""
+"""A file modified more recently than this when it is read may change again with the same time: it is read again."""
 
 
 @dataclass(slots=True)
 class Progress:
-    """Of one store, for those who ask how far it is. `left`: files of this look that are not compared yet.
+    """The progress of one store's updates. `left`: files that the present update has not compared yet.
 
-    `failure`: why the last look broke off; `problems`: what of its folders could not be looked at.
+    `failure`: why the last update was aborted; `problems`: which of its folders could not be listed.
     """
 
     is_working: bool = True
@@ -47,7 +43,7 @@ class Progress:
 
 @dataclass(slots=True)
 class _Round:
-    """One look at a store. `gone`: files that are not there any more, unless they turn up under another name."""
+    """One update of a store. `gone`: stored files that are missing, unless they turn up under another name."""
 
     store: str
     config: DocumentStoreConfig
@@ -58,7 +54,7 @@ class _Round:
 
 
 class Indexer:
-    """Works on one store at a time. `on_change` is told each store of which something was removed or moved."""
+    """Updates one store at a time. `on_change` is called with a store after chunks were deleted or files moved."""
 
     def __init__(
         self,
@@ -69,22 +65,22 @@ class Indexer:
         on_change: Callable[[str], None],
         reading: ReadingProcess | None = None,
     ) -> None:
-        self._database = database
+        self._records = Records(database)
         self._new_id = new_id
         self._clock_ms = clock_ms
         self._on_change = on_change
         self._reading = reading or ReadingProcess()
 
     async def update(self, store: str, config: DocumentStoreConfig, progress: Progress, *, anew: bool = False) -> None:
-        """One look at the store; with `anew` every file is read again. Files that cannot be read stop nothing.
+        """Update a store; with `anew` every file is read again. Files that cannot be read do not stop it.
 
         Raises:
-            WriteFailed, Unavailable: the database did not answer; the next look goes on.
-            ReadingFailed: the folders could not be looked through.
+            WriteFailed, Unavailable: the database did not answer; the next update continues.
+            ReadingFailed: the folders could not be listed.
         """
         progress.is_working = True
         found, problems = await self._scan(config)
-        stored = {file.path: file for file in await self._database.read(partial(documents.files, store=store))}
+        stored = await self._records.files(store)
         paths = {file.path for file in found}
         gone = {path: file for path, file in stored.items() if path not in paths}
         round_ = _Round(store, config, gone, anew)
@@ -92,10 +88,10 @@ class Indexer:
         for file in found:
             known = stored.get(file.path)
             if anew or known is None or not _is_unchanged(file, known, config):
-                await self._take(round_, file, known)
+                await self._update_file(round_, file, known)
             progress.left -= 1
         for old in round_.gone.values():
-            await self._remove(round_, old)
+            await self._delete(round_, old)
         for sentence, count in round_.missing.items():
             log.warning("document store %s: %d files are not read: %s", store, count, sentence)
         for sentence in problems:
@@ -108,11 +104,11 @@ class Indexer:
         progress.is_working = False
         progress.failure = None
 
-    async def forget(self, store: str) -> None:
-        """Remove all that is kept of a store."""
+    async def delete(self, store: str) -> None:
+        """Delete everything stored of a store."""
         round_ = _Round(store, DocumentStoreConfig.model_construct(), {}, False)
-        for file in await self._database.read(partial(documents.files, store=store)):
-            await self._remove(round_, file)
+        for file in (await self._records.files(store)).values():
+            await self._delete(round_, file)
         self._on_change(store)
 
     async def close(self) -> None:
@@ -131,7 +127,7 @@ class Indexer:
 
     # -- one file ---------------------------------------------------------------------------------------------
 
-    async def _take(self, round_: _Round, found: Found, known: StoredFile | None) -> None:
+    async def _update_file(self, round_: _Round, found: Found, known: StoredFile | None) -> None:
         file = StoredFile(
             file_id=known.file_id if known else self._new_id("file"),
             store=round_.store,
@@ -149,9 +145,9 @@ class Indexer:
             if known is None:
                 moved = await self._find_moved(round_, found, file)
                 if moved is not None:
-                    await self._save(moved)
+                    await self._records.save(moved)
                     return
-                known = await self._add(file)
+                known = await self._records.add(file)
             if found.size > round_.config.max_file_size:
                 problem = f"is larger than {round_.config.max_file_size} bytes (max_file_size)"
                 await self._refuse(round_, file, known, problem)
@@ -161,26 +157,26 @@ class Indexer:
             else:
                 await self._read(round_, found, file, known)
         except ReadingFailed as error:
-            await self._refuse(round_, file, known or await self._add(file), str(error))
+            await self._refuse(round_, file, known or await self._records.add(file), str(error))
 
     async def _read(self, round_: _Round, found: Found, file: StoredFile, known: StoredFile) -> None:
         is_same = not round_.anew and known.fingerprint == file.fingerprint and bool(known.digest)
         async with self._asking(round_, found, [known.digest] if is_same else []) as frames:
             opened = await anext(frames)
             if opened.get("is_gone"):
-                return  # since the folder was listed: the next look removes it
+                return  # deleted since the folder was listed: the next update deletes its chunks
             if "problem" in opened:
                 await self._refuse(round_, file, known, opened["problem"], again=bool(opened.get("again")))
                 return
             file = replace(file, digest=opened["digest"], size=opened["size"], mtime_ns=opened["mtime_ns"])
             if opened.get("done"):
-                await self._save(replace(file, chunks=known.chunks, problem=known.problem))
+                await self._records.save(replace(file, chunks=known.chunks, problem=known.problem))
             else:
                 await self._replace_chunks(round_, file, known, frames)
 
     @asynccontextmanager
     async def _asking(self, round_: _Round, found: Found, known: Sequence[str]) -> AsyncIterator[AsyncIterator[Frame]]:
-        """`known`: digests of bytes that need not be taken apart."""
+        """Have the child read a file. `known`: digests of contents that need not be parsed."""
         order: Frame = {
             "do": "read",
             "path": found.path,
@@ -193,7 +189,7 @@ class Indexer:
             yield frames
 
     async def _find_moved(self, round_: _Round, found: Found, file: StoredFile) -> StoredFile | None:
-        """What a file that is gone becomes under this name; `None` when none of them has the same bytes."""
+        """The record of a missing file with the same bytes, under the new name; `None` when there is none."""
         gone = {
             one.digest: one
             for one in round_.gone.values()
@@ -213,32 +209,31 @@ class Indexer:
     async def _replace_chunks(
         self, round_: _Round, file: StoredFile, known: StoredFile, frames: AsyncIterator[Frame]
     ) -> None:
-        await self._save(replace(known, digest="", size=_COMPARE_ANEW))  # until it is done: we may not come to the end
+        await self._records.save(replace(known, digest="", size=UNFINISHED))  # a crash may interrupt what follows
         kept: dict[str, list[StoredChunk]] = defaultdict(list)
-        for chunk in await self._database.read(partial(documents.chunks_of, file_id=file.file_id)):
+        for chunk in await self._records.chunks_of(file):
             kept[chunk.digest].append(chunk)
         place = 0
         async for frame in frames:
             if "problem" in frame:
                 await self._refuse(round_, file, known, frame["problem"])
                 return
-            unit = UnitOfWork("")
-            new = []
+            new: list[NewChunk] = []
+            moved: dict[int, tuple[int, int]] = {}
             for heading, position, text, terms, digest in frame["chunks"]:
                 if kept[digest]:
                     old = kept[digest].pop(0)
                     if (old.place, old.position) != (place, position):
-                        documents.place_chunk(unit, old.row, place=place, position=position)
+                        moved[old.row] = (place, position)
                 else:
                     new.append(NewChunk(place, heading, position, text, terms, digest))
                 place += 1
-            documents.add_chunks(unit, store=file.store, file_id=file.file_id, chunks=new)
-            await self._database.submit(unit)
+            await self._records.write_chunks(file, new, moved)
             file = replace(file, problem="; ".join(frame.get("partly", ())) or None)
-        await self._remove_chunks(round_, [chunk for chunks in kept.values() for chunk in chunks])
+        await self._delete_chunks(round_, [chunk for chunks in kept.values() for chunk in chunks])
         if file.problem is not None and file.problem != known.problem:
-            self._complain(file, file.problem)
-        await self._save(replace(file, chunks=place))
+            self._warn(file, file.problem)
+        await self._records.save(replace(file, chunks=place))
 
     async def _refuse(
         self,
@@ -250,46 +245,23 @@ class Indexer:
         is_said: bool = False,
         again: bool = False,
     ) -> None:
-        """Keep nothing of a file but why. It is tried again when it changes; with `again` at every look."""
+        """Store only why a file was not read. It is tried again when it changes; with `again` at every update."""
         if not is_said and known.problem != problem:
-            self._complain(file, problem)
-        chunks = await self._database.read(partial(documents.chunks_of, file_id=file.file_id))
-        await self._remove_chunks(round_, chunks)
-        size = _COMPARE_ANEW if again else file.size
-        await self._save(replace(file, digest="", chunks=0, problem=problem, size=size))
+            self._warn(file, problem)
+        await self._delete_chunks(round_, await self._records.chunks_of(file))
+        size = UNFINISHED if again else file.size
+        await self._records.save(replace(file, digest="", chunks=0, problem=problem, size=size))
 
-    def _complain(self, file: StoredFile, problem: str) -> None:
+    def _warn(self, file: StoredFile, problem: str) -> None:
         log.warning("document store %s: %s %s", file.store, file.path, problem)
 
-    # -- units ------------------------------------------------------------------------------------------------
+    async def _delete(self, round_: _Round, file: StoredFile) -> None:
+        await self._delete_chunks(round_, await self._records.chunks_of(file))
+        await self._records.delete(file)
 
-    async def _add(self, file: StoredFile) -> StoredFile:
-        """Known, but not read to the end: whoever finds it so after a crash reads it again."""
-        unit = UnitOfWork("")
-        begun = replace(file, size=_COMPARE_ANEW)
-        documents.add_file(unit, begun)
-        await self._database.submit(unit)
-        return begun
-
-    async def _save(self, file: StoredFile) -> None:
-        unit = UnitOfWork("")
-        documents.save_file(unit, file)
-        await self._database.submit(unit)
-
-    async def _remove(self, round_: _Round, file: StoredFile) -> None:
-        chunks = await self._database.read(partial(documents.chunks_of, file_id=file.file_id))
-        await self._remove_chunks(round_, chunks)
-        unit = UnitOfWork("")
-        documents.remove_file(unit, file.file_id)
-        await self._database.submit(unit)
-
-    async def _remove_chunks(self, round_: _Round, chunks: Sequence[StoredChunk]) -> None:
-        rows = [chunk.row for chunk in chunks]
-        round_.has_changed = round_.has_changed or bool(rows)
-        for start in range(0, len(rows), documents.PART):
-            unit = UnitOfWork("")
-            documents.remove_chunks(unit, rows[start : start + documents.PART])
-            await self._database.submit(unit)
+    async def _delete_chunks(self, round_: _Round, chunks: Sequence[StoredChunk]) -> None:
+        round_.has_changed = round_.has_changed or bool(chunks)
+        await self._records.delete_chunks(chunks)
 
 
 def _is_unchanged(found: Found, known: StoredFile, config: DocumentStoreConfig) -> bool:

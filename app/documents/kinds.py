@@ -1,4 +1,4 @@
-"""Which reader a file has, by the end of its name; what is not known otherwise is read as text."""
+"""Kinds: which reader a file gets, by its suffix; unknown suffixes are read as text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Literal
 from app.documents.section import Report, Section, Unit
 
 READER = 1
-"""Counted on when readers or chunks change: every file is read again then."""
+"""Increase when readers or chunking change, so that every file is read again."""
 
 Format = Literal["text", "markdown", "pdf", "docx"]
 _BY_SUFFIX: dict[str, Format] = {".md": "markdown", ".markdown": "markdown", ".pdf": "pdf", ".docx": "docx"}
@@ -22,14 +22,14 @@ _PACKAGES: dict[Format, str] = {"pdf": "pypdf", "docx": "docx"}
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How a document is read. `missing`: what to do before it can be; `None` when nothing is."""
+    """How a document is read. `missing`: what to install before it can be read; `None` when nothing is missing."""
 
     format: Format
     unit: Unit
     missing: str | None
 
     def fingerprint(self, chunk_size: int) -> str:
-        """Changes when the same file would be read otherwise."""
+        """Differs when the same file would give other chunks."""
         return f"{READER}/{self.format}/{chunk_size}" + ("/missing" if self.missing else "")
 
 
@@ -51,7 +51,7 @@ def read(kind: Kind, content: bytes, report: Report) -> Iterator[Section]:
     """The sections of a document, in order.
 
     Raises:
-        Unreadable: also in the middle.
+        Unreadable: at any section, not only the first.
     """
     match kind.format:
         case "text":

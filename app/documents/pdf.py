@@ -17,12 +17,12 @@ _BLANK = re.compile(r"\n[ \t]*\n")
 
 
 def read_pdf(file: BinaryIO, report: Report) -> Iterator[Section]:
-    """Pages without text (pictures of pages, mostly) are left out; a page that cannot be read is reported.
+    """Skips pages without text (mostly scanned pages); reports pages that cannot be read.
 
     Raises:
         Unreadable: it is no PDF, needs a password, or none of its pages holds text.
     """
-    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it warns of every oddity it has got over
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it warns of every irregularity that it tolerates
     reader = _open(file)
     has_text, broken = False, []
     for number in range(1, _count(reader) + 1):

@@ -1,4 +1,4 @@
-"""Text and Markdown: sections of paragraphs, found by blank lines and headings; positions are lines."""
+"""Text and Markdown: paragraphs are split at blank lines, sections at headings; positions are lines."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _LIST_OR_TABLE = re.compile(r"\s*(?:[-*+>|]|\d+[.)])")
 
 
 def decode(content: bytes) -> str:
-    """The text, by its mark or as UTF-8; what is neither is taken for Windows-1252, the usual other one.
+    """Decode by byte order mark, else as UTF-8, else as Windows-1252, the most common other encoding.
 
     Raises:
-        Unreadable: it is no text.
+        Unreadable: the content is binary.
     """
     for mark, encoding in _MARKS:
         if content.startswith(mark):
@@ -43,7 +43,7 @@ def read_text(content: bytes) -> Iterator[Section]:
 
 
 def read_markdown(content: bytes) -> Iterator[Section]:
-    """A section for each heading, ATX or underlined. What stands in code blocks and front matter is no heading."""
+    """A section per heading, ATX or underlined. Lines in code blocks and front matter are not headings."""
     headings: list[str] = []
     held: list[tuple[int, str]] = []
     fence = ""
@@ -67,7 +67,7 @@ def read_markdown(content: bytes) -> Iterator[Section]:
 
 
 def _heading(line: str, held: list[tuple[int, str]], number: int) -> tuple[int, str] | None:
-    """(level, title) when the line ends a heading; an underlined one is taken out of the lines before."""
+    """(level, title) when the line ends a heading; the title line of an underlined one is removed from `held`."""
     match = _HEADING.fullmatch(line)
     if match:
         return len(match[1]), _bare(match[2] or "")
@@ -89,7 +89,7 @@ def _section(headings: list[str], lines: list[tuple[int, str]]) -> Iterator[Sect
 
 
 def _front_matter(lines: list[str]) -> int:
-    """The last line of a YAML block at the beginning; 0 without one."""
+    """The last line of a YAML front matter block; 0 without one."""
     if lines and lines[0].rstrip() == "---":
         for number, line in enumerate(lines[1:200], 2):
             if line.rstrip() in ("---", "..."):

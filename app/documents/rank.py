@@ -1,7 +1,7 @@
-"""The ranking of chunks: what of the question stands in them and above them, and how close they are in meaning.
+"""Ranking of chunks: which terms of the question are in the text and its headings, and how similar the vectors are.
 
-The weights are round numbers, chosen on 28 questions to the documentation of another project; questions to our own
-pages confirm them (docs/documents.md has the figures).
+The weights are round numbers, chosen on 28 questions about the documentation of another project; questions about our
+own pages confirm them (docs/documents.md has the figures).
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from app.search.words import terms
 from app.storage.documents import IndexedChunk
 
 CANDIDATES = 100
-"""By words, and as many by meaning."""
+"""Chunks nominated by full text, and as many by cosine."""
 B = 0.5
-"""Length normalisation of BM25: chunks are of a size, but for short ones under a heading of their own."""
+"""BM25's length normalisation: most chunks have a similar size, except short ones under a heading of their own."""
 WEIGHTS = {"words": 1.0, "coverage": 1.0, "heading": 1.0, "meaning": 2.5}
 
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """`score` is 0 to 1 and orders the hits of one search; it does not compare searches."""
+    """`score` is 0 to 1 and orders the hits of one search; scores of different searches are not comparable."""
 
     chunk: IndexedChunk
     score: float

@@ -1,4 +1,4 @@
-"""The child process that reads documents, from the parent's side: started when needed, ended when idle or stuck."""
+"""ReadingProcess: the parent's side of the child that reads documents; starts it on demand, ends it when idle."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ import orjson
 Frame = dict[str, Any]
 
 FRAME_SECONDS = 60.0
-"""How long the next part of an answer may take."""
+"""The longest time to the next frame of an answer."""
 IDLE_SECONDS = 30.0
 _CODE = str(Path(__file__).parents[2])
 _KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TZ")
 
 
 class ReadingFailed(Exception):
-    """The child was stopped or died over what it was asked; the sentence says which."""
+    """The child was killed or died while answering; the message says which."""
 
 
 class ReadingProcess:
-    """Answers one question at a time. Belongs to one event loop; whoever made it closes it."""
+    """Answers one order at a time. Belongs to one event loop; its creator closes it."""
 
     def __init__(self, *, frame_seconds: float = FRAME_SECONDS, idle_seconds: float = IDLE_SECONDS) -> None:
         self._frame_seconds = frame_seconds
@@ -41,7 +41,7 @@ class ReadingProcess:
 
     @asynccontextmanager
     async def ask(self, order: Frame) -> AsyncIterator[AsyncIterator[Frame]]:
-        """The frames of the answer. Leaving before the last one ends the child; the next question starts another."""
+        """The frames of the answer. Leaving before the last one kills the child; the next order starts another."""
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
@@ -112,13 +112,13 @@ class ReadingProcess:
 
 
 def _environment() -> dict[str, str]:
-    """No secret of ours goes to where foreign documents are read."""
+    """The child's environment, without the server's secrets: the child parses untrusted documents."""
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     return kept | {"PYTHONPATH": _CODE, "PYTHONUTF8": "1"}
 
 
 def _end(process: asyncio.subprocess.Process) -> None:
-    """Its input ends, and then it does."""
+    """Close the child's input, so that it exits."""
     if process.stdin is not None:
         process.stdin.close()
 

@@ -1,7 +1,7 @@
-"""Search: a question in, chunks of documents out. Words and meaning nominate, a few cues rank.
+"""Search: answers a question with chunks of documents. Full text and vectors nominate candidates, four cues rank them.
 
-The terms, their rarity and the vectors are those of memories; the ranking is not: what tells there who spoke, when and
-in answer to what says nothing about a document (docs/documents.md has figures).
+Terms, BM25 and vectors are shared with memories (app/search); the ranking is not, because cues such as speaker, time
+and the turn before mean nothing for a document (docs/documents.md has figures).
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from app.storage.documents import Reader
 from app.storage.engine.database import Database
 
 EMBEDDING_SECONDS = 2.0
-"""What a question's embedding may take; the words alone answer afterwards. The first one loads the model."""
+"""How long a question waits for its vector before it is answered by keyword only. The first one loads the model."""
 MAX_VECTORS = 100_000
 """Vectors of one store that are kept in memory: 150 MB at 384 numbers each. Chunks beyond are found by keyword only."""
 MAX_TERMS = 100
-"""Of a question; each is looked up on its own."""
+"""Terms of a question that are searched; each takes a lookup of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A chunk that was found. `score` is 0 to 1; `cues` are the parts it was made of, by name."""
+    """A found chunk. `score` is 0 to 1; `cues` are its parts by name."""
 
     store: str
     path: str
@@ -50,7 +50,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """Best first. `by_meaning` tells whether vectors took part."""
+    """Hits, best first. `by_meaning`: whether vectors took part."""
 
     hits: tuple[Hit, ...]
     by_meaning: bool
@@ -58,7 +58,7 @@ class SearchResult:
 
 
 class Search:
-    """Over the stores of one database."""
+    """Searches the document stores of one database."""
 
     def __init__(
         self, database: Database, embedder: Embedder | None = None, *, embedding_seconds: float = EMBEDDING_SECONDS
@@ -80,7 +80,7 @@ class Search:
         return SearchResult(tuple(hits), by_meaning, (time.perf_counter() - started) * 1000)
 
     def drop(self, store: str) -> None:
-        """Chunks of the store were removed: keep no copy of them."""
+        """Chunks of the store were deleted: drop its cached vectors."""
         self._vectors.drop([store_word(store)])
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Section: a part of a document under one heading, as readers give it; and what they say when they cannot."""
+"""Section: a part of a document under one heading, as readers yield it; and the error of a reader."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 Unit = Literal["line", "page", "paragraph"]
-"""What a position in a document counts, from 1."""
+"""What a position in a document counts; the first is 1."""
 
 MAX_HEADING = 300
 _UNWANTED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 class Unreadable(Exception):
-    """The document cannot be read; the sentence says why, without its name."""
+    """The document cannot be read; the message says why and does not name the document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,11 @@ class Section:
 
 
 Report = Callable[[str], None]
-"""Takes a sentence about a part of the document that was left out."""
+"""Called with a sentence about a part of the document that was skipped."""
 
 
 def clean(text: str) -> str:
-    """Without what no database stores and no terminal shows: NUL, control characters, halves of characters."""
+    """Replace what databases reject or terminals misprint: NUL, control characters, lone surrogates."""
     return _UNWANTED.sub("�", text)
 
 

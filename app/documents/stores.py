@@ -1,4 +1,4 @@
-"""DocumentStores: the document stores of a server, kept up to date beside its other work, listed and searched."""
+"""DocumentStores: the document stores of a server, updated in the background, listed and searched."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 LEAST_SECONDS = 1.0
 RETRY_SECONDS = 30.0
-"""After a look that failed."""
+"""Until the next update after one that failed."""
 
 
 Status = Literal["reading", "ready", "failed"]
@@ -40,9 +40,9 @@ Status = Literal["reading", "ready", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class StoreState:
-    """How far a store is. `failed`: the last look broke off, and another is taken soon; `problems` say why.
+    """The state of a store. `failed`: the last update was aborted and is tried again soon; `problems` say why.
 
-    `left`: files of the present look that are not compared yet.
+    `left`: files that the present update has not compared yet.
     """
 
     name: str
@@ -54,7 +54,7 @@ class StoreState:
 
 
 class DocumentStores:
-    """`run` is the one background task; cancelling it ends everything it started."""
+    """`run` is the background task; cancelling it ends everything it started."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class DocumentStores:
         reading: ReadingProcess | None = None,
         least_seconds: float = LEAST_SECONDS,
     ) -> None:
-        """`least_seconds`: between two looks at the files."""
+        """`least_seconds`: the shortest time between two updates of a store."""
         self._database = database
         self._stores = dict(stores)
         self._bases = {name: _base(store) for name, store in stores.items()}
@@ -105,20 +105,20 @@ class DocumentStores:
     async def files(
         self, name: str, *, after: str = "", limit: int = 50, only_problems: bool = False
     ) -> Sequence[StoredFile]:
-        """A page of the files of a store, in the order of their paths; `after` as `shown` gives it. Raises NotFound."""
+        """A page of a store's files, ordered by path. `after`: a path as `shown` returns it. Raises NotFound."""
         self._require([name])
         last = os.path.join(self._bases[name], after) if after else ""
         query = partial(documents.page, store=name, after=last, limit=limit, only_problems=only_problems)
         return await self._database.read(query)
 
     async def search(self, question: str, names: Iterable[str] = (), *, limit: int = 10) -> SearchResult:
-        """The best chunks of these stores, or of all. Raises NotFound."""
+        """The best chunks of the named stores, or of all. Raises NotFound."""
         wanted = list(dict.fromkeys(names)) or list(self._stores)
         self._require(wanted)
         return await self._search.search(question, wanted, limit=limit)
 
     def look(self, name: str, *, anew: bool = False) -> None:
-        """Compare a store with its files soon; with `anew` every file is read again. Raises NotFound."""
+        """Schedule an update of a store; with `anew` every file is read again. Raises NotFound."""
         self._require([name])
         self._wanted.add(name)
         if anew:
@@ -126,16 +126,16 @@ class DocumentStores:
         self._wake.set()
 
     def is_complete(self, names: Iterable[str] = ()) -> bool:
-        """Whether every file of these stores, or of all, was compared since it last seemed to have changed."""
+        """Whether the named stores, or all, are up to date with every change noticed so far."""
         return all(self._status(name) == "ready" for name in list(names) or self._stores)
 
     def shown(self, name: str, path: str) -> str:
-        """A path as it is shown: below the folder that all paths of the store have in common."""
+        """A path as the API shows it: relative to the common parent folder of the store's paths."""
         return os.path.relpath(path, self._bases[name])
 
     @property
     def model(self) -> str | None:
-        """Who embeds; `None` when documents are found by their words alone."""
+        """The embedder's model; `None` when documents are found by keyword only."""
         return self._embedder.model if self._embedder is not None else None
 
     # -- figures ----------------------------------------------------------------------------------------------
@@ -147,7 +147,11 @@ class DocumentStores:
         gauge, progress = metrics.gauge, self._progress.values()
         gauge("hector_documents", "Documents of all stores.", total(lambda counts: counts.files))
         gauge("hector_document_chunks", "Their searchable pieces.", total(lambda counts: counts.chunks))
-        gauge("hector_documents_unread", "Documents not read, or not wholly.", total(lambda counts: counts.problems))
+        gauge(
+            "hector_documents_unread",
+            "Documents not read, or only in part.",
+            total(lambda counts: counts.problems),
+        )
         gauge("hector_documents_left", "Documents not compared yet.", lambda: sum([one.left for one in progress]))
 
     # -- in the background ------------------------------------------------------------------------------------
@@ -166,7 +170,7 @@ class DocumentStores:
             await self._search.close()
 
     async def _keep_up(self) -> None:
-        await self._guarded("of before", self.forget_others)
+        await self._guarded("of before", self.delete_others)
         while True:
             names = await self._next()
             for name in names:
@@ -188,7 +192,7 @@ class DocumentStores:
             self._anew |= {name} if anew else set()
 
     async def _next(self) -> list[str]:
-        """The stores that it is time to look at, once there are any."""
+        """Wait until at least one store is due; returns the stores that are."""
         while True:
             self._wake.clear()
             now = time.monotonic()
@@ -215,23 +219,23 @@ class DocumentStores:
         if self._embedding is not None:
             self._embedding.wake()
 
-    async def forget_others(self) -> None:
-        """What is kept of stores that the configuration does not name any more."""
+    async def delete_others(self) -> None:
+        """Delete everything stored for stores that the configuration no longer names."""
         for name in await self._database.read(documents.stores):
             if name not in self._stores:
-                await self._indexer.forget(name)
-                log.info("document store %s is not configured any more: what was kept of it is removed", name)
+                await self._indexer.delete(name)
+                log.info("document store %s is no longer configured: its index is deleted", name)
 
     async def _guarded(self, name: str, act: Callable[[], Awaitable[object]]) -> str | None:
-        """What went wrong, in words; with one store, it stops no other."""
+        """Run `act`; returns why it failed, or `None`. A failure of one store does not stop the others."""
         try:
             await act()
         except (WriteFailed, WriteConflict, Unavailable, ReadingFailed) as error:
-            log.warning("document store %s: not compared with its files: %s", name, error)
-            return f"not compared with its files: {error}"
+            log.warning("document store %s could not be updated: %s", name, error)
+            return f"could not be updated: {error}"
         except Exception:  # the edge of a background sweep: the next one tries again
-            log.exception("document store %s could not be compared with its files", name)
-            return "not compared with its files: the server's log says why"
+            log.exception("document store %s could not be updated", name)
+            return "could not be updated; see the server log"
         return None
 
     def _status(self, name: str) -> Status:

@@ -1,6 +1,6 @@
-"""Watch: tells which stores something changed in, as soon as the system says so. Without watchfiles: never.
+"""Watch: reports which stores have changed files, as soon as the operating system says so. Needs watchfiles.
 
-It only says that it is worth looking; what has changed, the next look at the folders finds out.
+It only triggers an update; the update itself finds out what has changed.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ log = logging.getLogger(__name__)
 
 MISSING = "changes are noticed at each rescan only: pip install 'hector[documents]'"
 STEP_MS = 250
-"""How long nothing more must change before it is told; and the longest wait at shutdown."""
+"""Debounce: a change is reported after so long without another; also the longest wait at shutdown."""
 DEBOUNCE_MS = 2_000
-"""What changes on and on is told so often."""
+"""The longest time that a change is held back while others follow."""
 
 
 def is_installed() -> bool:
@@ -29,7 +29,7 @@ def is_installed() -> bool:
 
 
 class Watch:
-    """Of several stores. `run` belongs to whoever made it; `restart` it when `has_moved`."""
+    """Watches several stores. The owner runs `run` as a task and calls `restart` when `has_moved` is true."""
 
     def __init__(self, stores: Mapping[str, DocumentStoreConfig], on_change: Callable[[str], None]) -> None:
         self._stores = {name: store for name, store in stores.items() if store.watch}
@@ -38,7 +38,7 @@ class Watch:
         self._places: frozenset[tuple[str, int]] | None = None
 
     async def run(self) -> None:
-        """Until it is cancelled. A system that cannot watch (any more) is said once; then rescans have to do."""
+        """Watch until cancelled. When the system cannot watch, logs it once and leaves changes to rescans."""
         if not self._stores or not is_installed():
             return
         while True:
@@ -53,14 +53,14 @@ class Watch:
             try:
                 await asyncio.wait([stopped])
             finally:
-                # Not cancelled: the thread that waits for changes would end seconds later, and is waited for.
+                # Not cancelled: the thread that waits for changes ends after STEP_MS, and we wait for it.
                 self._stop.set()
                 stopped.cancel()
                 if watching:
                     await asyncio.shield(asyncio.wait(watching))
 
     def has_moved(self) -> bool:
-        """Whether a folder that was made, or replaced by another of its name, is not watched yet. Asks the disk."""
+        """Whether a folder was created or replaced since watching began, and so is not watched. Reads the disk."""
         return self._places is not None and self._places != _places(self._stores)
 
     def restart(self) -> None:
@@ -91,7 +91,7 @@ class Watch:
 
 
 def _may_concern(path: str, store: DocumentStoreConfig) -> bool:
-    """Whether a look at the store might find another thing for it. A folder, or what is gone, may have been any."""
+    """Whether an update of the store might find a change. A folder or a deleted path may stand for any file."""
     for root in [os.path.realpath(root) for root in store.paths]:
         if path == root:
             return True
@@ -106,13 +106,13 @@ def _may_concern(path: str, store: DocumentStoreConfig) -> bool:
 
 
 def _places(stores: Mapping[str, DocumentStoreConfig]) -> frozenset[tuple[str, int]]:
-    """The paths that exist, each with what it is at present."""
+    """The existing paths, each with the inode that is watched for it."""
     found = set()
     for store in stores.values():
         for path in store.paths:
             with contextlib.suppress(OSError):
                 real = os.path.realpath(path)
-                # A file is watched through its folder: editors put another file in its place.
+                # A file is watched through its folder, because editors replace files instead of writing to them.
                 place = os.path.dirname(real) if os.path.isfile(real) else real
                 found.add((real, os.stat(place).st_ino))
     return frozenset(found)

@@ -1,4 +1,4 @@
-"""Word documents (.docx) by python-docx: a section for each heading; positions are paragraphs, a table being one."""
+"""Word documents (.docx) by python-docx: a section per heading; positions are paragraphs, a table counts as one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from docx.text.paragraph import Paragraph
 from app.documents.section import Section, Unreadable, clean, join_headings
 
 MAX_UNPACKED = 200 << 20
-"""Bytes of all parts of the file; a small one may unpack to any size."""
+"""Bytes of all parts of the file, unpacked; a small file may unpack to any size."""
 _HEADING = re.compile(r"heading (\d)", re.IGNORECASE)
 
 
@@ -55,7 +55,7 @@ def _open(file: BinaryIO) -> Document:
 
 
 def _level(paragraph: Paragraph) -> int:
-    """1 for the title, 2 and up for the headings below it, 0 for text."""
+    """1 for the title, 2 and more for headings, 0 for text."""
     style = paragraph.style.name if paragraph.style is not None else None
     if style == "Title":
         return 1
@@ -64,7 +64,7 @@ def _level(paragraph: Paragraph) -> int:
 
 
 def _rows(table: Table) -> str:
-    """Cells side by side; one that spans several columns stands once."""
+    """The cells of each row, separated by bars; a cell that spans several columns appears once."""
     rows = []
     for row in table.rows:
         cells = dict.fromkeys([cell._tc for cell in row.cells])

@@ -236,15 +236,15 @@ async def test_a_look_that_broke_off_is_made_up_for(shelf: Shelf) -> None:
     shelf.write("a.md", LONG)
     await shelf.look()
     shelf.write("a.md", LONG.replace("alone", "together"), at=LONG_AGO + 1)
-    place_chunks = shelf.indexer._remove_chunks
+    delete_chunks = shelf.indexer._delete_chunks
 
     async def crash(*_: object) -> None:
         raise Crash
 
-    shelf.indexer._remove_chunks = crash  # type: ignore[method-assign]
+    shelf.indexer._delete_chunks = crash  # type: ignore[method-assign]
     with pytest.raises(Crash):
         await shelf.look()
-    shelf.indexer._remove_chunks = place_chunks  # type: ignore[method-assign]
+    shelf.indexer._delete_chunks = delete_chunks  # type: ignore[method-assign]
 
     shelf.write("a.md", LONG, at=LONG_AGO)  # put back as it was before, its time included
     await shelf.look()
@@ -266,7 +266,7 @@ async def test_anew_reads_everything_and_keeps_what_is_the_same(shelf: Shelf) ->
 async def test_what_is_forgotten_leaves_no_row(shelf: Shelf) -> None:
     shelf.write("a.md", LONG)
     await shelf.look()
-    await shelf.indexer.forget("shelf")
+    await shelf.indexer.delete("shelf")
 
     for table in ("document_files", "document_chunks", "document_vectors"):
         assert await count(shelf.database, table) == 0

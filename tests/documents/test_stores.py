@@ -179,7 +179,7 @@ async def test_a_look_that_fails_is_tried_again_and_stops_no_other_store(
     stores = open_stores({name: {"paths": [folder / name], "watch": False} for name in ("a", "b")}, reading=reading)
 
     await until(lambda: stores.is_complete(["b"]))
-    assert (await stores.state("a")).problems == ("not compared with its files: the server's log says why",)
+    assert (await stores.state("a")).problems == ("could not be updated; see the server log",)
     await until(stores.is_complete)
     assert failures == 2
     assert sorted(await found(stores, "parrot")) == ["a.md", "b.md"]
