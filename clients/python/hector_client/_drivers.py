@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from typing import Any, TypeVar
 
@@ -160,7 +161,6 @@ class Driver:
     def call(self, steps: Call[T]) -> T:
         answer: Reply | None = None
         failure: HectorError | None = None
-        pause = threading.Event()  # never set: waiting for it is a sleep
         while True:
             try:
                 step = steps.send(answer) if failure is None else steps.throw(failure)
@@ -170,7 +170,7 @@ class Driver:
             answer = failure = None
             try:
                 if isinstance(step, Pause):
-                    pause.wait(step.seconds)
+                    time.sleep(step.seconds)
                 else:
                     answer = self._send(step)
             except HectorError as error:
