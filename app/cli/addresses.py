@@ -1,4 +1,4 @@
-"""Addresses of servers: as people write them, as servers listen on them, as one connects to them."""
+"""Server addresses: as users write them, as servers listen on them, and as clients connect to them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from app.cli.failures import CommandFailed, ExitCode
 from hector_client import normalize_url
 
 UNIX = "unix:"
-"""Before the path of a socket."""
+"""Prefix of the path of a UNIX socket."""
 
 
 def normal_url(given: str) -> str:
@@ -18,7 +18,7 @@ def normal_url(given: str) -> str:
 
 
 def reachable(url: str) -> str | None:
-    """The address to connect to for the one that a server listens on; `None` while it has none yet."""
+    """The address to connect to, for the one that a server listens on; `None` while the server has no port yet."""
     if url.startswith(UNIX):
         return url
     scheme, _, place = url.partition("://")

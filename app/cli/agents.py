@@ -15,5 +15,5 @@ async def get_agent(client: Client, name: str) -> dict[str, Any]:
     except NotFound as refusal:
         if refusal.reason == "agent_not_found":
             known = ", ".join([str(agent["agent"]) for agent in await client.agents()])
-            refusal.message = f"There is no agent {name!r} here, but: {known or 'none'}."
+            refusal.message = f"There is no agent {name!r}; this server has: {known or 'none'}."
         raise

@@ -1,4 +1,4 @@
-"""Commands that ask a server: the options that all of them have, in one place."""
+"""Decorator for commands that ask a server: adds the options that all of them have."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Command = Callable[..., Answer]
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a command is told beside its own options: whom to ask, how to print, and what Ctrl-C is to mean."""
+    """What a command gets besides its own options: which server to ask, how to print, and what Ctrl-C does."""
 
     target: Target
     as_json: bool
@@ -33,7 +33,7 @@ class Ask:
 
 
 def asks(tree: typer.Typer, name: str | None = None, *, prints_json: bool = True) -> Callable[[Command], Command]:
-    """Make a function a command of `tree`. It is given an `Ask`, then its own options; what it returns is awaited.
+    """Register a function as a command of `tree`. It gets an `Ask` and its own options.
 
     `--server`, `--token` and `--config` are added, and `--json` unless it prints none.
     """
@@ -41,7 +41,7 @@ def asks(tree: typer.Typer, name: str | None = None, *, prints_json: bool = True
 
     def register(command: Command) -> Command:
         def run_command(**options: Any) -> None:
-            # When it is used: `hector --help` waits for no module of a command.
+            # Imported when a command runs: `hector --help` loads no module of a command.
             from app.cli.connection import Target
             from app.cli.run import run
 

@@ -17,7 +17,7 @@ from hector_client.events import TurnFinished
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class CallOptions:
     agent: str
     message: str | None
     session_id: str | None
@@ -26,25 +26,25 @@ class Wish:
     with_time: bool
 
 
-async def call(target: Target, wish: Wish, signals: Signals) -> ExitCode:
-    message = _message(wish.message)
+async def call(target: Target, options: CallOptions, signals: Signals) -> ExitCode:
+    message = _message(options.message)
     async with connect(target) as client:
-        await get_agent(client, wish.agent)
-        answer = await _ask(client.agent(wish.agent), message, wish.session_id)
-        output = Silent() if wish.as_json or not wish.stream else make_output()
+        await get_agent(client, options.agent)
+        answer = await _ask(client.agent(options.agent), message, options.session_id)
+        output = Silent() if options.as_json or not options.stream else make_output()
         show = Show(answer, output, signals)
         try:
             await show.run()
         except Abandoned:
             return ExitCode.INTERRUPTED
-        except BaseException:  # also a closed pipe: what nobody reads need not be written
+        except BaseException:  # also a closed pipe: an answer without a reader need not be written
             await stop_quietly(answer)
             raise
-        if wish.with_time:
+        if options.with_time:
             print(_times(answer), file=sys.stderr)
-        if wish.as_json:
+        if options.as_json:
             return await _print_json(answer, was_stopped=show.was_stopped)
-        if not wish.stream:
+        if not options.stream:
             _print_whole(answer.text)
         return _end(answer, was_stopped=show.was_stopped)
 

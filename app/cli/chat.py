@@ -25,7 +25,7 @@ from hector_client import Answer, Client, HectorError, Session, Unreachable
 from hector_client.errors import SessionOver
 
 RECALLED = 4
-"""Messages shown when a session is taken up again."""
+"""Messages shown when a session is continued."""
 HISTORY = 20
 LISTED = 20
 
@@ -39,7 +39,7 @@ Ctrl-C twice, or Ctrl-D, quits.
 /sessions [N]   list this agent's sessions; with a number or an id, go on there
 /history [N]    show the last N messages of this session
 /end            close this session; it stays readable
-/terminate      erase this session for good
+/terminate      erase this session
 /help           this page
 /quit           leave; the session is kept
 
@@ -61,7 +61,7 @@ async def chat(target: Target, agent: str, session_id: str | None, signals: Sign
 
 
 class Chat:
-    """One conversation at a time; a session is made when the first message is sent."""
+    """One session at a time; it is created when the first message is sent."""
 
     def __init__(
         self, client: Client, agent: dict[str, Any], prompt: Prompt, signals: Signals, *, is_terminal: bool
@@ -79,7 +79,7 @@ class Chat:
         self._code = ExitCode.OK
 
     async def run(self, session_id: str | None) -> ExitCode:
-        """Until the user leaves. In a pipe the code of the last failure, on a terminal 0."""
+        """Run until the user leaves. Returns 0 on a terminal; in a pipe, the code of the last failure."""
         self._greet()
         if session_id is not None:
             await self._take_up(session_id, create=True)
@@ -132,7 +132,7 @@ class Chat:
             if answer.turn_id is None:
                 self._draft = message
         except Unreachable:
-            self._draft = message  # not sent, or not known to be: there to be sent again
+            self._draft = message  # not known to be sent: offered again
             raise
         except SessionOver:
             self._leave_session()
@@ -149,7 +149,7 @@ class Chat:
             if answer.turn_id is None:
                 self._note("Not sent; the message is back in the line.")
             else:
-                self._note("Not waiting any longer; the answer may still be written. /history shows it.")
+                self._note("No longer waiting; the server may still complete the answer. /history shows it.")
             return
         except BrokenPipeError:
             await stop_quietly(answer)
@@ -172,7 +172,7 @@ class Chat:
     # -- sessions -------------------------------------------------------------------------------
 
     async def _take_up(self, session_id: str, *, create: bool) -> None:
-        """Go on with a session, showing where it stands; with `create` an unknown one is made under its name."""
+        """Continue a session and show its last messages; with `create` an unknown id becomes a new session."""
         session = await self._agent.create_session(session_id) if create else self._agent.session(session_id)
         about = session.about or await session.info()
         if about["status"] != "active" or about.get("ending"):
@@ -189,7 +189,7 @@ class Chat:
             return
         count = about["message_count"]
         self._note(f"session {session_id}, {count} message{'' if count == 1 else 's'}")
-        if self._is_terminal:  # a pipe wants the answers to its own messages
+        if self._is_terminal:  # in a pipe only the answers to its own messages are printed
             turn = about.get("turn")
             await self._print_messages(session, RECALLED, without=turn)
             if turn is not None:
@@ -205,7 +205,7 @@ class Chat:
         return self._session
 
     async def _print_messages(self, session: Session, count: int, *, without: dict[str, Any] | None = None) -> None:
-        """The last messages; not the answer of a turn that is shown live anyway."""
+        """Print the last messages, but not the answer of the turn `without`, which is shown live."""
         live = without["message_id"] if without is not None else None
         for message in await session.history(limit=count):
             if message["message_id"] == live:
@@ -266,17 +266,17 @@ class Chat:
             return
         if self._is_terminal:
             with contextlib.suppress(EOFError, Interrupted):
-                question = "Erase this session's messages for good? yes or no:"
+                question = "Erase this session? It cannot be undone. yes or no:"
                 if (await self._prompt.ask(question)).strip().lower() == "yes":
                     await self._erase(session)
                     return
-            self._note("Nothing was done.")
+            self._note("Nothing was erased.")
         else:
             await self._erase(session)
 
     async def _erase(self, session: Session) -> None:
         await session.terminate()
-        self._note(f"Session {session.session_id} is gone for good.")
+        self._note(f"Session {session.session_id} is erased.")
         self._leave_session()
 
     async def _help(self, rest: str) -> None:
@@ -320,7 +320,7 @@ class Chat:
 
 @contextlib.contextmanager
 def _no_echo(is_terminal: bool) -> Iterator[None]:
-    """What is typed during an answer appears at the next prompt and not in the middle of the text."""
+    """Do not echo what is typed during an answer: it appears at the next prompt, not in the middle of the text."""
     if not is_terminal:
         yield
         return

@@ -26,12 +26,12 @@ if TYPE_CHECKING:  # with --server the configuration is not read: half of a comm
 THIS_PROCESS = "this process"
 """The place of answers when there is no server."""
 START_SECONDS = 15.0
-"""How long a server that holds the data may take to answer: it is starting, or shutting down."""
+"""How long to wait for a server that holds the data and does not answer: it is starting, or shutting down."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the user said about it."""
+    """The options that choose a server."""
 
     server: str | None = None
     token: str | None = None
@@ -43,7 +43,7 @@ async def connect(target: Target, *, only_looks: bool = False, user: str | None 
     """A client of a server that answers, acting for `user`. With `only_looks` a run in this process leaves no files.
 
     Raises:
-        CommandFailed: the configuration is wrong (2), nobody answers or nothing can be started (3).
+        CommandFailed: the configuration is wrong (2), no server answers or none can be started here (3).
     """
     if target.server is not None:
         async with _open(target.server, target.token, user) as client:
@@ -93,7 +93,8 @@ async def _greet(client: Client) -> None:
 
 
 def _only_key(config: Config) -> str | None:
-    """Whoever may read the configuration may act as its one caller; which of several, only the user knows."""
+    """The key of the configuration, if it has exactly one: a user who can read the file may use it. Of several keys
+    the user has to choose."""
     keys = list(config.auth.keys.values())
     return keys[0].get_secret_value() if len(keys) == 1 else None
 
@@ -104,7 +105,7 @@ def _only_key(config: Config) -> str | None:
 async def _find_server(config: Config) -> str | None:
     """The address of the live server on the configured data, once it is ready; `None` if there is none.
 
-    Raises Unreachable: somebody holds the data and does not answer.
+    Raises Unreachable: another process holds the data and does not answer.
     """
     give_up = time.monotonic() + START_SECONDS
     while (holder := await asyncio.to_thread(_find_holder, config)) is not None:

@@ -1,4 +1,4 @@
-"""hector search, hector documents: what the document stores hold, and where it stands."""
+"""hector search, hector documents: search the document stores, list and update them."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from hector_client.errors import Conflict
 
 POLL_SECONDS = 0.2
 PATIENCE_POLLS = 10
-"""After so many it says what it waits for."""
+"""After this many polls the command says what it is waiting for."""
 MOST_MEMORIES = 50
-"""The API gives no more at once."""
+"""The largest `limit` of a memory search in the API."""
 STORE_HEADINGS = ("store", "status", "documents", "unread", "pieces", "embedded", "compared")
 DOCUMENT_HEADINGS = ("document", "pieces", "modified", "problem")
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What the user wants to find, and where."""
+    """A search: the query, and where to look."""
 
     query: str
     store: str | None
@@ -40,21 +40,21 @@ class Search:
     as_json: bool
 
 
-async def search(target: Target, wish: Search) -> ExitCode:
+async def search(target: Target, wanted: Search) -> ExitCode:
     async with connect(target) as client:
         if client.place == THIS_PROCESS:
-            await _settled(client, wish.store)  # nobody has read the files before, and nobody will afterwards
-        found = await client.search_documents(wish.query, store=wish.store, limit=wish.limit)
-        memories = await _memories(client, wish) if wish.agent is not None else None
-        if wish.as_json:
+            await _settled(client, wanted.store)  # no server has read the files before
+        found = await client.search_documents(wanted.query, store=wanted.store, limit=wanted.limit)
+        memories = await _memories(client, wanted) if wanted.agent is not None else None
+        if wanted.as_json:
             _print_json(found if memories is None else found | {"memories": memories})
             return ExitCode.OK
         for hit in found["hits"]:
-            _print_hit(hit, wish.store)
+            _print_hit(hit, wanted.store)
         for memory in memories or []:
             _print_memory(memory)
         if not found["complete"]:
-            complain("not all documents have been read; `hector documents list` says how far it is")
+            complain("not all documents have been read yet; `hector documents list` shows the progress")
         if not found["hits"] and not memories:
             complain("nothing was found" if memories is not None or await client.document_stores() else NO_STORES)
         return ExitCode.OK
@@ -96,24 +96,24 @@ async def reindex(target: Target, store: str | None, *, again: bool, wait: bool,
 
 
 async def _settled(client: Client, store: str | None) -> list[dict[str, Any]]:
-    """The stores, once this one, or all of them, were compared with their files, or could not be."""
+    """Poll until this store, or each store, is up to date with its files or has failed; all stores."""
     patience = PATIENCE_POLLS
     while True:
         stores = await client.document_stores()
         patience -= 1
         if patience == 0:
-            complain(f"{sum(found['left'] for found in stores)} documents are still to be read; Ctrl-C stops waiting")
+            complain(f"{sum(found['left'] for found in stores)} documents are not read yet; Ctrl-C stops waiting")
         if all(found["status"] != "reading" for found in stores if store in (None, found["store"])):
             return stores
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def _memories(client: Client, wish: Search) -> list[dict[str, Any]]:
-    """What the agent remembers of it. One that remembers nothing says so, and the documents are shown all the same."""
-    assert wish.agent is not None
-    await get_agent(client, wish.agent)
+async def _memories(client: Client, wanted: Search) -> list[dict[str, Any]]:
+    """The memories that match. If the agent has no long-term memory, complain and return none."""
+    assert wanted.agent is not None
+    await get_agent(client, wanted.agent)
     try:
-        found = await client.agent(wish.agent).memories.search(wish.query, limit=min(wish.limit, MOST_MEMORIES))
+        found = await client.agent(wanted.agent).memories.search(wanted.query, limit=min(wanted.limit, MOST_MEMORIES))
     except Conflict as refusal:
         if refusal.reason != "memory_off":
             raise

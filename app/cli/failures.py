@@ -38,7 +38,7 @@ _BY_STATUS = {
     503: ExitCode.UNREACHABLE,
     504: ExitCode.UNREACHABLE,
 }
-# These are the ends of a turn, whatever status the server gives them.
+# A waiting POST reports the end of its turn by a status, too; these reasons say that a turn had begun.
 _BY_REASON = {
     "llm_error": ExitCode.TURN_FAILED,
     "llm_timeout": ExitCode.TURN_FAILED,

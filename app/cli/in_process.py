@@ -1,6 +1,7 @@
 """A whole server inside a command: the same application, on a private UNIX socket, for as long as the command lives.
 
-A socket and not a transport of function calls: the latter cannot stream, and nobody could cancel.
+A socket and not an in-memory ASGI transport: that one collects the whole answer first, so it could neither stream nor
+be cancelled.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from app.main import create_app
 from app.runtime import Runtime
 
 GRACE = timedelta(seconds=2)
-"""How long what still runs may go on when the command ends."""
+"""How long running turns may continue when the command ends."""
 
 
 class _Server(uvicorn.Server):
@@ -46,18 +47,18 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def serve_here(config: Config, *, leave_nothing: bool = False) -> AsyncIterator[str]:
-    """The path of the socket, once the server is ready. Raises Unreachable if it cannot start.
+    """Yield the path of the socket once the server is ready. Raises Unreachable if it cannot start.
 
-    With `leave_nothing` a database that does not exist yet is not created, for nothing is in it.
+    With `leave_nothing` a database that does not exist yet is not created; an empty temporary one is used.
     """
-    folder = Path(tempfile.mkdtemp(prefix="hector-"))  # of this user alone, and so is the socket
+    folder = Path(tempfile.mkdtemp(prefix="hector-"))  # readable by this user only, and so is the socket
     try:
         config = _adapted(config, folder if leave_nothing and _has_no_data(config) else None)
         runtime = Runtime(config)
         try:
             await runtime.open()
         except Unavailable as error:
-            raise Unreachable(f"{error} A server that runs is named with --server.") from error
+            raise Unreachable(f"{error} If a server is running, name it with --server.") from error
         try:
             address = str(folder / "hector.sock")
             async with _serving(runtime, address):
@@ -74,7 +75,7 @@ def _has_no_data(config: Config) -> bool:
 
 
 def _adapted(config: Config, folder: Path | None) -> Config:
-    # Port 0: until it is announced, the lock file must not name an address where somebody else may listen.
+    # Port 0: until the socket is announced, the lock file must not name an address where another program may listen.
     changed: dict[str, object] = {
         "server": config.server.model_copy(update={"port": 0, "shutdown_grace": GRACE}),
     }
@@ -106,7 +107,7 @@ async def _serving(runtime: Runtime, address: str) -> AsyncIterator[None]:
 
 
 def _announce(config: Config, address: str) -> None:
-    """Name the socket in the lock file, which is ours now: another command then finds this server."""
+    """Write the socket into the lock file, which this process holds, so that another command finds this server."""
     lock = _lock_of(config)
     if lock is not None:
         lock.write_text(json.dumps({"pid": os.getpid(), "url": UNIX + address}), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""hector list, info, check: what there is, and whether the configuration is right."""
+"""hector list, info, check: agents, sessions, and the state of the configuration."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _about_session(session: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def check(config: Path | None, *, as_json: bool) -> ExitCode:
-    """Says all that is wrong with the configuration, or what it says."""
+    """Print every problem of the configuration, or a summary of what it declares."""
     try:
         loaded = read_config(config)
     except CommandFailed as failure:
@@ -147,7 +147,7 @@ def _checked(loaded: LoadedConfig) -> dict[str, Any]:
 
 
 def _missing(name: str, loaded: LoadedConfig) -> str | None:
-    """What an llm lacks to be used; `None` if nothing does."""
+    """What is missing before an llm can be used; `None` if nothing is."""
     from app.llm.weights import find_weights
 
     llm = loaded.config.llms[name]
@@ -163,7 +163,7 @@ def _missing(name: str, loaded: LoadedConfig) -> str | None:
 
 
 def _missing_of_store(store: DocumentStoreConfig) -> list[str]:
-    """What keeps files of a store from being found or read; empty when nothing does."""
+    """What prevents files of a store from being found or read; empty if nothing does."""
     from app.documents.kinds import kind_of
     from app.documents.watch import MISSING, is_installed
 

@@ -79,7 +79,7 @@ def chat(
     ask: Ask,
     agent: AgentArgument,
     session: Annotated[
-        str | None, typer.Option(help="Go on with this session; an unknown one is created under this name.")
+        str | None, typer.Option(help="Continue this session; an unknown one is created under this name.")
     ] = None,
 ) -> Answer:
     """Talk with an agent. Ctrl-C stops the answer, /help lists the commands."""
@@ -92,27 +92,29 @@ def chat(
 def call(
     ask: Ask,
     agent: AgentArgument,
-    message: Annotated[str | None, typer.Argument(help="The message; left out or -: standard input.")] = None,
+    message: Annotated[str | None, typer.Argument(help="The message; if omitted or -, standard input.")] = None,
     session: Annotated[
         str | None,
-        typer.Option(help="Say it in this session; an unknown one is created. Default: outside any session."),
+        typer.Option(help="Send it in this session; an unknown one is created. Default: outside any session."),
     ] = None,
-    stream: Annotated[bool, typer.Option(help="Print the answer while it is written, or as a whole.")] = True,
+    stream: Annotated[
+        bool, typer.Option(help="Print the answer while it is written, or as a whole when it is complete.")
+    ] = True,
     time: Annotated[bool, typer.Option("--time", help="Print how long it took on standard error.")] = False,
 ) -> Answer:
     """Send one message and print the answer."""
-    from app.cli.call import Wish
+    from app.cli.call import CallOptions
     from app.cli.call import call as call_
 
-    wish = Wish(agent, message, session, stream, ask.as_json, time)
-    return call_(ask.target, wish, ask.signals)
+    options = CallOptions(agent, message, session, stream, ask.as_json, time)
+    return call_(ask.target, options, ask.signals)
 
 
 @asks(app, "list")
 def list_(
     ask: Ask,
     agent: Annotated[str | None, typer.Argument(help="List the sessions of this agent.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Sessions shown at most, the latest active first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of sessions, the most recently active first.")] = 50,
     status: Annotated[
         Literal["active", "ended", "expired"] | None, typer.Option(help="Only sessions of this status.")
     ] = None,
@@ -127,9 +129,9 @@ def list_(
 def info(
     ask: Ask,
     agent: AgentArgument,
-    session: Annotated[str | None, typer.Argument(help="Tell about this session.")] = None,
+    session: Annotated[str | None, typer.Argument(help="Show this session instead of the agent.")] = None,
 ) -> Answer:
-    """Tell about an agent, or one of its sessions."""
+    """Show an agent, or one of its sessions."""
     from app.cli.inspect import info as info_
 
     return info_(ask.target, agent, session, as_json=ask.as_json)
@@ -140,18 +142,19 @@ def search(
     ask: Ask,
     query: Annotated[str, typer.Argument(help="What to look for: words, or a question.")],
     store: Annotated[str | None, typer.Option(help="Search this document store only.")] = None,
-    agent: Annotated[str | None, typer.Option(help="Search what this agent remembers of you, too.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100, help="Hits shown at most.")] = 10,
+    agent: Annotated[str | None, typer.Option(help="Also search the memories of this agent.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="Maximum number of hits.")] = 10,
 ) -> Answer:
     """Search the documents, and the memories of an agent."""
     from app.cli.documents import Search
     from app.cli.documents import search as search_
 
-    wish = Search(query, store, agent, limit, ask.as_json)
-    return search_(ask.target, wish)
+    return search_(ask.target, Search(query, store, agent, limit, ask.as_json))
 
 
-documents = typer.Typer(no_args_is_help=True, help="The document stores: what is in them, compare them with the files.")
+documents = typer.Typer(
+    no_args_is_help=True, help="List the document stores and their documents; update them from the files."
+)
 app.add_typer(documents, name="documents")
 StoreArgument = Annotated[str | None, typer.Argument(help="Name of a document store.")]
 
@@ -160,7 +163,7 @@ StoreArgument = Annotated[str | None, typer.Argument(help="Name of a document st
 def documents_list(
     ask: Ask,
     store: StoreArgument = None,
-    limit: Annotated[int, typer.Option(min=1, help="Documents shown at most.")] = 200,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of documents.")] = 200,
 ) -> Answer:
     """List the document stores, or the documents of one."""
     from app.cli.documents import list_ as list__
@@ -172,12 +175,10 @@ def documents_list(
 def documents_reindex(
     ask: Ask,
     store: StoreArgument = None,
-    again: Annotated[
-        bool, typer.Option("--again", help="Read every file again, also those that did not change.")
-    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Read every file again, including unchanged ones.")] = False,
     wait: Annotated[bool, typer.Option(help="Wait until it is done.")] = True,
 ) -> Answer:
-    """Compare a document store, or all, with the files now."""
+    """Update a document store, or all of them, from the files now."""
     from app.cli.documents import reindex
 
     return reindex(ask.target, store, again=again, wait=wait, as_json=ask.as_json)
@@ -188,7 +189,7 @@ app.add_typer(memory, name="memory")
 
 @app.command()
 def check(config: ConfigOption = None, as_json: JSONOption = False) -> None:
-    """Say what is wrong with the configuration, or what it says. Starts nothing."""
+    """Print the problems of the configuration, or what it declares. Starts nothing."""
     from app.cli.inspect import check as check_
 
     raise typer.Exit(check_(config, as_json=as_json))
@@ -199,7 +200,7 @@ def backup(
     target: Annotated[Path, typer.Argument(help="The file to write.")],
     config: Annotated[Path | None, typer.Option(help="Configuration file; default: ./config.yaml.")] = None,
 ) -> None:
-    """Copy the SQLite database while the server works on it."""
+    """Copy the SQLite database; the server may be running."""
     from app.cli.backup import back_up
 
     raise typer.Exit(back_up(target, config))
@@ -210,7 +211,7 @@ def restore(
     source: Annotated[Path, typer.Argument(help="A backup.")],
     config: Annotated[Path | None, typer.Option(help="Configuration file; default: ./config.yaml.")] = None,
 ) -> None:
-    """Put a backup in the place of the database; what was there is kept beside it. The server must be stopped."""
+    """Replace the database by a backup; the old file is kept beside it. The server must be stopped."""
     from app.cli.backup import restore as run
 
     raise typer.Exit(run(source, config))

@@ -1,4 +1,4 @@
-"""hector memory: what agents remember, for those who look after it."""
+"""hector memory: list, search, edit, export and erase what agents remember."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ HEADINGS = ("memory", "kind", "user", "created", "text")
 HIT_HEADINGS = ("memory", "score", "cues", "created", "text")
 POLL_SECONDS = 0.3
 PATIENCE_POLLS = 100
-"""So often nothing may have been embedded since the last look."""
+"""Embedding counts as stalled after this many polls without progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """What is to be forgotten."""
+    """An erasure request. Fields that are set are combined with AND; at least one must be set."""
 
     agent: str
     user: str | None
@@ -40,7 +40,7 @@ class Forget:
         names = {"user": self.user, "session": self.session, "memory": self.memory}
         parts = [f"{name} {value!r}" for name, value in names.items() if value is not None]
         if self.phrase is not None:
-            parts.insert(0, f"whatever contains {self.phrase!r}")
+            parts.insert(0, f"text that contains {self.phrase!r}")
         return ", of ".join(parts)
 
 
@@ -161,11 +161,11 @@ async def delete(target: Target, agent: str, memory_id: str, *, as_json: bool) -
     if as_json:
         _print_json(removed)
     else:
-        print(f"{memory_id} is gone; the message it came from stays")
+        print(f"{memory_id} is deleted; the message it came from is kept")
     return ExitCode.OK
 
 
-# -- taking along -------------------------------------------------------------------------------
+# -- export and import -------------------------------------------------------------------------------
 
 
 async def export(target: Target, agent: str, user: str | None, *, session: str | None, output: Path | None) -> ExitCode:
@@ -195,7 +195,9 @@ async def import_(target: Target, agent: str, source: Path | None, user: str | N
     if as_json:
         _print_json(found)
     else:
-        print(f"{found['imported']} imported, {found['left_out']} left out: there already, or not kept here")
+        print(
+            f"{found['imported']} imported, {found['left_out']} skipped: already present, or not stored by this agent"
+        )
     return ExitCode.OK
 
 
@@ -226,23 +228,23 @@ async def reindex(target: Target, agent: str, *, again: bool, wait: bool, as_jso
         print(f"{found['embedded']} of {found['memories']} memories are embedded by {found['model']}")
     if wait and found["waiting"]:
         complain(
-            "Embedding has stalled; see the server log. Until it continues, new memories are found by keyword only."
+            "embedding has stalled; see the server log. Until it continues, new memories are found by keyword only"
         )
         return ExitCode.TURN_FAILED
     return ExitCode.OK
 
 
-# -- forgetting ---------------------------------------------------------------------------------
+# -- erasure ---------------------------------------------------------------------------------
 
 
-async def forget(target: Target, wish: Forget, *, yes: bool, as_json: bool) -> ExitCode:
-    if not wish.words():
+async def forget(target: Target, request: Forget, *, yes: bool, as_json: bool) -> ExitCode:
+    if not request.words():
         raise _usage("Say what to forget: --user, --session, --memory or --phrase.")
     if not yes:
-        _ask(wish)
-    async with _connect(target, wish.agent) as agent_handle:
+        _ask(request)
+    async with _connect(target, request.agent) as agent_handle:
         receipt = await agent_handle.forget(
-            user=wish.user, session=wish.session, memory=wish.memory, phrase=wish.phrase
+            user=request.user, session=request.session, memory=request.memory, phrase=request.phrase
         )
     if as_json:
         _print_json(receipt)
@@ -251,10 +253,10 @@ async def forget(target: Target, wish: Forget, *, yes: bool, as_json: bool) -> E
     return ExitCode.OK if not receipt["found_afterwards"] and not receipt["problem"] else ExitCode.TURN_FAILED
 
 
-def _ask(wish: Forget) -> None:
+def _ask(request: Forget) -> None:
     if not sys.stdin.isatty():
-        raise _usage("This cannot be undone: say --yes, for nobody can be asked here.")
-    print(f"Forget {clean(wish.words())} for good? [y/N] ", end="", file=sys.stderr, flush=True)
+        raise _usage("This cannot be undone. Standard input is no terminal, so confirm it with --yes.")
+    print(f"Permanently forget {clean(request.words())}? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise CommandFailed("Nothing was forgotten.", code=ExitCode.INTERRUPTED, reason="cancelled")
 
@@ -263,9 +265,9 @@ def _print_receipt(receipt: dict[str, Any]) -> None:
     removed = [(name.replace("_", " "), str(number)) for name, number in receipt["removed"].items() if number]
     print_pairs([*(removed or [("removed", "nothing")]), ("found afterwards", str(receipt["found_afterwards"]))])
     for name, number in receipt["found_in"].items():
-        complain(f"{clean(name)} still has it, {number} times; remove that file, or write it anew")
+        complain(f"{clean(name)} still contains it, {number} times; delete that file, or create it again")
     if receipt["problem"]:
-        complain(f"{receipt['problem']}; it is tried again")
+        complain(f"{receipt['problem']}; the server tries again")
 
 
 def _usage(sentence: str) -> CommandFailed:

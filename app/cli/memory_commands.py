@@ -10,16 +10,14 @@ import typer
 from app.cli.asking import Answer, Ask, asks
 from app.cli.options import AgentArgument, UserOption
 
-memory = typer.Typer(
-    no_args_is_help=True, help="What agents remember: look at it, change it, take it along, forget it."
-)
+memory = typer.Typer(no_args_is_help=True, help="What agents remember: list, search, edit, export and erase it.")
 
 MemoryArgument = Annotated[str, typer.Argument(help="Id of the memory; `hector memory list` shows them.")]
-SessionOption = Annotated[str | None, typer.Option(help="Of this session only.")]
-TextArgument = Annotated[str | None, typer.Argument(help="The text; left out or -: standard input.")]
+SessionOption = Annotated[str | None, typer.Option(help="Only memories of this session.")]
+TextArgument = Annotated[str | None, typer.Argument(help="The text; if omitted or -, standard input.")]
 ScopeOption = Annotated[
     Literal["session", "conversational", "all"] | None,
-    typer.Option(help="How widely; default, and at most: the agent's storage_scope."),
+    typer.Option(help="Who sees it; the default, and the widest allowed, is the agent's storage_scope."),
 ]
 
 
@@ -32,7 +30,7 @@ def list_(
     kind: Annotated[
         Literal["message", "summary", "note"] | None, typer.Option(help="Only memories of this kind.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Memories shown at most, the newest first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of memories, the newest first.")] = 50,
 ) -> Answer:
     """List what an agent remembers."""
     from app.cli.memory import list_ as command
@@ -48,9 +46,9 @@ def search(
     user: UserOption = None,
     session: Annotated[str | None, typer.Option(help="Find what this session would recall.")] = None,
     scope: ScopeOption = None,
-    limit: Annotated[int, typer.Option(min=1, max=50, help="Hits shown at most.")] = 10,
+    limit: Annotated[int, typer.Option(min=1, max=50, help="Maximum number of hits.")] = 10,
 ) -> Answer:
-    """Find memories, with their scores and what these are made of."""
+    """Search memories; prints scores and the cues they are made of."""
     from app.cli.memory import search as command
 
     return command(ask.target, agent, query, user, session=session, scope=scope, limit=limit, as_json=ask.as_json)
@@ -62,7 +60,7 @@ def show(
     agent: AgentArgument,
     memory_id: MemoryArgument,
 ) -> Answer:
-    """Tell all about a memory: where it came from, its earlier texts."""
+    """Show a memory with its source and its earlier texts."""
     from app.cli.memory import show as command
 
     return command(ask.target, agent, memory_id, as_json=ask.as_json)
@@ -76,9 +74,9 @@ def add(
     user: UserOption = None,
     session: Annotated[str | None, typer.Option(help="The session it belongs to; default: none.")] = None,
     scope: ScopeOption = None,
-    pin: Annotated[bool, typer.Option("--pin", help="Keep it when others are removed for room or age.")] = False,
+    pin: Annotated[bool, typer.Option("--pin", help="Exempt it from removal by max_items and retention.")] = False,
 ) -> Answer:
-    """Have an agent remember something."""
+    """Add a note to what an agent remembers."""
     from app.cli.memory import add as command
 
     return command(ask.target, agent, text, user, session=session, scope=scope, pin=pin, as_json=ask.as_json)
@@ -91,7 +89,7 @@ def edit(
     memory_id: MemoryArgument,
     text: TextArgument = None,
 ) -> Answer:
-    """Give a memory another text; the one before is kept beside it."""
+    """Change the text of a memory; the earlier text is kept as a version."""
     from app.cli.memory import edit as command
 
     return command(ask.target, agent, memory_id, text, as_json=ask.as_json)
@@ -102,9 +100,9 @@ def pin(
     ask: Ask,
     agent: AgentArgument,
     memory_id: MemoryArgument,
-    off: Annotated[bool, typer.Option("--off", help="Not any more.")] = False,
+    off: Annotated[bool, typer.Option("--off", help="Unpin it.")] = False,
 ) -> Answer:
-    """Keep a memory when others are removed for room or age."""
+    """Exempt a memory from removal by max_items and retention."""
     from app.cli.memory import pin as command
 
     return command(ask.target, agent, memory_id, off=off, as_json=ask.as_json)
@@ -116,7 +114,7 @@ def delete(
     agent: AgentArgument,
     memory_id: MemoryArgument,
 ) -> Answer:
-    """Remove a memory; the message it came from stays."""
+    """Delete a memory; the message it came from is kept."""
     from app.cli.memory import delete as command
 
     return command(ask.target, agent, memory_id, as_json=ask.as_json)
@@ -140,10 +138,10 @@ def export(
 def import_(
     ask: Ask,
     agent: AgentArgument,
-    source: Annotated[Path | None, typer.Argument(help="An export; left out or -: standard input.")] = None,
+    source: Annotated[Path | None, typer.Argument(help="An export; if omitted or -, standard input.")] = None,
     user: UserOption = None,
 ) -> Answer:
-    """Take in the memories of an export that are not there yet."""
+    """Add the memories of an export that are not present yet."""
     from app.cli.memory import import_ as command
 
     return command(ask.target, agent, source, user, as_json=ask.as_json)
@@ -154,11 +152,11 @@ def reindex(
     ask: Ask,
     agent: AgentArgument,
     again: Annotated[
-        bool, typer.Option("--again", help="Embed anew what the present embedder has embedded, too.")
+        bool, typer.Option("--again", help="Embed every memory again, also those embedded by the current embedder.")
     ] = False,
     wait: Annotated[bool, typer.Option(help="Wait until it is done.")] = True,
 ) -> Answer:
-    """Embed memories anew, after another embedder was configured."""
+    """Embed memories again, after another embedder was configured."""
     from app.cli.memory import reindex as command
 
     return command(ask.target, agent, again=again, wait=wait, as_json=ask.as_json)
@@ -168,15 +166,17 @@ def reindex(
 def forget(
     ask: Ask,
     agent: AgentArgument,
-    user: Annotated[str | None, typer.Option(help="A user, with every session and memory.")] = None,
-    session: Annotated[str | None, typer.Option(help="A session, and what is remembered of it anywhere.")] = None,
-    memory_id: Annotated[str | None, typer.Option("--memory", help="A memory, and the message it came from.")] = None,
-    phrase: Annotated[str | None, typer.Option(help="Whatever contains these words.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    user: Annotated[str | None, typer.Option(help="Erase a user, with all sessions and memories.")] = None,
+    session: Annotated[str | None, typer.Option(help="Erase a session, and every memory of it.")] = None,
+    memory_id: Annotated[
+        str | None, typer.Option("--memory", help="Erase a memory, and the message it came from.")
+    ] = None,
+    phrase: Annotated[str | None, typer.Option(help="Erase text that contains these words.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> Answer:
-    """Forget for good, wherever it is: messages, events, summaries, memories. Several options narrow each other."""
+    """Erase permanently from messages, events, summaries and memories. Options are combined with AND."""
     from app.cli.memory import Forget
     from app.cli.memory import forget as command
 
-    wish = Forget(agent, user, session, memory_id, phrase)
-    return command(ask.target, wish, yes=yes, as_json=ask.as_json)
+    request = Forget(agent, user, session, memory_id, phrase)
+    return command(ask.target, request, yes=yes, as_json=ask.as_json)

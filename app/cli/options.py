@@ -21,9 +21,11 @@ ServerOption = Annotated[
 TokenOption = Annotated[
     str | None,
     typer.Option(
-        envvar="HECTOR_TOKEN", help="Key of the caller. Default, without --server: the only key of the configuration."
+        envvar="HECTOR_TOKEN",
+        help="Key of the caller. Default without --server: the key of the configuration, if it has exactly one.",
     ),
 ]
 UserOption = Annotated[
-    str | None, typer.Option(help="Act for this user of yours; default: all of them, or whoever the key stands for.")
+    str | None,
+    typer.Option(help="Act for this end user. Default: all users of the key; for new memories, the key itself."),
 ]

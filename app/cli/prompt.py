@@ -30,19 +30,19 @@ class Prompt(Protocol):
         ...
 
     async def ask(self, question: str) -> str:
-        """A short answer that is not remembered. Raises as `read`."""
+        """A short answer that does not enter the history. Raises as `read`."""
         ...
 
 
 class Lines:
-    """Standard input, a message a line. Reads ahead by no more than what a pipe holds."""
+    """Standard input, one message per line. Reads ahead by at most one pipe buffer."""
 
     def __init__(self, file: int = 0) -> None:
         self._file = file
         self._lines: asyncio.Queue[str | None] = asyncio.Queue(maxsize=1)
         self._is_over = False
         self._loop = asyncio.get_running_loop()
-        # A thread, for not every kind of input can be waited for; nobody waits for the thread.
+        # The event loop cannot wait for every kind of input. A daemon thread does not hold up the end of the process.
         threading.Thread(target=self._work, name="standard input", daemon=True).start()
 
     async def read(self, default: str = "") -> str:
@@ -139,7 +139,7 @@ def _bindings() -> KeyBindings:
 
 
 def history_file(environ: Mapping[str, str]) -> Path | None:
-    """Readable by its owner only; `None` where nothing can be kept. HECTOR_HISTORY names another one."""
+    """The file of typed lines, readable by its owner only; `None` if it cannot be created. HECTOR_HISTORY names it."""
     named = environ.get("HECTOR_HISTORY")
     base = environ.get("XDG_STATE_HOME")
     try:

@@ -17,7 +17,7 @@ from hector_client import HectorError
 
 
 class Signals:
-    """Ctrl-C means what the command says it means (`on_interrupt`), otherwise the end of the command."""
+    """Ctrl-C calls the handler that the command has set with `on_interrupt`; without one it ends the command."""
 
     def __init__(self, main: asyncio.Task[Any]) -> None:
         self.code: ExitCode | None = None
@@ -62,10 +62,10 @@ def run(command: Callable[[Signals], Coroutine[Any, Any, ExitCode]], *, as_json:
             else:
                 complain(failure.message)
         return exit_code(failure)
-    except KeyboardInterrupt:  # before our own handler stood
+    except KeyboardInterrupt:  # before our own handler was installed
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read us has left; nobody would see a complaint, and Python's own at exit is not wanted.
+        # The reader of our output has closed the pipe: print nothing, and keep Python from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.BROKEN_PIPE
 

@@ -14,12 +14,12 @@ from rich.markdown import Heading, Markdown, MarkdownElement
 from rich.segment import Segment
 from rich.text import Text
 
-# What moves the cursor, changes colours or rings: a model must not have a hand in the user's terminal.
+# Control characters: a model must not move the cursor, change colours or ring the bell of the user's terminal.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 REFRESH_SECONDS = 0.08
 WHEEL = "|/-\\"
 QUIET_SECONDS = 1.5
-"""After this long without text the screen says that something is going on."""
+"""After this long without text the screen shows that it is waiting."""
 
 
 class Output(Protocol):
@@ -39,7 +39,7 @@ class Output(Protocol):
 
 
 class Silent:
-    """For those who want the whole answer at the end, or only its JSON."""
+    """Shows nothing: the answer is printed at the end, as a whole or as JSON."""
 
     def text(self, chunk: str) -> None:
         """Nothing."""
@@ -61,7 +61,7 @@ class Silent:
 
 
 class Plain:
-    """For pipes: every chunk at once, nothing else; what must be said besides goes to `notes`."""
+    """For pipes: writes every chunk at once and nothing else; messages for the user go to `notes`."""
 
     def __init__(self, out: TextIO, notes: TextIO) -> None:
         self._out = out
@@ -82,10 +82,10 @@ class Plain:
         if text.startswith(self._shown):
             self.text(text[len(self._shown) :])
         elif self._shown.startswith(text):
-            self._note(f"the last {len(self._shown) - len(text)} characters were lost by the server and are not kept")
+            self._note(f"the last {len(self._shown) - len(text)} characters were lost by the server and are not stored")
             self._shown = text
         else:
-            self._note("the server kept another text than it had sent; the answer follows once more")
+            self._note("the server stored a different text than it had sent; the stored answer follows")
             self._shown = text
             self._write("\n" + text)
 
@@ -116,9 +116,9 @@ class Plain:
 
 
 class Screen:
-    """For terminals: finished blocks are printed once and for good, the last one is drawn again as it grows.
+    """For terminals: a finished block is printed once, the last block is redrawn as it grows.
 
-    So the terminal's own scrolling holds the whole answer, and nothing that was scrolled away is drawn twice.
+    So the terminal's scrollback holds the whole answer, each part once.
     `tick` it every REFRESH_SECONDS.
     """
 
@@ -151,7 +151,7 @@ class Screen:
             self._text = text
         else:
             self._flush()
-            self._print(Text("The server had kept less than it had shown. The answer as it is kept:", style="yellow"))
+            self._print(Text("The server stored less than it had sent. The stored answer:", style="yellow"))
             self._text, self._printed = text, 0
         self._settle()
 
@@ -175,7 +175,7 @@ class Screen:
             self._live.update(self._moving(waits=waits), refresh=True)
 
     def close(self) -> None:
-        """Print what is left; the screen is of no use afterwards."""
+        """Print the rest; the screen cannot be used afterwards."""
         self._flush()
         self._live.update(Group())  # it draws what it has once more before it goes
         self._live.stop()

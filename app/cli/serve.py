@@ -32,7 +32,7 @@ CLOSE_SECONDS = 5
 
 
 class Server(uvicorn.Server):
-    """uvicorn, telling the readers to come back before it waits for their connections to close."""
+    """uvicorn that sends `reconnect` to every reader before it waits for their connections to close."""
 
     def __init__(self, config: uvicorn.Config, runtime: Runtime, address: str) -> None:
         super().__init__(config)
@@ -47,7 +47,7 @@ class Server(uvicorn.Server):
         log.info("ready at %s", self._address)
 
     def _leave(self) -> None:
-        self.should_exit = True  # also when it was not a signal that asked for it
+        self.should_exit = True  # also when no signal was received
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -64,7 +64,7 @@ class Server(uvicorn.Server):
 
 
 def serve(*, config: Path | None, overrides: dict[str, Any]) -> int:
-    """Run until told to stop; the exit code (2: the configuration is wrong, 3: it cannot start)."""
+    """Run until a signal stops it. Returns the exit code (2: the configuration is wrong, 3: it cannot start)."""
     try:
         path = config or (None if overrides.get("model") else find_config(os.environ, Path.cwd()))
         loaded = load_config(path, environ=os.environ, overrides=overrides)
@@ -127,7 +127,7 @@ async def _serve(config: Config, read_again: Callable[[], Config]) -> int:
 
 
 async def _reload(runtime: Runtime, read_again: Callable[[], Config]) -> None:
-    """SIGHUP: agents and models anew, everything else as it was."""
+    """SIGHUP: reload agents and models; everything else stays as it was at start."""
     try:
         config = read_again()
         server = config.server.model_copy(update={"port": runtime.config.server.port})
@@ -141,7 +141,7 @@ async def _reload(runtime: Runtime, read_again: Callable[[], Config]) -> None:
 
 
 def _bind(config: Config) -> socket.socket:
-    """Taken before anything is opened: a port in use must not cost a recovery."""
+    """Bind before anything is opened: a port in use must not cost a recovery of the data."""
     host = config.server.host
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -163,10 +163,10 @@ def _say_what_was_read(loaded: LoadedConfig) -> None:
         llm = loaded.config.llms[name]
         if llm.is_embedded:
             log.info(
-                "llm %s is the embedded 135M model: it shows that everything works, not what models know",
+                "llm %s is the embedded 135M model: it demonstrates the server, not the quality of answers",
                 name,
             )
             if find_weights() is None:
-                log.warning("its weights are not here: run `hector weights`, or name another llm")
+                log.warning("its weights are not installed: run `hector weights`, or configure another llm")
         elif not llm.is_configured:
             log.warning("llm %s has no key: turns that use it will fail; set llms.%s.api_key", name, name)

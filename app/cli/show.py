@@ -23,11 +23,11 @@ from hector_client.events import (
 
 
 class Abandoned(Exception):
-    """The user did not want to wait any longer; the turn may go on."""
+    """The user stopped waiting; the turn may still run."""
 
 
 class Show:
-    """`was_stopped` tells whether the user asked for the end."""
+    """`was_stopped`: the user has asked to stop the answer."""
 
     def __init__(self, answer: Answer, output: Output, signals: Signals) -> None:
         self.was_stopped = False
@@ -39,11 +39,11 @@ class Show:
         self._stopping: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Until the turn is over.
+        """Show the answer until its turn is over.
 
         Raises:
             HectorError: as the answer.
-            Abandoned: after a second Ctrl-C, or one that cannot be told to the server or needs not be.
+            Abandoned: after a second Ctrl-C, or a first one before the message was accepted or when the stop fails.
         """
         self._following = asyncio.create_task(self._follow(), name="answer")
         ticking = asyncio.create_task(self._tick(), name="screen")
@@ -111,7 +111,7 @@ class Show:
 
 
 async def stop_quietly(answer: Answer) -> None:
-    """Cancel the turn of an answer that nobody waits for any more; a short try."""
+    """Try for three seconds to cancel the turn of an answer that is no longer shown."""
     if answer.finished is None and answer.turn_id is not None:
         with contextlib.suppress(HectorError, TimeoutError):
             async with asyncio.timeout(3):

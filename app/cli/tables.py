@@ -15,7 +15,7 @@ from app.cli.screen import clean
 
 
 def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """The first column is what one copies: it is never cut. In a pipe: no headings, no colours, tabs between."""
+    """The first column is an id to copy and is never cut. In a pipe: no headings, no colours, tabs between columns."""
     console = Console(highlight=False)
     if not console.is_terminal:
         for row in rows:
@@ -34,7 +34,7 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 
 
 def print_pairs(pairs: list[tuple[str, str]]) -> None:
-    """What is empty is left out. In a pipe: name, tab, value."""
+    """Empty values are omitted. In a pipe: name, tab, value."""
     console = Console(highlight=False)
     wide = max(len(name) for name, _ in pairs)
     for name, value in pairs:
@@ -62,7 +62,7 @@ def session_row(session: dict[str, Any]) -> list[str]:
 
 
 def session_table(sessions: Sequence[dict[str, Any]], *, current: str | None) -> Table:
-    """Numbered, for chat to choose from."""
+    """Numbered rows, to choose from in chat."""
     rows = []
     for number, session in enumerate(sessions, 1):
         row = session_row(session)
@@ -73,7 +73,7 @@ def session_table(sessions: Sequence[dict[str, Any]], *, current: str | None) ->
 
 
 def ago(moment: str | None) -> str:
-    """`3 min ago`; more than a week: the day."""
+    """`3 min ago`; the date after a week."""
     if moment is None:
         return "never"
     then = datetime.fromisoformat(moment)
@@ -89,5 +89,5 @@ def moment(given: str | None) -> str:
 
 
 def _flat(cell: str) -> str:
-    """One line: a title is anybody's text."""
+    """On one line and without control characters, which a title may contain."""
     return clean(" ".join(cell.split()))

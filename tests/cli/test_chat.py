@@ -149,7 +149,7 @@ async def test_sessions_are_listed_chosen_ended_and_erased(terminal: Terminal, h
         await terminal.say("/terminate")
         await terminal.shows("yes or no:")
         terminal.type("yes\r")
-        await terminal.shows("Session second is gone for good")
+        await terminal.shows("Session second is erased")
 
     assert (await http.get("/agents/echo/sessions/first")).json()["status"] == "ended"
     assert (await http.get("/agents/echo/sessions/second")).status_code == 410

@@ -104,7 +104,7 @@ async def test_on_a_terminal_the_question_can_be_denied(
 ) -> None:
     await note(http, "Gus is a spy", "gus")
     async with Terminal(tmp_path, "memory", "forget", "storing", "--user", "gus", server=server.base_url) as terminal:
-        await terminal.shows("Forget user 'gus' for good? [y/N]")
+        await terminal.shows("Permanently forget user 'gus'? [y/N]")
         terminal.type("n\r")
         assert await terminal.ended() == 130
     found = await http.get("/agents/storing/memories?user_id=gus")

@@ -111,7 +111,7 @@ def problem_of(error: Exception) -> str:
             cause = cause.__cause__ or cause.__context__
         return str(error).lower() or "cannot connect"
     if isinstance(error, httpx2.ReadTimeout):
-        return "it is silent"
+        return "timed out"
     return "the connection broke"
 
 

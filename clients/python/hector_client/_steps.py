@@ -49,7 +49,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Emit(Generic[T]):
-    """Hand this to whoever iterates."""
+    """Hand this to the loop that iterates over the stream."""
 
     value: T
 
