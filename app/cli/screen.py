@@ -151,7 +151,7 @@ class Screen:
             self._text = text
         else:
             self._flush()
-            self._print(Text("The server stored less than it had sent. The stored answer:", style="yellow"))
+            self._print(Text("The server stored less than it had sent. The answer as it is kept:", style="yellow"))
             self._text, self._printed = text, 0
         self._settle()
 

@@ -228,6 +228,7 @@ async def test_history_and_lists_come_in_as_many_pages_as_it_takes(client: Clien
     session = await agent.create_session(messages=seeds)
 
     assert [message["content"] for message in await session.history(limit=230)] == [f"m{n}" for n in range(20, 250)]
+    await agent.create_session()
     page = await agent.sessions(limit=1, order="activity")
     assert (len(page.items), page.next_cursor is not None) == (1, True)
 
