@@ -16,6 +16,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from tests.fixtures.document import Document
 from tests.fixtures.server import HectorServer
 from tests.fixtures.upstream import Upstream
 
@@ -77,10 +78,20 @@ async def server(process: HectorServer) -> HectorServer:
     return process
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def document(process: HectorServer) -> Document:
+    async with httpx.AsyncClient(base_url=process.base_url, timeout=15, trust_env=False) as client:
+        return Document((await client.get("/openapi.json")).json())
+
+
 @pytest_asyncio.fixture(loop_scope="module")
-async def client(server: HectorServer) -> AsyncIterator[httpx.AsyncClient]:
+async def client(server: HectorServer, document: Document) -> AsyncIterator[httpx.AsyncClient]:
+    """Refuses every answer that the OpenAPI document does not declare."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
-    async with httpx.AsyncClient(base_url=server.base_url, timeout=15, limits=limits, trust_env=False) as client:
+    hooks = {"response": [document.judge]}
+    async with httpx.AsyncClient(
+        base_url=server.base_url, timeout=15, limits=limits, trust_env=False, event_hooks=hooks
+    ) as client:
         yield client
 
 
