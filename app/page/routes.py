@@ -1,6 +1,7 @@
-"""Routes of the files that a browser opens. The chat page is in `chat/`; it uses the same HTTP API as other clients.
+"""Routes of the files that a browser opens: the chat page in `chat/`, the pages of the API in `docs/`.
 
-The files need no key: they hold no secret, and a browser cannot send a key when it opens a page.
+They use the same HTTP API as other clients. The chat page needs no key: its files hold no secret, and a browser cannot
+send a key when it opens a page. The pages of the API are as open as `/openapi.json` (app/routers/guard.py).
 """
 
 from __future__ import annotations
@@ -14,37 +15,47 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 CHAT = Path(__file__).parent / "chat"
+DOCS = Path(__file__).parent / "docs"
 
-# No inline script or style, no other origin, and markup only through the Trusted Types policy of the sanitiser.
-CONTENT_SECURITY_POLICY = (
+# No inline script or style, no other origin.
+_STRICT = (
     "default-src 'none'; "
     "script-src 'self'; "
     "style-src 'self'; "
-    "img-src 'self'; "
     "connect-src 'self'; "
     "base-uri 'none'; "
     "form-action 'none'; "
     "frame-ancestors 'none'; "
-    "require-trusted-types-for 'script'; "
-    "trusted-types dompurify"
 )
-_HEADERS = {
-    "Cache-Control": "no-cache",  # the browser keeps the file and revalidates it by its ETag
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
+# Markup enters the chat page only through the Trusted Types policy of the sanitiser.
+_CHAT_POLICY = _STRICT + "img-src 'self'; require-trusted-types-for 'script'; trusted-types dompurify"
+# Swagger UI has its icons in its style sheet.
+_DOCS_POLICY = _STRICT + "img-src 'self' data:"
 
 
 def routes() -> list[BaseRoute]:
-    files = _Files(directory=CHAT)
-    return [Route("/", _Index(files), methods=["GET"]), Mount("/page", files)]
+    chat, docs = _Files(CHAT, policy=_CHAT_POLICY), _Files(DOCS, policy=_DOCS_POLICY)
+    return [
+        Route("/", _Index(chat), methods=["GET"]),
+        Mount("/page", chat),
+        Route("/docs", _Index(docs), methods=["GET"]),
+        Mount("/docs", docs),
+    ]
 
 
 class _Files(StaticFiles):
+    def __init__(self, folder: Path, *, policy: str) -> None:
+        super().__init__(directory=folder)
+        self._headers = {
+            "Cache-Control": "no-cache",  # the browser keeps the file and revalidates it by its ETag
+            "Content-Security-Policy": policy,
+            "Referrer-Policy": "no-referrer",
+            "X-Content-Type-Options": "nosniff",
+        }
+
     def file_response(self, *args: Any, **options: Any) -> Response:
         response = super().file_response(*args, **options)
-        response.headers.update(_HEADERS)
+        response.headers.update(self._headers)
         return response
 
 

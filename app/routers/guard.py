@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ALWAYS_OPEN = frozenset({"/", "/health", "/ready"})
 _PAGE_FILES = "/page/"
-_OPEN_FOR_LOOPBACK = frozenset({"/metrics", "/openapi.json"})
+_DOCS_FILES = "/docs/"
+_OPEN_FOR_LOOPBACK = frozenset({"/metrics", "/openapi.json", "/docs"})
 
 
 class Guard:
@@ -163,7 +164,7 @@ class Guard:
         path = scope["path"]
         if path in _ALWAYS_OPEN or path.startswith(_PAGE_FILES):
             return True
-        if path in _OPEN_FOR_LOOPBACK:
+        if path in _OPEN_FOR_LOOPBACK or path.startswith(_DOCS_FILES):
             client = scope.get("client")
             return client is not None and _is_loopback(client[0])
         return False

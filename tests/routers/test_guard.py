@@ -236,7 +236,7 @@ async def test_signs_of_life_need_no_key(path: str) -> None:
     assert (await ask(guard(keys={"alice": "k"}), method="GET", path=path, client=("192.168.1.7", 5))).status == 200
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/openapi.json"])
+@pytest.mark.parametrize("path", ["/metrics", "/openapi.json", "/docs", "/docs/docs.js"])
 @pytest.mark.parametrize(
     ("client", "status"),
     [(("127.0.0.1", 5), 200), (("::1", 5), 200), (("192.168.1.7", 5), 401), (("somebody", 5), 401), (None, 401)],

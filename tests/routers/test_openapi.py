@@ -19,7 +19,7 @@ from app.routers.openapi import build_document
 from app.routers.schemas.errors import DESCRIPTIONS
 from app.runtime import Runtime
 
-PAGES = {"/", "/openapi.json"}
+PAGES = {"/", "/docs", "/openapi.json"}
 METHODS = {"get", "post", "put", "patch", "delete"}
 CONTRACT = {
     "/agents/{agent}/sessions": {"post", "get"},
