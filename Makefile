@@ -12,12 +12,12 @@ PORT ?= 8080
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
-SYSTEM := chromium nginx-light
-HAS_SYSTEM = test -x /usr/bin/chromium && PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null
+SYSTEM := chromium nginx-light $(if $(shell command -v npm),,nodejs npm)
+HAS_SYSTEM = test -x /usr/bin/chromium && command -v npm >/dev/null && PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev weights system-packages run test check format format-check lint types build lock clean
+.PHONY: help install install-dev weights system-packages client-generators run test check format format-check lint types build lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -26,7 +26,7 @@ help:
 
 install: $(VENV)/.installed weights
 
-install-dev: $(VENV)/.installed-dev weights system-packages
+install-dev: $(VENV)/.installed-dev weights system-packages client-generators
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Hector needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3"; exit 1; }
@@ -45,16 +45,31 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 weights: $(VENV)/.installed
 	@$(BIN)/python -m app.llm.weights
 
-# The browser tests drive a system Chromium, the proxy tests an nginx. Without the right to install them, say what is
+# The browser tests drive a system Chromium, the proxy tests an nginx, a generated client runs on Node. Without the right to install them, say what is
 # needed and go on: the tests themselves then fail with the same sentence.
 system-packages:
 	@{ $(HAS_SYSTEM); } || { \
-		if ! command -v apt-get >/dev/null; then echo "Some tests need Chromium (/usr/bin/chromium) and nginx; please install them."; \
+		if ! command -v apt-get >/dev/null; then echo "Some tests need Chromium (/usr/bin/chromium), nginx and Node with npm; please install them."; \
 		elif [ "$$(id -u)" = 0 ]; then apt-get -qq update && $(APT_INSTALL); \
 		elif sudo -n true 2>/dev/null; then sudo apt-get -qq update && sudo $(APT_INSTALL); \
 		else echo "Some tests need: sudo apt-get install $(SYSTEM)"; fi; }
 
 APT_INSTALL = env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(SYSTEM) >/dev/null
+
+# The tests generate clients from the OpenAPI document. Their tools are pinned apart from the server's packages.
+CLIENTS := tests/clients
+NODE_MODULES := $(CLIENTS)/typescript/node_modules/.package-lock.json
+
+client-generators: $(VENV)/clients/.installed $(NODE_MODULES)
+
+$(VENV)/clients/.installed: $(CLIENTS)/python/requirements.txt | $(BIN)/python
+	@$(BIN)/python -m venv $(VENV)/clients
+	$(VENV)/clients/bin/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes -r $<
+	@touch $@
+
+$(NODE_MODULES): $(CLIENTS)/typescript/package-lock.json | system-packages
+	npm ci --prefix $(CLIENTS)/typescript --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
 
 # ---- run -----------------------------------------------------------------------------------------------------
 
@@ -99,7 +114,10 @@ lock: $(BIN)/python
 	$(PIP) install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --extra local --extra memory --extra documents --extra postgres --group backend $(LOCK) -o requirements.txt
 	$(BIN)/uv pip compile pyproject.toml --extra local --extra memory --extra documents --extra postgres --extra otel --extra dev --group backend -c requirements.txt $(LOCK) -o requirements-dev.txt
-	@! grep -nE '://|--(index|extra|find|trusted)' requirements.txt requirements-dev.txt
+	$(BIN)/uv pip compile $(CLIENTS)/python/requirements.in $(LOCK) -o $(CLIENTS)/python/requirements.txt
+	npm install --prefix $(CLIENTS)/typescript --package-lock-only --ignore-scripts --no-audit --no-fund
+	@! grep -nE '://|--(index|extra|find|trusted)' requirements.txt requirements-dev.txt $(CLIENTS)/python/requirements.txt
+	@! grep -n '"resolved"' $(CLIENTS)/typescript/package-lock.json
 
 LOCK = --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command "make lock" --quiet $(UPGRADE)
