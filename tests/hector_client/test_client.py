@@ -7,7 +7,7 @@ import asyncio
 import httpx2
 import pytest
 
-from hector_client import Agent, Client, Unreachable
+from hector_client import Agent, Client, Event, Unreachable
 from hector_client.errors import Conflict, InvalidRequest, ModelFailed, NotFound, SessionOver
 from hector_client.events import Error, Offline, Online, SessionTerminated, Text, TurnFinished, TurnStarted
 from tests.fixtures.server import HectorServer
@@ -62,6 +62,19 @@ async def test_an_answer_is_cancelled_and_keeps_its_text(client: Client) -> None
     assert (failure.value.reason, answer.text) == ("turn_cancelled", "I am")
 
 
+async def test_a_loop_over_an_answer_that_was_left_is_entered_again(client: Client) -> None:
+    session = await client.agent("slow").create_session()
+    answer = session.ask("go")
+    async for event in answer:
+        if event.chunk == " w3":
+            break
+
+    rest = [event.chunk async for event in answer]
+
+    assert answer.text == WORDS
+    assert "".join(rest) == WORDS.partition(" w3")[2]
+
+
 async def test_an_open_answer_is_joined(client: Client) -> None:
     session = await client.agent("slow").create_session()
     async with session:
@@ -103,7 +116,7 @@ async def test_a_session_is_connected_sent_to_listened_to_and_terminated(client:
 
 
 async def test_a_listener_hears_every_turn_and_the_end_of_the_session(echo: Agent) -> None:
-    heard = []
+    heard: list[Event] = []
     async with echo.session() as session:
         await session.send("one")
         await session.send("two")
@@ -121,7 +134,7 @@ async def test_a_listener_hears_every_turn_and_the_end_of_the_session(echo: Agen
 
 async def test_a_session_that_another_client_terminates_ends_the_listening(client: Client) -> None:
     agent = client.agent("slow")
-    heard = []
+    heard: list[Event] = []
     async with agent.session() as session:
         await session.send("go")
         async for event in session.listen():
@@ -276,7 +289,7 @@ async def test_a_stream_that_was_lost_as_a_whole_is_one_message(server: HectorSe
 
 async def test_a_restart_of_the_server_is_survived(server: HectorServer) -> None:
     async with Client(server.base_url, limits=LIMITS) as client:
-        heard = []
+        heard: list[Event] = []
         async with client.agent("hanging").session() as session:
             await session.send("go")
             async for event in session.listen():
@@ -286,9 +299,9 @@ async def test_a_restart_of_the_server_is_survived(server: HectorServer) -> None
                 if isinstance(event, Offline):
                     await server.be_there()
                 if isinstance(event, TurnFinished):
+                    assert (event.status, event.reason) == ("interrupted", "shutdown")
                     break
 
-            assert (event.status, event.reason) == ("interrupted", "shutdown")
             [_, kept] = await session.history()
             assert session.text == "".join([event.chunk for event in heard]) == kept["content"]
 

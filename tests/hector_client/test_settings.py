@@ -20,9 +20,9 @@ class Notes(httpx2.MockTransport):
         return httpx2.Response(200, json={"agents": []})
 
 
-async def asked(**arguments: str) -> httpx2.Request:
+async def asked(base_url: str | None = None, token: str | None = None, user: str | None = None) -> httpx2.Request:
     notes = Notes()
-    async with Client(transport=notes, **arguments) as client:
+    async with Client(base_url, token=token, user=user, transport=notes) as client:
         await client.agents()
     return notes.request
 

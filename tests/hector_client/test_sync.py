@@ -24,19 +24,19 @@ class _WithoutAwait(ast.NodeTransformer):
 
     WORDS = (("AsyncGenerator", "Generator"), ("Async", ""), ("aclosing", "closing"), ("__a", "__"))
 
-    def visit_Await(self, node: ast.Await) -> ast.AST:
+    def visit_Await(self, node: ast.Await) -> Any:
         return self.visit(node.value)
 
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> Any:
         return self.visit(ast.FunctionDef(**dict(ast.iter_fields(node)), lineno=0))
 
-    def visit_AsyncWith(self, node: ast.AsyncWith) -> ast.AST:
+    def visit_AsyncWith(self, node: ast.AsyncWith) -> Any:
         return self.visit(ast.With(**dict(ast.iter_fields(node)), lineno=0))
 
-    def visit_AsyncFor(self, node: ast.AsyncFor) -> ast.AST:
+    def visit_AsyncFor(self, node: ast.AsyncFor) -> Any:
         node = self.generic_visit(node)
         match node.body:
-            case [ast.Expr(ast.Yield(ast.Name(name)))] if name == node.target.id:
+            case [ast.Expr(ast.Yield(ast.Name(name)))] if ast.unparse(node.target) == name:
                 return ast.Expr(ast.YieldFrom(node.iter))
         return ast.For(**dict(ast.iter_fields(node)), lineno=0)
 
