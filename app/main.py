@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from app import __version__
 from app.domain.errors import HectorError
 from app.page import routes as page
-from app.routers import agents, conversations, documents, forget, memories, messages, openapi, sessions, usage
+from app.routers import agents, conversations, documents, forgetting, memories, messages, openapi, sessions, usage
 from app.routers.errors import on_hector_error, on_http_exception
 from app.routers.frames import SERVER_SEND
 from app.routers.guard import Guard
@@ -80,7 +80,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     )
     app.state.runtime = runtime
     app.router.routes.extend(streams.routes())
-    for room in (conversations, sessions, messages, memories, forget, documents, agents, usage):
+    for room in (conversations, sessions, messages, memories, forgetting, documents, agents, usage):
         app.include_router(room.router)
     app.router.routes.extend(page.routes())
     openapi.install(app, needs_key=bool(runtime.config.auth.keys), public_url=config.public_url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import orjson
+from fastapi.routing import iter_route_contexts
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
@@ -76,7 +77,7 @@ async def on_hector_error(request: Request, error: Exception) -> Response:
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
-    """What the router itself refuses: an unknown address, a wrong method."""
+    """The answer to an unknown address or a wrong method, which the router refuses itself."""
     status = getattr(error, "status_code", 500)
     refused: HectorError
     if status == 405:
@@ -92,10 +93,10 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
 
 
 def _methods_at(request: Request) -> list[str]:
-    """Every method of this address; the router names only those of the first route it met."""
+    """Every method of this address; the router names only those of the first route that it met."""
     found: set[str] = set()
-    for route in request.app.routes:
-        match, _ = route.matches(request.scope)
+    for context in iter_route_contexts(request.app.routes):
+        match, _ = context.original_route.matches(request.scope)
         if match is not Match.NONE:
-            found |= getattr(route, "methods", None) or set()
+            found |= context.methods or set()
     return sorted(found)

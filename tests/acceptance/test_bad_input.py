@@ -199,7 +199,9 @@ async def test_the_character_that_no_database_stores_is_replaced_in_texts_and_re
 
 
 async def test_a_wrong_method_is_405_and_an_unknown_address_404(client: httpx.AsyncClient) -> None:
-    assert reason(await client.put(SESSIONS, json={})) == (405, "method_not_allowed")
+    refused = await client.put(SESSIONS, json={})
+    assert reason(refused) == (405, "method_not_allowed")
+    assert refused.headers["allow"] == "GET, POST"
     assert reason(await client.delete(MESSAGES)) == (405, "method_not_allowed")
     talk = await Talk.begin(client)
     assert reason(await client.delete(f"{talk.path}/messages/stream")) == (405, "method_not_allowed")

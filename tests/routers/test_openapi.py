@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import jsonschema
 import pytest
 import pytest_asyncio
 from fastapi.openapi.models import OpenAPI
-from starlette.routing import Route
+from fastapi.routing import iter_route_contexts
 
 from app.config.root import Config
 from app.llm.scripted import ScriptedLLM
@@ -69,19 +69,10 @@ def test_it_is_a_document(document: dict[str, Any]) -> None:
     assert document["openapi"].startswith("3.1")
 
 
-def routes_of(routes: Sequence[Any]) -> Iterator[Route]:
-    """Every route, also those of included routers."""
-    for route in routes:
-        if isinstance(route, Route):
-            yield route
-        elif hasattr(route, "original_router"):
-            yield from routes_of(route.original_router.routes)
-
-
 def test_it_has_the_addresses_of_the_application_and_no_other(app: Any, document: dict[str, Any]) -> None:
     served = {
         (route.path, method.lower())
-        for route in routes_of(app.routes)
+        for route in iter_route_contexts(app.routes)
         for method in (route.methods or ())
         if method != "HEAD" and route.path not in PAGES
     }

@@ -21,7 +21,9 @@ class SendMessage(BaseModel):
     model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"message": "What is a qubit?"}]})
 
     message: StrictStr = Field(min_length=1)
-    background: StrictBool = Field(default=False, description="Answer at once with 202; nobody reads the turn.")
+    background: StrictBool = Field(
+        default=False, description="Answer with 202 at once; the turn goes on without a reader."
+    )
     on_busy: Literal["queue", "reject", "replace"] | None = Field(
         default=None, description="What to do when a turn runs; default: `sessions.on_busy`."
     )
