@@ -21,6 +21,7 @@ from app.storage import documents
 from app.storage.documents import StoredFile
 from app.storage.engine.database import Database
 from tests.fixtures.clock import Ids
+from tests.fixtures.sqlite import migrated_url
 
 LONG_AGO = 1_600_000_000
 
@@ -108,7 +109,7 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
     if request.param == "postgres":
         opened = Database(request.getfixturevalue("postgres_url"))
     else:
-        opened = Database(f"sqlite:///{tmp_path}/hector.db")
+        opened = Database(migrated_url(tmp_path))
     await opened.open()
     yield opened
     await opened.close()
@@ -116,7 +117,7 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 
 @pytest.fixture
 async def sqlite(tmp_path: Path) -> AsyncIterator[Database]:
-    opened = Database(f"sqlite:///{tmp_path}/hector.db")
+    opened = Database(migrated_url(tmp_path))
     await opened.open()
     yield opened
     await opened.close()

@@ -12,6 +12,7 @@ from app.domain.memory import Owner
 from app.memory.longterm import LongTermMemory, Saying
 from app.search.embedder import Embedder
 from app.storage.engine.database import Database
+from tests.fixtures.sqlite import migrated_url
 
 Make = Callable[..., LongTermMemory]
 
@@ -29,7 +30,7 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
     if request.param == "postgres":
         opened = Database(request.getfixturevalue("postgres_url"))
     else:
-        opened = Database(f"sqlite:///{tmp_path}/hector.db")
+        opened = Database(migrated_url(tmp_path))
     await opened.open()
     yield opened
     await opened.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.storage.engine.database import Database
+from tests.fixtures.sqlite import migrated_url
 
 
 @pytest.fixture(params=["file", "memory", "postgres"])
@@ -15,7 +16,7 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
     if request.param == "postgres":
         opened = Database(request.getfixturevalue("postgres_url"))
     else:
-        opened = Database(None if request.param == "memory" else f"sqlite:///{tmp_path}/hector.db")
+        opened = Database(None if request.param == "memory" else migrated_url(tmp_path))
     await opened.open()
     yield opened
     await opened.close()
