@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from app.config.agent import AgentConfig, PromptConfig
+from app.config.root import Config
 from app.domain.errors import agent_not_found
 from app.llm.base import LLM
 from app.memory.buffer_window import BufferWindow
@@ -33,7 +34,7 @@ class Agent:
     working_memory: WorkingMemory
     system: Entry
     summarizer: LLM | None
-    """Who sums up older messages; `None`: nobody, they are left out."""
+    """The model that sums up older messages; `None`: they are left out."""
 
 
 class Roster:
@@ -58,6 +59,14 @@ class Roster:
 
     def __iter__(self) -> Iterator[Agent]:
         return iter(self._agents.values())
+
+
+def build_agents(config: Config, models: Mapping[str, LLM]) -> dict[str, Agent]:
+    """Every agent of the configuration on its model."""
+    return {
+        name: build_agent(name, agent, models[agent.llm], summarizer=models.get(config.summarizer_of(name) or ""))
+        for name, agent in config.agents.items()
+    }
 
 
 def build_agent(name: str, config: AgentConfig, llm: LLM, *, summarizer: LLM | None) -> Agent:

@@ -36,13 +36,13 @@ def create_app(runtime: Runtime) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        heartbeats = asyncio.get_running_loop().create_task(streams.readers.run(), name="heartbeats")
+        heartbeats = asyncio.get_running_loop().create_task(readers.run(), name="heartbeats")
         yield
         heartbeats.cancel()
 
     config = runtime.config.server
-    streams = Streams(runtime)
-    runtime.on_stop(streams.readers.stop)
+    readers = runtime.conversation.readers
+    runtime.on_stop(readers.stop)
     middleware = []
     if config.cors_origins:
         middleware.append(
@@ -79,7 +79,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         exception_handlers={HectorError: on_hector_error, HTTPException: on_http_exception},
     )
     app.state.runtime = runtime
-    app.router.routes.extend(streams.routes())
+    app.router.routes.extend(Streams(runtime).routes())
     for room in (conversations, sessions, messages, memories, forgetting, documents, agents, usage):
         app.include_router(room.router)
     app.router.routes.extend(page.routes())

@@ -17,6 +17,8 @@ FLOORS = [
     {"agents"},
     {"sessions", "turns"},
     {"forgetting"},
+    {"house"},
+    {"conversation", "sweeps"},
     {"runtime"},
     {"routers", "compat", "rpc", "page"},
     {"main"},

@@ -1,8 +1,17 @@
-"""Event: one numbered fact in the life of a session, and the closed list of kinds (the words on the wire)."""
+"""Event: one numbered fact in the life of a session. The kinds are a closed list; their names are words on the wire.
+
+Text and thinking travel as runs of deltas (`events/run.py`); every other kind has a dataclass here, with its JSON form.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
+
+from app.domain.session import SessionStatus
+from app.domain.turn import Failure, Timings, TurnState, Usage
 
 
 class EventKind(StrEnum):
@@ -21,4 +30,185 @@ class EventKind(StrEnum):
     RECONNECT = "reconnect"
 
 
-SESSION_OVER = frozenset({EventKind.SESSION_ENDED, EventKind.SESSION_TERMINATED})
+@dataclass(frozen=True, slots=True)
+class TurnQueued:
+    """A message was accepted and waits for the turns before it. `message_id` is the user's message."""
+
+    kind: ClassVar = EventKind.TURN_QUEUED
+    turn_id: str
+    session_id: str
+    message_id: str
+    message: str
+
+    def to_json(self) -> dict[str, object]:
+        return _announcement(self)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnStarted:
+    """A turn runs from here on. `message_id` is the user's message."""
+
+    kind: ClassVar = EventKind.TURN_STARTED
+    turn_id: str
+    session_id: str
+    message_id: str
+    message: str
+
+    def to_json(self) -> dict[str, object]:
+        return _announcement(self)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnFinished:
+    """The one end of a turn. `message_id` is the answer; `None` if nothing was said."""
+
+    kind: ClassVar = EventKind.TURN_FINISHED
+    turn_id: str
+    state: TurnState
+    message_id: str | None = None
+    reason: str | None = None
+    usage: Usage | None = None
+    timings: Timings | None = None
+
+    def to_json(self) -> dict[str, object]:
+        reason = {} if self.reason is None else {"reason": self.reason}
+        return {
+            "status": self.state.value,
+            **reason,
+            "turn_id": self.turn_id,
+            "message_id": self.message_id,
+            "usage": self.usage.to_json() if self.usage is not None else None,
+            "timings": self.timings.to_json() if self.timings is not None else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class TurnFailed:
+    """Why the turn fails; its `TurnFinished` follows."""
+
+    kind: ClassVar = EventKind.ERROR
+    turn_id: str
+    failure: Failure
+
+    def to_json(self) -> dict[str, object]:
+        return self.failure.to_json()
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryRecalled:
+    """What long-term memory gave to a turn; `recalled` is its wire object."""
+
+    kind: ClassVar = EventKind.MEMORY
+    turn_id: str
+    recalled: Mapping[str, object]
+
+    def to_json(self) -> dict[str, object]:
+        return {"turn_id": self.turn_id, **self.recalled}
+
+
+@dataclass(frozen=True, slots=True)
+class HistorySummarized:
+    """What became of older messages that did not fit into the request; `summary` is its wire object."""
+
+    kind: ClassVar = EventKind.SUMMARY
+    turn_id: str
+    summary: Mapping[str, object]
+
+    def to_json(self) -> dict[str, object]:
+        return {"turn_id": self.turn_id, **self.summary}
+
+
+@dataclass(frozen=True, slots=True)
+class DebugLine:
+    """A line for developers; all of it is its `chunk`."""
+
+    kind: ClassVar = EventKind.DEBUG
+    turn_id: str
+    line: str
+
+    def to_json(self) -> dict[str, object]:
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An answer as a whole, for readers that cannot be given its events: it replaces what they show of it."""
+
+    kind: ClassVar = EventKind.SNAPSHOT
+    turn_id: str
+    message_id: str
+    text: str
+
+    def to_json(self) -> dict[str, object]:
+        return {"turn_id": self.turn_id, "message_id": self.message_id, "text": self.text}
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded:
+    """The session takes no more messages. `reason`: `expired`, `ephemeral`, or `None` when it was asked for."""
+
+    kind: ClassVar = EventKind.SESSION_ENDED
+    session_id: str
+    reason: str | None = None
+    turn_id: ClassVar = None
+
+    @classmethod
+    def by(cls, status: SessionStatus, session_id: str) -> SessionEnded:
+        return cls(session_id, "expired" if status is SessionStatus.EXPIRED else None)
+
+    def to_json(self) -> dict[str, object]:
+        reason = {} if self.reason is None else {"reason": self.reason}
+        return {"session_id": self.session_id, **reason}
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTerminated:
+    """The last event of a session that was terminated."""
+
+    kind: ClassVar = EventKind.SESSION_TERMINATED
+    session_id: str
+    turn_id: ClassVar = None
+
+    def to_json(self) -> dict[str, object]:
+        return {"session_id": self.session_id}
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnect:
+    """For one reader: come back with this cursor. It has no number of its own."""
+
+    kind: ClassVar = EventKind.RECONNECT
+    after: int | str
+    turn_id: ClassVar = None
+
+    def to_json(self) -> dict[str, object]:
+        return {"after": self.after}
+
+
+Event = (
+    TurnQueued
+    | TurnStarted
+    | TurnFinished
+    | TurnFailed
+    | MemoryRecalled
+    | HistorySummarized
+    | DebugLine
+    | Snapshot
+    | SessionEnded
+    | SessionTerminated
+    | Reconnect
+)
+
+
+def chunk_of(event: Event) -> str:
+    """What a front end that knows `chunk` alone shows of an event."""
+    return event.line + "\n" if isinstance(event, DebugLine) else ""
+
+
+def _announcement(event: TurnQueued | TurnStarted) -> dict[str, object]:
+    return {
+        "turn_id": event.turn_id,
+        "session_id": event.session_id,
+        "message_id": event.message_id,
+        "message": event.message,
+    }

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from app.domain.errors import Conflict, Internal, ModelFailed, SessionOver, Unavailable
+
 OnBusy = Literal["queue", "reject", "replace"]
 UsageSource = Literal["provider", "counted", "estimated"]
 
@@ -46,11 +48,85 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """A turn as it is stored. Times are milliseconds since the epoch.
+class Timings:
+    """Milliseconds since the message was accepted; `None` for what did not happen."""
 
-    `usage`, `timings`, `error` and `memory` are wire objects.
-    """
+    queued_ms: float | None
+    first_token_ms: float | None
+    total_ms: float | None
+
+    def to_json(self) -> dict[str, float | None]:
+        return {"queued_ms": self.queued_ms, "first_token_ms": self.first_token_ms, "total_ms": self.total_ms}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a turn failed: our stable word and sentence; `detail` and `provider_status` are the provider's own."""
+
+    reason: str
+    message: str
+    detail: str | None = None
+    provider_status: int | None = None
+
+    def to_json(self) -> dict[str, object]:
+        found: dict[str, object] = {"reason": self.reason, "message": self.message}
+        if self.detail:
+            found["detail"] = self.detail
+        if self.provider_status is not None:
+            found["provider_status"] = self.provider_status
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a turn ended; what a waiting caller gets. `message_id` is `None` if nothing was said."""
+
+    turn_id: str
+    state: TurnState
+    reason: str | None
+    text: str = ""
+    message_id: str | None = None
+    usage: Usage | None = None
+    timings: Timings | None = None
+    failure: Failure | None = None
+    finished_ms: int | None = None
+
+    def raise_for_end(self, session_id: str) -> None:
+        """Raise what fits any end but completion, with the partial text in its details.
+
+        Raises:
+            SessionOver, Conflict (`turn_cancelled`), Unavailable, ModelFailed, Internal.
+        """
+        if self.state is TurnState.COMPLETED:
+            return
+        details: dict[str, object] = {
+            "turn_id": self.turn_id,
+            "session_id": session_id,
+            "message_id": self.message_id,
+            "partial": self.text,
+        }
+        if self.state is TurnState.CANCELLED:
+            if self.reason == "session_terminated":
+                raise SessionOver(
+                    "The session was terminated while this turn ran.", reason="session_terminated", details=details
+                )
+            details["cancelled_by"] = self.reason
+            raise Conflict("The turn was cancelled.", reason="turn_cancelled", details=details)
+        if self.state is TurnState.INTERRUPTED:
+            sentence = "The server stopped while this turn ran; its text so far is kept."
+            raise Unavailable(sentence, reason="shutting_down", details=details)
+        failure = self.failure or Failure("internal", "The turn failed.")
+        details |= {name: value for name, value in failure.to_json().items() if name not in ("message", "reason")}
+        if self.reason == "storage_unavailable":
+            raise Unavailable(failure.message, details=details)
+        if self.reason in ("llm_error", "llm_timeout"):
+            raise ModelFailed(failure.message, reason=self.reason, details=details)
+        raise Internal(failure.message, details=details)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A turn as it is stored. Times are milliseconds since the epoch. `memory` is a wire object."""
 
     turn_id: str
     session_id: str
@@ -66,8 +142,8 @@ class Turn:
     created_ms: int
     started_ms: int | None
     finished_ms: int | None
-    usage: dict[str, object] | None = None
-    timings: dict[str, object] | None = None
-    error: dict[str, object] | None = None
+    usage: Usage | None = None
+    timings: Timings | None = None
+    failure: Failure | None = None
     instructions: str | None = None
     memory: dict[str, object] | None = None

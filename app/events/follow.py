@@ -1,6 +1,6 @@
 """Reading: one reader's way through a session, from a cursor, without gap or repeat.
 
-Where it takes events from: the ring of encoded frames when it keeps up, the tape of the open turn
+Where it takes events from: the ring of newest runs when it keeps up, the tape of the open turn
 (merged frames) when it lags, the journal for what both have forgotten.
 """
 
@@ -14,7 +14,7 @@ from typing import Self
 from app.domain.event import EventKind
 from app.events.journal import Journal
 from app.events.log import SessionLog
-from app.events.run import Run, cut
+from app.events.run import Run
 from app.events.tape import Tape
 
 
@@ -108,7 +108,7 @@ class Reading:
         for run in runs:
             if run.kind is not EventKind.TEXT or (turn_id is not None and run.turn_id != turn_id):
                 return None
-            size += len(run.wire)
+            size += run.size
         if size > self._lag_bytes and len(runs) > 1:
             return None
         self._tape = log.tape
@@ -130,7 +130,7 @@ class Reading:
         if runs == []:  # numbers that no event carries
             self.cursor = log.visible_seq
             return []
-        if runs is not None and (len(runs) < 2 or sum([len(run.wire) for run in runs]) <= self._lag_bytes):
+        if runs is not None and (len(runs) < 2 or sum([run.size for run in runs]) <= self._lag_bytes):
             return self._move(runs)
         if self._tape is not None and self._tape.covers(self.cursor):
             pieces = self._tape.read(self.cursor, self._lag_bytes, merge=self._merge)
@@ -157,7 +157,7 @@ class Reading:
     def _move(self, runs: list[Run]) -> list[Run]:
         if runs:
             if runs[0].first <= self.cursor < runs[0].last:
-                runs[0] = cut(runs[0], self.cursor)
+                runs[0] = runs[0].after(self.cursor)
             self.cursor = runs[-1].last
         return runs
 
@@ -165,8 +165,8 @@ class Reading:
 def _at_most(runs: list[Run], limit_bytes: int) -> list[Run]:
     out: list[Run] = []
     for run in runs:
-        if out and limit_bytes < len(run.wire):
+        if out and limit_bytes < run.size:
             break
-        limit_bytes -= len(run.wire)
+        limit_bytes -= run.size
         out.append(run)
     return out

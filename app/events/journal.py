@@ -7,12 +7,12 @@ import logging
 from collections.abc import Callable
 from time import monotonic
 
-from app.domain.event import EventKind
+from app.domain.event import EventKind, Snapshot
 from app.domain.message import Message
 from app.events.log import SessionLog
-from app.events.run import Run, fact_json, fact_run, wire_of
-from app.events.tape import Segment, unescape
-from app.llm.base import escape
+from app.events.run import Run, fact_run
+from app.events.tape import Segment
+from app.llm.base import escape, unescape
 from app.storage import events as rows
 from app.storage.engine.database import Database
 from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
@@ -133,14 +133,13 @@ def _as_runs(page: rows.Page, *, after: int, upto: int) -> list[Run]:
 
 
 def _snapshot(message: Message) -> Run:
-    fields = {"turn_id": message.turn_id, "message_id": message.message_id, "text": message.content}
-    fact = fact_json(EventKind.SNAPSHOT, fields)
-    return fact_run(message.seq, EventKind.SNAPSHOT, fact, turn_id=message.turn_id, at_ms=message.created_ms)
+    snapshot = Snapshot(message.turn_id, message.message_id, message.content)
+    return fact_run(message.seq, snapshot, at_ms=message.created_ms)
 
 
 def _fact(fact: rows.StoredFact) -> Run:
-    kind = EventKind(fact.kind)
-    return fact_run(fact.seq, kind, fact.fact.encode(), turn_id=fact.turn_id, at_ms=fact.created_ms)
+    kind, payload = EventKind(fact.kind), fact.fact.encode()
+    return Run(fact.seq, fact.seq, kind, payload=payload, turn_id=fact.turn_id, at_ms=fact.created_ms)
 
 
 def _text(stored: rows.StoredRun, *, after: int, upto: int) -> Run:
@@ -153,4 +152,4 @@ def _text(stored: rows.StoredRun, *, after: int, upto: int) -> Run:
         place += length
         number += 1
     last = first + len(chunks) - 1
-    return Run(first, last, kind, wire_of(kind, first, chunks), turn_id=stored.turn_id, at_ms=stored.created_ms)
+    return Run(first, last, kind, chunks=chunks, turn_id=stored.turn_id, at_ms=stored.created_ms)

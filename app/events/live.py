@@ -89,7 +89,8 @@ class LiveSessions:
 
     def add(self, session: Session) -> SessionLog:
         """Keep a session that was just created or read."""
-        log = SessionLog(session, ring_bytes=self._ring_bytes, clock_ms=self._clock_ms)
+        database = (self.ephemeral if session.ephemeral else self.durable).database
+        log = SessionLog(session, database, ring_bytes=self._ring_bytes, clock_ms=self._clock_ms)
         self._logs[session.session_id] = log
         if len(self._logs) > self._evict_above:
             self._evict()

@@ -1,7 +1,7 @@
 """SessionLog: the events of one warm session in order, and everybody who waits for the next.
 
 The hot path ends here: one upstream read becomes one `append_text`, a plain call that numbers the
-deltas, encodes them once, and wakes each reader once. No queue, no await, no SQL on the way.
+deltas and wakes each reader once. No queue, no await, no SQL on the way. Facts come through `change.py`.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ from bisect import bisect_right
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Protocol
+from typing import Protocol
 
-from app.domain.event import EventKind
+from app.domain.event import Event, EventKind
 from app.domain.session import Session, SessionStatus
-from app.events.run import Run, fact_json, fact_run, wire_of
+from app.events.run import Run, fact_run
 from app.events.tape import Tape
+from app.storage.engine.database import Database
 
 BLOCK = 1024
 """Numbers reserved at a time: a restarted server goes on above the block, so it never repeats one."""
 
 
 class Listener(Protocol):
-    """Somebody who reads a log: told, by a plain call, that there may be something new."""
+    """A reader of a log: told, by a plain call, that there may be something new."""
 
     def notify(self) -> None: ...
 
@@ -40,6 +41,18 @@ class StopOrder:
     tokens_after: Callable[[], int]
 
 
+class SessionDesk(Protocol):
+    """What the turn room keeps of a warm session, as far as the log calls it."""
+
+    def readers_changed(self) -> None:
+        """A reader entered or left."""
+        ...
+
+    def order_stop(self) -> StopOrder:
+        """The session is being terminated: stop everything without delay, and say what it was."""
+        ...
+
+
 class SessionLog:
     """One session while it is warm. `session` is the stored row as of now; replaced, never changed.
 
@@ -47,8 +60,10 @@ class SessionLog:
     submitted, and readers see it (and all that follows) once it is committed: `visible_seq`.
     """
 
-    def __init__(self, session: Session, *, ring_bytes: int, clock_ms: Callable[[], int]) -> None:
+    def __init__(self, session: Session, database: Database, *, ring_bytes: int, clock_ms: Callable[[], int]) -> None:
+        """`database`: the one that has the session's rows."""
         self.session = session
+        self.database = database
         self.last_seq = session.last_seq
         self.reserved_seq = session.reserved_seq
         self.visible_seq = session.last_seq
@@ -56,12 +71,8 @@ class SessionLog:
         self.tape: Tape | None = None
         self.last_text_clock: float | None = None
         """Monotonic time of the last delta."""
-        self.on_readers: Callable[[], None] | None = None
-        """Called whenever the number of readers changes."""
-        self.on_terminate: Callable[[], StopOrder] | None = None
-        """Called without delay when the session is terminated: stops whatever runs, says what it was."""
-        self.on_idle: Callable[[], None] | None = None
-        """Called when the last open or queued turn is over."""
+        self.desk: SessionDesk | None = None
+        """Set while the turn room has something to keep of this session."""
         self.is_busy = False
         """Whether a turn runs, waits or is queued; kept by the turn room."""
         self.is_pinned = False
@@ -69,8 +80,6 @@ class SessionLog:
         self.cut_at: int | None = None
         """Set by a terminate: readers jump here, what they have not got yet is dropped."""
         self.used_clock = monotonic()
-        self.desk: Any = None
-        """The turn room's own record of this session; nobody else looks at it."""
         self._clock_ms = clock_ms
         self._ring_limit = ring_bytes
         self._ring: list[Run] = []
@@ -90,7 +99,7 @@ class SessionLog:
         first = self.last_seq + 1
         self.last_seq = last = first + len(chunks) - 1
         now = self._clock_ms()
-        run = Run(first, last, kind, wire_of(kind, first, chunks), turn_id=tape.turn_id, at_ms=now)
+        run = Run(first, last, kind, chunks=chunks, turn_id=tape.turn_id, at_ms=now)
         self.last_text_clock = monotonic()
         tape.add(kind, first, chunks, at_ms=now)
         self._add(run)
@@ -102,15 +111,26 @@ class SessionLog:
         """How many numbers are left in the reserved block."""
         return self.reserved_seq - self.last_seq
 
-    def take_fact(self, kind: EventKind, fields: dict[str, Any], *, turn_id: str | None = None, chunk: str = "") -> Run:
+    def skip_reserved(self) -> None:
+        """Go on above the reserved block: the process before may have used every number of it."""
+        self.last_seq = max(self.last_seq, self.reserved_seq)
+        if not self._unready:
+            self.visible_seq = self.last_seq
+
+    def take_fact(self, event: Event) -> Run:
         """Take the next number for a fact that is being committed; show it later by `publish`."""
         self.last_seq += 1
-        fact = fact_json(kind, fields, chunk)
-        run = fact_run(self.last_seq, kind, fact, turn_id=turn_id, at_ms=self._clock_ms(), ready=False)
+        run = fact_run(self.last_seq, event, at_ms=self._clock_ms(), ready=False)
         self._add(run)
         self._unready.append(run)
         if self.tape is not None:
             self.tape.add_fact(run)
+        return run
+
+    def show(self, event: Event) -> Run:
+        """Number a fact and let readers see it at once, as they see text; a crash takes it back like text."""
+        run = self.take_fact(event)
+        self.publish(run)
         return run
 
     def take_silent(self) -> int:
@@ -127,12 +147,11 @@ class SessionLog:
         self._settle()
 
     def void(self, *runs: Run) -> None:
-        """Give up facts that could not be committed: nobody ever sees them, their numbers stay unused."""
+        """Drop facts that could not be committed: no reader ever sees them, their numbers stay unused."""
         for run in runs:
-            run.ready = True
+            run.ready = run.is_void = True  # readers may hold the tape of a turn that is over
             self._ring.remove(run)
-            self._ring_bytes -= len(run.wire)
-            run.wire = b""  # readers may hold the tape of a turn that is over
+            self._ring_bytes -= run.size
             if self.tape is not None and run in self.tape.items:
                 self.tape.items.remove(run)
         self._settle()
@@ -145,21 +164,21 @@ class SessionLog:
 
     def _add(self, run: Run) -> None:
         self._ring.append(run)
-        self._ring_bytes += len(run.wire)
+        self._ring_bytes += run.size
         if self._ring_bytes > self._ring_limit:
             self._trim()
 
     def _trim(self) -> None:
         drop = 0
         while self._ring_bytes > self._ring_limit // 2 and drop < len(self._ring) - 1 and self._ring[drop].ready:
-            self._ring_bytes -= len(self._ring[drop].wire)
+            self._ring_bytes -= self._ring[drop].size
             drop += 1
         del self._ring[:drop]
 
-    def forget_tail(self) -> None:
-        """Drop the encoded frames: the journal has them. Only when no reader and no turn is here."""
+    def drop_tail(self) -> None:
+        """Drop the newest runs: the journal has them. Only when no reader and no turn is here."""
         self._ring = [run for run in self._ring if not run.ready]
-        self._ring_bytes = sum(len(run.wire) for run in self._ring)
+        self._ring_bytes = sum([run.size for run in self._ring])
 
     def visible_text(self) -> str:
         """What the open turn has said, as far as readers may know: consistent with `visible_seq`."""
@@ -191,13 +210,13 @@ class SessionLog:
     def enter(self, reading: Listener) -> None:
         """Count a reader; a turn without readers is cancelled after its grace."""
         self._readings.append(reading)
-        if self.on_readers is not None:
-            self.on_readers()
+        if self.desk is not None:
+            self.desk.readers_changed()
 
     def leave(self, reading: Listener) -> None:
         self._readings.remove(reading)
-        if self.on_readers is not None:
-            self.on_readers()
+        if self.desk is not None:
+            self.desk.readers_changed()
 
     @property
     def is_over(self) -> bool:

@@ -1,90 +1,105 @@
-"""Run: consecutive events of one kind, encoded once for all readers.
+"""Run: consecutive events of one kind, made once and shared by all readers of a session.
 
-The wire form is that of the contract: `id: N`, one JSON object with `chunk` in `data:`, a blank line.
-It is made here and not in a door because every reader of a session shares the bytes.
+A run holds what doors need to print it: the deltas of text and thinking as they came, a fact as its JSON object.
+How it looks on a wire is a door's business; the busiest door keeps its bytes in `encoded`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 import orjson
 
-from app.domain.event import EventKind
+from app.domain.event import Event, EventKind, chunk_of
+from app.llm.base import unescape
 
-_FRAME = re.compile(rb"(?:id: (\d+)\n)?data: ([^\n]*)\n\n")
+FRAME_BYTES = 40
+"""About what one event costs beside its text: its number and the JSON around it."""
 
 
 class Run:
-    """Events `first` to `last`. `ready` is false while a fact waits for its commit: no reader sees it yet."""
+    """Events `first` to `last`.
 
-    __slots__ = ("at_ms", "fact", "first", "kind", "last", "ready", "turn_id", "wire")
+    Text and thinking have `chunks`: one a number, or one for all of them when deltas were merged for a reader that
+    lags (the frame then carries `last`). Each chunk is the inside of a JSON string (see `llm.base.TextDelta`).
+    A fact has `payload`, its JSON object.
+
+    `ready` is false while a fact waits for its commit: no reader sees it yet. `is_void`: it never became true.
+    """
+
+    __slots__ = (
+        "at_ms",
+        "chunks",
+        "encoded",
+        "first",
+        "is_void",
+        "kind",
+        "last",
+        "payload",
+        "ready",
+        "size",
+        "turn_id",
+    )
 
     def __init__(
         self,
         first: int,
         last: int,
         kind: EventKind,
-        wire: bytes,
         *,
+        chunks: list[bytes] | None = None,
+        payload: bytes = b"",
         turn_id: str | None = None,
         at_ms: int = 0,
         ready: bool = True,
-        fact: bytes = b"",
     ) -> None:
         self.first = first
         self.last = last
         self.kind = kind
-        self.wire = wire
+        self.chunks = chunks
+        self.payload = payload
         self.turn_id = turn_id
         self.at_ms = at_ms
         self.ready = ready
-        self.fact = fact
-        """A fact's JSON object, as it is stored."""
+        self.is_void = False
+        self.encoded: bytes | None = None
+        """The frames of the SSE door, made for the first reader that needs them (routers/sse.py)."""
+        if chunks is None:
+            self.size = len(payload) + FRAME_BYTES
+        elif len(chunks) == 1:
+            self.size = len(chunks[0]) + FRAME_BYTES
+        else:
+            self.size = sum(map(len, chunks)) + FRAME_BYTES * len(chunks)
+
+    def numbered(self) -> Iterator[tuple[int, bytes]]:
+        """(number, chunk) of text and thinking; merged deltas have the last number."""
+        assert self.chunks is not None
+        return zip(range(self.last - len(self.chunks) + 1, self.last + 1), self.chunks, strict=True)
 
     def frames(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Each frame as (number, JSON object); a frame that carries no number has the run's last."""
-        for number, data in _FRAME.findall(self.wire):
-            yield int(number) if number else self.last, orjson.loads(data)
+        """Each event as (number, JSON object with `chunk`)."""
+        if self.chunks is None:
+            yield self.last, orjson.loads(self.payload)
+            return
+        kind = {} if self.kind is EventKind.TEXT else {"type": self.kind.value}
+        for number, chunk in self.numbered():
+            yield number, {"chunk": unescape(chunk), **kind}
+
+    def after(self, number: int) -> Run:
+        """The events above `number`, which lies inside."""
+        if self.chunks is None or len(self.chunks) <= self.last - self.first:
+            return self
+        chunks = self.chunks[number + 1 - self.first :]
+        return Run(number + 1, self.last, self.kind, chunks=chunks, turn_id=self.turn_id, at_ms=self.at_ms)
 
 
-def text_wire(first: int, chunks: list[bytes]) -> bytes:
-    """Frames of plain text, numbered from `first`. Chunks are escaped JSON text (see `llm.base.TextDelta`)."""
-    if len(chunks) == 1:
-        return b'id: %d\ndata: {"chunk": "%b"}\n\n' % (first, chunks[0])
-    return b"".join([b'id: %d\ndata: {"chunk": "%b"}\n\n' % pair for pair in enumerate(chunks, first)])
+def fact_run(seq: int, event: Event, *, at_ms: int = 0, ready: bool = True) -> Run:
+    return Run(seq, seq, event.kind, payload=fact_json(event), turn_id=event.turn_id, at_ms=at_ms, ready=ready)
 
 
-def thinking_wire(first: int, chunks: list[bytes]) -> bytes:
-    return b"".join(
-        [b'id: %d\ndata: {"chunk": "%b", "type": "thinking"}\n\n' % pair for pair in enumerate(chunks, first)]
-    )
-
-
-def wire_of(kind: EventKind, first: int, chunks: list[bytes]) -> bytes:
-    return text_wire(first, chunks) if kind is EventKind.TEXT else thinking_wire(first, chunks)
-
-
-def fact_json(kind: EventKind, fields: dict[str, Any], chunk: str = "") -> bytes:
-    """A fact as the JSON object of its frame; `chunk` is what a plain front end shows of it."""
-    head = b'{"chunk": %b, "type": "%b"' % (orjson.dumps(chunk), kind.encode())
+def fact_json(event: Event) -> bytes:
+    """An event as the JSON object of its frame."""
+    head = b'{"chunk": %b, "type": "%b"' % (orjson.dumps(chunk_of(event)), event.kind.encode())
+    fields = event.to_json()
     return head + (b", " + orjson.dumps(fields)[1:] if fields else b"}")
-
-
-def fact_wire(seq: int | None, fact: bytes) -> bytes:
-    """The frame of a fact; without a number for what belongs to one reader only."""
-    return b"data: %b\n\n" % fact if seq is None else b"id: %d\ndata: %b\n\n" % (seq, fact)
-
-
-def fact_run(seq: int, kind: EventKind, fact: bytes, *, turn_id: str | None, at_ms: int = 0, ready: bool = True) -> Run:
-    return Run(seq, seq, kind, fact_wire(seq, fact), turn_id=turn_id, at_ms=at_ms, ready=ready, fact=fact)
-
-
-def cut(run: Run, after: int) -> Run:
-    """The part of a run of numbered frames above `after` (which lies inside it)."""
-    mark = b"\n\nid: %d\n" % (after + 1)
-    place = run.wire.find(mark)
-    wire = run.wire[place + 2 :] if place >= 0 else run.wire
-    return Run(after + 1, run.last, run.kind, wire, turn_id=run.turn_id, at_ms=run.at_ms)

@@ -1,8 +1,7 @@
 """Tape: everything one turn has said so far, compact and complete, while the turn is open.
 
-The ring of encoded frames (log.py) forgets what is old; the tape does not. It feeds three mouths:
-readers that lag (merged frames), the journal (what was not written yet), and the end of the turn
-(the message and the table of numbers).
+The ring of newest runs (log.py) drops what is old; the tape does not. Three read it: readers that lag (merged
+frames), the journal (what it has not written yet), and the end of the turn (the message and the table of numbers).
 """
 
 from __future__ import annotations
@@ -11,10 +10,9 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import orjson
-
 from app.domain.event import EventKind
-from app.events.run import Run, wire_of
+from app.events.run import Run
+from app.llm.base import unescape
 
 
 @dataclass(slots=True)
@@ -63,17 +61,6 @@ class Segment:
         if b"\\" not in (whole := self.escaped()) and whole.isascii():
             return self.lengths[start:]
         return array("I", [len(unescape(chunk)) for chunk in self.chunks(start)])
-
-
-def unescape(escaped: bytes) -> str:
-    """The text inside a JSON string; bytes that are no UTF-8 become U+FFFD, half a surrogate pair too."""
-    try:
-        return str(orjson.loads(b'"%b"' % escaped))
-    except orjson.JSONDecodeError:
-        import json
-
-        lenient: str = json.loads('"' + escaped.decode("utf-8", "replace") + '"', strict=False)
-        return lenient.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 class Tape:
@@ -127,10 +114,10 @@ class Tape:
                 if item.last > after:
                     if not item.ready:
                         break
-                    if not item.wire:
-                        continue  # given up
+                    if item.is_void:
+                        continue
                     out.append(item)
-                    room -= len(item.wire)
+                    room -= item.size
             elif item.last > after:
                 run, size = _piece(item, max(after + 1 - item.first, 0), room, merge=merge)
                 run.turn_id = self.turn_id
@@ -154,9 +141,6 @@ def _piece(segment: Segment, start: int, room: int, *, merge: bool) -> tuple[Run
     while stop < len(lengths) and (size == 0 or size + lengths[stop] <= room):
         size += lengths[stop]
         stop += 1
+    chunks = [segment.escaped()[position : position + size]] if merge else segment.chunks(start, stop)
     first, last = segment.first + start, segment.first + stop - 1
-    if merge:
-        wire = wire_of(segment.kind, last, [segment.escaped()[position : position + size]])
-    else:
-        wire = wire_of(segment.kind, first, segment.chunks(start, stop))
-    return Run(first, last, segment.kind, wire, at_ms=segment.at_ms), size
+    return Run(first, last, segment.kind, chunks=chunks, at_ms=segment.at_ms), size

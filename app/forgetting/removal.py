@@ -192,7 +192,7 @@ class Removal:
             if session_log is None or session_log.over is SessionStatus.TERMINATED:
                 return
             await self._places.warm.end_turns(session_log)
-            last_seq, database = session_log.last_seq, live.store_of(session_log).database
+            last_seq, database = session_log.last_seq, session_log.database
             found = (await database.read(self._find_in(session_id, phrase))).get(session_id)
             if found is None:
                 return
@@ -222,7 +222,7 @@ class Removal:
             self.receipt.removed["recalled"] += 1
             session_log = self._places.live.peek(told.session_id)
             if session_log is not None:
-                session_log.forget_tail()
+                session_log.drop_tail()
 
     # -- memories --------------------------------------------------------------------------------------------
 

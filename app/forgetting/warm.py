@@ -12,10 +12,11 @@ from app.events.live import LiveSessions
 from app.events.log import SessionLog
 from app.storage.recalled import without
 from app.storage.redaction import Found
-from app.turns.desk import Desk, OpenTurn
+from app.turns.desk import desk_of
 from app.turns.final import FinalMemories
 from app.turns.memory import TurnMemory
-from app.turns.runner import Runner
+from app.turns.open_turn import OpenTurn
+from app.turns.stopping import Stopping
 from app.turns.summaries import Summaries
 
 WAIT_SECONDS = 10.0
@@ -26,30 +27,30 @@ class WarmCopies:
     """Ends turns that know a text, and removes it from the state of those that go on."""
 
     def __init__(
-        self, live: LiveSessions, turns: Runner, memory: TurnMemory, summaries: Summaries, final: FinalMemories
+        self, live: LiveSessions, stopping: Stopping, memory: TurnMemory, summaries: Summaries, final: FinalMemories
     ) -> None:
         self._live = live
-        self._turns = turns
+        self._stopping = stopping
         self._memory = memory
         self._summaries = summaries
         self._final = final
 
     async def end_turns(self, session_log: SessionLog) -> None:
         """End every turn of the session and the work in the background; the next turn reads its history again."""
-        await self._turns.cancel(session_log, everything=True, wait_seconds=WAIT_SECONDS)
-        desk: Desk | None = session_log.desk
+        await self._stopping.cancel(session_log, everything=True, wait_seconds=WAIT_SECONDS)
+        desk = desk_of(session_log)
         if desk is not None:
             await self._summaries.end(desk)
         await self._final.end(session_log.session.session_id)
         await self._memory.settled()
         if desk is None or session_log.is_busy:
             return
-        session_log.desk = session_log.on_readers = session_log.on_terminate = None
+        session_log.desk = None
 
     def remove_recalled(self, sources: Collection[str]) -> None:
         """Have running turns drop what they recalled of these memories and sessions, so that they do not store it."""
         for session_log in self._live.all():
-            desk: Desk | None = session_log.desk
+            desk = desk_of(session_log)
             if desk is not None and desk.open is not None and desk.open.memory is not None:
                 _remove_recalled(session_log, desk.open, sources)
 
@@ -61,9 +62,9 @@ def _remove_recalled(session_log: SessionLog, turn: OpenTurn, sources: Collectio
     turn.memory = left
     gone = [run for run in turn.shown if run.kind in (EventKind.MEMORY, EventKind.DEBUG)]
     turn.shown = [run for run in turn.shown if run not in gone]
-    session_log.forget_tail()
+    session_log.drop_tail()
     for run in gone:
-        run.wire = b""  # the tape treats a run without bytes as voided
+        run.is_void = True  # the tape leaves it out
 
 
 def redact_session(session_log: SessionLog, found: Found, last_seq: int) -> None:
@@ -75,5 +76,5 @@ def redact_session(session_log: SessionLog, found: Found, last_seq: int) -> None
         session = replace(session, metadata=orjson.loads(metadata))
     if found.in_history:
         session = replace(session, floor_seq=last_seq)
-        session_log.forget_tail()
+        session_log.drop_tail()
     session_log.session = session

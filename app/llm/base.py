@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -137,3 +138,12 @@ class LLM(Protocol):
 def escape(text: str) -> bytes:
     """`text` as the inside of a JSON string, in UTF-8; U+0000, which Postgres cannot store, as U+FFFD."""
     return orjson.dumps(text.replace("\0", "\ufffd"))[1:-1]
+
+
+def unescape(escaped: bytes) -> str:
+    """The text inside a JSON string; bytes that are no UTF-8 become U+FFFD, half a surrogate pair too."""
+    try:
+        return str(orjson.loads(b'"%b"' % escaped))
+    except orjson.JSONDecodeError:
+        lenient: str = json.loads('"' + escaped.decode("utf-8", "replace") + '"', strict=False)
+        return lenient.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

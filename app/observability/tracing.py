@@ -11,6 +11,8 @@ from typing import Any
 
 from opentelemetry import trace
 
+from app.domain.turn import Usage
+
 log = logging.getLogger(__name__)
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -53,7 +55,7 @@ class Tracing:
         queued_ms: float | None,
         first_token_ms: float | None,
         total_ms: float,
-        usage: dict[str, Any] | None,
+        usage: Usage | None,
     ) -> None:
         """One span for the turn (`invoke_agent`), one below it for the model call (`chat`)."""
         start = created_ms * 1_000_000
@@ -72,8 +74,8 @@ class Tracing:
             call_attributes: dict[str, Any] = {
                 "gen_ai.operation.name": "chat",
                 "gen_ai.request.model": model,
-                "gen_ai.usage.input_tokens": (usage or {}).get("prompt_tokens", 0),
-                "gen_ai.usage.output_tokens": (usage or {}).get("completion_tokens", 0),
+                "gen_ai.usage.input_tokens": usage.prompt_tokens if usage is not None else 0,
+                "gen_ai.usage.output_tokens": usage.completion_tokens if usage is not None else 0,
             }
             call = self._tracer.start_span(
                 f"chat {model}",

@@ -11,33 +11,25 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from sse_starlette import EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
-from app.config.agent import AgentConfig
+from app.conversation.readers import Readers
+from app.conversation.view import View
 from app.domain.errors import Unavailable
-from app.domain.event import EventKind
-from app.domain.session import SessionStatus
+from app.domain.event import EventKind, Reconnect
 from app.events.follow import Reading
-from app.events.run import Run, fact_json, fact_wire
+from app.events.run import Run
 from app.routers.begun import Begun
 from app.routers.dependencies import gone
 from app.routers.pacing import Pacer
+from app.routers.sse import DONE, NAMED_DONE, OPENING, encode, frame
 
 SERVER_SEND = "hector.server_send"
 """Key in the scope of the server's own `send`, before any middleware."""
-DONE = b"data: [DONE]\n\n"
-NAMED_DONE = b"event: done\ndata: [DONE]\n\n"
-"""On GET the mark is a named event: `JSON.parse` in an `onmessage` never meets it."""
-OPENING = b"retry: 1000\n\n"
-HEARTBEAT_SECONDS = 12.0
-TICK_SECONDS = 1.5
-"""Together below the promised 15 s."""
-
 _START = {
     "type": "http.response.start",
     "status": 200,
@@ -48,83 +40,6 @@ _START = {
         (b"x-accel-buffering", b"no"),
     ],
 }
-_HIDDEN_BY_CONFIG = {EventKind.THINKING: "show_thinking"}
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What one reader wants to see, and when its stream is over.
-
-    `turn_id`: a POST, which shows this turn only and ends with it. Otherwise a GET, which follows the session, until
-    the end of `until_turn` if that is set, or as soon as nothing is left with `until_caught_up`.
-    """
-
-    hidden: frozenset[EventKind]
-    turn_id: str | None = None
-    until_turn: str | None = None
-    until_caught_up: bool = False
-    text_only: bool = False
-    whole: bool = False
-    """One chunk with the whole answer instead of a stream."""
-    chunk_size: int = 0
-    delay_seconds: float = 0.0
-    skip: tuple[int, int] | None = None
-    """(event, characters) the reader has already, from a cursor such as `41:12`."""
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the shared bytes can be sent as they are."""
-        return not (self.text_only or self.whole or self.chunk_size or self.delay_seconds or self.skip)
-
-
-def view_of(agent: AgentConfig, *, debug: bool, text_only: bool, **ends: Any) -> View:
-    reasoning, streaming = agent.reasoning, agent.streaming
-    hidden = {kind for kind, key in _HIDDEN_BY_CONFIG.items() if not getattr(reasoning, key)}
-    if not (debug or reasoning.show_debug_info):
-        hidden.add(EventKind.DEBUG)
-    return View(
-        hidden=frozenset(hidden),
-        text_only=text_only,
-        whole=not reasoning.enable_streaming,
-        chunk_size=streaming.chunk_size,
-        delay_seconds=streaming.delay_ms / 1000,
-        **ends,
-    )
-
-
-class Readers:
-    """All streams of this process: one timer for their heartbeats, one word for their shutdown."""
-
-    def __init__(self) -> None:
-        self._streams: set[EventStream] = set()
-        self._stopping = False
-
-    def __len__(self) -> int:
-        return len(self._streams)
-
-    def add(self, stream: EventStream) -> None:
-        self._streams.add(stream)
-        if self._stopping:
-            stream.reading.stopping = True
-
-    def discard(self, stream: EventStream) -> None:
-        self._streams.discard(stream)
-
-    async def run(self) -> None:
-        """Wake the readers that have heard nothing for a while; until cancelled."""
-        while True:
-            await asyncio.sleep(TICK_SECONDS)
-            silent_since = time.monotonic() - HEARTBEAT_SECONDS
-            for stream in self._streams:
-                if stream.last_sent < silent_since:
-                    stream.reading.notify()
-
-    def stop(self) -> None:
-        """Tell every reader to come back later, and close its stream."""
-        self._stopping = True
-        for stream in self._streams:
-            stream.reading.stopping = True
-            stream.reading.notify()
 
 
 class EventStream(EventSourceResponse):
@@ -218,7 +133,7 @@ class EventStream(EventSourceResponse):
                 return
             if runs:
                 continue
-            if self._is_exhausted():
+            if self._view.is_exhausted(reading.log):
                 if self._view.turn_id is not None:
                     await self._send(send, DONE)
                 return
@@ -244,7 +159,7 @@ class EventStream(EventSourceResponse):
         runs = self.reading.take_text(self._view.turn_id)
         if runs is None or self._server_send is None:
             return False
-        body = runs[0].wire if len(runs) == 1 else b"".join([run.wire for run in runs])
+        body = encode(runs[0]) if len(runs) == 1 else b"".join([encode(run) for run in runs])
         self.last_sent = time.monotonic()
         begun = Begun(self._server_send({"type": "http.response.body", "body": body, "more_body": True}))
         if not begun.is_done:
@@ -255,68 +170,43 @@ class EventStream(EventSourceResponse):
         self.last_sent = time.monotonic()
         await send({"type": "http.response.body", "body": body, "more_body": True})
 
-    def _is_exhausted(self) -> bool:
-        """Nothing more can come: the session is over, or the reader wanted only what there was."""
-        if self._view.until_caught_up:
-            return True
-        return self.reading.log.is_over
-
     # -- plain: the shared bytes ----------------------------------------------------------------
 
     def _render(self, runs: list[Run]) -> bytes:
         parts = []
-        hidden, turn_id = self._view.hidden, self._view.turn_id
+        view = self._view
         for run in runs:
-            if turn_id is not None and self._is_of_another_turn(run):
+            if not view.shows(run):
                 continue
-            if run.kind is EventKind.TEXT:
-                parts.append(run.wire)
-            elif run.kind not in hidden:
-                parts.append(run.wire)
-                if self._ends(run):
-                    parts.append(self._farewell(run))
-                    if self._is_over:
-                        break
+            parts.append(encode(run))
+            if run.kind is not EventKind.TEXT and view.ends_turn(run):
+                parts.append(self._farewell(run))
+                if self._is_over:
+                    break
         return b"".join(parts)
 
-    def _is_of_another_turn(self, run: Run) -> bool:
-        """A POST whose turn is queued waits through the turns before it, which are not its business."""
-        return run.turn_id is not None and run.turn_id != self._view.turn_id
-
-    def _ends(self, run: Run) -> bool:
-        return run.kind in (EventKind.TURN_FINISHED, EventKind.SESSION_ENDED, EventKind.SESSION_TERMINATED)
-
     def _farewell(self, run: Run) -> bytes:
-        """What follows an ending event, and whether it ends this stream (`_is_over`)."""
+        """What follows an ending event; sets whether it ends this stream (`_is_over`)."""
         view = self._view
-        if run.kind is not EventKind.TURN_FINISHED:
-            self._is_over = True
-            return DONE if view.turn_id is not None else b""
-        if view.turn_id is None:
-            self._is_over = run.turn_id == view.until_turn
-            return NAMED_DONE
-        # After a terminate the session's own last event follows; it ends the stream instead.
-        if run.turn_id == view.turn_id and self.reading.log.over is not SessionStatus.TERMINATED:
-            self._is_over = True
-            return DONE
-        return b""
+        self._is_over = view.ends_with(run, self.reading.log)
+        if view.turn_id is not None:
+            return DONE if self._is_over else b""
+        return NAMED_DONE if run.kind is EventKind.TURN_FINISHED else b""
 
     # -- paced: pieces of the reader's own size -------------------------------------------------
 
     async def _send_paced(self, send: Send, runs: list[Run], pacer: Pacer) -> bool:
         """Whether all was sent that could be; else the reader left, or is to come back for the rest."""
         for run in runs:
-            if run.kind in self._view.hidden:
-                continue
-            if self._view.turn_id is not None and self._is_of_another_turn(run):
+            if not self._view.shows(run):
                 continue
             if run.kind is EventKind.TEXT:
                 pacer.add(run)
                 continue
             if not await self._drain(send, pacer, is_last=True):
                 return False
-            body = b"" if self._view.text_only else run.wire
-            if self._ends(run):
+            body = b"" if self._view.text_only else encode(run)
+            if self._view.ends_turn(run):
                 body += self._farewell(run)
             if body:
                 await self._send(send, body)
@@ -365,7 +255,7 @@ class EventStream(EventSourceResponse):
             return retry + b"\n"
         cursor = self._sent.decode() if self._pacer is not None else str(self.reading.cursor)
         after = int(cursor) if cursor.isdigit() else cursor
-        return retry + fact_wire(None, fact_json(EventKind.RECONNECT, {"after": after}))
+        return retry + frame(Reconnect(after))
 
 
 async def _nothing() -> AsyncIterator[bytes]:

@@ -45,7 +45,6 @@ from app.routers.schemas.memories import (
     removed_json,
     versions_json,
 )
-from app.routers.send import check_length
 from app.storage.memories import Owned
 
 router = json_router("memories")
@@ -104,7 +103,7 @@ async def list_memories(
 
 @router.post("/agents/{agent}/memories", summary="Add a memory", status_code=201, response_model=Memory)
 async def add_memory(runtime: AppRuntime, caller: Caller, agent: RememberingAgent, body: AddMemory) -> Response:
-    check_length(runtime, body.text)
+    runtime.conversation.check_length(body.text)
     if body.user_id is not None:
         caller = with_user(caller, body.user_id)
     owner = Owner(agent.name, caller.id, caller.effective_user, "")
@@ -175,7 +174,7 @@ async def import_memories(request: Request, runtime: AppRuntime, caller: Caller,
     given = await read_body(request.scope, request.receive, runtime.config.server.max_import)
     lines = _lines_of(given, caller.user_id)
     for line in lines:
-        check_length(runtime, line.text)
+        runtime.conversation.check_length(line.text)
     named = sorted({line.session_id for line in lines if line.session_id is not None})
     owner = Owner(agent.name, caller.id, caller.effective_user, "")
     sessions = await runtime.sessions.owned(caller, agent.name, named)
@@ -195,7 +194,7 @@ async def get_memory(runtime: AppRuntime, memory: OwnMemory) -> Response:
 
 @router.patch("/agents/{agent}/memories/{memory_id}", summary="Edit a memory, or pin it", response_model=MemoryDetail)
 async def patch_memory(runtime: AppRuntime, memory: OwnMemory, body: PatchMemory) -> Response:
-    check_length(runtime, body.text or "")
+    runtime.conversation.check_length(body.text or "")
     changed = await runtime.memories.change(memory, new_text=body.text, is_pinned=body.pinned)
     return answer(detail_json(changed, await runtime.memories.versions(changed)))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any
 
 import orjson
@@ -11,9 +10,7 @@ from pydantic import BeforeValidator
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.domain.errors import Conflict, Internal, ModelFailed, SessionOver, Unavailable
 from app.domain.message import Message
-from app.domain.turn import Turn, TurnState
 from app.events.log import SessionLog
 from app.routers.dependencies import AppRuntime, Limit, NamedSession, clamp, gone, runtime_of, session_of
 from app.routers.json_route import answer, json_router, parse, read_body
@@ -22,9 +19,8 @@ from app.routers.schemas import messages as schemas
 from app.routers.schemas.events import EventPage, event_json
 from app.routers.schemas.turns import Turn as TurnShown
 from app.routers.schemas.turns import turn_json
-from app.routers.send import Door, accept, check_length
+from app.routers.send import Door, accept
 from app.runtime import Runtime
-from app.turns.desk import OpenTurn, Outcome
 
 router = json_router("messages")
 
@@ -59,9 +55,9 @@ async def _add(request: Request, given: bytes) -> Response:
     log = await session_of(request)
     runtime = runtime_of(request)
     wanted = parse(given, schemas.AddMessage)
-    check_length(runtime, wanted.content)
+    runtime.conversation.check_length(wanted.content)
     agent = runtime.roster.get(request.path_params["agent"])
-    added = await runtime.turns.add(log, agent, wanted.role, wanted.content)
+    added = await runtime.admission.add(log, agent, wanted.role, wanted.content)
     return answer(schemas.message_json(added), 201)
 
 
@@ -72,81 +68,19 @@ async def send_one_shot(request: Request) -> Response:
 
 async def _send(request: Request, door: Door, given: bytes | None = None) -> Response:
     """The stream, collected: the caller waits as a reader, and its leaving is a reader's leaving."""
-    runtime = runtime_of(request)
-    accepted = await accept(runtime, request.scope, request.receive, door, given=given)
-    session_id = accepted.log.session.session_id
-    if accepted.background:  # not a reader: nobody waits here
-        turn = await accepted.start()
-        response = answer({"turn_id": turn.turn_id, "session_id": session_id, "after": accepted.reading.cursor}, 202)
+    following = await accept(runtime_of(request), request.scope, request.receive, door, given=given)
+    session_id = following.session_id
+    if following.sending.background:  # no reader: the client does not wait
+        turn = await following.start()
+        response = answer({"turn_id": turn.turn_id, "session_id": session_id, "after": following.reading.cursor}, 202)
     else:
-        with accepted.reading:
-            turn = await accepted.start()
-            outcome = await _outcome(runtime, request, accepted.log, turn)
-        response = answer(_answered(session_id, outcome))
+        with following:
+            turn = await following.start()
+            outcome = await following.outcome(turn, gone(request.receive))
+        outcome.raise_for_end(session_id)
+        response = answer(schemas.answer_json(session_id, outcome))
     response.headers["X-Session-Id"] = session_id
     return response
-
-
-async def _outcome(runtime: Runtime, request: Request, log: SessionLog, turn: OpenTurn | Turn) -> Outcome:
-    if isinstance(turn, Turn):
-        return await runtime.history.outcome_of(log, turn)
-    leaving = asyncio.ensure_future(gone(request.receive))
-    try:
-        waited: list[asyncio.Future[Any]] = [turn.done, leaving, runtime.stop_signal]
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        leaving.cancel()
-    if turn.done.done():
-        return turn.done.result()
-    if runtime.stop_signal.done():
-        raise Unavailable(
-            "The server is shutting down; the turn may still end, look for it later.",
-            reason="shutting_down",
-            details={"turn_id": turn.turn_id, "partial": log.tape.text() if log.tape is not None else ""},
-        )
-    raise Unavailable("The client has left.", reason="client_left")  # nobody reads this
-
-
-def _answered(session_id: str, outcome: Outcome) -> dict[str, Any]:
-    """The answer of a completed turn. Raises what fits any other end, with the partial text in its details."""
-    if outcome.state is TurnState.COMPLETED:
-        return {
-            "response": outcome.text,
-            "session_id": session_id,
-            "turn_id": outcome.turn_id,
-            "message_id": outcome.message_id,
-            "usage": outcome.usage,
-            "timings": outcome.timings,
-        }
-    details: dict[str, object] = {
-        "turn_id": outcome.turn_id,
-        "session_id": session_id,
-        "message_id": outcome.message_id,
-        "partial": outcome.text,
-    }
-    if outcome.state is TurnState.CANCELLED:
-        if outcome.reason == "session_terminated":
-            raise SessionOver(
-                "The session was terminated while this turn ran.",
-                reason="session_terminated",
-                details=details,
-            )
-        details["cancelled_by"] = outcome.reason
-        raise Conflict("The turn was cancelled.", reason="turn_cancelled", details=details)
-    if outcome.state is TurnState.INTERRUPTED:
-        raise Unavailable(
-            "The server stopped while this turn ran; its text so far is kept.",
-            reason="shutting_down",
-            details=details,
-        )
-    error = outcome.error or {}
-    message = str(error.get("message", "The turn failed."))
-    details |= {name: value for name, value in error.items() if name not in ("message", "reason")}
-    if outcome.reason == "storage_unavailable":
-        raise Unavailable(message, details=details)
-    if outcome.reason in ("llm_error", "llm_timeout"):
-        raise ModelFailed(message, reason=outcome.reason, details=details)
-    raise Internal(message, details=details)
 
 
 @router.get(
@@ -219,7 +153,7 @@ async def list_events(
     """Every kind of event, whatever the agent shows in streams."""
     found: list[dict[str, Any]] = []
     # Not entered: one page is no reader, for whom a turn would go on.
-    reading = runtime.read(session_log, after=max(after, 0), from_start=after <= 0, merge=False)
+    reading = runtime.conversation.read(session_log, None, after=max(after, 0), from_start=after <= 0, merge=False)
     while len(found) < limit:
         runs = reading.take()
         if runs is None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import orjson
 
 from app.events.run import Run
+from app.llm.base import unescape
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,8 @@ class Pacer:
         skip, self._skip = self._skip, None
         if skip is not None and run.first == skip[0] and not self._events:
             self._offset = skip[1]
-        for seq, frame in run.frames():
-            text = frame["chunk"]
+        for seq, chunk in run.numbered():
+            text = unescape(chunk)
             if not self._events and self._offset >= len(text):
                 self._offset = 0
                 continue

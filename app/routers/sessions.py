@@ -146,7 +146,7 @@ async def end_session(runtime: AppRuntime, session_log: NamedSession) -> Respons
 async def cancel_turn(runtime: AppRuntime, session_log: NamedSession, body: CancelTurn) -> Response:
     if body.turn_id is not None:
         await runtime.history.find(session_log, body.turn_id)
-    turn = await runtime.turns.cancel(session_log, turn_id=body.turn_id, everything=body.all)
+    turn = await runtime.stopping.cancel(session_log, turn_id=body.turn_id, everything=body.all)
     return answer(turn_json(turn, session_log.session.session_id) if turn is not None else None)
 
 

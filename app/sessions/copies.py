@@ -8,7 +8,6 @@ from app.auth.authenticate import with_user
 from app.domain.errors import Conflict, InvalidRequest, NotFound
 from app.domain.message import Message
 from app.domain.principal import Principal
-from app.events.live import LiveSessions
 from app.events.log import SessionLog
 from app.sessions.draft import Copy, Draft, Seed
 from app.sessions.service import Sessions
@@ -20,8 +19,7 @@ PAGE = 500
 class Copies:
     """Makes sessions out of sessions."""
 
-    def __init__(self, live: LiveSessions, sessions: Sessions) -> None:
-        self._live = live
+    def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
 
     async def fork(
@@ -75,7 +73,7 @@ class Copies:
         seeds: tuple[Seed, ...] = (),
     ) -> SessionLog:
         source = log.session
-        read = self._live.store_of(log).database.read
+        read = log.database.read
         count = await read(partial(messages.count, session_id=source.session_id, upto=upto))
         draft = Draft(
             title=title if title is not None else source.title,
@@ -92,17 +90,17 @@ class Copies:
         return made
 
     async def _message(self, log: SessionLog, message_id: str) -> Message:
-        read = self._live.store_of(log).database.read
+        read = log.database.read
         found = await read(partial(messages.find, session_id=log.session.session_id, message_id=message_id))
         if found is None:
             raise NotFound(f"There is no message {message_id!r} in this session.", reason="message_not_found")
         return found
 
     async def _newest(self, log: SessionLog) -> Message | None:
-        read = self._live.store_of(log).database.read
+        read = log.database.read
         page = await read(partial(messages.context, session_id=log.session.session_id, before=messages.NEWEST, limit=1))
         return page[0] if page else None
 
     async def _read_page(self, log: SessionLog, before: int) -> list[Message]:
-        read = self._live.store_of(log).database.read
+        read = log.database.read
         return await read(partial(messages.page, session_id=log.session.session_id, before=before, limit=PAGE))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -19,18 +17,14 @@ from app.domain.errors import (
 from app.domain.ids import CHOSEN_SESSION_ID, NewId
 from app.domain.principal import Principal
 from app.domain.session import Session, SessionStatus
+from app.events.change import Change
 from app.events.live import LiveSessions
 from app.events.log import SessionLog
 from app.sessions.draft import EPHEMERAL, PLAIN, Draft
-from app.sessions.ending import Endings, commit
+from app.sessions.ending import Endings
 from app.sessions.tombstones import Tombstones
 from app.storage import sessions
-from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
-
-log_ = logging.getLogger(__name__)
-
-UPSTREAM_CLOSE_SECONDS = 2.0
-EPHEMERAL_SECONDS = 60.0
+from app.storage.engine.unit_of_work import WriteConflict, WriteFailed
 
 
 class Sessions:
@@ -159,9 +153,8 @@ class Sessions:
         except WriteFailed as error:
             raise Unavailable(f"The session could not be stored: {error}") from error
         log = self._live.add(session)
-        self._endings.watch(log)
         if draft.ephemeral:
-            self._endings.on_idle(log)
+            self._endings.session_idle(log)
         return log
 
     async def _check_quota(self, principal: Principal, agent: str, user_id: str) -> None:
@@ -191,8 +184,6 @@ class Sessions:
         session = log.session
         if session.agent != agent or not principal.may_see(session.principal, session.user_id):
             raise session_not_found(session_id)
-        if log.on_idle is None:
-            self._endings.watch(log)
         if session.status is SessionStatus.ACTIVE and session.ending is None and self._endings.is_due(log):
             await self._endings.expire(log)
         if log.over is SessionStatus.TERMINATED:  # looked at last: it may have come while the end was being written
@@ -242,10 +233,9 @@ class Sessions:
 
     async def describe(self, log: SessionLog, *, title: str | None, metadata: dict[str, object]) -> None:
         """Set title and metadata. Raises Unavailable."""
-        unit = UnitOfWork(log.session.session_id)
-        sessions.add_describe(unit, title=title, metadata=metadata)
-        await commit(self._live, log, unit)
-        log.session = replace(log.session, title=title, metadata=metadata)
+        async with Change(log) as change:
+            sessions.add_describe(change.unit, title=title, metadata=metadata)
+            change.set(title=title, metadata=metadata)
 
 
 def _taken(session_id: str) -> Conflict:

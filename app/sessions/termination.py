@@ -1,18 +1,20 @@
-"""Termination: a session is killed for good, and everything of it erased."""
+"""Termination: a session is stopped, everything of it erased, its id never used again."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from app.domain.errors import Unavailable
-from app.domain.event import EventKind
+from app.domain.event import SessionTerminated, TurnFinished
 from app.domain.session import SessionStatus, StopReceipt
+from app.domain.turn import TurnState
 from app.events.live import LiveSessions
 from app.events.log import SessionLog, StopOrder
 from app.memory.scope import session_audience
 from app.observability.tasks import Tasks
+from app.sessions.observer import SessionObserver
 from app.sessions.tombstones import Tombstones, receipt_json
 from app.storage import memories
 from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
@@ -24,20 +26,24 @@ UPSTREAM_CLOSE_SECONDS = 2.0
 
 
 class Terminations:
-    """Kills sessions."""
+    """Terminates sessions."""
 
-    def __init__(self, live: LiveSessions, tombstones: Tombstones, *, clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        live: LiveSessions,
+        tombstones: Tombstones,
+        observer: SessionObserver,
+        *,
+        clock_ms: Callable[[], int],
+    ) -> None:
         self._live = live
+        self._observer = observer
         self._tombstones = tombstones
         self._clock_ms = clock_ms
         self._tasks = Tasks()
-        self.on_erased: Callable[[Removed], None] | None = None
-        """Called when the rows of a session are gone, for what is left of them in caches and files."""
-        self.before_burial: Callable[[SessionLog, bool], Awaitable[None]] | None = None
-        """Awaited before they go, with `forget_all`; may raise WriteFailed."""
 
     async def terminate(self, log: SessionLog, *, forget_all: bool = False) -> StopReceipt:
-        """Kill the session for good: stop the model, end every stream, erase everything, bury the id.
+        """Stop the model, end every stream, erase everything, leave a tombstone.
 
         What is remembered of it for other sessions, too, stays; with `forget_all` that goes as well.
 
@@ -48,21 +54,14 @@ class Terminations:
         # No await before these lines: a client that reconnects must find the session dead already.
         log.over = SessionStatus.TERMINATED
         ordered_ms = self._clock_ms()
-        order = log.on_terminate() if log.on_terminate is not None else StopOrder([], None, lambda: 0)
+        order = log.desk.order_stop() if log.desk is not None else StopOrder([], None, lambda: 0)
         log.cut_at = log.last_seq
         session = log.session
-        facts = []
-        for turn_id, message_id in order.turns:
-            fields = {
-                "status": "cancelled",
-                "reason": "session_terminated",
-                "turn_id": turn_id,
-                "message_id": message_id,
-                "usage": None,
-                "timings": None,
-            }
-            facts.append(log.take_fact(EventKind.TURN_FINISHED, fields, turn_id=turn_id))
-        facts.append(log.take_fact(EventKind.SESSION_TERMINATED, {"session_id": session.session_id}))
+        facts = [
+            log.take_fact(TurnFinished(turn_id, TurnState.CANCELLED, message_id, "session_terminated"))
+            for turn_id, message_id in order.turns
+        ]
+        facts.append(log.take_fact(SessionTerminated(session.session_id)))
         log.is_pinned = True
         first_turn = order.turns[0][0] if order.turns else None
 
@@ -72,11 +71,11 @@ class Terminations:
             )
 
         self._tombstones.fresh[session.session_id] = receipt_json(receipt(None))
-        written = asyncio.ensure_future(self._bury(log, receipt(None), forget_all))
-        failure: WriteFailed | None = None
+        written = asyncio.ensure_future(self._erase(log, receipt(None), forget_all))
+        failure: Exception | None = None
         try:
             await asyncio.shield(written)
-        except WriteFailed as error:
+        except (WriteFailed, Unavailable) as error:
             failure = error
         except WriteConflict:
             log_.warning("session %s had a tombstone already", session.session_id)
@@ -85,11 +84,13 @@ class Terminations:
         final = receipt(closed_ms)
         self._tombstones.fresh[session.session_id] = receipt_json(final)
         if failure is not None:
-            self._tasks.start(self._bury_until_written(log, final, forget_all), name=f"burial of {session.session_id}")
+            self._tasks.start(
+                self._erase_until_written(log, final, forget_all), name=f"erasure of {session.session_id}"
+            )
             raise Unavailable(f"The session is stopped, but the database cannot write that yet: {failure}")
         if closed_ms is not None:
             await self._amend(log, final)
-        self._forget_buried(log)
+        self._let_go(log)
         return final
 
     async def _await_close(self, order: StopOrder) -> int | None:
@@ -100,30 +101,29 @@ class Terminations:
         except TimeoutError:
             return None
 
-    async def _bury(self, log: SessionLog, receipt: StopReceipt, forget_all: bool) -> None:
+    async def _erase(self, log: SessionLog, receipt: StopReceipt, forget_all: bool) -> None:
         if log.session.ephemeral:  # its id, too, must stay dead after a restart; first, for only this may fail
-            await self._live.durable.database.submit(self._tombstones.grave(log.session, receipt))
-        if self.before_burial is not None:
-            await self.before_burial(log, forget_all)
-        unit = self._tombstones.burial(log.session, receipt)
+            await self._live.durable.database.submit(self._tombstones.tombstone(log.session, receipt))
+        await self._observer.before_erasure(log, forget_all=forget_all)
+        unit = self._tombstones.erasure(log.session, receipt)
         removed = add_forgetting(unit, forget_all=forget_all)
         await self._live.store_of(log).database.submit(unit)
-        if self.on_erased is not None and not log.session.ephemeral:
-            self.on_erased(removed)
+        if not log.session.ephemeral:
+            self._observer.session_erased(removed)
 
-    async def _bury_until_written(self, log: SessionLog, receipt: StopReceipt, forget_all: bool) -> None:
+    async def _erase_until_written(self, log: SessionLog, receipt: StopReceipt, forget_all: bool) -> None:
         pause = 0.2
         while True:
             await asyncio.sleep(pause)
             try:
-                await self._bury(log, receipt, forget_all)
-            except WriteFailed:
+                await self._erase(log, receipt, forget_all)
+            except (WriteFailed, Unavailable):
                 pause = min(pause * 2, 5)
             except WriteConflict:
                 break
             else:
                 break
-        self._forget_buried(log)
+        self._let_go(log)
 
     async def _amend(self, log: SessionLog, receipt: StopReceipt) -> None:
         try:
@@ -131,7 +131,7 @@ class Terminations:
         except (WriteFailed, WriteConflict) as error:
             log_.warning("the receipt of a stop could not be completed: %s", error)
 
-    def _forget_buried(self, log: SessionLog) -> None:
+    def _let_go(self, log: SessionLog) -> None:
         """From here on the tombstone answers. Readers still hold the log and get its last frames."""
         log.is_pinned = False
         self._live.remove(log.session.session_id)

@@ -16,13 +16,13 @@ from app.storage.engine.unit_of_work import UnitOfWork
 
 
 class Tombstones:
-    """Digs and finds graves. `secret` keys the hashes, so that the table tells nothing to who steals it."""
+    """Writes and looks up tombstones. `secret` keys the hashes, so that a stolen table tells nothing."""
 
     def __init__(self, database: Database, *, secret: bytes) -> None:
         self._database = database
         self._secret = secret
         self.fresh: dict[str, dict[str, Any]] = {}
-        """Receipts by session id while the grave is still being dug."""
+        """Receipts by session id while the tombstone is not stored yet."""
 
     async def find(self, session_id: str) -> tuple[bytes, dict[str, Any]] | None:
         """(hash of the owner, receipt) if this id is dead. Raises Unavailable."""
@@ -36,16 +36,16 @@ class Tombstones:
         """What the owner of a dead session gets."""
         return session_over("terminated", session_id, receipt or self.fresh.get(session_id))
 
-    def burial(self, session: Session, receipt: StopReceipt) -> UnitOfWork:
+    def erasure(self, session: Session, receipt: StopReceipt) -> UnitOfWork:
         """Erase every row of the session and leave the tombstone."""
-        unit = self.grave(session, receipt)
+        unit = self.tombstone(session, receipt)
         sessions.add_erase(unit)
         return unit
 
-    def grave(self, session: Session, receipt: StopReceipt) -> UnitOfWork:
+    def tombstone(self, session: Session, receipt: StopReceipt) -> UnitOfWork:
         """The tombstone alone."""
         unit = UnitOfWork(session.session_id)
-        sessions.add_bury(
+        sessions.add_tombstone(
             unit,
             id_hash=self._id_hash(session.session_id),
             owner_hash=self._owner_hash(session.agent, session.principal, session.session_id),
@@ -81,5 +81,5 @@ def receipt_json(receipt: StopReceipt) -> dict[str, object]:
 
 
 def _without_id(receipt: StopReceipt) -> dict[str, object]:
-    """The receipt as it lies on the tombstone: whoever asks for it names the id."""
+    """The receipt as the tombstone has it: the client that asks for it names the id."""
     return {name: value for name, value in receipt_json(receipt).items() if name != "session_id"}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import orjson
-from sqlalchemy import Case, Column, Connection, and_, bindparam, case, delete, insert, or_, select, update
+from sqlalchemy import Case, Column, Connection, and_, bindparam, case, delete, func, insert, or_, select, update
 
 from app.domain.session import Session, SessionStatus
 from app.storage import personal, tables
@@ -20,42 +20,25 @@ _CREATE = insert(_s)
 
 
 def _at_least(column: Column[int], name: str) -> Case[int]:
-    """The parameter, but never less than what stands there: units may be written out of the order of their numbers."""
+    """The parameter, but never less than the column has: units may be written out of the order of their numbers."""
     return case((column < bindparam(name), bindparam(name)), else_=column)
 
 
 # Every change of a session carries its condition: a terminated one has no row any more.
-_START = (
+_CHANGE = (
     update(_s)
-    .where(_id, _s.c.status == "active")
+    .where(_id)
     .values(
-        active_ms=bindparam("now"),
+        active_ms=func.coalesce(bindparam("now", type_=_s.c.active_ms.type), _s.c.active_ms),
+        last_seq=_at_least(_s.c.last_seq, "last"),
         reserved_seq=_at_least(_s.c.reserved_seq, "reserved"),
-        last_seq=_at_least(_s.c.last_seq, "last"),
-        message_count=_s.c.message_count + bindparam("messages"),
-    )
-)
-_FINISH = (
-    update(_s)
-    .where(_id)
-    .values(
-        active_ms=bindparam("now"),
-        last_seq=_at_least(_s.c.last_seq, "last"),
         message_count=_s.c.message_count + bindparam("messages"),
         prompt_tokens=_s.c.prompt_tokens + bindparam("prompt"),
         completion_tokens=_s.c.completion_tokens + bindparam("completion"),
     )
 )
-_USAGE = (
-    update(_s)
-    .where(_id)
-    .values(
-        prompt_tokens=_s.c.prompt_tokens + bindparam("prompt"),
-        completion_tokens=_s.c.completion_tokens + bindparam("completion"),
-    )
-)
+_CHANGE_ACTIVE = _CHANGE.where(_s.c.status == "active")
 _REMEMBERED = update(_s).where(_id, _s.c.remembered_seq <= bindparam("upto")).values(remembered_seq=bindparam("upto"))
-_RESERVE = update(_s).where(_id).values(reserved_seq=_at_least(_s.c.reserved_seq, "reserved"))
 _DESCRIBE = update(_s).where(_id).values(title=bindparam("new_title"), metadata=bindparam("new_metadata"))
 _END = (
     update(_s)
@@ -63,12 +46,10 @@ _END = (
     .values(
         status=bindparam("new_status"),
         ending=bindparam("new_ending"),
-        ended_ms=bindparam("now"),
-        last_seq=_at_least(_s.c.last_seq, "last"),
-        reserved_seq=_at_least(_s.c.reserved_seq, "reserved"),
+        ended_ms=bindparam("new_ended_ms"),
     )
 )
-_BURY = insert(tables.tombstones)
+_TOMBSTONE = insert(tables.tombstones)
 _AMEND = (
     update(tables.tombstones)
     .where(tables.tombstones.c.id_hash == bindparam("the_hash"))
@@ -112,49 +93,38 @@ def create(session: Session) -> UnitOfWork:
     return unit
 
 
-def add_start(unit: UnitOfWork, *, now: int, last: int, reserved: int, messages: int) -> None:
-    """A message was accepted: fails the unit unless the session is active."""
-    unit.add(
-        _START,
-        {
-            "the_session": unit.session_id,
-            "now": now,
-            "last": last,
-            "reserved": reserved,
-            "messages": messages,
-        },
-        expect=1,
-    )
+def add_change(
+    unit: UnitOfWork,
+    *,
+    now: int | None,
+    last: int,
+    reserved: int,
+    messages: int = 0,
+    prompt: int = 0,
+    completion: int = 0,
+    requires_active: bool = False,
+    is_required: bool = True,
+) -> None:
+    """Put the session's own row first in the unit: the highest numbers, what is added to its counters.
 
-
-def add_finish(unit: UnitOfWork, *, now: int, last: int, messages: int, prompt: int, completion: int) -> None:
-    """A turn is over: fails the unit when the session was terminated meanwhile."""
-    unit.add(
-        _FINISH,
-        {
-            "the_session": unit.session_id,
-            "now": now,
-            "last": last,
-            "messages": messages,
-            "prompt": prompt,
-            "completion": completion,
-        },
-        expect=1,
-    )
+    `now`: when it was active; `None` leaves that as it is. The unit fails when the session is gone (unless it is not
+    `is_required`) or, with `requires_active`, over.
+    """
+    values = {
+        "the_session": unit.session_id,
+        "now": now,
+        "last": last,
+        "reserved": reserved,
+        "messages": messages,
+        "prompt": prompt,
+        "completion": completion,
+    }
+    unit.steps.insert(0, (_CHANGE_ACTIVE if requires_active else _CHANGE, values, 1 if is_required else None))
 
 
 def add_remembered(unit: UnitOfWork, *, upto: int) -> None:
     """Long-term memory has the messages up to that number: fails the unit when the session is gone."""
     unit.add(_REMEMBERED, {"the_session": unit.session_id, "upto": upto}, expect=1)
-
-
-def add_usage(unit: UnitOfWork, *, prompt: int, completion: int) -> None:
-    """Tokens used beside a turn."""
-    unit.add(_USAGE, {"the_session": unit.session_id, "prompt": prompt, "completion": completion})
-
-
-def add_reserve(unit: UnitOfWork, *, reserved: int) -> None:
-    unit.add(_RESERVE, {"the_session": unit.session_id, "reserved": reserved}, expect=1)
 
 
 def add_describe(unit: UnitOfWork, *, title: str | None, metadata: dict[str, object]) -> None:
@@ -169,34 +139,21 @@ def add_describe(unit: UnitOfWork, *, title: str | None, metadata: dict[str, obj
     )
 
 
-def add_end(
-    unit: UnitOfWork,
-    *,
-    status: SessionStatus,
-    ending: SessionStatus | None,
-    now: int | None,
-    last: int,
-    reserved: int,
-) -> None:
-    """Set the status, or with `ending` the wish for it while a turn is still open."""
-    unit.add(
-        _END,
-        {
-            "the_session": unit.session_id,
-            "new_status": status.value,
-            "new_ending": ending.value if ending else None,
-            "now": now,
-            "last": last,
-            "reserved": reserved,
-        },
-        expect=1,
-    )
+def add_end(unit: UnitOfWork, *, status: SessionStatus, ending: SessionStatus | None, ended_ms: int | None) -> None:
+    """Set the status; or, while a turn is still open, with `ending` the one it is to have afterwards."""
+    values = {
+        "the_session": unit.session_id,
+        "new_status": status.value,
+        "new_ending": ending.value if ending else None,
+        "new_ended_ms": ended_ms,
+    }
+    unit.add(_END, values, expect=1)
 
 
-def add_bury(unit: UnitOfWork, *, id_hash: bytes, owner_hash: bytes, agent: str, receipt: dict[str, Any]) -> None:
-    """Erase everything of the session and leave a tombstone, which keeps no title, user or text."""
+def add_tombstone(unit: UnitOfWork, *, id_hash: bytes, owner_hash: bytes, agent: str, receipt: dict[str, Any]) -> None:
+    """Leave a tombstone, which keeps no title, user or text."""
     unit.add(
-        _BURY,
+        _TOMBSTONE,
         {
             "id_hash": id_hash,
             "owner_hash": owner_hash,
@@ -204,7 +161,6 @@ def add_bury(unit: UnitOfWork, *, id_hash: bytes, owner_hash: bytes, agent: str,
             "receipt": orjson.dumps(receipt).decode(),
         },
     )
-    add_erase(unit)
 
 
 def add_erase(unit: UnitOfWork) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 from sqlalchemy import Connection, Row, and_, bindparam, exists, insert, or_, select, update
 
-from app.domain.turn import Turn, TurnState
+from app.domain.turn import Failure, Outcome, Timings, Turn, TurnState, Usage
 from app.storage import tables
 from app.storage.engine.unit_of_work import UnitOfWork
 
@@ -75,30 +76,20 @@ def add_start(unit: UnitOfWork, turn_id: str, *, now: int) -> None:
     unit.add(_START, {"the_turn": turn_id, "now": now}, expect=1)
 
 
-def add_finish(
-    unit: UnitOfWork,
-    turn_id: str,
-    *,
-    state: TurnState,
-    reason: str | None,
-    last: int,
-    now: int,
-    usage: dict[str, Any] | None,
-    timings: dict[str, Any] | None,
-    error: dict[str, Any] | None,
-) -> None:
-    """The one terminal state; the unit fails if the turn already has one or is gone."""
+def add_finish(unit: UnitOfWork, outcome: Outcome, *, last: int, now: int) -> None:
+    """The one terminal state; the unit fails if the turn already has one or is gone. `last`: its last event."""
+    usage, timings, failure = outcome.usage, outcome.timings, outcome.failure
     unit.add(
         _FINISH,
         {
-            "the_turn": turn_id,
-            "new_state": state.value,
-            "new_reason": reason,
+            "the_turn": outcome.turn_id,
+            "new_state": outcome.state.value,
+            "new_reason": outcome.reason,
             "last": last,
             "now": now,
-            "new_usage": _json(usage),
-            "new_timings": _json(timings),
-            "new_error": _json(error),
+            "new_usage": _json(usage.to_json()) if usage is not None else None,
+            "new_timings": _json(timings.to_json()) if timings is not None else None,
+            "new_error": _json(failure.to_json()) if failure is not None else None,
         },
         expect=1,
     )
@@ -151,8 +142,8 @@ def unfinished(connection: Connection) -> list[Turn]:
     return [_turn(row) for row in connection.execute(_UNFINISHED)]
 
 
-def _json(value: dict[str, Any] | None) -> str | None:
-    return None if value is None else orjson.dumps(value).decode()
+def _json(value: Mapping[str, object]) -> str:
+    return orjson.dumps(value).decode()
 
 
 def _object(value: str | None) -> dict[str, Any] | None:
@@ -174,9 +165,23 @@ def _turn(row: Row[Any]) -> Turn:
         created_ms=row.created_ms,
         started_ms=row.started_ms,
         finished_ms=row.finished_ms,
-        usage=_object(row.usage),
-        timings=_object(row.timings),
-        error=_object(row.error),
+        usage=_usage(_object(row.usage)),
+        timings=_timings(_object(row.timings)),
+        failure=_failure(_object(row.error)),
         instructions=row.instructions,
         memory=_object(row.memory),
     )
+
+
+def _usage(found: dict[str, Any] | None) -> Usage | None:
+    return None if found is None else Usage(found["prompt_tokens"], found["completion_tokens"], found["source"])
+
+
+def _timings(found: dict[str, Any] | None) -> Timings | None:
+    return None if found is None else Timings(found["queued_ms"], found["first_token_ms"], found["total_ms"])
+
+
+def _failure(found: dict[str, Any] | None) -> Failure | None:
+    if found is None:
+        return None
+    return Failure(found["reason"], found["message"], found.get("detail"), found.get("provider_status"))

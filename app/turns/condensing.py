@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from app.domain.turn import Usage
-from app.events.tape import unescape
-from app.llm.base import LLM, LLMError, LLMRequest, LLMStopped, LLMStream, TextDelta
+from app.llm.base import LLM, LLMError, LLMRequest, LLMStopped, LLMStream, TextDelta, unescape
 from app.memory.summary_buffer import SummaryBuffer
 from app.memory.working import Entry
 

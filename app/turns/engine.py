@@ -1,19 +1,19 @@
-"""The engine of a turn: asks the model and writes what it says into the log. Nobody's reader is known here."""
+"""The engine of a turn: asks the model and writes what it says into the log. Readers are not known here."""
 
 from __future__ import annotations
 
 from time import monotonic
+from typing import assert_never
 
 from app.domain.event import EventKind
 from app.domain.turn import Usage
-from app.events.live import Store
-from app.events.log import BLOCK, SessionLog
-from app.llm.base import LLMStopped, LLMStream, TextDelta
-from app.storage import sessions
-from app.storage.engine.unit_of_work import UnitOfWork
+from app.events.change import Change
+from app.events.log import SessionLog
+from app.llm.base import Delta, LLMStopped, LLMStream, TextDelta, ThinkingDelta
 from app.turns.condensing import counted
-from app.turns.desk import Desk, OpenTurn, Prompt
+from app.turns.desk import Desk
 from app.turns.memory import TurnMemory
+from app.turns.open_turn import OpenTurn, Prompt
 from app.turns.prompt import build, request_of
 from app.turns.summaries import Summaries
 
@@ -21,42 +21,42 @@ HEADROOM = 64
 """Numbers kept free in the block for facts that readers see before they are committed."""
 
 
-async def answer(desk: Desk, turn: OpenTurn, store: Store, *, memory: TurnMemory | None, summaries: Summaries) -> Usage:
+async def answer(desk: Desk, turn: OpenTurn, *, memory: TurnMemory | None, summaries: Summaries) -> Usage:
     """Run one turn to its end; its text is on the log's tape.
 
     Raises:
         LLMStopped: `turn.stop` was set.
         LLMError, LLMTimeout: the model failed; what it said before stays.
-        Unavailable, WriteFailed: the database failed.
+        HectorError: the database failed.
     """
     if turn.ask.again is not None:
         desk.window = None  # it holds the answer that gives way
-    prompt = turn.prompt = await _prepare(desk, turn, store, memory, summaries)
+    prompt = turn.prompt = await _prepare(desk, turn, memory, summaries)
     if turn.stop is not None:
         raise LLMStopped
     turn.llm = desk.agent.llm
     stream = turn.stream = turn.llm.stream(request_of(desk, prompt))
     try:
-        await _relay(desk.log, turn, store, stream)
+        await _relay(desk.log, turn, stream)
     finally:
         stream.close()
     return stream.end.usage or await count_usage(desk, prompt)
 
 
-async def _prepare(desk: Desk, turn: OpenTurn, store: Store, memory: TurnMemory | None, summaries: Summaries) -> Prompt:
+async def _prepare(desk: Desk, turn: OpenTurn, memory: TurnMemory | None, summaries: Summaries) -> Prompt:
     if memory is None or desk.agent.config.memory.longterm is None:
-        return await build(desk, turn, store, summaries)
+        return await build(desk, turn, summaries)
     turn.recalling = memory.recall(desk, turn)
     try:
         await memory.look(desk, turn)
-        return await build(desk, turn, store, summaries)
+        return await build(desk, turn, summaries)
     finally:
         if turn.recalling is not None:
             turn.recalling.cancel()
             turn.recalling = None
 
 
-async def _relay(log: SessionLog, turn: OpenTurn, store: Store, stream: LLMStream) -> None:
+async def _relay(log: SessionLog, turn: OpenTurn, stream: LLMStream) -> None:
     """The hot path: one read of the model's socket, one call of `append_text`."""
     last: float | None = None
     while deltas := await stream.read():
@@ -72,20 +72,25 @@ async def _relay(log: SessionLog, turn: OpenTurn, store: Store, stream: LLMStrea
         for delta in deltas:
             chunks = delta.chunks
             if log.room() < len(chunks) + HEADROOM:
-                await reserve(log, store, len(chunks) + HEADROOM)
+                await reserve(log, len(chunks) + HEADROOM)
                 if turn.stop is not None:  # it came during the wait
                     raise LLMStopped
-            kind = EventKind.TEXT if type(delta) is TextDelta else EventKind.THINKING
-            log.append_text(kind, chunks)
+            log.append_text(_kind_of(delta), chunks)
 
 
-async def reserve(log: SessionLog, store: Store, wanted: int) -> None:
+def _kind_of(delta: Delta) -> EventKind:
+    if isinstance(delta, TextDelta):
+        return EventKind.TEXT
+    if isinstance(delta, ThinkingDelta):
+        return EventKind.THINKING
+    assert_never(delta)
+
+
+async def reserve(log: SessionLog, wanted: int) -> None:
     """Make room for `wanted` numbers and a good many more, committed before the first is used."""
-    reserved = log.last_seq + wanted + max(BLOCK, min(log.last_seq, 64 * BLOCK))
-    unit = UnitOfWork(log.session.session_id)
-    sessions.add_reserve(unit, reserved=reserved)
-    await store.database.submit(unit)
-    log.reserved_seq = reserved
+    change = Change(log)
+    change.reserve(wanted)
+    await change.commit()
 
 
 async def count_usage(desk: Desk, prompt: Prompt) -> Usage:

@@ -9,9 +9,10 @@ from functools import partial
 from typing import Any
 
 from app.agents import Agent, Roster
-from app.domain.errors import Unavailable
+from app.domain.errors import HectorError, NotFound, SessionOver
 from app.domain.memory import Scope
 from app.domain.session import SessionStatus
+from app.events.change import Change
 from app.events.live import LiveSessions
 from app.events.log import SessionLog
 from app.llm.base import LLMStopped
@@ -21,11 +22,11 @@ from app.memory.summary_buffer import SummaryBuffer
 from app.memory.working import Entry
 from app.observability.tasks import Tasks
 from app.storage import messages, sessions, summaries
-from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
+from app.turns.booking import Booking
 from app.turns.condensing import Condensing, NotCondensed, counted
+from app.turns.desk import desk_of
 from app.turns.memory import TurnMemory, owner_of
 from app.turns.prompt import PAGE, as_entry
-from app.turns.summaries import Summaries
 
 log_ = logging.getLogger(__name__)
 
@@ -48,14 +49,16 @@ class FinalMemories:
         self,
         memory: LongTermMemory,
         turn_memory: TurnMemory,
-        summed_up: Summaries,
+        booking: Booking,
         live: LiveSessions,
+        roster: Roster,
         *,
         clock_ms: Callable[[], int],
     ) -> None:
         self._memory = memory
         self._turn_memory = turn_memory
-        self._summaries = summed_up
+        self._booking = booking
+        self._roster = roster
         self._live = live
         self._clock_ms = clock_ms
         self._tasks = Tasks()
@@ -64,11 +67,13 @@ class FinalMemories:
         """What is at work, by session; `None` where no model is asked."""
         self._at_work: dict[str, set[asyncio.Task[None]]] = {}
 
-    def session_over(self, log: SessionLog, agent: Agent) -> None:
+    def session_over(self, log: SessionLog) -> None:
         """A session has ended or expired: remember it, in the background."""
-        if log.desk is not None:
-            self._summaries.stop(log.desk)
-        if agent.config.memory.longterm is None or log.session.ephemeral:
+        desk = desk_of(log)
+        if desk is not None and desk.condensing is not None:
+            desk.condensing.stop()
+        agent = self._roster.find(log.session.agent)
+        if agent is None or agent.config.memory.longterm is None or log.session.ephemeral:
             return
         session_id = log.session.session_id
         if session_id not in self._jobs:
@@ -95,40 +100,38 @@ class FinalMemories:
         if tasks := self._at_work.get(session_id):
             await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
 
-    async def resume(self, roster: Roster) -> None:
+    async def resume(self) -> None:
         """After a start: sessions that were over, and not remembered yet. Raises Unavailable."""
-        agents = [agent.name for agent in roster if agent.config.memory.longterm is not None]
+        agents = [agent.name for agent in self._roster if agent.config.memory.longterm is not None]
         if not agents:
             return
         ended_after = self._clock_ms() - RESUMED_MS
         query = partial(sessions.over_not_remembered, agents=agents, ended_after=ended_after, limit=RESUMED)
         for session_id in await self._live.durable.database.read(query):
             log = await self._live.open(session_id)
-            agent = roster.find(log.session.agent) if log is not None else None
-            if log is not None and agent is not None:
-                self.session_over(log, agent)
+            if log is not None:
+                self.session_over(log)
 
-    async def before_burial(self, log: SessionLog, agent: Agent, forget_all: bool) -> None:
+    async def before_erasure(self, log: SessionLog, *, forget_all: bool) -> None:
         """A session is being deleted: what is left for wider scopes is remembered first, without asking a model.
 
         With `forget_all` nothing is.
 
         Raises:
-            WriteFailed: try again.
+            Unavailable: try again.
         """
+        agent = self._roster.find(log.session.agent)
         job = self._jobs.get(log.session.session_id)
         if job is not None:
             job.stop()
-        if forget_all or not _is_wide(log, agent):
+        if agent is None or forget_all or not _is_wide(log, agent):
             return
         try:
             await self._turn_memory.remember_rest(log, agent)
-        except Unavailable as error:
-            raise WriteFailed(str(error)) from error
-        except WriteConflict:
-            pass  # it is buried already
+        except (SessionOver, NotFound):
+            pass  # it is erased already
 
-    def keep_summary(self, log: SessionLog, agent: Agent, text: str) -> None:
+    def summary_written(self, log: SessionLog, agent: Agent, text: str) -> None:
         """A session that is going on was summed up: where only summaries are remembered, that is one."""
         settings = agent.config.memory.longterm
         if settings is not None and settings.storage_scope == "summaries_only" and _is_wide(log, agent):
@@ -153,7 +156,7 @@ class FinalMemories:
             pass
         except NotCondensed as failure:
             log_.warning("session %s is over and was not summed up: %s", session_id, failure)
-        except (WriteFailed, WriteConflict, Unavailable) as failure:
+        except HectorError as failure:
             if log.over is not SessionStatus.TERMINATED:
                 log_.warning("session %s is over and not all of it is remembered: %s", session_id, failure)
 
@@ -165,7 +168,7 @@ class FinalMemories:
                 try:
                     text = await self._sum_up(log, agent, job)
                 finally:
-                    self._summaries.book(log, job)
+                    self._booking.book(log, job)
         await self._store(log, agent, text, upto=log.last_seq)
         await self._turn_memory.trim(log.session, agent)
 
@@ -203,13 +206,14 @@ class FinalMemories:
         settings = agent.config.memory.longterm
         if settings is None:
             return
-        unit = UnitOfWork(log.session.session_id)
         removed = None
-        if text:
-            owner, scope = owner_of(log.session), Scope(settings.storage_scope)
-            removed = self._memory.add_summary(unit, owner, scope, text, at_ms=log.session.active_ms)
-        sessions.add_remembered(unit, upto=upto if upto is not None else log.session.remembered_seq)
-        await self._live.durable.database.submit(unit)
+        remembered = upto if upto is not None else log.session.remembered_seq
+        async with Change(log) as change:
+            if text:
+                owner, scope = owner_of(log.session), Scope(settings.storage_scope)
+                removed = self._memory.add_summary(change.unit, owner, scope, text, at_ms=log.session.active_ms)
+            sessions.add_remembered(change.unit, upto=remembered)
+            change.set(remembered_seq=remembered)
         if removed is not None:
             self._memory.drop(removed)
             self._memory.wake()

@@ -6,90 +6,193 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
-from app.domain.event import EventKind
+from app.domain.errors import HectorError, Unavailable
+from app.domain.event import EventKind, TurnFailed, TurnFinished
 from app.domain.message import Message
-from app.domain.turn import TurnState, Usage
-from app.events.live import Store
-from app.events.run import Run
-from app.events.tape import Segment
+from app.domain.turn import Failure, Outcome, Timings, TurnState, Usage
+from app.events.change import Change
+from app.events.tape import Segment, Tape
 from app.memory.working import entry
 from app.storage import events, messages, sessions, turns
 from app.storage import usage as ledger
-from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
-from app.turns.desk import Desk, OpenTurn, Outcome
+from app.storage.engine.unit_of_work import UnitOfWork
+from app.turns.desk import Desk
 from app.turns.memory import TurnMemory
+from app.turns.open_turn import OpenTurn
 from app.turns.prompt import MARKS
 
 log_ = logging.getLogger(__name__)
 
 RETRY_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """A database that cannot write is asked again for about 1.5 s before readers are told."""
+PATIENT_RETRY_SECONDS = 1.0
+"""After that it is asked this often, until it takes the answer."""
 
 
-async def write_end(
-    desk: Desk,
-    turn: OpenTurn,
-    store: Store,
-    state: TurnState,
-    reason: str | None,
-    error: dict[str, object] | None,
-    usage: Usage | None,
-    *,
-    clock_ms: Callable[[], int],
-    memory: TurnMemory | None = None,
-) -> Outcome:
-    """Commit and publish the end of `turn`; returns what became true.
+class End:
+    """The end of one turn, on its way into the database."""
 
-    If the database cannot write: readers are told that the turn failed (`storage_unavailable`), and
-    the answer goes on being offered to the database until it takes it; the session waits for that.
-    """
-    end = _End(desk, turn, store, clock_ms, memory)
-    for pause in (*RETRY_SECONDS, None):
-        outcome, runs, unit = end.compose(state, reason, error, usage)
-        try:
-            await store.database.submit(unit)
-        except WriteConflict:
-            for run in runs:  # terminated meanwhile: that has written the end
-                desk.log.void(run)
-            return outcome
-        except WriteFailed as failure:
-            desk.log.void(*runs)
-            if pause is None:
-                return await _told_but_not_written(end, usage, str(failure))
-            await asyncio.sleep(pause)
-        else:
-            end.remember(outcome)
-            desk.log.publish(*runs)
-            return outcome
-    raise AssertionError("unreachable")
+    def __init__(self, desk: Desk, turn: OpenTurn, clock_ms: Callable[[], int], memory: TurnMemory | None) -> None:
+        self._desk = desk
+        self._turn = turn
+        self._clock_ms = clock_ms
+        self._memory = memory
 
+    async def write(
+        self, state: TurnState, reason: str | None, failure: Failure | None, usage: Usage | None
+    ) -> Outcome:
+        """Commit and publish the end; returns what became true.
 
-async def _told_but_not_written(end: _End, usage: Usage | None, failure: str) -> Outcome:
-    log_.error("the end of turn %s cannot be stored: %s", end.turn.turn_id, failure)
-    error: dict[str, object] = {
-        "reason": "storage_unavailable",
-        "message": f"The answer cannot be stored: {failure}",
-    }
-    # The same unit until it is taken, and the journal may get its text in before.
-    outcome, runs, unit = end.compose(TurnState.FAILED, "storage_unavailable", error, usage, drops_runs=True)
-    end.desk.log.publish(*runs)
-    end.turn.state = outcome.state
-    if not end.turn.done.done():
-        end.turn.done.set_result(outcome)  # who waits for the answer does not wait for the disk
-    while True:
-        try:
-            await end.store.database.submit(unit)
-        except WriteConflict as conflict:
-            if end.desk.log.over is None:
-                log_.error("the end of turn %s was refused: %s", end.turn.turn_id, conflict)
-            return outcome
-        except WriteFailed:
-            await asyncio.sleep(1)
-        else:
-            end.remember(outcome)
-            return outcome
+        If the database cannot write: readers are told that the turn failed (`storage_unavailable`), and
+        the answer goes on being offered to the database until it takes it; the session waits for that.
+        """
+        for pause in (*RETRY_SECONDS, None):
+            change = Change(self._desk.log)
+            outcome = self._compose(change, state, reason, failure, usage)
+            try:
+                await change.commit()
+            except Unavailable as error:
+                if pause is None:
+                    return await self._tell_unwritten(usage, error.message)
+                await asyncio.sleep(pause)
+            except HectorError:  # terminated meanwhile: that has written the end
+                return outcome
+            else:
+                return outcome
+        raise AssertionError("unreachable")
+
+    async def _tell_unwritten(self, usage: Usage | None, problem: str) -> Outcome:
+        """Tell readers before the database has it. The unit stays the same until it is taken."""
+        turn, log = self._turn, self._desk.log
+        log_.error("the end of turn %s cannot be stored: %s", turn.turn_id, problem)
+        failure = Failure("storage_unavailable", f"The answer cannot be stored: {problem}")
+        change = Change(log)
+        # The journal may get its text in before: make room for it in any case.
+        outcome = self._compose(change, TurnState.FAILED, failure.reason, failure, usage, drops_runs=True)
+        change.show()
+        turn.settle(outcome)  # those who wait for the answer do not wait for the disk
+        change.submit()
+        while True:
+            try:
+                await change.committed()
+            except Unavailable:
+                await asyncio.sleep(PATIENT_RETRY_SECONDS)
+                change.submit_again()
+            except HectorError as refusal:
+                if log.over is None:
+                    log_.error("the end of turn %s was refused: %s", turn.turn_id, refusal)
+                return outcome
+            else:
+                return outcome
+
+    def _compose(
+        self,
+        change: Change,
+        state: TurnState,
+        reason: str | None,
+        failure: Failure | None,
+        usage: Usage | None,
+        *,
+        drops_runs: bool = False,
+    ) -> Outcome:
+        """Everything that becomes true with the end.
+
+        `drops_runs`: make room for the turn's text also where the journal has not written any yet.
+        """
+        desk, turn = self._desk, self._turn
+        tape = desk.log.tape if turn is desk.open else None
+        text = tape.text() if tape is not None else ""
+        message_id = turn.message_id if text else None
+        now = self._clock_ms()
+        outcome = Outcome(turn.turn_id, state, reason, text, message_id, usage, timings_of(turn), failure, now)
+        change.set(active_ms=now)
+        change.count(messages=1 if text else 0, usage=usage)
+        seq = self._add_facts(change, outcome)
+        turns.add_finish(change.unit, outcome, last=seq, now=now)
+        if usage is not None and not desk.log.session.ephemeral:
+            add_usage(change.unit, desk, usage, now)
+        if text:
+            messages.add_append(change.unit, self._message(outcome, seq=seq))
+        if (record := turn.memory_record) is not None:
+            turns.add_memory(change.unit, turn.turn_id, record)
+        if tape is not None:
+            self._add_runs(change.unit, tape, message_seq=seq, now=now, drops_runs=drops_runs)
+        is_remembered = self._remember(change, outcome, seq=seq)
+        change.on_commit(lambda: self._committed(outcome, seq=seq, is_remembered=is_remembered))
+        return outcome
+
+    def _add_facts(self, change: Change, outcome: Outcome) -> int:
+        """The events of the end, and the rows of those that readers saw before; the number of the last."""
+        for run in self._turn.shown:
+            change.store(run)
+        if outcome.failure is not None:
+            change.fact(TurnFailed(outcome.turn_id, outcome.failure))
+        finished = TurnFinished(
+            outcome.turn_id, outcome.state, outcome.message_id, outcome.reason, outcome.usage, outcome.timings
+        )
+        return change.fact(finished).first
+
+    def _message(self, outcome: Outcome, *, seq: int) -> Message:
+        return Message(
+            message_id=self._turn.message_id,
+            session_id=self._desk.session_id,
+            turn_id=self._turn.turn_id,
+            role="assistant",
+            content=outcome.text,
+            status=outcome.state.value,
+            seq=seq,
+            created_ms=outcome.finished_ms or 0,
+        )
+
+    def _remember(self, change: Change, outcome: Outcome, *, seq: int) -> bool:
+        """Whether long-term memory keeps the turn with this unit."""
+        if self._memory is None:
+            return False
+        answer = outcome.text if outcome.state is TurnState.COMPLETED else ""
+        now = outcome.finished_ms or 0
+        if not self._memory.add(change.unit, self._desk, self._turn, answer=answer, now_ms=now):
+            return False
+        sessions.add_remembered(change.unit, upto=seq)
+        change.set(remembered_seq=seq)
+        return True
+
+    def _add_runs(self, unit: UnitOfWork, tape: Tape, *, message_seq: int, now: int, drops_runs: bool) -> None:
+        """The table of number → text: small, and all that a cursor in mid-turn needs later."""
+        segments = list(tape.segments())
+        if segments and (drops_runs or any(segment.journaled for segment in segments)):
+            events.add_drop_runs(unit, from_seq=segments[0].first)
+        start = 0
+        for segment in segments:
+            start += self._add_segment(unit, segment, start=start, message_seq=message_seq, now=now)
+
+    def _add_segment(self, unit: UnitOfWork, segment: Segment, *, start: int, message_seq: int, now: int) -> int:
+        """How many characters of the message the segment is."""
+        lengths = segment.character_lengths()
+        plain = segment.kind is EventKind.TEXT
+        events.add_run(
+            unit,
+            first=segment.first,
+            last=segment.last,
+            turn_id=self._turn.turn_id,
+            kind=segment.kind.value,
+            lengths=lengths,
+            content=None if plain else segment.text(),
+            message_seq=message_seq if plain else None,
+            start=start if plain else 0,
+            created_ms=now,
+        )
+        return sum(lengths) if plain else 0
+
+    def _committed(self, outcome: Outcome, *, seq: int, is_remembered: bool) -> None:
+        """Keep the history that the next turn starts from."""
+        desk, turn = self._desk, self._turn
+        turn.is_stored = True
+        if desk.window is not None and outcome.text and turn is desk.open:
+            said = outcome.text + MARKS.get(outcome.state.value, "")
+            desk.window = [*desk.window, entry("assistant", said, turn.message_id, seq)]
+        if self._memory is not None:
+            self._memory.settle(desk, turn, is_remembered=is_remembered)
 
 
 def add_usage(unit: UnitOfWork, desk: Desk, usage: Usage, now_ms: int) -> None:
@@ -107,167 +210,8 @@ def add_usage(unit: UnitOfWork, desk: Desk, usage: Usage, now_ms: int) -> None:
     )
 
 
-class _End:
-    """Composes the unit of work that ends one turn."""
-
-    def __init__(
-        self, desk: Desk, turn: OpenTurn, store: Store, clock_ms: Callable[[], int], memory: TurnMemory | None
-    ) -> None:
-        self.desk = desk
-        self.turn = turn
-        self.store = store
-        self.clock_ms = clock_ms
-        self.memory = memory
-        self.now_ms = 0
-        """When the turn ended, as the last unit composed says."""
-        self.is_remembered = False
-        """Whether that unit has long-term memory keep the turn."""
-        self.last_seq = 0
-        """The number of the turn's last event."""
-
-    def compose(
-        self,
-        state: TurnState,
-        reason: str | None,
-        error: dict[str, object] | None,
-        usage: Usage | None,
-        *,
-        drops_runs: bool = False,
-    ) -> tuple[Outcome, list[Run], UnitOfWork]:
-        """`drops_runs`: make room for the turn's text also where the journal has not written any yet."""
-        desk, turn, log = self.desk, self.turn, self.desk.log
-        tape = log.tape if turn is desk.open else None
-        text = tape.text() if tape is not None else ""
-        message_id = turn.message_id if text else None
-        usage_json: dict[str, object] | None = dict(usage.to_json()) if usage is not None else None
-        timings = timings_of(turn)
-        now = self.now_ms = self.clock_ms()
-        unit = UnitOfWork(log.session.session_id)
-        runs = []
-        if error is not None:
-            runs.append(log.take_fact(EventKind.ERROR, error, turn_id=turn.turn_id))
-        fields: dict[str, object] = {"status": state.value}
-        if reason is not None:
-            fields["reason"] = reason
-        fields |= {"turn_id": turn.turn_id, "message_id": message_id, "usage": usage_json, "timings": timings}
-        finished = log.take_fact(EventKind.TURN_FINISHED, fields, turn_id=turn.turn_id)
-        runs.append(finished)
-        turns.add_finish(
-            unit,
-            turn.turn_id,
-            state=state,
-            reason=reason,
-            last=finished.first,
-            now=now,
-            usage=usage_json,
-            timings=timings,
-            error=error,
-        )
-        sessions.add_finish(
-            unit,
-            now=now,
-            last=log.last_seq,
-            messages=1 if text else 0,
-            prompt=usage.prompt_tokens if usage else 0,
-            completion=usage.completion_tokens if usage else 0,
-        )
-        self.last_seq = finished.first
-        for run in (*turn.shown, *runs):
-            events.add_fact(
-                unit,
-                seq=run.first,
-                kind=run.kind.value,
-                turn_id=turn.turn_id,
-                fact=run.fact,
-                created_ms=run.at_ms,
-            )
-        if usage is not None and not log.session.ephemeral:
-            add_usage(unit, desk, usage, now)
-        if text:
-            messages.add_append(
-                unit,
-                Message(
-                    turn.message_id,
-                    unit.session_id,
-                    turn.turn_id,
-                    "assistant",
-                    text,
-                    state.value,
-                    finished.first,
-                    now,
-                ),
-            )
-        if (record := turn.memory_record) is not None:
-            turns.add_memory(unit, turn.turn_id, record)
-        if self.memory is not None:
-            whole = text if state is TurnState.COMPLETED else ""
-            self.is_remembered = self.memory.add(unit, desk, turn, answer=whole, seq=finished.first, now_ms=now)
-        if tape is not None:
-            segments = list(tape.segments())
-            if segments and (drops_runs or any(segment.journaled for segment in segments)):
-                events.add_drop_runs(unit, from_seq=segments[0].first)
-            self._add_runs(unit, segments, message_seq=finished.first, now=now)
-        outcome = Outcome(turn.turn_id, state, reason, text, message_id, usage_json, timings, error, now)
-        return outcome, runs, unit
-
-    def _add_runs(self, unit: UnitOfWork, segments: list[Segment], *, message_seq: int, now: int) -> None:
-        """The table of number → text: small, and all that a cursor in mid-turn needs later."""
-        start = 0
-        for segment in segments:
-            lengths = segment.character_lengths()
-            plain = segment.kind is EventKind.TEXT
-            events.add_run(
-                unit,
-                first=segment.first,
-                last=segment.last,
-                turn_id=self.turn.turn_id,
-                kind=segment.kind.value,
-                lengths=lengths,
-                content=None if plain else segment.text(),
-                message_seq=message_seq if plain else None,
-                start=start if plain else 0,
-                created_ms=now,
-            )
-            if plain:
-                start += sum(lengths)
-
-    def remember(self, outcome: Outcome) -> None:
-        """Keep the warm copy true: the session's counters, and the history the next turn starts from."""
-        log, desk = self.desk.log, self.desk
-        self.turn.is_stored = True
-        usage = outcome.usage or {}
-        session = log.session
-        log.session = replace(
-            session,
-            active_ms=self.now_ms,
-            remembered_seq=self.last_seq if self.is_remembered else session.remembered_seq,
-            last_seq=log.last_seq,
-            message_count=session.message_count + (1 if outcome.text else 0),
-            prompt_tokens=session.prompt_tokens + int(str(usage.get("prompt_tokens", 0))),
-            completion_tokens=session.completion_tokens + int(str(usage.get("completion_tokens", 0))),
-        )
-        if desk.window is not None and outcome.text and self.turn is desk.open:
-            desk.window = [
-                *desk.window,
-                entry(
-                    "assistant",
-                    outcome.text + MARKS.get(outcome.state.value, ""),
-                    self.turn.message_id,
-                    self.last_seq,
-                ),
-            ]
-        if self.memory is not None:
-            self.memory.settle(desk, self.turn, is_remembered=self.is_remembered)
-
-
-def timings_of(turn: OpenTurn) -> dict[str, object]:
-    """Milliseconds since the message was accepted."""
-
+def timings_of(turn: OpenTurn) -> Timings:
     def since(clock: float | None) -> float | None:
         return round((clock - turn.created_clock) * 1000, 1) if clock else None
 
-    return {
-        "queued_ms": since(turn.started_clock),
-        "first_token_ms": since(turn.first_token_clock),
-        "total_ms": since(time.monotonic()),
-    }
+    return Timings(since(turn.started_clock), since(turn.first_token_clock), since(time.monotonic()))

@@ -1,4 +1,4 @@
-"""History: turns and messages of a session, open or stored, for whoever looks."""
+"""History: turns and messages of a session, open or stored."""
 
 from __future__ import annotations
 
@@ -6,32 +6,30 @@ from functools import partial
 
 from app.domain.errors import InvalidRequest, turn_not_found
 from app.domain.message import Message
-from app.domain.turn import Turn
-from app.events.live import LiveSessions
+from app.domain.turn import Outcome, Turn
 from app.events.log import SessionLog
 from app.storage import events, messages, turns
-from app.turns.desk import Again, Ask, Desk, OpenTurn, Outcome
+from app.turns.ask import Again, Ask
+from app.turns.desk import desk_of
+from app.turns.open_turn import OpenTurn
 
 
 class History:
     """Reads only. All methods raise Unavailable when the database does not answer."""
 
-    def __init__(self, live: LiveSessions) -> None:
-        self._live = live
-
     def open_turns(self, log: SessionLog) -> list[OpenTurn]:
         """The running turn, then the queued ones."""
-        desk: Desk | None = log.desk
+        desk = desk_of(log)
         if desk is None:
             return []
         return [*([desk.open] if desk.open else []), *desk.queue]
 
     async def find(self, log: SessionLog, turn_id: str) -> OpenTurn | Turn:
         """A turn of this session, open or stored. Raises NotFound (`turn_not_found`)."""
-        desk: Desk | None = log.desk
+        desk = desk_of(log)
         if desk is not None and (turn := desk.find(turn_id)) is not None:
             return turn
-        read = self._live.store_of(log).database.read
+        read = log.database.read
         stored = await read(partial(turns.find, session_id=log.session.session_id, turn_id=turn_id))
         if stored is None:
             raise turn_not_found(turn_id)
@@ -42,12 +40,12 @@ class History:
         for turn in self.open_turns(log):
             if turn.after < seq and turn.text == text:
                 return turn
-        read = self._live.store_of(log).database.read
+        read = log.database.read
         return await read(partial(turns.find_at, session_id=log.session.session_id, seq=seq, text=text))
 
     async def outcome_of(self, log: SessionLog, turn: Turn) -> Outcome:
         """The stored end of a turn, with its text."""
-        read = self._live.store_of(log).database.read
+        read = log.database.read
         message = await read(partial(messages.at, session_id=turn.session_id, seq=turn.last_seq or 0))
         return Outcome(
             turn.turn_id,
@@ -57,7 +55,7 @@ class History:
             message.message_id if message else None,
             turn.usage,
             turn.timings,
-            turn.error,
+            turn.failure,
         )
 
     async def again(self, log: SessionLog, message_id: str | None, instructions: str | None) -> Ask:
@@ -66,7 +64,7 @@ class History:
         Raises:
             InvalidRequest: there is nothing to answer, or it names another message.
         """
-        read = self._live.store_of(log).database.read
+        read = log.database.read
         as_of = log.last_seq
         newest = await read(
             partial(messages.context, session_id=log.session.session_id, before=messages.NEWEST, limit=2)
@@ -85,10 +83,10 @@ class History:
 
     async def messages(self, log: SessionLog, *, before: int, limit: int) -> list[Message]:
         """A page of stored messages below number `before`, oldest first."""
-        read = self._live.store_of(log).database.read
+        read = log.database.read
         return await read(partial(messages.page, session_id=log.session.session_id, before=before, limit=limit))
 
     async def has_gap(self, log: SessionLog, after: int) -> bool:
         """Whether a reader at `after` would have to be told a text as a whole: events gone, or lost in a crash."""
-        read = self._live.store_of(log).database.read
+        read = log.database.read
         return await read(partial(events.has_gap, session_id=log.session.session_id, after=after))

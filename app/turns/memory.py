@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
 from functools import partial
 
 from app.agents import Agent
 from app.config.memory import LongTermConfig
-from app.domain.errors import Unavailable
+from app.domain.errors import HectorError
 from app.domain.memory import Owner, Scope
 from app.domain.message import Message, Role
 from app.domain.principal import ANONYMOUS
 from app.domain.session import Session
+from app.events.change import Change
 from app.events.live import LiveSessions
 from app.events.log import SessionLog
 from app.memory.longterm import LongTermMemory, Saying
@@ -21,7 +21,8 @@ from app.memory.scope import may_store
 from app.observability.tasks import Tasks
 from app.storage import messages, sessions
 from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
-from app.turns.desk import Desk, OpenTurn
+from app.turns.desk import Desk, desk_of
+from app.turns.open_turn import OpenTurn
 from app.turns.recalling import SPARE, Recalling
 
 log_ = logging.getLogger(__name__)
@@ -87,10 +88,10 @@ class TurnMemory:
 
     # -- when the turn is over ----------------------------------------------------------------------------------
 
-    def add(self, unit: UnitOfWork, desk: Desk, turn: OpenTurn, *, answer: str, seq: int, now_ms: int) -> bool:
+    def add(self, unit: UnitOfWork, desk: Desk, turn: OpenTurn, *, answer: str, now_ms: int) -> bool:
         """Have the unit that ends a turn remember it; false where that is left to `settle`.
 
-        `answer`: what it said, if that is whole. `seq`: the number of its last event.
+        `answer`: what it said, if that is whole.
         """
         settings = writing(desk.agent, desk.log)
         if settings is None or not turn.started_seq:
@@ -104,7 +105,6 @@ class TurnMemory:
         if answer:
             said.append(_saying(session, "assistant", answer, now_ms, turn.turn_id, turn.message_id))
         self._memory.add(unit, owner_of(session), Scope(settings.storage_scope), said)
-        sessions.add_remembered(unit, upto=seq)
         return True
 
     def settle(self, desk: Desk, turn: OpenTurn, *, is_remembered: bool) -> None:
@@ -138,13 +138,12 @@ class TurnMemory:
                 wanted = self._wanted[session_id]
                 has_more = await self._remember_page(log, agent, wanted)
                 is_done = not has_more and self._wanted[session_id] == wanted
-        except (WriteFailed, WriteConflict, Unavailable) as error:
+        except HectorError as error:
             if log.over is None:
                 log_.warning("messages of session %s are not remembered yet: %s", session_id, error)
         finally:
             del self._wanted[session_id]
-            desk: Desk | None = log.desk
-            if desk is not None:
+            if (desk := desk_of(log)) is not None:
                 desk.is_remembered = None  # to be looked up
         self._memory.wake()
         await self.trim(log.session, agent)
@@ -153,7 +152,7 @@ class TurnMemory:
         """Remember what is left of the messages of a session that is over.
 
         Raises:
-            WriteFailed, WriteConflict, Unavailable: not all of it is.
+            HectorError: not all of it is.
         """
         while await self._remember_page(log, agent, log.last_seq, is_over=True):
             pass
@@ -175,11 +174,11 @@ class TurnMemory:
             for m in found
             if m.role == "user" or m.status == "completed"
         ]
-        unit = UnitOfWork(session.session_id)
-        self._memory.add(unit, owner_of(session), Scope(settings.storage_scope), said)
-        sessions.add_remembered(unit, upto=found[-1].seq)
-        await self._live.durable.database.submit(unit)
-        log.session = replace(log.session, remembered_seq=found[-1].seq)
+        upto = found[-1].seq
+        async with Change(log) as change:
+            self._memory.add(change.unit, owner_of(session), Scope(settings.storage_scope), said)
+            sessions.add_remembered(change.unit, upto=upto)
+            change.set(remembered_seq=upto)
         return True
 
     async def _pending(self, log: SessionLog, *, upto: int, limit: int) -> list[Message]:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from functools import partial
 
 from app.agents import Agent
-from app.domain.event import EventKind
+from app.domain.event import HistorySummarized, MemoryRecalled
 from app.domain.message import Message
 from app.domain.summary import Summary
-from app.events.live import Store
 from app.llm.base import LLMRequest
 from app.memory.summary_buffer import SummaryBuffer, block
 from app.memory.working import Entry, WorkingMemory, entry
 from app.storage import messages, summaries
 from app.turns.condensing import counted
-from app.turns.desk import Desk, OpenTurn, Prompt
-from app.turns.facts import show
+from app.turns.desk import Desk
+from app.turns.open_turn import OpenTurn, Prompt
 from app.turns.recalling import Recalled
 from app.turns.summaries import Summaries
 
@@ -44,18 +43,20 @@ def system_of(agent: Agent, *parts: str | None) -> Entry:
     return entry("system", "\n\n".join([agent.system.text(), *said])) if said else agent.system
 
 
-async def load_window(desk: Desk, store: Store, *, before: int) -> None:
+async def load_window(desk: Desk, *, before: int) -> None:
     """The newest stored messages below number `before`, as many as the working memory could use, and their summary."""
     memory = desk.agent.working_memory
     session = desk.log.session
     after = 0
     desk.summary = None
     if isinstance(memory, SummaryBuffer) and session.message_count > 2:
-        desk.summary = await store.database.read(partial(summaries.find, session_id=session.session_id, before=before))
+        desk.summary = await desk.log.database.read(
+            partial(summaries.find, session_id=session.session_id, before=before)
+        )
         after = desk.summary.upto_seq if desk.summary is not None else 0
     window: list[Entry] = []
     while await _wants_more(memory, window):
-        page = await store.database.read(
+        page = await desk.log.database.read(
             partial(messages.context, session_id=session.session_id, before=before, limit=PAGE)
         )
         window[:0] = [as_entry(message) for message in page if message.seq > after]
@@ -71,13 +72,13 @@ async def _wants_more(memory: WorkingMemory, window: list[Entry]) -> bool:
     return await counted(lambda: memory.wants_more(window), size=sum([len(item.encoded) for item in window]))
 
 
-async def build(desk: Desk, turn: OpenTurn, store: Store, summed_up: Summaries) -> Prompt:
+async def build(desk: Desk, turn: OpenTurn, summed_up: Summaries) -> Prompt:
     """What the model is told in this turn. What is still being recalled is waited for, but not for long."""
     again = turn.ask.again
     before = turn.started_seq if again is None else again.seq
     if desk.window is None:
         await summed_up.end(desk)
-        await load_window(desk, store, before=before)
+        await load_window(desk, before=before)
     assert desk.window is not None
     desk.window.append(entry("user", turn.text, turn.user_message_id, before))
     memory = desk.agent.working_memory
@@ -85,7 +86,7 @@ async def build(desk: Desk, turn: OpenTurn, store: Store, summed_up: Summaries) 
     if type(memory) is SummaryBuffer:
         summary, selected = await summed_up.fit(desk, turn, memory, desk.window)
         if turn.summary is not None:
-            show(desk.log, turn, EventKind.SUMMARY, {"turn_id": turn.turn_id, **turn.summary})
+            turn.shown.append(desk.log.show(HistorySummarized(turn.turn_id, turn.summary)))
     else:
         # What was not selected now never will be: the window only moves on.
         selected = desk.window = list(memory.select(desk.window))
@@ -107,7 +108,7 @@ async def _recalled(desk: Desk, turn: OpenTurn, selected: list[Entry]) -> Recall
         return recalled
     turn.memory = recalled.to_json()
     if recalled.how != "nothing":
-        show(desk.log, turn, EventKind.MEMORY, {"turn_id": turn.turn_id, **turn.memory})
+        turn.shown.append(desk.log.show(MemoryRecalled(turn.turn_id, turn.memory)))
     return recalled
 
 

@@ -1,4 +1,4 @@
-"""Recovery: before the server is ready, every open turn of its predecessor gets its end.
+"""Recovery: before the server is ready, every open turn of the process before gets its end.
 
 A process is alone on its data, so whatever runs in the database does not run anywhere.
 """
@@ -8,103 +8,91 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from app.domain.event import EventKind
+from app.agents import Roster
+from app.domain.errors import HectorError
+from app.domain.event import Snapshot, TurnFinished
 from app.domain.message import Message
-from app.domain.session import Session
-from app.domain.turn import Turn, TurnState
-from app.events.live import Store
-from app.events.log import BLOCK
-from app.events.run import fact_json
-from app.storage import events, messages, sessions, turns
-from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict
+from app.domain.turn import Outcome, Turn, TurnState
+from app.events.change import Change
+from app.events.live import LiveSessions
+from app.events.log import SessionLog
+from app.storage import events, messages, turns
+from app.turns.admission import Admission
 
 log_ = logging.getLogger(__name__)
 
 
-async def end_open_turns(store: Store, *, clock_ms: Callable[[], int]) -> tuple[int, list[Turn]]:
-    """Mark running and waiting turns `interrupted`, keeping their text; returns how many, and the queued turns.
+class Recovery:
+    """Used once, before the server is ready."""
 
-    Readers may have seen numbers up to the reserved block, and text that died with the process: the
-    events written here lie above that block and begin with a snapshot of what was kept.
-    """
-    unfinished = await store.database.read(turns.unfinished)
-    ended = 0
-    for turn in unfinished:
-        if turn.state is TurnState.QUEUED:
-            continue
-        session, text = await _load(store, turn)
-        if session is None:
-            continue
-        try:
-            await store.database.submit(_end(session, turn, text, clock_ms()))
-            ended += 1
-        except WriteConflict as error:
-            log_.warning("turn %s could not be marked interrupted: %s", turn.turn_id, error)
-    return ended, [turn for turn in unfinished if turn.state is TurnState.QUEUED]
+    def __init__(
+        self, live: LiveSessions, admission: Admission, roster: Roster, *, clock_ms: Callable[[], int]
+    ) -> None:
+        self._live = live
+        self._admission = admission
+        self._roster = roster
+        self._clock_ms = clock_ms
+
+    async def recover(self) -> int:
+        """Mark running and waiting turns `interrupted`, keep their text, and adopt the queued ones.
+
+        Returns how many were interrupted. Readers may have seen numbers up to the reserved block, and text that died
+        with the process: the events written here lie above that block and begin with a snapshot of what was kept.
+
+        Raises:
+            Unavailable: the database did not answer.
+        """
+        interrupted = 0
+        for turn in await self._live.durable.database.read(turns.unfinished):
+            session_log = await self._live.open(turn.session_id)
+            if session_log is None:
+                continue
+            if turn.state is TurnState.QUEUED:
+                self._adopt(session_log, turn)
+                continue
+            try:
+                await _end(session_log, turn, now_ms=self._clock_ms())
+                interrupted += 1
+            except HectorError as error:
+                log_.warning("turn %s could not be marked interrupted: %s", turn.turn_id, error)
+        return interrupted
+
+    def _adopt(self, session_log: SessionLog, turn: Turn) -> None:
+        agent = self._roster.find(session_log.session.agent)
+        if agent is None:
+            log_.warning("turn %s waits: its agent is not configured any more", turn.turn_id)
+            return
+        self._admission.adopt(session_log, agent, turn)
 
 
-async def _load(store: Store, turn: Turn) -> tuple[Session | None, str]:
-    session = await store.database.read(lambda connection: sessions.find(connection, turn.session_id))
-    if session is None:
-        return None, ""
-    text = await store.database.read(
+async def _end(session_log: SessionLog, turn: Turn, *, now_ms: int) -> None:
+    upto = max(session_log.reserved_seq, session_log.last_seq)
+    text = await session_log.database.read(
         lambda connection: events.text_of_turn(
-            connection,
-            turn.session_id,
-            turn.turn_id,
-            after=turn.first_seq - 1,
-            upto=max(session.reserved_seq, session.last_seq),
+            connection, turn.session_id, turn.turn_id, after=turn.first_seq - 1, upto=upto
         )
     )
-    return session, text
-
-
-def _end(session: Session, turn: Turn, text: str, now: int) -> UnitOfWork:
-    snapshot_seq = max(session.reserved_seq, session.last_seq) + 1
-    finished_seq = snapshot_seq + 1
     message_id = turn.message_id if text else None
-    unit = UnitOfWork(turn.session_id)
-    turns.add_finish(
-        unit,
-        turn.turn_id,
-        state=TurnState.INTERRUPTED,
-        reason="crash",
-        last=finished_seq,
-        now=now,
-        usage=None,
-        timings=None,
-        error=None,
+    outcome = Outcome(turn.turn_id, TurnState.INTERRUPTED, "crash", text, message_id, finished_ms=now_ms)
+    session_log.skip_reserved()
+    async with Change(session_log) as change:
+        change.fact(Snapshot(turn.turn_id, turn.message_id, text))
+        seq = change.fact(TurnFinished(turn.turn_id, outcome.state, message_id, outcome.reason)).first
+        turns.add_finish(change.unit, outcome, last=seq, now=now_ms)
+        change.set(active_ms=now_ms)
+        if text:
+            change.count(messages=1)
+            messages.add_append(change.unit, _message(turn, outcome, seq=seq))
+
+
+def _message(turn: Turn, outcome: Outcome, *, seq: int) -> Message:
+    return Message(
+        message_id=turn.message_id,
+        session_id=turn.session_id,
+        turn_id=turn.turn_id,
+        role="assistant",
+        content=outcome.text,
+        status=outcome.state.value,
+        seq=seq,
+        created_ms=outcome.finished_ms or 0,
     )
-    sessions.add_finish(unit, now=now, last=finished_seq, messages=1 if text else 0, prompt=0, completion=0)
-    sessions.add_reserve(unit, reserved=finished_seq + BLOCK)
-    snapshot = {"turn_id": turn.turn_id, "message_id": turn.message_id, "text": text}
-    finished = {
-        "status": TurnState.INTERRUPTED.value,
-        "reason": "crash",
-        "turn_id": turn.turn_id,
-        "message_id": message_id,
-        "usage": None,
-        "timings": None,
-    }
-    for seq, kind, fields in (
-        (snapshot_seq, EventKind.SNAPSHOT, snapshot),
-        (finished_seq, EventKind.TURN_FINISHED, finished),
-    ):
-        events.add_fact(
-            unit, seq=seq, kind=kind.value, turn_id=turn.turn_id, fact=fact_json(kind, fields), created_ms=now
-        )
-    if text:
-        messages.add_append(
-            unit,
-            Message(
-                turn.message_id,
-                turn.session_id,
-                turn.turn_id,
-                "assistant",
-                text,
-                TurnState.INTERRUPTED.value,
-                finished_seq,
-                now,
-            ),
-        )
-    return unit

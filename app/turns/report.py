@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
+from app.domain.turn import Outcome
 from app.observability.metrics import Metrics
 from app.observability.tracing import Tracing
-from app.turns.desk import Desk, OpenTurn, Outcome
+from app.turns.desk import Desk
+from app.turns.open_turn import OpenTurn
 
 log = logging.getLogger(__name__)
 
@@ -20,17 +21,15 @@ class Reporter:
         self._tracing = tracing
 
     def turn_ended(self, desk: Desk, turn: OpenTurn, outcome: Outcome) -> None:
-        agent, session_id = desk.agent, desk.log.session.session_id
-        usage: dict[str, Any] = outcome.usage or {}
-        timings: dict[str, Any] = outcome.timings or {}
-        total_ms: float = timings.get("total_ms") or 0.0
-        first_ms: float | None = timings.get("first_token_ms")
+        agent, usage, timings, failure = desk.agent, outcome.usage, outcome.timings, outcome.failure
+        total_ms = (timings.total_ms if timings is not None else None) or 0.0
+        first_ms = timings.first_token_ms if timings is not None else None
         self._metrics.turn_ended(
             agent=agent.name,
             llm=agent.llm.name,
             status=outcome.state.value,
-            prompt_tokens=usage.get("prompt_tokens", 0),
-            completion_tokens=usage.get("completion_tokens", 0),
+            prompt_tokens=usage.prompt_tokens if usage is not None else 0,
+            completion_tokens=usage.completion_tokens if usage is not None else 0,
             first_token_seconds=first_ms / 1000 if first_ms is not None else None,
             total_seconds=total_ms / 1000,
             gap_seconds=turn.longest_gap,
@@ -38,29 +37,22 @@ class Reporter:
         self._tracing.turn_ended(
             agent=agent.name,
             model=agent.llm.model,
-            session_id=session_id,
+            session_id=desk.session_id,
             turn_id=turn.turn_id,
             status=outcome.state.value,
-            error=outcome.reason if outcome.error is not None else None,
+            error=outcome.reason if failure is not None else None,
             created_ms=turn.created_ms,
-            queued_ms=timings.get("queued_ms"),
+            queued_ms=timings.queued_ms if timings is not None else None,
             first_token_ms=first_ms,
             total_ms=total_ms,
             usage=usage,
         )
-        level = logging.WARNING if outcome.error is not None else logging.DEBUG
+        level = logging.WARNING if failure is not None else logging.DEBUG
         if log.isEnabledFor(level):
-            error: dict[str, Any] = outcome.error or {}
-            log.log(
-                level,
-                "turn %s: %s%s",
-                outcome.state.value,
-                f"after {total_ms:.0f} ms",
-                f", {error.get('message')}" if error else "",
-                extra=ids(desk, turn),
-            )
+            why = f", {failure.message}" if failure is not None else ""
+            log.log(level, "turn %s: after %.0f ms%s", outcome.state.value, total_ms, why, extra=ids(desk, turn))
 
 
 def ids(desk: Desk, turn: OpenTurn) -> dict[str, str]:
     """What a log line about a turn carries (`extra=`)."""
-    return {"session_id": desk.log.session.session_id, "turn_id": turn.turn_id, "agent": desk.agent.name}
+    return {"session_id": desk.session_id, "turn_id": turn.turn_id, "agent": desk.agent.name}

@@ -6,25 +6,24 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from typing import Protocol
 
 from app.agents import Agent
-from app.domain.errors import Unavailable
+from app.domain.errors import HectorError
 from app.domain.session import SessionStatus
 from app.domain.summary import Summary
 from app.domain.turn import Usage
-from app.events.live import LiveSessions
+from app.events.change import Change
 from app.events.log import SessionLog
 from app.llm.base import LLMStopped
 from app.memory.summary_buffer import SummaryBuffer
 from app.memory.working import Entry
-from app.observability.metrics import Metrics
 from app.observability.tasks import Tasks
-from app.storage import sessions, summaries
-from app.storage import usage as ledger
-from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
+from app.storage import summaries
+from app.turns.booking import Booking, total
 from app.turns.condensing import LARGE_BYTES, Condensing, NotCondensed, counted
-from app.turns.desk import Desk, OpenTurn
+from app.turns.desk import Desk
+from app.turns.open_turn import OpenTurn
 
 log_ = logging.getLogger(__name__)
 
@@ -33,17 +32,21 @@ PAUSE_SECONDS = 60.0
 CLOSE_SECONDS = 2.0
 
 
+class SummaryObserver(Protocol):
+    """Told of each summary of a session that is going on."""
+
+    def summary_written(self, log: SessionLog, agent: Agent, text: str) -> None: ...
+
+
 class Summaries:
     """Writes them, and keeps them. Owns the tasks that do; at most one a session."""
 
-    def __init__(self, live: LiveSessions, *, clock_ms: Callable[[], int], metrics: Metrics | None = None) -> None:
-        self._live = live
+    def __init__(self, booking: Booking, *, clock_ms: Callable[[], int], observer: SummaryObserver) -> None:
+        self._booking = booking
         self._clock_ms = clock_ms
-        self._metrics = metrics
+        self._observer = observer
         self._tasks = Tasks()
         self._jobs: set[Condensing] = set()
-        self.on_written: Callable[[SessionLog, Agent, str], None] | None = None
-        """Called with each summary of a session that is going on."""
 
     # -- after a turn -------------------------------------------------------------------------------------------
 
@@ -125,7 +128,7 @@ class Summaries:
             turn.summary = {"status": "failed", "message": desk.summary_failure or "it was stopped"}
         turn.summary["source"] = "counted" if desk.agent.llm.counts_exactly else "estimated"
         turn.summary["took_ms"] = took_ms
-        turn.summary["usage"] = _sum(usages).to_json() if usages else None
+        turn.summary["usage"] = total(usages).to_json() if usages else None
 
     def _tell_left_out(self, desk: Desk, turn: OpenTurn, count: int) -> None:
         if turn.summary is None:
@@ -140,7 +143,7 @@ class Summaries:
         """Sum up until no more than `limit` tokens are left; see `Condensing`."""
         llm = desk.agent.summarizer
         assert llm is not None  # its memory `sums_up`
-        job = desk.condensing = Condensing(desk.log.session.session_id, llm)
+        job = desk.condensing = Condensing(desk.session_id, llm)
         desk.log.is_pinned = True  # what is being written belongs to this object's window
         self._jobs.add(job)
         job.task = self._tasks.start(self._run(desk, job, limit), name=f"summary of {job.session_id}")
@@ -154,7 +157,7 @@ class Summaries:
             pass
         except NotCondensed as failure:
             self._fail(desk, job, str(failure))
-        except (WriteFailed, WriteConflict, Unavailable) as failure:
+        except HectorError as failure:
             self._fail(desk, job, f"it could not be stored: {failure}")
         except Exception:
             log_.exception("the summary of session %s failed by our fault", job.session_id)
@@ -164,7 +167,7 @@ class Summaries:
             desk.condensing = None
             if desk.log.over is None:
                 desk.log.is_pinned = False
-            self.book(desk.log, job)
+            self._booking.book(desk.log, job)
 
     def _fail(self, desk: Desk, job: Condensing, why: str) -> None:
         job.failure = desk.summary_failure = why
@@ -196,43 +199,12 @@ class Summaries:
     async def _store(self, desk: Desk, summary: Summary) -> None:
         if not _is_open(desk):
             raise LLMStopped
-        unit = UnitOfWork(desk.log.session.session_id)
-        summaries.add(unit, summary)
-        await self._live.store_of(desk.log).database.submit(unit)
+        async with Change(desk.log) as change:
+            summaries.add(change.unit, summary)
         desk.summary = summary
         if desk.window is not None:
             desk.window = _after(summary, desk.window)
-        if self.on_written is not None:
-            self.on_written(desk.log, desk.agent, summary.text)
-
-    def book(self, log: SessionLog, job: Condensing) -> None:
-        """What was used was used, whatever became of it."""
-        if not job.usages:
-            return
-        used, session, llm = _sum(job.usages), log.session, job.llm
-        unit = UnitOfWork(session.session_id)
-        ledger.add(
-            unit,
-            principal=session.principal,
-            user_id=session.user_id,
-            agent=session.agent,
-            llm=llm.name,
-            now_ms=self._clock_ms(),
-            prompt=used.prompt_tokens,
-            completion=used.completion_tokens,
-            turns=0,
-        )
-        sessions.add_usage(unit, prompt=used.prompt_tokens, completion=used.completion_tokens)
-        self._live.durable.database.submit(unit).add_done_callback(_looked_at)
-        log.session = replace(
-            session,
-            prompt_tokens=session.prompt_tokens + used.prompt_tokens,
-            completion_tokens=session.completion_tokens + used.completion_tokens,
-        )
-        if self._metrics is not None:
-            self._metrics.tokens_used(
-                agent=session.agent, llm=llm.name, prompt=used.prompt_tokens, completion=used.completion_tokens
-            )
+        self._observer.summary_written(desk.log, desk.agent, summary.text)
 
     # -- stopping -----------------------------------------------------------------------------------------------
 
@@ -284,13 +256,3 @@ def _tokens(summary: Summary | None) -> int:
 
 def _uncounted(window: list[Entry]) -> int:
     return sum([len(message.encoded) for message in window if message.tokens is None])
-
-
-def _sum(usages: list[Usage]) -> Usage:
-    prompt = sum([usage.prompt_tokens for usage in usages])
-    return Usage(prompt, sum([usage.completion_tokens for usage in usages]), usages[-1].source)
-
-
-def _looked_at(written: asyncio.Future[None]) -> None:
-    if not written.cancelled() and (error := written.exception()) is not None:
-        log_.warning("tokens of a summary were not entered into the ledger: %s", error)

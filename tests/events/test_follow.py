@@ -18,6 +18,7 @@ from app.storage import events
 from app.storage.engine.database import Database
 from app.storage.engine.unit_of_work import UnitOfWork
 from tests.fixtures.clock import Clock
+from tests.fixtures.events import an_event
 from tests.fixtures.rows import a_session, store_session
 
 
@@ -27,7 +28,7 @@ class Room:
     def __init__(self, *, ring_bytes: int = 10_000) -> None:
         self.database = Database(None)
         self.journal = Journal(self.database, clock_ms=Clock())
-        self.log = SessionLog(a_session(), ring_bytes=ring_bytes, clock_ms=Clock())
+        self.log = SessionLog(a_session(), self.database, ring_bytes=ring_bytes, clock_ms=Clock())
         self.log.tape = Tape("t1")
 
     def say(self, *texts: str) -> None:
@@ -35,9 +36,9 @@ class Room:
 
     async def fact(self, kind: EventKind = EventKind.DEBUG) -> Run:
         """A fact, committed and shown."""
-        run = self.log.take_fact(kind, {}, turn_id="t1")
+        run = self.log.take_fact(an_event(kind, "t1"))
         unit = UnitOfWork("s1")
-        events.add_fact(unit, seq=run.first, kind=kind.value, turn_id="t1", fact=run.fact, created_ms=1)
+        events.add_fact(unit, seq=run.first, kind=kind.value, turn_id="t1", fact=run.payload, created_ms=1)
         await self.database.submit(unit)
         self.log.publish(run)
         return run
@@ -80,7 +81,7 @@ async def test_readers_share_the_bytes(room: Room) -> None:
     one, other = room.read().take(), room.read().take()
     assert one is not None
     assert other is not None
-    assert one[0].wire is other[0].wire
+    assert one[0] is other[0]
 
 
 async def test_a_reader_that_lags_gets_merged_frames_within_its_limit(room: Room) -> None:
@@ -106,7 +107,7 @@ async def test_a_reader_that_wants_every_frame_gets_them_also_when_it_lags(room:
 
 
 async def test_a_reader_that_lags_behind_the_end_of_the_turn_still_has_its_tape(room: Room) -> None:
-    room.log = SessionLog(a_session(), ring_bytes=100, clock_ms=Clock())
+    room.log = SessionLog(a_session(), room.database, ring_bytes=100, clock_ms=Clock())
     room.log.tape = Tape("t1")
     reading = room.read(lag_bytes=50)
     room.say("first")
@@ -122,7 +123,7 @@ async def test_a_reader_that_lags_behind_the_end_of_the_turn_still_has_its_tape(
 
 async def test_what_ring_and_tape_have_forgotten_comes_from_the_journal(room: Room) -> None:
     first = await room.fact()
-    room.log.forget_tail()
+    room.log.drop_tail()
     room.log.tape = Tape("t2")
     room.say("a")
     reading = room.read()
@@ -132,7 +133,7 @@ async def test_what_ring_and_tape_have_forgotten_comes_from_the_journal(room: Ro
 
 
 async def test_a_hole_with_nothing_in_it_is_stepped_over(room: Room) -> None:
-    room.log.void(room.log.take_fact(EventKind.DEBUG, {}))
+    room.log.void(room.log.take_fact(an_event(EventKind.DEBUG)))
     reading = room.read()
     assert reading.has_news
     while reading.take() is None:
@@ -146,7 +147,7 @@ async def test_a_fact_that_was_given_up_behind_the_reader_is_stepped_over(room: 
     room.say("a")
     reading = room.read()
     reading.take()
-    room.log.void(room.log.take_fact(EventKind.TURN_FINISHED, {}))
+    room.log.void(room.log.take_fact(an_event(EventKind.TURN_FINISHED)))
     assert reading.take() == []
     assert (reading.cursor, reading.has_news) == (2, False)
 
@@ -154,7 +155,7 @@ async def test_a_fact_that_was_given_up_behind_the_reader_is_stepped_over(room: 
 async def test_a_fact_given_up_after_the_end_of_its_turn_is_not_on_a_tape_that_is_still_read(room: Room) -> None:
     reading = room.read(lag_bytes=1)
     room.say("a")
-    lost = room.log.take_fact(EventKind.TURN_FINISHED, {})
+    lost = room.log.take_fact(an_event(EventKind.TURN_FINISHED))
     room.say("b")
     assert frames(reading.take()) == [(1, "a")]
     room.say("c")
@@ -166,7 +167,7 @@ async def test_a_fact_given_up_after_the_end_of_its_turn_is_not_on_a_tape_that_i
 
 async def test_what_is_not_committed_is_not_read(room: Room) -> None:
     reading = room.read()
-    fact = room.log.take_fact(EventKind.DEBUG, {})
+    fact = room.log.take_fact(an_event(EventKind.DEBUG))
     room.say("a")
     assert reading.take() == []
     room.log.publish(fact)
@@ -178,7 +179,7 @@ async def test_a_terminate_drops_what_was_not_sent_and_keeps_the_last_facts(room
     room.say("never", "seen")
     room.log.over = SessionStatus.TERMINATED
     room.log.cut_at = room.log.last_seq
-    last = room.log.take_fact(EventKind.SESSION_TERMINATED, {})
+    last = room.log.take_fact(an_event(EventKind.SESSION_TERMINATED))
     assert reading.take() == []
     room.say("after the cut")
     room.log.publish(last)
@@ -189,7 +190,7 @@ async def test_a_terminate_drops_what_was_not_sent_and_keeps_the_last_facts(room
 
 async def test_a_terminate_also_cuts_a_replay_that_is_under_way(room: Room) -> None:
     await room.fact()
-    room.log.forget_tail()
+    room.log.drop_tail()
     room.log.tape = Tape("t2")
     reading = room.read()
     assert reading.take() is None
@@ -197,7 +198,7 @@ async def test_a_terminate_also_cuts_a_replay_that_is_under_way(room: Room) -> N
     await asyncio.sleep(0)
     room.log.over = SessionStatus.TERMINATED
     room.log.cut_at = room.log.last_seq
-    room.log.publish(room.log.take_fact(EventKind.SESSION_TERMINATED, {}))
+    room.log.publish(room.log.take_fact(an_event(EventKind.SESSION_TERMINATED)))
     await replaying
     assert [run.kind for run in reading.take() or []] == [EventKind.SESSION_TERMINATED]
 

@@ -26,7 +26,7 @@ class Turn:
     def __init__(self, database: ControlledDatabase) -> None:
         self.database = database
         self.journal = Journal(database, clock_ms=Clock())
-        self.log = SessionLog(a_session(), ring_bytes=10_000, clock_ms=Clock())
+        self.log = SessionLog(a_session(), self.database, ring_bytes=10_000, clock_ms=Clock())
         self.log.tape = Tape("t1")
 
     def say(self, *texts: str, kind: EventKind = EventKind.TEXT) -> None:
@@ -128,7 +128,7 @@ async def test_every_open_turn_is_written_within_the_promised_time(turn: Turn) -
         name = f"s{number + 2}"
         await store_session(turn.database, a_session(name))
         await store_turn(turn.database, a_turn(f"{name}-t", name))
-        log = SessionLog(a_session(name), ring_bytes=1000, clock_ms=Clock())
+        log = SessionLog(a_session(name), turn.database, ring_bytes=1000, clock_ms=Clock())
         log.tape = Tape(f"{name}-t")
         log.append_text(EventKind.TEXT, [b"x"])
         turn.journal.follow(log)

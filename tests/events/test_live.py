@@ -14,6 +14,7 @@ from app.events.log import SessionLog
 from app.events.tape import Tape
 from tests.fixtures.clock import Clock
 from tests.fixtures.database import ControlledDatabase
+from tests.fixtures.events import an_event
 from tests.fixtures.rows import a_session, store_session
 
 LIMIT = 10
@@ -100,7 +101,7 @@ async def test_what_is_needed_stays(live: LiveSessions) -> None:
     running.tape = Tape("t1")
     busy.is_busy = True
     pinned.is_pinned = True
-    fact = committing.take_fact(EventKind.DEBUG, {})
+    fact = committing.take_fact(an_event(EventKind.DEBUG))
     for number in range(3 * LIMIT):
         old(live, f"s{number}")
     assert {"read", "running", "busy", "pinned", "committing", "ephemeral"} <= {

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from app.domain.event import EventKind
 from app.domain.session import SessionStatus
-from app.events.log import SessionLog
+from app.events.log import SessionLog, StopOrder
 from app.events.run import Run
 from app.events.tape import Tape
+from app.storage.engine.database import Database
 from tests.fixtures.clock import Clock
+from tests.fixtures.events import an_event
 from tests.fixtures.rows import a_session
 
 FACT = EventKind.TURN_QUEUED
@@ -24,7 +26,7 @@ class Bell:
 
 
 def a_log(*, ring_bytes: int = 10_000, last_seq: int = 0) -> SessionLog:
-    log = SessionLog(a_session(last_seq=last_seq), ring_bytes=ring_bytes, clock_ms=Clock())
+    log = SessionLog(a_session(last_seq=last_seq), Database(None), ring_bytes=ring_bytes, clock_ms=Clock())
     log.tape = Tape("t1")
     return log
 
@@ -45,7 +47,7 @@ def test_a_fact_takes_its_number_at_once_and_hides_what_follows_until_it_is_comm
     log, bell = a_log(), Bell()
     log.enter(bell)
     log.append_text(EventKind.TEXT, [b"a"])
-    fact = log.take_fact(FACT, {})
+    fact = log.take_fact(an_event(FACT))
     log.append_text(EventKind.TEXT, [b"b"])
     assert (log.last_seq, log.visible_seq, bell.rung) == (3, 1, 1)
     assert numbers(log.tail_from(0)) == [1]
@@ -56,7 +58,7 @@ def test_a_fact_takes_its_number_at_once_and_hides_what_follows_until_it_is_comm
 
 def test_facts_are_shown_in_the_order_of_their_numbers_whatever_is_committed_first() -> None:
     log = a_log()
-    first, second, third = [log.take_fact(FACT, {}) for _ in range(3)]
+    first, second, third = [log.take_fact(an_event(FACT)) for _ in range(3)]
     log.publish(third)
     log.publish(second)
     assert log.visible_seq == 0
@@ -67,7 +69,7 @@ def test_facts_are_shown_in_the_order_of_their_numbers_whatever_is_committed_fir
 def test_a_fact_that_was_given_up_is_never_shown_and_hides_nothing() -> None:
     log = a_log()
     log.append_text(EventKind.TEXT, [b"a"])
-    lost, kept = log.take_fact(FACT, {}), log.take_fact(FACT, {})
+    lost, kept = log.take_fact(an_event(FACT)), log.take_fact(an_event(FACT))
     log.append_text(EventKind.TEXT, [b"b"])
     log.void(lost)
     assert (log.visible_seq, numbers(log.tail_from(0))) == (2, [1]), "the number is used up"
@@ -81,7 +83,7 @@ def test_a_fact_that_was_given_up_is_never_shown_and_hides_nothing() -> None:
 def test_a_fact_given_up_at_the_end_leaves_nothing_to_be_read() -> None:
     log = a_log()
     log.append_text(EventKind.TEXT, [b"a"])
-    log.void(log.take_fact(EventKind.TURN_FINISHED, {}))
+    log.void(log.take_fact(an_event(EventKind.TURN_FINISHED)))
     assert (log.visible_seq, log.last_seq) == (2, 2)
     assert log.tail_from(1) == []
     assert numbers(log.tail_from(0)) == [1]
@@ -99,7 +101,7 @@ def test_the_ring_forgets_the_oldest_and_says_so() -> None:
 
 def test_the_ring_keeps_what_is_not_committed_yet() -> None:
     log = a_log(ring_bytes=100)
-    fact = log.take_fact(FACT, {"long": "x" * 50})
+    fact = log.take_fact(an_event(FACT))
     for _ in range(50):
         log.append_text(EventKind.TEXT, [b"0123456789"])
     assert numbers(log.tail_from(0)) == []
@@ -118,8 +120,8 @@ def test_what_is_larger_than_the_ring_is_kept_alone() -> None:
 def test_the_tail_can_be_forgotten_but_not_what_waits_for_its_commit() -> None:
     log = a_log()
     log.append_text(EventKind.TEXT, [b"a"])
-    fact = log.take_fact(FACT, {})
-    log.forget_tail()
+    fact = log.take_fact(an_event(FACT))
+    log.drop_tail()
     assert log.tail_from(0) is None
     log.publish(fact)
     assert numbers(log.tail_from(1)) == [2]
@@ -127,7 +129,15 @@ def test_the_tail_can_be_forgotten_but_not_what_waits_for_its_commit() -> None:
 
 def test_readers_are_counted_and_their_number_is_told() -> None:
     log, told = a_log(), []
-    log.on_readers = lambda: told.append(log.readers)
+
+    class Desk:
+        def readers_changed(self) -> None:
+            told.append(log.readers)
+
+        def order_stop(self) -> StopOrder:
+            raise AssertionError("nobody terminates")
+
+    log.desk = Desk()
     one, other = Bell(), Bell()
     log.enter(one)
     log.enter(other)
@@ -146,7 +156,7 @@ def test_it_is_idle_when_nobody_reads_nothing_runs_and_nothing_is_being_committe
     log.enter(bell)
     assert not log.is_idle
     log.leave(bell)
-    fact = log.take_fact(FACT, {})
+    fact = log.take_fact(an_event(FACT))
     assert not log.is_idle
     log.void(fact)
     assert log.is_idle
@@ -154,7 +164,7 @@ def test_it_is_idle_when_nobody_reads_nothing_runs_and_nothing_is_being_committe
 
 def test_it_is_over_only_when_its_last_event_is_visible() -> None:
     log = a_log()
-    fact = log.take_fact(EventKind.SESSION_TERMINATED, {})
+    fact = log.take_fact(an_event(EventKind.SESSION_TERMINATED))
     log.over = SessionStatus.TERMINATED
     assert not log.is_over
     log.publish(fact)
@@ -166,6 +176,6 @@ def test_the_visible_text_ends_where_a_fact_waits_for_its_commit() -> None:
     log.reserved_seq = 100
     log.tape = Tape("turn_a")
     log.append_text(EventKind.TEXT, [b"one", b" two"])
-    log.take_fact(EventKind.TURN_QUEUED, {})
+    log.take_fact(an_event(EventKind.TURN_QUEUED))
     log.append_text(EventKind.TEXT, [b" three"])
     assert log.visible_text() == "one two"

@@ -1,4 +1,4 @@
-"""Runs: frames as they go over the wire, read back, and cut in the middle."""
+"""Runs: numbers and texts of deltas, facts as JSON, and what follows a cursor inside."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.event import EventKind
-from app.events.run import Run, cut, fact_json, fact_run, fact_wire, wire_of
+from app.domain.event import DebugLine, EventKind, SessionEnded, TurnStarted
+from app.events.run import Run, fact_json, fact_run
 from app.llm.base import escape
+from tests.fixtures.events import an_event
 
 TEXTS = st.lists(
     st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8),
@@ -17,23 +18,11 @@ TEXTS = st.lists(
     max_size=12,
 )
 KINDS = st.sampled_from([EventKind.TEXT, EventKind.THINKING])
+FACTS = [kind for kind in EventKind if kind not in (EventKind.TEXT, EventKind.THINKING)]
 
 
 def run_of(kind: EventKind, first: int, texts: list[str]) -> Run:
-    return Run(first, first + len(texts) - 1, kind, wire_of(kind, first, [escape(text) for text in texts]))
-
-
-def test_plain_text_is_framed_as_documented() -> None:
-    assert run_of(EventKind.TEXT, 41, ["Quantum", ' "q"\n']).wire == (
-        b'id: 41\ndata: {"chunk": "Quantum"}\n\nid: 42\ndata: {"chunk": " \\"q\\"\\n"}\n\n'
-    )
-
-
-def test_a_fact_is_one_frame_with_its_type() -> None:
-    fact = fact_json(EventKind.DEBUG, {"turn_id": "t1"}, "shown\n")
-    assert fact_wire(7, fact) == b'id: 7\ndata: {"chunk": "shown\\n", "type": "debug", "turn_id":"t1"}\n\n'
-    assert fact_wire(None, fact).startswith(b"data: ")
-    assert orjson.loads(fact_json(EventKind.DEBUG, {})) == {"chunk": "", "type": "debug"}
+    return Run(first, first + len(texts) - 1, kind, chunks=[escape(text) for text in texts])
 
 
 @given(KINDS, st.integers(1, 10**12), TEXTS)
@@ -45,23 +34,43 @@ def test_frames_give_back_numbers_and_texts(kind: EventKind, first: int, texts: 
 
 
 @given(KINDS, st.integers(1, 1200), TEXTS, st.data())
-def test_a_cut_run_is_what_follows(kind: EventKind, first: int, texts: list[str], data: st.DataObject) -> None:
+def test_what_follows_a_cursor_inside_is_a_run(
+    kind: EventKind, first: int, texts: list[str], data: st.DataObject
+) -> None:
     run = run_of(kind, first, texts)
     if run.first == run.last:
         return
     after = data.draw(st.integers(run.first, run.last - 1))
-    rest = cut(run, after)
+    rest = run.after(after)
     assert (rest.first, rest.last, rest.kind) == (after + 1, run.last, kind)
-    assert rest.wire == run_of(kind, after + 1, texts[after + 1 - first :]).wire
+    assert list(rest.frames()) == list(run_of(kind, after + 1, texts[after + 1 - first :]).frames())
 
 
 @pytest.mark.parametrize("text", ["id: 3\n", "\n\nid: 3\ndata: x", "data: [DONE]\n\n"])
 def test_text_that_looks_like_a_frame_stays_text(text: str) -> None:
     run = run_of(EventKind.TEXT, 2, [text, text])
     assert [frame["chunk"] for _, frame in run.frames()] == [text, text]
-    assert [number for number, _ in cut(run, 2).frames()] == [3]
+    assert [number for number, _ in run.after(2).frames()] == [3]
 
 
-def test_a_fact_run_has_one_number() -> None:
-    run = fact_run(9, EventKind.TURN_STARTED, b"{}", turn_id="t1", ready=False)
-    assert (run.first, run.last, run.ready) == (9, 9, False)
+def test_merged_deltas_are_one_event_with_the_last_number() -> None:
+    run = Run(5, 9, EventKind.TEXT, chunks=[b"all of it"])
+    assert list(run.frames()) == [(9, {"chunk": "all of it"})]
+    assert run.after(6) is run
+
+
+@pytest.mark.parametrize("kind", FACTS)
+def test_every_kind_of_fact_has_a_chunk_and_its_type(kind: EventKind) -> None:
+    event = an_event(kind)
+    ((number, frame),) = fact_run(9, event).frames()
+    assert number == 9
+    assert (frame["type"], type(frame["chunk"])) == (kind.value, str)
+    assert {name: value for name, value in frame.items() if name not in ("chunk", "type")} == event.to_json()
+
+
+def test_a_fact_is_stored_as_the_json_of_its_frame() -> None:
+    started = fact_run(9, TurnStarted("t1", "s1", "m1", "Hi"), ready=False)
+    assert (started.first, started.last, started.ready, started.turn_id) == (9, 9, False, "t1")
+    assert orjson.loads(started.payload)["message"] == "Hi"
+    assert fact_json(DebugLine("t1", "shown")) == b'{"chunk": "shown\\n", "type": "debug"}'
+    assert fact_run(1, SessionEnded("s1")).turn_id is None

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from app.domain.event import EventKind
 from app.events.run import fact_run
-from app.events.tape import Segment, Tape, unescape
-from app.llm.base import escape
+from app.events.tape import Segment, Tape
+from app.llm.base import escape, unescape
+from tests.fixtures.events import an_event
 
 WORDS = st.text(alphabet=st.sampled_from('aü€😀"\\\n '), max_size=5)
 Deltas = list[tuple[EventKind, list[str]]]
@@ -30,7 +31,7 @@ def recorded(deltas: Deltas, *, facts: bool = False) -> tuple[Tape, int]:
         tape.add(kind, seq, [escape(text) for text in texts])
         seq += len(texts)
         if facts and place % 3 == 0:
-            tape.add_fact(fact_run(seq, EventKind.DEBUG, b'{"chunk": ""}', turn_id="t1"))
+            tape.add_fact(fact_run(seq, an_event(EventKind.DEBUG)))
             seq += 1
     return tape, seq - 1
 
@@ -77,7 +78,7 @@ def test_reading_in_pieces_gives_every_number_and_all_text(deltas: Deltas, limit
 def test_a_merged_frame_carries_the_number_of_its_last_delta() -> None:
     tape, _ = recorded([(EventKind.TEXT, ["a", "b"]), (EventKind.TEXT, ["c"])])
     (run,) = tape.read(5, 100, merge=True)
-    assert (run.first, run.last, run.wire) == (6, 7, b'id: 7\ndata: {"chunk": "bc"}\n\n')
+    assert (run.first, run.last, run.chunks) == (6, 7, [b"bc"])
 
 
 def test_a_delta_larger_than_the_limit_is_given_alone() -> None:
@@ -88,12 +89,12 @@ def test_a_delta_larger_than_the_limit_is_given_alone() -> None:
 def test_a_fact_that_is_not_committed_hides_what_follows() -> None:
     tape = Tape("t1")
     tape.add(EventKind.TEXT, 5, [b"a"])
-    fact = fact_run(6, EventKind.TURN_QUEUED, b"{}", turn_id="t2", ready=False)
+    fact = fact_run(6, an_event(EventKind.TURN_QUEUED, "t2"), ready=False)
     tape.add_fact(fact)
     tape.add(EventKind.TEXT, 7, [b"b"])
     assert [run.last for run in tape.read(4, 100, merge=True)] == [5]
     fact.ready = True
-    assert [run.last for run in tape.read(4, 100, merge=True)] == [5, 6, 7]
+    assert [run.last for run in tape.read(4, 1000, merge=True)] == [5, 6, 7]
 
 
 def test_a_gap_in_the_numbers_begins_a_new_segment() -> None:

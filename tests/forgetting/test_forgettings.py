@@ -25,7 +25,8 @@ from app.sessions.draft import Draft
 from app.storage import summaries, tables
 from app.storage.engine.unit_of_work import UnitOfWork
 from app.storage.memories import Owned
-from app.turns.desk import Ask, OpenTurn
+from app.turns.ask import Ask
+from app.turns.open_turn import OpenTurn
 from tests.fixtures.clock import Ids
 from tests.fixtures.house import ALICE, House, frames_of, until
 from tests.fixtures.rows import count_rows
@@ -103,7 +104,9 @@ async def talk_of_ann(house: House) -> SessionLog:
     draft = Draft(title=f"About {SECRET}", metadata={"word": SECRET})
     log, _ = await house.sessions.create(owner, "assistant", session_id="session-of-ann", draft=draft)
     await house.say(log, f"The word is {SECRET}", f"I see, {SECRET}")
-    turn = await house.turns.start(log, house.agent, Ask("And now?", f"Mind {SECRET}"), key="a-key", grace_seconds=None)
+    turn = await house.admission.start(
+        log, house.agent, Ask("And now?", f"Mind {SECRET}"), key="a-key", grace_seconds=None
+    )
     stream = await house.llm.answering(2)
     stream.think(f"Hm, {SECRET}")
     stream.say("Nothing")
@@ -310,7 +313,7 @@ async def test_turns_that_answered_the_message_again_are_redacted_with_it(house:
     log = await house.session("session-of-ann", user=ANN)
     await house.say(log, f"The word is {SECRET}", "I see")
     again = await house.history.again(log, None, "Think of the word")
-    turn = await house.turns.start(log, house.agent, again, key="a-key", grace_seconds=None)
+    turn = await house.admission.start(log, house.agent, again, key="a-key", grace_seconds=None)
     assert isinstance(turn, OpenTurn)
     (await house.llm.answering(2)).finish()
     await turn.done

@@ -11,6 +11,8 @@ import orjson
 import pytest
 
 from app.config.agent import AgentConfig
+from app.conversation.readers import Readers
+from app.conversation.view import View, view_of
 from app.domain.event import EventKind
 from app.domain.session import SessionStatus
 from app.events.follow import Reading
@@ -18,9 +20,10 @@ from app.events.journal import Journal
 from app.events.log import SessionLog
 from app.events.run import Run
 from app.events.tape import Tape
-from app.routers.frames import EventStream, Readers, View, view_of
+from app.routers.frames import EventStream
 from app.storage.engine.database import Database
 from tests.fixtures.clock import Clock
+from tests.fixtures.events import an_event
 from tests.fixtures.rows import a_session, store_session
 
 TURN = View(frozenset({EventKind.DEBUG, EventKind.THINKING}), turn_id="t1")
@@ -76,7 +79,7 @@ class Client:
 class Room:
     def __init__(self) -> None:
         self.database = Database(None)
-        self.log = SessionLog(a_session(reserved_seq=1000), ring_bytes=100_000, clock_ms=Clock())
+        self.log = SessionLog(a_session(reserved_seq=1000), self.database, ring_bytes=100_000, clock_ms=Clock())
         self.log.tape = Tape("t1")
         self.readers = Readers()
         self.streaming: list[asyncio.Task[None]] = []
@@ -87,8 +90,8 @@ class Room:
     def think(self, *texts: str) -> None:
         self.log.append_text(EventKind.THINKING, [text.encode() for text in texts])
 
-    def fact(self, kind: EventKind, turn_id: str | None = "t1", **fields: object) -> Run:
-        run = self.log.take_fact(kind, fields, turn_id=turn_id)
+    def fact(self, kind: EventKind, turn_id: str = "t1") -> Run:
+        run = self.log.take_fact(an_event(kind, turn_id))
         self.log.publish(run)
         return run
 
@@ -256,7 +259,7 @@ async def test_a_reader_that_comes_back_inside_an_event_gets_its_rest(room: Room
 
 async def test_what_could_not_be_committed_ends_nothing(room: Room) -> None:
     client = room.open(TURN)
-    lost = room.log.take_fact(EventKind.TURN_FINISHED, {}, turn_id="t1")
+    lost = room.log.take_fact(an_event(EventKind.TURN_FINISHED, "t1"))
     room.log.void(lost)
     await quiet()
     assert (client.frames, client.is_over) == ([], False)
@@ -271,7 +274,7 @@ async def test_what_could_not_be_committed_ends_nothing(room: Room) -> None:
 async def test_the_end_of_the_session_ends_every_stream(room: Room) -> None:
     post, get = room.open(TURN), room.open(SESSION)
     room.log.session = replace(room.log.session, status=SessionStatus.ENDED)
-    room.fact(EventKind.SESSION_ENDED, None)
+    room.fact(EventKind.SESSION_ENDED)
     await ended(room)
     assert post.frames == ["session_ended", "[DONE]"]
     assert get.frames == ["session_ended"]
@@ -281,7 +284,7 @@ async def test_an_end_that_is_still_being_written_is_waited_for(room: Room) -> N
     client = room.open(SESSION)
     await quiet()
     room.log.session = replace(room.log.session, status=SessionStatus.ENDED)
-    fact = room.log.take_fact(EventKind.SESSION_ENDED, {})
+    fact = room.log.take_fact(an_event(EventKind.SESSION_ENDED))
     room.log.wake()
     await quiet()
     assert not client.is_over
@@ -297,8 +300,8 @@ async def test_a_terminate_is_told_to_a_reader_after_the_text_before_it(room: Ro
     room.log.over = SessionStatus.TERMINATED
     room.log.cut_at = room.log.last_seq
     facts = [
-        room.log.take_fact(EventKind.TURN_FINISHED, {}, turn_id="t1"),
-        room.log.take_fact(EventKind.SESSION_TERMINATED, {}),
+        room.log.take_fact(an_event(EventKind.TURN_FINISHED, "t1")),
+        room.log.take_fact(an_event(EventKind.SESSION_TERMINATED)),
     ]
     await quiet()
     room.log.publish(*facts)
@@ -316,7 +319,7 @@ async def test_a_terminate_drops_what_a_slow_reader_was_not_sent_yet(room: Room)
     room.say("dropped")
     room.log.over = SessionStatus.TERMINATED
     room.log.cut_at = room.log.last_seq
-    room.fact(EventKind.SESSION_TERMINATED, None)
+    room.fact(EventKind.SESSION_TERMINATED)
     for _ in range(3):
         client.go_on()
         await quiet()
@@ -368,7 +371,7 @@ async def test_a_terminate_drops_paced_text(room: Room) -> None:
     room.log.over = SessionStatus.TERMINATED
     room.log.cut_at = room.log.last_seq
     room.fact(EventKind.TURN_FINISHED)
-    room.fact(EventKind.SESSION_TERMINATED, None)
+    room.fact(EventKind.SESSION_TERMINATED)
     await ended(room)
     assert client.frames[-3:] == ["turn_finished", "session_terminated", "[DONE]"]
     assert 0 < client.frames.count("x") < 1000
@@ -439,13 +442,13 @@ async def test_a_silent_stream_is_told_what_goes_on(room: Room) -> None:
 
 
 async def test_only_the_silent_are_woken(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.routers.frames.TICK_SECONDS", 0.01)
+    monkeypatch.setattr("app.conversation.readers.TICK_SECONDS", 0.01)
     client = room.open(SESSION)
     await quiet()
     beating = asyncio.ensure_future(room.readers.run())
     await asyncio.sleep(0.03)
     assert b"heartbeat" not in client.sent
-    monkeypatch.setattr("app.routers.frames.HEARTBEAT_SECONDS", 0.0)
+    monkeypatch.setattr("app.conversation.readers.HEARTBEAT_SECONDS", 0.0)
     await asyncio.sleep(0.03)
     beating.cancel()
     assert b"heartbeat" in client.sent

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from app.domain.errors import HectorError
-from app.domain.turn import TurnState
+from app.domain.turn import Failure, Outcome, Timings, TurnState, Usage
 from app.routers.errors import status_of
-from app.routers.messages import _answered
-from app.turns.desk import Outcome
+from app.routers.schemas.messages import answer_json
 
 
-def an_outcome(state: TurnState, reason: str | None = None, error: dict[str, Any] | None = None) -> Outcome:
-    return Outcome("t1", state, reason, "Half", "m1", {"total_tokens": 3}, {"total_ms": 1.0}, error)
+def an_outcome(state: TurnState, reason: str | None = None, failure: Failure | None = None) -> Outcome:
+    return Outcome("t1", state, reason, "Half", "m1", Usage(1, 2, "provider"), Timings(0.5, None, 1.0), failure)
+
+
+def failed(reason: str) -> Outcome:
+    return an_outcome(TurnState.FAILED, reason, Failure(reason, "It is ill"))
 
 
 def test_a_completed_turn_is_answered_with_its_text() -> None:
-    assert _answered("s1", an_outcome(TurnState.COMPLETED)) == {
+    outcome = an_outcome(TurnState.COMPLETED)
+    outcome.raise_for_end("s1")
+    assert answer_json("s1", outcome) == {
         "response": "Half",
         "session_id": "s1",
         "turn_id": "t1",
         "message_id": "m1",
-        "usage": {"total_tokens": 3},
-        "timings": {"total_ms": 1.0},
+        "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3, "source": "provider"},
+        "timings": {"queued_ms": 0.5, "first_token_ms": None, "total_ms": 1.0},
     }
 
 
@@ -36,24 +39,24 @@ def test_a_completed_turn_is_answered_with_its_text() -> None:
         (an_outcome(TurnState.CANCELLED, "session_terminated"), 410, "FAILED_PRECONDITION", "session_terminated"),
         (an_outcome(TurnState.INTERRUPTED, "shutdown"), 503, "UNAVAILABLE", "shutting_down"),
         (an_outcome(TurnState.INTERRUPTED, "crash"), 503, "UNAVAILABLE", "shutting_down"),
-        (an_outcome(TurnState.FAILED, "llm_error", {"message": "It is ill"}), 502, "UNAVAILABLE", "llm_error"),
-        (an_outcome(TurnState.FAILED, "llm_timeout", {}), 504, "DEADLINE_EXCEEDED", "llm_timeout"),
-        (an_outcome(TurnState.FAILED, "storage_unavailable", {}), 503, "UNAVAILABLE", "storage_unavailable"),
-        (an_outcome(TurnState.FAILED, "internal", {}), 500, "INTERNAL", "internal"),
+        (failed("llm_error"), 502, "UNAVAILABLE", "llm_error"),
+        (failed("llm_timeout"), 504, "DEADLINE_EXCEEDED", "llm_timeout"),
+        (failed("storage_unavailable"), 503, "UNAVAILABLE", "storage_unavailable"),
+        (failed("internal"), 500, "INTERNAL", "internal"),
     ],
 )
 def test_every_other_end_is_an_error_with_what_there_was(outcome: Outcome, status: int, code: str, reason: str) -> None:
     with pytest.raises(HectorError) as caught:
-        _answered("s1", outcome)
+        outcome.raise_for_end("s1")
     assert (*status_of(caught.value), caught.value.reason) == (status, code, reason)
     assert caught.value.details["turn_id"] == "t1"
     assert caught.value.details["partial"] == "Half"
 
 
 def test_the_providers_own_words_are_passed_on() -> None:
-    error = {"reason": "llm_error", "message": "It is ill", "detail": "cough", "provider_status": 500}
+    failure = Failure("llm_error", "It is ill", detail="cough", provider_status=500)
     with pytest.raises(HectorError) as caught:
-        _answered("s1", an_outcome(TurnState.FAILED, "llm_error", error))
+        an_outcome(TurnState.FAILED, "llm_error", failure).raise_for_end("s1")
     assert caught.value.message == "It is ill"
     assert caught.value.details["detail"] == "cough"
     assert caught.value.details["provider_status"] == 500

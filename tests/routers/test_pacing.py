@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.event import EventKind
-from app.events.run import Run, wire_of
+from app.events.run import Run
 from app.llm.base import escape
 from app.routers.pacing import Pacer, Piece
 
@@ -24,8 +24,7 @@ def runs_of(batches: list[list[str]], *, after: int = 0) -> list[Run]:
         seq += len(texts)
         if kept:
             first = seq - len(kept)
-            wire = wire_of(EventKind.TEXT, first, [escape(text) for text in kept])
-            runs.append(Run(first, seq - 1, EventKind.TEXT, wire))
+            runs.append(Run(first, seq - 1, EventKind.TEXT, chunks=[escape(text) for text in kept]))
     return runs
 
 

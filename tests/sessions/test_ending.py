@@ -21,7 +21,7 @@ from tests.fixtures.rows import count_rows
 @pytest.fixture
 async def timed(tmp_path: Path) -> AsyncIterator[House]:
     """Sessions expire after a minute without a message, or after an hour."""
-    house = House(tmp_path / "hector.db", clock=Clock(), timeout_ms=60_000, max_duration_ms=3_600_000)
+    house = House(tmp_path / "hector.db", clock=Clock(), timeout="60s", max_duration="1h")
     await house.open()
     yield house
     await house.close()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select
 
+from app.config.server import SessionsConfig
 from app.domain.memory import Owner, Scope
 from app.domain.session import SessionStatus
 from app.events import live
@@ -15,6 +15,7 @@ from app.events.log import SessionLog
 from app.memory.longterm import Saying
 from app.sessions.ending import Endings
 from app.storage import tables
+from app.storage.memories import Removed
 from app.turns.memory import owner_of
 from tests.fixtures.house import House
 
@@ -25,16 +26,20 @@ DAY_SECONDS = 86_400
 async def house(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
     # A session counts as in use for some seconds after a request; here it is unused at once.
     monkeypatch.setattr(live, "IN_USE_SECONDS", 0.0)
-    opened = House(url=database_url)
-    opened.endings = with_retention(opened, timedelta(days=30))
+    opened = House(url=database_url, retention="30d")
     await opened.open()
     yield opened
     await opened.close()
 
 
-def with_retention(house: House, retention: timedelta | None) -> Endings:
-    milliseconds = int(retention.total_seconds() * 1000) if retention is not None else None
-    return Endings(house.live, clock_ms=house.clock, retention_ms=milliseconds)
+class NoObserver:
+    """For a part that is looked at alone."""
+
+    def session_over(self, log: SessionLog) -> None: ...
+
+    async def before_erasure(self, log: SessionLog, *, forget_all: bool) -> None: ...
+
+    def session_erased(self, removed: Removed) -> None: ...
 
 
 async def over(house: House, session_id: str, status: SessionStatus = SessionStatus.ENDED) -> SessionLog:
@@ -80,7 +85,8 @@ async def test_without_a_retention_nothing_is_deleted(house: House) -> None:
     await over(house, "old")
     house.clock.advance(10_000 * DAY_SECONDS)
 
-    assert await with_retention(house, None).delete_old() == 0
+    endings = Endings(house.live, NoObserver(), SessionsConfig(), clock_ms=house.clock)
+    assert await endings.delete_old() == 0
 
 
 async def test_the_id_of_a_deleted_session_is_free_again(house: House) -> None:
@@ -96,7 +102,6 @@ async def test_the_id_of_a_deleted_session_is_free_again(house: House) -> None:
 async def test_who_takes_a_deleted_id_is_not_told_what_that_session_remembered(house: House) -> None:
     log = await over(house, "old")
     await house.longterm.remember(owner_of(log.session), Scope.SESSION, [Saying("user", "alice", "a fact", 1000)])
-    house.endings.on_erased = house.longterm.drop
     house.clock.advance(31 * DAY_SECONDS)
     await house.endings.delete_old()
 

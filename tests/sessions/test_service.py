@@ -98,7 +98,7 @@ async def test_a_terminated_session_is_gone_for_its_owner_and_unknown_to_others(
 
 
 async def test_a_session_terminated_while_it_is_looked_up_is_gone(tmp_path: Path) -> None:
-    house = House(tmp_path / "hector.db", clock=Clock(), timeout_ms=1000)
+    house = House(tmp_path / "hector.db", clock=Clock(), timeout="1s")
     await house.open()
     log = await house.session("mine")
     house.clock.advance(2)

@@ -70,7 +70,6 @@ async def recalled(house: House) -> list[str]:
 
 async def test_what_the_session_alone_remembers_goes_with_it_and_the_rest_stays(house: House) -> None:
     log = await remembering(house)
-    house.terminations.on_erased = house.longterm.drop
     assert await recalled(house) == ["narrow fact", "wide fact"]
     await house.terminations.terminate(log)
     assert await recalled(house) == ["wide fact"]

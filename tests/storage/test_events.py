@@ -172,7 +172,8 @@ async def test_text_does_not_come_back_after_a_terminate(database: Database) -> 
     await store_session(database, a_session())
     await store_turn(database, a_turn())
     unit = UnitOfWork("s1")
-    sessions.add_bury(unit, id_hash=b"h", owner_hash=b"o", agent="assistant", receipt={})
+    sessions.add_tombstone(unit, id_hash=b"h", owner_hash=b"o", agent="assistant", receipt={})
+    sessions.add_erase(unit)
     burying = database.submit(unit)
     await add_while_open(database, 2, "too late")
     await burying

@@ -96,7 +96,7 @@ async def test_sessions_that_are_over_and_not_remembered_are_found(database: Dat
     await store_session(database, a_session("left", **over))
     for session_id, now in (("other", 5000), ("done", 5000), ("left", 5000)):
         unit = UnitOfWork(session_id)
-        sessions.add_end(unit, status=SessionStatus.EXPIRED, ending=None, now=now, last=9, reserved=9)
+        sessions.add_end(unit, status=SessionStatus.EXPIRED, ending=None, ended_ms=now)
         await database.submit(unit)
 
     async def found(ended_after: int) -> list[str]:

@@ -118,7 +118,7 @@ async def test_the_previous_releases_data_is_taken_over(url: str, engine: Engine
     assert [turn.turn_id for turn in await database.read(turns.unfinished)] == ["t1"]
     await store_messages(database, a_message(2))
     unit = UnitOfWork("s1")
-    sessions.add_finish(unit, now=9, last=4, messages=1, prompt=5, completion=6)
+    sessions.add_change(unit, now=9, last=4, reserved=4, messages=1, prompt=5, completion=6)
     await database.submit(unit)
     assert await count_rows(database, "s1") == {"sessions": 1, "turns": 1, "messages": 2}
     await database.close()

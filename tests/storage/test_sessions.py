@@ -35,13 +35,13 @@ async def page(database: Database, **wanted: Any) -> list[str]:
 
 async def end(database: Database, status: SessionStatus, *, ending: SessionStatus | None = None) -> None:
     unit = UnitOfWork("s1")
-    sessions.add_end(unit, status=status, ending=ending, now=2000, last=3, reserved=9)
+    sessions.add_end(unit, status=status, ending=ending, ended_ms=2000)
     await database.submit(unit)
 
 
 async def start(database: Database, *, last: int = 1, reserved: int = 1000) -> None:
     unit = UnitOfWork("s1")
-    sessions.add_start(unit, now=2000, last=last, reserved=reserved, messages=1)
+    sessions.add_change(unit, now=2000, last=last, reserved=reserved, messages=1, requires_active=True)
     await database.submit(unit)
 
 
@@ -72,11 +72,10 @@ async def test_a_session_that_is_over_takes_no_message(database: Database, statu
 
 async def test_a_session_that_is_not_there_refuses_every_change(database: Database) -> None:
     changes = [
-        lambda unit: sessions.add_start(unit, now=1, last=1, reserved=1, messages=1),
-        lambda unit: sessions.add_finish(unit, now=1, last=1, messages=1, prompt=1, completion=1),
-        lambda unit: sessions.add_reserve(unit, reserved=1),
+        lambda unit: sessions.add_change(unit, now=1, last=1, reserved=1),
+        lambda unit: sessions.add_change(unit, now=1, last=1, reserved=1, requires_active=True),
         lambda unit: sessions.add_describe(unit, title="t", metadata={}),
-        lambda unit: sessions.add_end(unit, status=SessionStatus.ENDED, ending=None, now=1, last=1, reserved=1),
+        lambda unit: sessions.add_end(unit, status=SessionStatus.ENDED, ending=None, ended_ms=1),
     ]
     for change in changes:
         unit = UnitOfWork("s1")
@@ -91,8 +90,7 @@ async def test_numbers_never_fall_whatever_the_order_of_the_units(database: Data
     await start(database, last=7, reserved=1000)
     await end(database, SessionStatus.ACTIVE, ending=SessionStatus.ENDED)
     unit = UnitOfWork("s1")
-    sessions.add_reserve(unit, reserved=2000)
-    sessions.add_finish(unit, now=3000, last=8, messages=1, prompt=10, completion=4)
+    sessions.add_change(unit, now=3000, last=8, reserved=2000, messages=1, prompt=10, completion=4)
     await database.submit(unit)
     session = await find(database)
     assert (session.last_seq, session.reserved_seq) == (50, 5000)
@@ -184,9 +182,10 @@ async def fill(database: Database, session_id: str) -> None:
     await database.submit(unit)
 
 
-def bury(session_id: str, id_hash: bytes) -> UnitOfWork:
+def erase(session_id: str, id_hash: bytes) -> UnitOfWork:
     unit = UnitOfWork(session_id)
-    sessions.add_bury(unit, id_hash=id_hash, owner_hash=b"owner", agent="assistant", receipt={"turn_id": None})
+    sessions.add_tombstone(unit, id_hash=id_hash, owner_hash=b"owner", agent="assistant", receipt={"turn_id": None})
+    sessions.add_erase(unit)
     return unit
 
 
@@ -194,7 +193,7 @@ async def test_a_tombstone_takes_the_place_of_every_row(database: Database) -> N
     for name in ("s1", "s2"):
         await fill(database, name)
     assert set(await count_rows(database, "s1")) == {"sessions", "turns", "messages", "events", "runs", "idempotency"}
-    await database.submit(bury("s1", b"hash"))
+    await database.submit(erase("s1", b"hash"))
     assert await count_rows(database, "s1") == {}
     assert len(await count_rows(database, "s2")) == 6
     found = await database.read(lambda connection: sessions.find_tombstone(connection, b"hash"))
@@ -203,7 +202,7 @@ async def test_a_tombstone_takes_the_place_of_every_row(database: Database) -> N
 
 async def test_a_receipt_can_be_completed(database: Database) -> None:
     await store_session(database, a_session())
-    await database.submit(bury("s1", b"hash"))
+    await database.submit(erase("s1", b"hash"))
     unit = UnitOfWork("s1")
     sessions.add_amend(unit, id_hash=b"hash", receipt={"turn_id": "t1"})
     await database.submit(unit)
@@ -213,6 +212,6 @@ async def test_a_receipt_can_be_completed(database: Database) -> None:
 
 async def test_nobody_is_buried_twice(database: Database) -> None:
     await store_session(database, a_session())
-    await database.submit(bury("s1", b"hash"))
+    await database.submit(erase("s1", b"hash"))
     with pytest.raises(WriteConflict):
-        await database.submit(bury("s1", b"hash"))
+        await database.submit(erase("s1", b"hash"))

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from app.domain.turn import Turn, TurnState
+from app.domain.turn import Failure, Outcome, Timings, Turn, TurnState, Usage
 from app.storage import turns
 from app.storage.engine.database import Database
 from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict
@@ -96,23 +96,14 @@ async def test_a_turn_has_one_end(database: Database) -> None:
 async def test_the_end_keeps_usage_timings_and_error(database: Database) -> None:
     await store_turn(database, a_turn("t1"))
     unit = UnitOfWork("s1")
-    turns.add_finish(
-        unit,
-        "t1",
-        state=TurnState.FAILED,
-        reason="llm_error",
-        last=5,
-        now=2000,
-        usage={"prompt_tokens": 1},
-        timings={"total_ms": 1.5},
-        error={"reason": "llm_error", "message": "kaputt €"},
-    )
+    usage, timings = Usage(1, 2, "provider"), Timings(0.5, None, 1.5)
+    failure = Failure("llm_error", "kaputt €", detail="broken", provider_status=500)
+    outcome = Outcome("t1", TurnState.FAILED, "llm_error", usage=usage, timings=timings, failure=failure)
+    turns.add_finish(unit, outcome, last=5, now=2000)
     await database.submit(unit)
     found = await find(database)
     assert found is not None
-    assert found.usage == {"prompt_tokens": 1}
-    assert found.timings == {"total_ms": 1.5}
-    assert found.error == {"reason": "llm_error", "message": "kaputt €"}
+    assert (found.usage, found.timings, found.failure) == (usage, timings, failure)
 
 
 async def test_a_key_is_used_once_in_a_session(database: Database) -> None:

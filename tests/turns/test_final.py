@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from app.agents import Roster
 from app.domain.errors import Unavailable
 from app.domain.memory import Memory
 from app.events.log import SessionLog
@@ -154,10 +153,10 @@ async def test_what_a_stop_interrupted_is_done_after_the_next_start(make: Make) 
     await hall.writer.answering()
     await hall.close()
     again = await make(storage_scope="conversational")
-    await again.final.resume(Roster({"assistant": again.agent}))
+    await again.final.resume()
     await again.sum_up()
     assert (await again.remembered())[-1].text == SUMMARY
-    await again.final.resume(Roster({"assistant": again.agent}))
+    await again.final.resume()
     await again.settled()
     assert len(again.writer.streams) == 1, "once is enough"
 
@@ -168,7 +167,7 @@ async def test_a_long_session_is_summed_up_by_a_bounded_number_of_calls(make: Ma
     )
     log = await hall.session(user="ann")
     for number in range(120):
-        await hall.turns.add(log, hall.agent, "user", " ".join([f"m{number}"] * 40))
+        await hall.admission.add(log, hall.agent, "user", " ".join([f"m{number}"] * 40))
     await hall.endings.end(log)
     writing = asyncio.create_task(write_all(hall))
     await until(lambda: not hall.final._jobs)
@@ -228,6 +227,7 @@ async def write_all(hall: Hall) -> None:
 async def test_where_nobody_sums_up_the_messages_are_remembered_all_the_same(make: Make) -> None:
     hall = await make(storage_scope="conversational", batch_size=0)
     hall.agent = replace(hall.agent, summarizer=None)
+    hall.roster.replace({"assistant": hall.agent})
     await hall.endings.end(await talked(hall))
     await hall.settled()
     assert hall.writer.streams == []

@@ -131,7 +131,7 @@ async def test_the_warm_session_is_what_its_row_says(house: House) -> None:
     await house.say(log, "one", "1")
     second = await house.start(log, "two")
     third = await house.start(log, "three")
-    await house.turns.cancel(log, turn_id=third.turn_id)
+    await house.stopping.cancel(log, turn_id=third.turn_id)
     (await house.llm.answering(2)).finish()
     await second.done
     await until(lambda: not log.is_busy)
@@ -149,6 +149,6 @@ async def test_text_written_before_the_end_is_not_there_twice_after_it(house: Ho
     stream.finish()
     await turn.done
     await house.database.submit(UnitOfWork(log.session.session_id))
-    log.forget_tail()
+    log.drop_tail()
     frames = [(number, frame["chunk"]) for number, _, frame in await frames_of(house.read(log))]
     assert frames[1:-1] == [(2, "a"), (3, "b"), (4, "hm"), (5, "c")]

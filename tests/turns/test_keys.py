@@ -8,13 +8,14 @@ import pytest
 
 from app.domain.errors import Conflict, Unavailable
 from app.events.log import SessionLog
-from app.turns.desk import Ask, OpenTurn
+from app.turns.ask import Ask
+from app.turns.open_turn import OpenTurn
 from tests.fixtures.house import NEVER, House
 
 
 async def start(house: House, log: SessionLog, text: str = "Hi", key: str = "k", **options: object) -> OpenTurn | str:
     given = {"grace_seconds": NEVER, "key": key} | options
-    return await house.turns.start(log, house.agent, Ask(text), **given)  # type: ignore[arg-type]
+    return await house.admission.start(log, house.agent, Ask(text), **given)  # type: ignore[arg-type]
 
 
 async def test_the_same_key_and_body_is_the_same_turn(house: House) -> None:
@@ -51,7 +52,7 @@ async def test_a_turn_that_is_over_answers_by_its_id(house: House) -> None:
     (await house.llm.answering()).finish()
     await turn.done
     assert [await start(house, log) for _ in range(2)] == [turn.turn_id] * 2
-    assert log.desk.keys == {}, "the row answers for it"
+    assert len(log.desk.keys) == 0, "the row answers for it"
 
 
 async def test_a_queued_turn_is_found_by_its_key(house: House) -> None:

@@ -19,7 +19,7 @@ from app.memory.longterm import LongTermMemory
 from app.memory.recall import Recollection
 from app.storage import messages
 from app.storage.memories import Owned
-from app.turns.desk import Ask
+from app.turns.ask import Ask
 from tests.fixtures.house import ALICE, House, frames_of, until
 
 Make = Callable[..., Any]
@@ -185,7 +185,7 @@ async def test_an_answer_is_remembered_if_it_is_whole_the_message_always(make: M
     stream = await house.llm.answering(2)
     stream.say("Half")
     await until(lambda: log.tape is not None and log.tape.text() == "Half")
-    await house.turns.cancel(log)
+    await house.stopping.cancel(log)
     turn = await house.start(log, "Three")
     (await house.llm.answering(3)).fail(LLMError("no"))
     assert (await turn.done).state is TurnState.FAILED
@@ -235,7 +235,7 @@ async def test_what_was_said_before_memory_was_switched_on_is_caught_up_in_order
     with_memory, house.agent = house.agent, without_memory(house)
     for number in range(3):
         await house.say(log, f"q{number}", f"a{number}")
-    await house.turns.add(log, house.agent, "user", "By the way")
+    await house.admission.add(log, house.agent, "user", "By the way")
     house.agent = with_memory
     await house.say(log, "q3", "a3")
     await settled(house)
@@ -247,7 +247,7 @@ async def test_a_message_without_a_turn_is_remembered_with_the_next(make: Make) 
     house = await make()
     log = await house.session()
     await house.say(log, "q0", "a0")
-    await house.turns.add(log, house.agent, "user", "By the way")
+    await house.admission.add(log, house.agent, "user", "By the way")
     await house.say(log, "q1", "a1")
     await settled(house)
     assert await remembered(house) == ["q0", "a0", "By the way", "q1", "a1"]
@@ -267,7 +267,7 @@ async def test_a_regenerated_answer_takes_the_place_of_the_old_one(make: Make) -
     log = await house.session(user="ann")
     await house.say(log, "What is my cat called?", "Your cat is called Wrong")
     ask = await house.history.again(log, None, None)
-    turn = await house.turns.start(log, house.agent, ask, grace_seconds=None)
+    turn = await house.admission.start(log, house.agent, ask, grace_seconds=None)
     stream = await house.llm.answering(2)
     assert "Wrong" not in system_prompt(house)
     stream.say("Your cat is called Pixel")
@@ -323,7 +323,7 @@ async def test_a_stop_does_not_wait_for_a_recall(make: Make) -> None:
     log = await house.session()
     turn = await house.start(log, "Hello")
     await until(lambda: turn.recalling is not None)
-    await house.turns.cancel(log, wait_seconds=5)
+    await house.stopping.cancel(log, wait_seconds=5)
     assert turn.state is TurnState.CANCELLED
     assert house.llm.streams == []
 
@@ -361,7 +361,7 @@ async def test_debug_counts_what_was_recalled_as_memory(make: Make) -> None:
     house = await make(storage_scope="conversational")
     await house.say(await house.session(user="ann"), FACT)
     log = await house.session(user="ann")
-    turn = await house.turns.start(log, house.agent, Ask("What is my cat called?"), grace_seconds=None, debug=True)
+    turn = await house.admission.start(log, house.agent, Ask("What is my cat called?"), grace_seconds=None, debug=True)
     (await house.llm.answering(2)).finish()
     assert not isinstance(turn, str)
     await turn.done

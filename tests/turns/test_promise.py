@@ -20,7 +20,7 @@ from app.events.follow import Reading
 from app.events.log import SessionLog
 from app.llm.base import LLMError
 from app.turns import finish
-from app.turns.desk import OpenTurn
+from app.turns.open_turn import OpenTurn
 from tests.fixtures.hand_llm import HandStream
 from tests.fixtures.house import NEVER, House, frames_of, until
 
@@ -90,7 +90,7 @@ class World:
 
     async def cancel(self) -> None:
         everything = self.random.random() < 0.3
-        self._begin(self.house.turns.cancel(self.log, everything=everything, wait_seconds=0))
+        self._begin(self.house.stopping.cancel(self.log, everything=everything, wait_seconds=0))
 
     async def sweep(self) -> None:
         self.house.store.journal.write(self.log)

@@ -75,7 +75,7 @@ async def test_an_answer_that_was_stopped_says_so_warm_and_cold(small: House) ->
     stream = await small.llm.answering()
     stream.say("Once upon")
     await until(lambda: log.last_seq == 2)
-    await small.turns.cancel(log)
+    await small.stopping.cancel(log)
     await turn.done
     await small.say(log, "Go on", "a time")
     expected = ["Tell me", "Once upon" + MARKS["cancelled"], "Go on"]

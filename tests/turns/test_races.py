@@ -11,7 +11,7 @@ from app.domain.errors import SessionOver, Unavailable
 from app.domain.session import SessionStatus
 from app.domain.turn import TurnState
 from app.events.log import SessionLog
-from app.turns.desk import OpenTurn
+from app.turns.open_turn import OpenTurn
 from tests.fixtures.house import House, frames_of, until
 from tests.fixtures.rows import count_rows
 
@@ -107,7 +107,7 @@ async def test_terminate_while_the_end_is_being_written(house: House, first: str
     assert found == ["cancelled", "session_terminated"]
     assert receipt.turn_id == turn.turn_id
     assert (await turn.done).reason == "session_terminated"
-    await until(lambda: house.turns.running == 0)
+    await until(lambda: len(house.runner.running) == 0)
     assert await count_rows(house.database, log.session.session_id) == {}
 
 
@@ -188,7 +188,7 @@ async def test_cancel_while_the_start_is_being_written(house: House) -> None:
     log = await house.session()
     house.database.hold()
     starting = await begun(house, house.start(log))
-    cancelling = asyncio.ensure_future(house.turns.cancel(log))
+    cancelling = asyncio.ensure_future(house.stopping.cancel(log))
     await asyncio.sleep(0)
     house.database.let_go()
     turn = await starting
@@ -301,8 +301,8 @@ async def test_whatever_comes_together_every_turn_has_one_end(house: House, many
         calls += [
             lambda n=number: house.start(log, f"m{n}"),  # type: ignore[misc]
             lambda n=number: house.start(log, f"r{n}", on_busy="replace"),  # type: ignore[misc]
-            lambda: house.turns.cancel(log, wait_seconds=0),
-            lambda: house.turns.cancel(log, everything=True, wait_seconds=0),
+            lambda: house.stopping.cancel(log, wait_seconds=0),
+            lambda: house.stopping.cancel(log, everything=True, wait_seconds=0),
         ]
     results = await asyncio.gather(*[call() for call in calls], house.endings.end(log), return_exceptions=True)
     assert not [r for r in results if isinstance(r, Exception) and not isinstance(r, SessionOver)]

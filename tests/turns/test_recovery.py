@@ -113,7 +113,7 @@ async def test_queued_turns_start_again_in_their_order_over_several_crashes(file
     await house.kill()
 
     second = await opened(file, house)
-    second.turns.begin_shutdown()  # nothing starts in this life
+    second.shutdown.begin()  # nothing starts in this life
     await second.recover()
     await second.kill()
 

@@ -12,7 +12,7 @@ from app.domain.turn import TurnState, Usage
 from app.events.log import SessionLog
 from app.llm.base import LLMError, LLMTimeout
 from app.storage import sessions
-from app.turns.desk import OpenTurn
+from app.turns.open_turn import OpenTurn
 from tests.fixtures.house import House, frames_of, runs_of, until
 
 
@@ -41,7 +41,7 @@ async def test_a_turn_that_completes_is_stored_with_its_text(house: House) -> No
     outcome = await turn.done
     assert (outcome.state, outcome.text) == (TurnState.COMPLETED, "Hello")
     stored = await house.stored(log, turn.turn_id)
-    assert (stored.state, stored.usage) == (TurnState.COMPLETED, Usage(3, 2, "provider").to_json())
+    assert (stored.state, stored.usage) == (TurnState.COMPLETED, Usage(3, 2, "provider"))
     assert await house.texts(log) == [("user", "completed", "Hi"), ("assistant", "completed", "Hello")]
     assert (log.session.message_count, log.session.prompt_tokens, log.session.completion_tokens) == (2, 3, 2)
     assert await kinds(house, log) == ["turn_started", "turn_finished completed"]
@@ -69,7 +69,8 @@ async def test_a_turn_whose_model_fails_keeps_what_it_said(house: House, failure
     stream.fail(failure)
     outcome = await turn.done
     assert (outcome.state, outcome.reason, outcome.text) == (TurnState.FAILED, reason, "Half")
-    assert (outcome.error or {})["message"] == str(failure)
+    assert outcome.failure is not None
+    assert outcome.failure.message == str(failure)
     assert await house.texts(log) == [("user", "completed", "Hi"), ("assistant", "failed", "Half")]
     assert await kinds(house, log) == ["turn_started", "error", "turn_finished failed"]
 
@@ -81,7 +82,7 @@ async def test_our_own_fault_shows_no_internals(house: House, caplog: pytest.Log
     stream.fail(ZeroDivisionError("secret"))
     outcome = await turn.done
     assert (outcome.state, outcome.reason) == (TurnState.FAILED, "internal")
-    assert "secret" not in str(outcome.error)
+    assert "secret" not in str(outcome.failure)
     assert "secret" in caplog.text
 
 
@@ -91,7 +92,7 @@ async def test_a_cancelled_turn_keeps_what_it_said_and_hangs_up(house: House) ->
     stream = await house.llm.answering()
     stream.say("Half")
     await until(lambda: log.last_seq == 2)
-    assert await house.turns.cancel(log) is turn
+    assert await house.stopping.cancel(log) is turn
     assert stream.is_stopped
     assert await house.texts(log) == [("user", "completed", "Hi"), ("assistant", "cancelled", "Half")]
     assert (await turn.done).reason == "cancelled"
@@ -101,15 +102,15 @@ async def test_a_second_cancel_changes_nothing(house: House) -> None:
     log = await house.session()
     turn = await house.start(log)
     await house.llm.answering()
-    found = await asyncio.gather(house.turns.cancel(log), house.turns.cancel(log, turn_id=turn.turn_id))
+    found = await asyncio.gather(house.stopping.cancel(log), house.stopping.cancel(log, turn_id=turn.turn_id))
     assert found == [turn, turn]
-    assert await house.turns.cancel(log) is None
-    assert await house.turns.cancel(log, turn_id=turn.turn_id) is None
+    assert await house.stopping.cancel(log) is None
+    assert await house.stopping.cancel(log, turn_id=turn.turn_id) is None
     assert await kinds(house, log) == ["turn_started", "turn_finished cancelled"]
 
 
 async def test_nothing_is_cancelled_where_nothing_runs(house: House) -> None:
-    assert await house.turns.cancel(await house.session(), everything=True) is None
+    assert await house.stopping.cancel(await house.session(), everything=True) is None
 
 
 # -- one at a time ------------------------------------------------------------------------------
@@ -120,7 +121,7 @@ async def test_queued_messages_are_answered_in_their_order(house: House) -> None
     turns = await queued(house, log, "one", "two", "three")
     for number, answer in enumerate(("1", "2", "3"), 1):
         stream = await house.llm.answering(number)
-        assert house.turns.running == 1
+        assert len(house.runner.running) == 1
         stream.say(answer)
         stream.finish()
     await asyncio.gather(*[turn.done for turn in turns])
@@ -158,7 +159,7 @@ async def test_a_queued_message_enters_the_history_when_its_turn_starts(house: H
 
 
 async def test_a_full_queue_refuses_and_a_free_place_is_taken_again(house: House) -> None:
-    house.turns._max_queue = 2
+    house.admission._max_queue = 2
     log = await house.session()
     await house.start(log, "running")
     places = await asyncio.gather(*[house.start(log, f"m{n}") for n in range(4)], return_exceptions=True)
@@ -175,7 +176,7 @@ async def test_a_busy_session_may_reject_and_names_what_runs(house: House) -> No
         await house.start(log, on_busy="reject")
     assert caught.value.reason == "session_busy"
     assert caught.value.details == {"turn_id": running.turn_id}
-    await house.turns.cancel(log)
+    await house.stopping.cancel(log)
     await house.start(log, on_busy="reject")
 
 
@@ -207,7 +208,7 @@ async def test_of_several_replacing_messages_the_newest_goes_first(house: House)
 async def test_cancelling_a_queued_turn_leaves_the_running_one_alone(house: House) -> None:
     log = await house.session()
     running, waiting, behind = await queued(house, log, "running", "waiting", "behind")
-    assert await house.turns.cancel(log, turn_id=waiting.turn_id) is waiting
+    assert await house.stopping.cancel(log, turn_id=waiting.turn_id) is waiting
     assert (await waiting.done).state is TurnState.CANCELLED
     (await house.llm.answering()).finish()
     (await house.llm.answering(2)).finish()
@@ -218,7 +219,7 @@ async def test_cancelling_a_queued_turn_leaves_the_running_one_alone(house: Hous
 async def test_cancelling_everything_leaves_nothing_to_run(house: House) -> None:
     log = await house.session()
     turns = await queued(house, log, *[f"m{number}" for number in range(6)])
-    await house.turns.cancel(log, everything=True)
+    await house.stopping.cancel(log, everything=True)
     outcomes = await asyncio.gather(*[turn.done for turn in turns])
     assert {outcome.state for outcome in outcomes} == {TurnState.CANCELLED}
     assert len(house.llm.streams) <= 1
@@ -230,7 +231,7 @@ async def test_cancelling_everything_holds_also_when_the_running_turn_ends_meanw
     turns = await queued(house, log, *[f"m{number}" for number in range(6)])
     stream = await house.llm.answering()
     stream.finish()
-    await house.turns.cancel(log, everything=True)
+    await house.stopping.cancel(log, everything=True)
     outcomes = await asyncio.gather(*[turn.done for turn in turns])
     assert [outcome.state for outcome in outcomes[1:]] == [TurnState.CANCELLED] * 5
     assert len(house.llm.streams) == 1
@@ -242,7 +243,7 @@ async def test_an_ended_session_refuses_and_a_stopping_server_too(house: House) 
     with pytest.raises(SessionOver):
         await house.start(log)
     other = await house.session()
-    house.turns.begin_shutdown()
+    house.shutdown.begin()
     with pytest.raises(Unavailable) as caught:
         await house.start(other)
     assert caught.value.reason == "shutting_down"
@@ -321,8 +322,8 @@ async def test_at_shutdown_a_turn_may_end_within_the_grace(house: House) -> None
     log = await house.session()
     turn = await house.start(log)
     stream = await house.llm.answering()
-    house.turns.begin_shutdown()
-    ending = asyncio.ensure_future(house.turns.finish_shutdown(grace_seconds=10))
+    house.shutdown.begin()
+    ending = asyncio.ensure_future(house.shutdown.finish(grace_seconds=10))
     stream.say("done")
     stream.finish()
     await ending
@@ -334,13 +335,13 @@ async def test_at_shutdown_the_rest_is_interrupted_and_the_queue_waits_for_the_n
     running, waiting = await queued(house, log, "running", "waiting")
     (await house.llm.answering()).say("Half")
     await until(lambda: log.tape is not None and log.tape.text() == "Half")
-    house.turns.begin_shutdown()
-    await house.turns.finish_shutdown(grace_seconds=0)
+    house.shutdown.begin()
+    await house.shutdown.finish(grace_seconds=0)
     outcome = await running.done
     assert (outcome.state, outcome.reason, outcome.text) == (TurnState.INTERRUPTED, "shutdown", "Half")
     assert (await house.stored(log, running.turn_id)).state is TurnState.INTERRUPTED
     assert (await house.stored(log, waiting.turn_id)).state is TurnState.QUEUED
-    assert (house.turns.running, len(house.llm.streams)) == (0, 1)
+    assert (len(house.runner.running), len(house.llm.streams)) == (0, 1)
 
 
 async def test_during_shutdown_no_grace_runs(house: House) -> None:
@@ -348,7 +349,7 @@ async def test_during_shutdown_no_grace_runs(house: House) -> None:
     with house.read(log):
         turn = await house.start(log, grace_seconds=0.01)
         stream = await house.llm.answering()
-    house.turns.begin_shutdown()
+    house.shutdown.begin()
     await asyncio.sleep(0.03)
     assert turn.stop is None
     stream.finish()

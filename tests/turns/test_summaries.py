@@ -253,7 +253,7 @@ async def test_a_stopped_turn_stops_the_summary_it_waits_for(make: Make) -> None
         await hall.exchange(log, number)
     turn = await hall.start(log, WORDS + " " + WORDS)
     stream = await hall.writer.answering()
-    await hall.turns.cancel(log, wait_seconds=5)
+    await hall.stopping.cancel(log, wait_seconds=5)
     assert turn.state is TurnState.CANCELLED
     assert stream.is_stopped
     assert len(hall.llm.streams) == 2
@@ -311,7 +311,7 @@ async def test_a_new_answer_does_not_know_the_summary_of_the_old_one(make: Make)
     for upto, text in ((before, "Good."), (log.session.last_seq, "Bad.")):
         await store(hall, "again", upto, text)
     ask = await hall.history.again(log, None, None)
-    turn = await hall.turns.start(log, hall.agent, ask, grace_seconds=None)
+    turn = await hall.admission.start(log, hall.agent, ask, grace_seconds=None)
     (await hall.llm.answering(3)).finish()
     assert not isinstance(turn, str)
     await turn.done

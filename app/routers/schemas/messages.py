@@ -9,8 +9,9 @@ from typing_extensions import TypedDict
 
 from app.domain.clock import iso
 from app.domain.message import Message as StoredMessage
+from app.domain.turn import Outcome
 from app.routers.schemas.fields import EventNumber, MessageId, Role, SessionId, Time, TurnId
-from app.routers.schemas.turns import Timings, TurnUsage
+from app.routers.schemas.turns import Timings, TurnUsage, timings_json, usage_json
 
 # -- bodies ------------------------------------------------------------------------------------------
 
@@ -109,4 +110,16 @@ def message_json(message: StoredMessage) -> Message:
         "status": message.status,
         "created_at": iso(message.created_ms),
         "seq": message.seq,
+    }
+
+
+def answer_json(session_id: str, outcome: Outcome) -> Answer:
+    """What a client that waited gets for a completed turn."""
+    return {
+        "response": outcome.text,
+        "session_id": session_id,
+        "turn_id": outcome.turn_id,
+        "message_id": outcome.message_id,
+        "usage": usage_json(outcome.usage),
+        "timings": timings_json(outcome.timings),
     }

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired, cast
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from app.domain.clock import iso
+from app.domain.turn import Failure, TurnState, UsageSource
+from app.domain.turn import Timings as Times
 from app.domain.turn import Turn as StoredTurn
-from app.domain.turn import TurnState, UsageSource
+from app.domain.turn import Usage as UsedTokens
 from app.routers.schemas.fields import (
     Cues,
     MemoryId,
@@ -21,7 +23,7 @@ from app.routers.schemas.fields import (
     Tokens,
     TurnId,
 )
-from app.turns.desk import OpenTurn as WarmTurn
+from app.turns.open_turn import OpenTurn as WarmTurn
 
 
 class TurnUsage(TypedDict):
@@ -137,6 +139,14 @@ class OpenTurn(TypedDict):
     partial_text: NotRequired[Annotated[str, Field(description="The answer so far; of the turn that runs.")]]
 
 
+def usage_json(usage: UsedTokens | None) -> TurnUsage | None:
+    return cast(TurnUsage, usage.to_json()) if usage is not None else None
+
+
+def timings_json(timings: Times | None) -> Timings | None:
+    return cast(Timings, timings.to_json()) if timings is not None else None
+
+
 def open_turn_json(turn: WarmTurn, *, text: str | None = None) -> OpenTurn:
     """`text`: the answer so far."""
     shown: OpenTurn = {
@@ -157,28 +167,29 @@ def open_turn_json(turn: WarmTurn, *, text: str | None = None) -> OpenTurn:
 def turn_json(turn: StoredTurn | WarmTurn, session_id: str) -> Turn:
     reason: str | None
     message_id: str | None
-    usage: Any
-    timings: Any
-    error: Any
+    usage: UsedTokens | None
+    timings: Times | None
+    failure: Failure | None
     memory: Any
     if isinstance(turn, WarmTurn):
         outcome = turn.done.result() if turn.done.done() else None
         started_ms, memory = turn.started_ms or None, turn.memory_record
         if outcome is None:
-            message_id, finished_ms, usage, timings, reason, error = turn.message_id, None, None, None, None, None
+            message_id, finished_ms, usage, timings, reason, failure = turn.message_id, None, None, None, None, None
         else:
             message_id, finished_ms, usage = outcome.message_id, outcome.finished_ms, outcome.usage
-            timings, reason, error = outcome.timings, outcome.reason, outcome.error
+            timings, reason, failure = outcome.timings, outcome.reason, outcome.failure
     else:
         started_ms, memory = turn.started_ms, turn.memory
         message_id, finished_ms, usage = turn.message_id, turn.finished_ms, turn.usage
-        timings, reason, error = turn.timings, turn.reason, turn.error
-    step: Step = {"kind": "model", "usage": usage, "started_at": iso(started_ms), "finished_at": iso(finished_ms)}
+        timings, reason, failure = turn.timings, turn.reason, turn.failure
+    used = usage_json(usage)
+    step: Step = {"kind": "model", "usage": used, "started_at": iso(started_ms), "finished_at": iso(finished_ms)}
     shown: Any = {"turn_id": turn.turn_id, "session_id": session_id, "status": turn.state}
     if reason is not None:
         shown["reason"] = reason
-    if error is not None:
-        shown["error"] = error
+    if failure is not None:
+        shown["error"] = failure.to_json()
     shown |= {
         "background": turn.background,
         "created_at": iso(turn.created_ms),
@@ -187,8 +198,8 @@ def turn_json(turn: StoredTurn | WarmTurn, session_id: str) -> Turn:
         "user_message_id": turn.user_message_id,
         "message_id": message_id,
         "steps": [step] if started_ms is not None else [],
-        "usage": usage,
-        "timings": timings,
+        "usage": used,
+        "timings": timings_json(timings),
     }
     if memory is not None:
         shown["memory"] = memory

@@ -6,30 +6,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.conversation.cursor import Cursor, parse_cursor
 from app.events.log import SessionLog
-from app.routers.send import cursor_of
+from app.storage.engine.database import Database
 from tests.fixtures.clock import Clock
 from tests.fixtures.rows import a_session
 
-LOG = SessionLog(a_session(last_seq=50, reserved_seq=100), ring_bytes=100, clock_ms=Clock())
+LOG = SessionLog(a_session(last_seq=50, reserved_seq=100), Database(None), ring_bytes=100, clock_ms=Clock())
 
 
 @pytest.mark.parametrize(
     ("given", "cursor"),
     [
-        ("0", (0, None)),
-        ("41", (41, None)),
-        (" 41 ", (41, None)),
-        ("0041", (41, None)),
-        ("50", (50, None)),
-        ("100", (100, None)),
-        ("41:12", (40, (41, 12))),
-        ("41:0", (40, (41, 0))),
-        ("0:5", (0, None)),
+        ("0", Cursor(0)),
+        ("41", Cursor(41)),
+        (" 41 ", Cursor(41)),
+        ("0041", Cursor(41)),
+        ("50", Cursor(50)),
+        ("100", Cursor(100)),
+        ("41:12", Cursor(40, (41, 12))),
+        ("41:0", Cursor(40, (41, 0))),
+        ("0:5", Cursor(0)),
     ],
 )
 def test_a_cursor_is_a_number_or_a_number_and_characters(given: str, cursor: object) -> None:
-    assert cursor_of(given, LOG) == cursor
+    assert parse_cursor(given, LOG) == cursor
 
 
 @pytest.mark.parametrize(
@@ -59,9 +60,9 @@ def test_a_cursor_is_a_number_or_a_number_and_characters(given: str, cursor: obj
     ],
 )
 def test_garbage_and_numbers_never_given_out_count_as_absent(given: str | None) -> None:
-    assert cursor_of(given, LOG) is None
+    assert parse_cursor(given, LOG) is None
 
 
 @given(st.text(alphabet=st.characters(max_codepoint=255)))
 def test_nothing_a_header_can_hold_breaks_it(given: str) -> None:
-    cursor_of(given, LOG)
+    parse_cursor(given, LOG)

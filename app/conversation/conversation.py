@@ -1,0 +1,275 @@
+"""Conversation: what every door calls. Accept a message and follow its turn, attach to a session, wait for an outcome.
+
+Doors translate: they parse what a client sent, call this, and print what comes back. No framework is known here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from app.agents import Agent, Roster
+from app.conversation.cursor import Cursor, parse_cursor
+from app.conversation.phase import phase_of
+from app.conversation.readers import Readers
+from app.conversation.view import View, view_of
+from app.domain.errors import CursorExpired, InvalidRequest, TooLarge, Unavailable
+from app.domain.principal import Principal
+from app.domain.turn import OnBusy, Outcome, Turn, TurnState
+from app.events.follow import Reading
+from app.events.log import SessionLog
+from app.house import House
+from app.turns.ask import Ask
+from app.turns.open_turn import OpenTurn
+
+MAX_KEY = 200
+"""Characters of an idempotency key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """What a client sends: a message, or with `text=None` the wish for another answer to `message_id` (or the last)."""
+
+    text: str | None
+    instructions: str | None = None
+    message_id: str | None = None
+    background: bool = False
+    on_busy: OnBusy | None = None
+    key: str | None = None
+    resume: str | None = None
+    """A cursor: a client that repeats its request after a cut goes on from there, if the turn is the same."""
+    debug: bool = False
+    text_only: bool = False
+
+
+@dataclass(slots=True)
+class Following:
+    """A reader of one turn. Enter it first (its count keeps the turn's grace from running), then `start`.
+
+    For a background message it must not be entered.
+    """
+
+    conversation: Conversation
+    session_log: SessionLog
+    agent: Agent
+    sending: Sending
+    ask: Ask
+    reading: Reading
+    is_one_shot: bool
+    attached: OpenTurn | Turn | None
+    cursor: Cursor | None
+
+    def __enter__(self) -> Self:
+        self.reading.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.reading.__exit__(kind, error, trace)
+
+    @property
+    def session_id(self) -> str:
+        return self.session_log.session.session_id
+
+    async def start(self) -> OpenTurn | Turn:
+        """The turn of this message: begun, queued, or found by its key or cursor. Sets the reading's cursor.
+
+        Raises: what `Admission.start` raises; nothing was stored.
+        """
+        turn = self.attached or await self._begin()
+        first = turn.after if isinstance(turn, OpenTurn) else turn.first_seq - 1
+        self.reading.cursor = max(first, self.cursor.after) if self.attached and self.cursor else first
+        return turn
+
+    async def _begin(self) -> OpenTurn | Turn:
+        house, sending = self.conversation.house, self.sending
+        grace = self.agent.config.streaming.disconnect_grace
+        turn = await house.admission.start(
+            self.session_log,
+            self.agent,
+            self.ask,
+            background=sending.background,
+            on_busy=sending.on_busy,
+            key=sending.key,
+            grace_seconds=0.0 if self.is_one_shot else None if grace is None else grace.total_seconds(),
+            debug=sending.debug,
+        )
+        return await house.history.find(self.session_log, turn) if isinstance(turn, str) else turn
+
+    def view(self, turn: OpenTurn | Turn) -> View:
+        """What a stream of this turn shows."""
+        return view_of(
+            self.agent.config,
+            debug=self.sending.debug,
+            text_only=self.sending.text_only,
+            turn_id=turn.turn_id,
+            until_caught_up=isinstance(turn, Turn),
+            skip=self.cursor.skip if self.attached and self.cursor else None,
+        )
+
+    async def outcome(self, turn: OpenTurn | Turn, leaving: Awaitable[object]) -> Outcome:
+        """Wait for the end of the turn; `leaving` is done when the client has left.
+
+        Raises:
+            Unavailable: the server stops first (`shutting_down`, with the partial text), or the client left.
+        """
+        if isinstance(turn, Turn):
+            return await self.conversation.house.history.outcome_of(self.session_log, turn)
+        stopping, left = self.conversation.stop_signal, asyncio.ensure_future(leaving)
+        try:
+            waited: list[asyncio.Future[Any]] = [turn.done, left, stopping]
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            left.cancel()
+        if turn.done.done():
+            return turn.done.result()
+        if stopping.done():
+            tape = self.session_log.tape
+            raise Unavailable(
+                "The server is shutting down; the turn may still end, look for it later.",
+                reason="shutting_down",
+                details={"turn_id": turn.turn_id, "partial": tape.text() if tape is not None else ""},
+            )
+        raise Unavailable("The client has left.", reason="client_left")  # nobody reads this
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A reader of a session. Enter `reading`, then stream it."""
+
+    reading: Reading
+    view: View
+
+
+class Conversation:
+    """One for the process. `stop_signal` is done when the shutdown begins."""
+
+    def __init__(self, house: House, roster: Roster, *, max_message: int, stop_signal: asyncio.Future[None]) -> None:
+        """`max_message`: characters of one message (server.max_message)."""
+        self.house = house
+        self.readers = Readers()
+        self.stop_signal = stop_signal
+        self._roster = roster
+        self._max_message = max_message
+
+    async def session(self, principal: Principal, agent: str, session_id: str) -> SessionLog:
+        """A session that takes messages.
+
+        Raises: agent or session not found, over or ending, the server stops.
+        """
+        session_log = await self.house.sessions.get(principal, self._roster.get(agent).name, session_id)
+        self.house.admission.check_accepts(session_log)
+        return session_log
+
+    async def send(
+        self, principal: Principal, agent_name: str, session_log: SessionLog | None, sending: Sending
+    ) -> Following:
+        """Prepare a message to a session, or with `None` to a new one in memory (a one-shot). Starts nothing.
+
+        Raises:
+            InvalidRequest, TooLarge, NotFound, SessionOver, Unavailable: nothing was stored.
+        """
+        agent = self._roster.get(agent_name)
+        if sending.text is not None:
+            self.check_length(sending.text)
+        if sending.key is not None and not 0 < len(sending.key) <= MAX_KEY:
+            raise InvalidRequest(f"Idempotency-Key must have 1 to {MAX_KEY} characters.")
+        is_one_shot = session_log is None
+        if session_log is None:
+            session_log = await self.house.sessions.one_shot(principal, agent.name, sending.key)
+        history = self.house.history
+        if sending.text is not None:
+            ask = Ask(sending.text, sending.instructions)
+        else:
+            ask = await history.again(session_log, sending.message_id, sending.instructions)
+        cursor = parse_cursor(sending.resume, session_log)
+        attached = await history.find_at(session_log, cursor.after + 1, ask.text) if cursor is not None else None
+        reading = self.read(session_log, agent, after=session_log.last_seq)
+        return Following(self, session_log, agent, sending, ask, reading, is_one_shot, attached, cursor)
+
+    async def attach(
+        self,
+        principal: Principal,
+        agent_name: str,
+        session_id: str,
+        *,
+        resume: str | None = None,
+        after: str | None = None,
+        until_turn_end: bool = False,
+        debug: bool = False,
+        text_only: bool = False,
+    ) -> Attached | None:
+        """Follow a session from a cursor; `None` when there is nothing to read and nothing to come.
+
+        `resume` is what the reader had when it was cut, and beats `after`; `0` and `-1` there mean all that is kept.
+        Without a cursor: from the start of the running or queued turn, else from now.
+
+        Raises:
+            CursorExpired: text alone cannot tell what comes after the cursor.
+        """
+        agent = self._roster.get(agent_name)
+        session_log = await self.house.sessions.get(principal, agent.name, session_id)
+        cursor = parse_cursor(resume, session_log)
+        from_start = cursor is None and after in ("0", "-1")
+        if cursor is None:
+            cursor = Cursor(0) if from_start else parse_cursor(after, session_log)
+        running = next(iter(self.house.history.open_turns(session_log)), None)
+        can_wait = not session_log.is_over and not (until_turn_end and running is None)
+        if cursor is None:
+            if not can_wait:
+                return None
+            cursor = Cursor(_start_of(running) if running is not None else session_log.visible_seq)
+        elif cursor.after >= session_log.visible_seq and not can_wait:
+            return None
+        if text_only and not from_start and await self.house.history.has_gap(session_log, cursor.after):
+            raise CursorExpired("The text after this cursor is no longer kept word for word; use frames=all.")
+        view = view_of(
+            agent.config,
+            debug=debug,
+            text_only=text_only,
+            until_turn=running.turn_id if until_turn_end and running is not None else None,
+            until_caught_up=until_turn_end and running is None,
+            skip=cursor.skip,
+        )
+        return Attached(self.read(session_log, agent, after=cursor.after, from_start=from_start), view)
+
+    def read(
+        self,
+        session_log: SessionLog,
+        agent: Agent | None,
+        *,
+        after: int,
+        from_start: bool = False,
+        merge: bool | None = None,
+    ) -> Reading:
+        """A reading of a session; enter it to count as a reader. `merge`: by default unless the agent is paced."""
+        streaming = agent.config.streaming if agent is not None else None
+        is_paced = streaming is not None and bool(streaming.chunk_size or streaming.delay_ms)
+        return Reading(
+            session_log,
+            self.house.live.store_of(session_log).journal,
+            after=after,
+            lag_bytes=streaming.buffer_size if streaming is not None else 65536,
+            from_start=from_start,
+            merge=not is_paced if merge is None else merge,
+        )
+
+    def phase(self, session_log: SessionLog) -> dict[str, object]:
+        """What the session is busy with, for heartbeats."""
+        return phase_of(session_log, next(iter(self.house.history.open_turns(session_log)), None))
+
+    def check_length(self, text: str) -> None:
+        if len(text) > self._max_message:
+            raise TooLarge(f"The message is longer than {self._max_message} characters (server.max_message).")
+
+
+def _start_of(turn: OpenTurn) -> int:
+    """The number before a running turn's `turn_started` (a queued one's `turn_queued`).
+
+    Not the one before its `turn_queued` if it runs: the end of the answer before it would be replayed, headless.
+    """
+    return turn.after if turn.state is TurnState.QUEUED else turn.started_seq - 1

@@ -1,0 +1,56 @@
+"""Readers: all streams of this process, whatever their door: one timer for heartbeats, one word for the shutdown."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol
+
+from app.events.follow import Reading
+
+HEARTBEAT_SECONDS = 12.0
+TICK_SECONDS = 1.5
+"""Together below the promised 15 s."""
+
+
+class Stream(Protocol):
+    """One reader's stream. It wakes up when its reading is notified and looks for itself what there is to do."""
+
+    reading: Reading
+    last_sent: float
+    """Monotonic time of the last thing it sent."""
+
+
+class Readers:
+    """Knows every open stream."""
+
+    def __init__(self) -> None:
+        self._streams: set[Stream] = set()
+        self._is_stopping = False
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def add(self, stream: Stream) -> None:
+        self._streams.add(stream)
+        if self._is_stopping:
+            stream.reading.stopping = True
+
+    def discard(self, stream: Stream) -> None:
+        self._streams.discard(stream)
+
+    async def run(self) -> None:
+        """Wake the streams that have sent nothing for a while; until cancelled."""
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            silent_since = time.monotonic() - HEARTBEAT_SECONDS
+            for stream in self._streams:
+                if stream.last_sent < silent_since:
+                    stream.reading.notify()
+
+    def stop(self) -> None:
+        """Have every reader told to come back later, and its stream closed."""
+        self._is_stopping = True
+        for stream in self._streams:
+            stream.reading.stopping = True
+            stream.reading.notify()

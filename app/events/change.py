@@ -1,0 +1,233 @@
+"""Change: what becomes true of a warm session at once: its numbers, its rows, what readers see and the warm copy.
+
+    async with Change(session_log) as change:
+        change.fact(TurnStarted(…))
+        turns.add_open(change.unit, …)
+        change.count(messages=1)
+
+Left well, the unit of work is handed to the writer in the same tick in which the numbers were taken, so numbers and
+commits have one order. Once it is committed, readers see the facts and `session_log.session` is replaced; if it cannot
+be, the facts are void and one error is raised. Either happens also when the caller was cancelled meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self
+
+from app.domain.errors import HectorError, Unavailable, session_not_found, session_over
+from app.domain.event import Event
+from app.domain.session import SessionStatus
+from app.domain.turn import Usage
+from app.events.log import BLOCK, SessionLog
+from app.events.run import Run
+from app.storage import events, sessions
+from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
+
+
+class Change:
+    """One change of one session; used once."""
+
+    def __init__(
+        self,
+        session_log: SessionLog,
+        *,
+        requires_active: bool = False,
+        is_required: bool = True,
+        is_void_when_over: bool = False,
+    ) -> None:
+        """`requires_active`: refused by the database unless the session is active.
+
+        `is_required`: refused when the session is gone. `is_void_when_over`: given up when a terminate came while it
+        was being written (which erases its rows).
+        """
+        self.unit = UnitOfWork(session_log.session.session_id)
+        self._log = session_log
+        self._requires_active = requires_active
+        self._is_required = is_required
+        self._is_void_when_over = is_void_when_over
+        self._facts: list[Run] = []
+        self._are_shown = False
+        self._now_ms: int | None = None
+        self._messages = self._prompt = self._completion = 0
+        self._fields: dict[str, Any] = {}
+        self._undo: dict[str, Any] = {}
+        self._reserved = session_log.reserved_seq
+        self._on_commit: Callable[[], None] | None = None
+        self._on_failure: Callable[[], None] | None = None
+        self._written: asyncio.Future[None] | None = None
+        self._is_settled = False
+        self._error: HectorError | None = None
+
+    # -- what is to change ----------------------------------------------------------------------
+
+    def fact(self, event: Event) -> Run:
+        """The next number for `event`, and its row."""
+        run = self._log.take_fact(event)
+        self._facts.append(run)
+        self.store(run)
+        return run
+
+    def store(self, run: Run) -> None:
+        """The row of a fact that readers have seen already."""
+        kind = run.kind.value
+        events.add_fact(
+            self.unit, seq=run.first, kind=kind, turn_id=run.turn_id, fact=run.payload, created_ms=run.at_ms
+        )
+
+    def number(self) -> int:
+        """The next number, for what is no event."""
+        return self._log.take_silent()
+
+    def count(self, *, messages: int = 0, usage: Usage | None = None) -> None:
+        """Add to the session's counters."""
+        self._messages += messages
+        if usage is not None:
+            self._prompt += usage.prompt_tokens
+            self._completion += usage.completion_tokens
+
+    def set(self, *, active_ms: int | None = None, **fields: Any) -> None:
+        """Fields of the warm copy once this is committed. But for `active_ms`, their columns are the caller's."""
+        if active_ms is not None:
+            self._now_ms = fields["active_ms"] = active_ms
+        self._fields |= fields
+
+    def set_now(self, **fields: Any) -> None:
+        """The same at once, before the commit; taken back if it fails."""
+        session = self._log.session
+        self._undo |= {name: getattr(session, name) for name in fields if name not in self._undo}
+        self._log.session = replace(session, **fields)
+
+    def reserve(self, wanted: int) -> None:
+        """Make room for `wanted` numbers and a good many more; they may be used once this is committed."""
+        last = self._log.last_seq
+        self._reserved = max(self._reserved, last + wanted + max(BLOCK, min(last, 64 * BLOCK)))
+
+    def on_commit(self, callback: Callable[[], None]) -> None:
+        """Call this as soon as it is true, before any other task hears of it."""
+        self._on_commit = callback
+
+    def on_failure(self, callback: Callable[[], None]) -> None:
+        """Call this as soon as it is given up."""
+        self._on_failure = callback
+
+    def show(self) -> None:
+        """Let readers see the facts now, whatever becomes of the rows."""
+        self._are_shown = True
+        self._log.publish(*self._facts)
+
+    # -- making it true -------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._take_back()
+            return
+        await self.commit()
+
+    async def commit(self) -> None:
+        """Hand the unit over and wait until it is true.
+
+        Raises:
+            Unavailable: the database cannot write.
+            SessionOver, NotFound: it refused, because the session is over or gone.
+        """
+        self.submit()
+        await self.committed()
+
+    def submit(self) -> None:
+        """Hand the unit over; no await may lie between taking its numbers and this."""
+        session_log = self._log
+        last = session_log.last_seq
+        if self._reserved - last < BLOCK // 2:
+            self._reserved = last + BLOCK
+        sessions.add_change(
+            self.unit,
+            now=self._now_ms,
+            last=last,
+            reserved=self._reserved,
+            messages=self._messages,
+            prompt=self._prompt,
+            completion=self._completion,
+            requires_active=self._requires_active,
+            is_required=self._is_required,
+        )
+        self._hand_over()
+
+    def submit_again(self) -> None:
+        """Offer the same unit once more, after `show` and a `commit` that raised Unavailable."""
+        self._is_settled, self._error = False, None
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        self._written = self._log.database.submit(self.unit)
+        self._written.add_done_callback(self._settle)
+
+    async def committed(self) -> None:
+        """Wait for what was handed over; raises like `commit`."""
+        assert self._written is not None, "nothing was handed over"
+        try:
+            # Shielded: a caller that goes away does not decide whether its change is written.
+            await asyncio.shield(self._written)
+        except (WriteFailed, WriteConflict):
+            pass  # told below, as what it means here
+        self._settle(self._written)
+        if self._error is not None:
+            raise self._error
+
+    def _settle(self, written: asyncio.Future[None]) -> None:
+        if self._is_settled:
+            return
+        self._is_settled = True
+        error = written.exception()
+        if error is not None:
+            self._take_back()
+            self._error = self._refusal(error)
+        elif self._is_void_when_over and self._log.over is not None:
+            self._take_back()
+            self._error = session_over(self._log.over.value, self._log.session.session_id)
+        else:
+            self._take_effect()
+            return
+        if self._on_failure is not None:
+            self._on_failure()
+
+    def _take_effect(self) -> None:
+        session_log, session = self._log, self._log.session
+        session_log.reserved_seq = max(session_log.reserved_seq, self._reserved)
+        session_log.session = replace(
+            session,
+            **self._fields,
+            last_seq=session_log.last_seq,
+            reserved_seq=session_log.reserved_seq,
+            message_count=session.message_count + self._messages,
+            prompt_tokens=session.prompt_tokens + self._prompt,
+            completion_tokens=session.completion_tokens + self._completion,
+        )
+        if self._facts and not self._are_shown:
+            session_log.publish(*self._facts)
+        if self._on_commit is not None:
+            self._on_commit()
+
+    def _take_back(self) -> None:
+        if self._undo:
+            self._log.session = replace(self._log.session, **self._undo)
+        if self._facts and not self._are_shown:
+            self._log.void(*self._facts)
+
+    def _refusal(self, error: BaseException) -> HectorError:
+        session_log = self._log
+        if isinstance(error, WriteFailed):
+            unavailable = Unavailable(f"The change could not be stored: {error}")
+            unavailable.__cause__ = error
+            return unavailable
+        if session_log.over is not None or session_log.session.status is not SessionStatus.ACTIVE:
+            return session_over((session_log.over or session_log.session.status).value, session_log.session.session_id)
+        return session_not_found(session_log.session.session_id)

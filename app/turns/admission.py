@@ -1,0 +1,228 @@
+"""Admission: a message is accepted: its turn begins at once, waits, or is refused.
+
+All decisions about one session are plain code between two awaits on one loop; the database repeats them as
+conditions, so that a mistake here is an error and not a double.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from app.agents import Agent
+from app.domain.errors import Conflict, QuotaExceeded, Unavailable, session_over
+from app.domain.ids import NewId
+from app.domain.message import Message, Role
+from app.domain.session import SessionStatus
+from app.domain.turn import OnBusy, Turn, TurnState
+from app.events.change import Change
+from app.events.log import SessionLog
+from app.storage import messages
+from app.turns import begin
+from app.turns.ask import Ask
+from app.turns.desk import Desk, DeskHost, desk_of
+from app.turns.keys import Key, hash_body
+from app.turns.open_turn import OpenTurn
+from app.turns.runner import Runner
+from app.turns.stop import stop
+
+
+class Admission:
+    """Accepts messages for turns, and messages without one."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        host: DeskHost,
+        *,
+        new_id: NewId,
+        clock_ms: Callable[[], int],
+        on_busy: OnBusy = "queue",
+        max_queue: int = 16,
+    ) -> None:
+        """`host` acts for the desks that are made here."""
+        self._runner = runner
+        self._host = host
+        self._new_id = new_id
+        self._clock_ms = clock_ms
+        self._on_busy = on_busy
+        self._max_queue = max_queue
+
+    async def start(
+        self,
+        log: SessionLog,
+        agent: Agent,
+        ask: Ask,
+        *,
+        background: bool = False,
+        on_busy: OnBusy | None = None,
+        key: str | None = None,
+        grace_seconds: float | None,
+        debug: bool = False,
+    ) -> OpenTurn | str:
+        """Accept a user message: when this returns it is stored, and its turn runs or is queued.
+
+        Returns the open turn; or, for an idempotency `key` used before, that turn (or its id if it is over).
+
+        Raises:
+            SessionOver, Conflict (`session_busy`, `idempotency_conflict`), QuotaExceeded (`queue_full`),
+            Unavailable: nothing was stored.
+        """
+        desk = self._desk(log, agent)
+        turn = self._new_turn(desk, ask, background=background, grace_seconds=grace_seconds, debug=debug)
+        if key is None:
+            return await self._accept(desk, turn, on_busy, None)
+        keyed = (key, hash_body(ask, background, on_busy))
+        return await desk.keys.once(log, keyed, lambda: self._accept(desk, turn, on_busy, keyed), desk.find)
+
+    async def add(self, log: SessionLog, agent: Agent, role: Role, content: str) -> Message:
+        """Put a message into the history without a turn.
+
+        Raises:
+            Conflict (`session_busy`): a turn is open, whose place in the history is not settled.
+            SessionOver, Unavailable: nothing was stored.
+        """
+        self.check_accepts(log)
+        desk = self._desk(log, agent)
+        if log.is_busy:
+            raise Conflict("A turn is open in this session; wait for its end.", reason="session_busy")
+        desk.joining += 1
+        desk.settle()
+        try:
+            async with Change(log, requires_active=True) as change:
+                message = Message(
+                    message_id=self._new_id("msg"),
+                    session_id=log.session.session_id,
+                    turn_id="",
+                    role=role,
+                    content=content,
+                    status="completed",
+                    seq=change.number(),
+                    created_ms=self._clock_ms(),
+                )
+                messages.add_append(change.unit, message)
+                change.set(active_ms=message.created_ms)
+                change.count(messages=1)
+            desk.window = desk.is_remembered = None
+        finally:
+            desk.joining -= 1
+            self._runner.next(desk)
+        return message
+
+    def adopt(self, log: SessionLog, agent: Agent, stored: Turn) -> None:
+        """Take over a queued turn of the process before; it starts when its place has come."""
+        desk = self._desk(log, agent)
+        grace = agent.config.streaming.disconnect_grace
+        turn = OpenTurn(
+            turn_id=stored.turn_id,
+            ask=Ask(stored.text, stored.instructions),
+            user_message_id=stored.user_message_id,
+            message_id=stored.message_id,
+            background=stored.background,
+            created_ms=stored.created_ms,
+            created_clock=time.monotonic() - max(self._clock_ms() - stored.created_ms, 0) / 1000,
+            done=asyncio.get_running_loop().create_future(),
+            grace_seconds=None if stored.background or grace is None else grace.total_seconds(),
+            after=stored.first_seq - 1,
+        )
+        desk.put_last(turn)
+        desk.queue.append(turn)
+        desk.settle()
+
+    def check_accepts(self, log: SessionLog) -> None:
+        """Raise what a new message would be refused with: the session is over, ending, or the server stops."""
+        if log.over is not None:
+            raise session_over(log.over.value, log.session.session_id)
+        if log.session.status is not SessionStatus.ACTIVE:
+            raise session_over(log.session.status.value, log.session.session_id)
+        if log.session.ending is not None:
+            raise session_over(log.session.ending.value, log.session.session_id)
+        if self._runner.is_stopping:
+            raise Unavailable("The server is shutting down; try again in a moment.", reason="shutting_down")
+
+    def _new_turn(
+        self, desk: Desk, ask: Ask, *, background: bool, grace_seconds: float | None, debug: bool
+    ) -> OpenTurn:
+        return OpenTurn(
+            turn_id=self._new_id("turn"),
+            ask=ask,
+            user_message_id=ask.again.message_id if ask.again is not None else self._new_id("msg"),
+            message_id=self._new_id("msg"),
+            background=background,
+            created_ms=self._clock_ms(),
+            created_clock=time.monotonic(),
+            done=asyncio.get_running_loop().create_future(),
+            grace_seconds=None if background else grace_seconds,
+            wants_debug=debug or desk.agent.config.reasoning.show_debug_info,
+        )
+
+    async def _accept(self, desk: Desk, turn: OpenTurn, on_busy: OnBusy | None, key: Key | None) -> OpenTurn:
+        """Start, queue or refuse; no await before the decision has taken its place on the desk."""
+        self.check_accepts(desk.log)
+        policy = on_busy or self._on_busy
+        if not desk.log.is_busy:
+            if turn.ask.again is not None and turn.ask.again.as_of != desk.log.last_seq:
+                raise Conflict("Another message came first; look at the history again.", reason="session_busy")
+            await self._start_now(desk, turn, key)
+            return turn
+        if policy == "reject" or turn.ask.again is not None:
+            running = desk.open or (desk.queue[0] if desk.queue else None)
+            raise Conflict(
+                "A turn is running in this session; wait for it, cancel it, or send on_busy: queue or replace.",
+                reason="session_busy",
+                details={"turn_id": running.turn_id if running else None},
+            )
+        if len(desk.queue) + desk.joining >= self._max_queue:
+            raise QuotaExceeded(
+                f"{self._max_queue} messages are waiting in this session already; try again later.",
+                reason="queue_full",
+            )
+        await self._enqueue(desk, turn, key, in_front=policy == "replace")
+        return turn
+
+    async def _start_now(self, desk: Desk, turn: OpenTurn, key: Key | None) -> None:
+        desk.open = turn
+        desk.put_last(turn)
+        desk.settle()
+
+        def refused() -> None:
+            desk.open = None
+            self._runner.next(desk)
+
+        async with Change(desk.log, requires_active=True) as change:
+            begin.begin_at_once(change, desk, turn, key, now_ms=self._clock_ms())
+            change.on_commit(lambda: self._runner.launch(desk, turn))
+            change.on_failure(refused)
+
+    async def _enqueue(self, desk: Desk, turn: OpenTurn, key: Key | None, *, in_front: bool) -> None:
+        desk.joining += 1
+        desk.settle()
+        if in_front:
+            desk.put_first(turn)
+        else:
+            desk.put_last(turn)
+
+        def joined() -> None:
+            desk.joining -= 1
+            desk.queue.insert(0 if in_front else len(desk.queue), turn)
+            if in_front and desk.open is not None:
+                stop(desk.open, TurnState.CANCELLED, "replaced")
+            self._runner.next(desk)
+
+        def refused() -> None:
+            desk.joining -= 1
+            self._runner.next(desk)
+
+        async with Change(desk.log, requires_active=True, is_void_when_over=True) as change:
+            begin.enqueue(change, desk, turn, key)
+            change.on_commit(joined)
+            change.on_failure(refused)
+
+    def _desk(self, log: SessionLog, agent: Agent) -> Desk:
+        desk = desk_of(log)
+        if desk is None:
+            desk = log.desk = Desk(log, agent, self._host)
+        elif desk.agent is not agent:  # the configuration was read again
+            desk.agent, desk.window = agent, None
+        return desk

@@ -1,0 +1,31 @@
+"""Ask: what a turn is asked to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The user message to answer anew, and the number of the answer that gives way.
+
+    `as_of`: the session's last number when they were the newest.
+    """
+
+    message_id: str
+    seq: int
+    replaced_seq: int | None
+    as_of: int
+    replaced_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a turn is asked to do: answer `text`, this once with `instructions` added to the system prompt.
+
+    `again`: the user message is in the history already, and the new answer replaces the old one, if there is one.
+    """
+
+    text: str
+    instructions: str | None = None
+    again: Again | None = None

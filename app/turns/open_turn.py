@@ -1,0 +1,88 @@
+"""OpenTurn: a turn that is not over, from its acceptance to its end: what it was asked, what it is doing."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from app.domain.turn import Outcome, TurnState
+from app.events.run import Run
+from app.llm.base import LLM, LLMStream
+from app.memory.working import Entry
+from app.turns.ask import Ask
+from app.turns.condensing import Condensing
+from app.turns.recalling import Recalling
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the model is told: the system prompt with all that belongs to it, then messages."""
+
+    system: Entry
+    messages: list[Entry]
+    memory_tokens: int = 0
+    """Those of `system` that were recalled or sum up older messages."""
+
+
+@dataclass(slots=True, eq=False)
+class OpenTurn:
+    """A turn that is not over. Times in milliseconds, `clock` ones from the monotonic clock in seconds."""
+
+    turn_id: str
+    ask: Ask
+    user_message_id: str
+    message_id: str
+    background: bool
+    created_ms: int
+    created_clock: float
+    done: asyncio.Future[Outcome]
+    grace_seconds: float | None
+    state: TurnState = TurnState.QUEUED
+    place: int = 0
+    after: int = 0
+    """The number before the turn's first event: where its readers begin."""
+    started_seq: int = 0
+    started_ms: int = 0
+    started_clock: float = 0.0
+    first_token_clock: float | None = None
+    longest_gap: float = 0.0
+    """Seconds between two reads of the model, at most."""
+    llm: LLM | None = None
+    stream: LLMStream | None = None
+    stop: tuple[TurnState, str | None] | None = None
+    """State and reason it is to end with; set once, by whoever stops it first."""
+    dropped: int = 0
+    """Deltas that arrived after the stop."""
+    is_stored: bool = False
+    """Whether its end is written; a terminate writes another one."""
+    grace: asyncio.TimerHandle | None = None
+    task: asyncio.Task[None] | None = None
+    wants_debug: bool = False
+    shown: list[Run] = field(default_factory=list)
+    """Facts that readers have seen already; stored with its end."""
+    prompt: Prompt | None = None
+    recalling: Recalling | None = None
+    memory: dict[str, object] | None = None
+    """What it recalled, as the wire has it; `None` for agents without a memory."""
+    condensing: Condensing | None = None
+    """The summary that it waits for."""
+    summary: dict[str, object] | None = None
+    """What became of older messages that did not fit, as the wire has it."""
+
+    def settle(self, outcome: Outcome) -> None:
+        """Tell those who wait for the end; the first outcome counts."""
+        self.state = outcome.state
+        if not self.done.done():
+            self.done.set_result(outcome)
+
+    @property
+    def text(self) -> str:
+        """The user's message."""
+        return self.ask.text
+
+    @property
+    def memory_record(self) -> dict[str, object] | None:
+        """What memory had to do with this turn, for its record."""
+        if self.summary is None:
+            return self.memory
+        return {**(self.memory or {}), "summary": self.summary}

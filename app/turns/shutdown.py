@@ -1,0 +1,35 @@
+"""Shutdown of the turns: nothing more begins, what runs has a grace, the rest is marked interrupted."""
+
+from __future__ import annotations
+
+import asyncio
+
+from app.domain.turn import TurnState
+from app.turns.runner import Runner
+from app.turns.stop import stop
+
+
+class Shutdown:
+    """Ends the turns of this process. `begin`, then `finish`."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+
+    def begin(self) -> None:
+        """Accept nothing more and begin nothing more; what runs may go on, without a grace for readers."""
+        runner = self._runner
+        runner.is_stopping = runner.grace.is_off = True
+        for turn in runner.running:
+            runner.grace.end(turn)
+
+    async def finish(self, *, grace_seconds: float) -> None:
+        """Wait for the running turns, then stop the rest as `interrupted`, and wait until that is written."""
+        runner = self._runner
+        running = [turn.done for turn in runner.running]
+        if running:
+            await asyncio.wait(running, timeout=grace_seconds)
+        for _ in range(10):  # a queued turn that was just starting joins late
+            for turn in list(runner.running):
+                stop(turn, TurnState.INTERRUPTED, "shutdown")
+            await runner.tasks.wait(seconds=0.5)
+        await runner.tasks.cancel()
