@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from app.config.server import SessionsConfig
-from app.domain.errors import HectorError
+from app.domain.errors import HectorError, Unavailable
 from app.domain.event import SessionEnded
 from app.domain.session import Session, SessionStatus
 from app.events.change import Change
@@ -22,6 +22,8 @@ from app.storage.engine.unit_of_work import UnitOfWork
 
 log_ = logging.getLogger(__name__)
 
+RETRY_SECONDS = 1.0
+"""A session whose end cannot be stored is tried again this often."""
 EPHEMERAL_SECONDS = 60.0
 """An ephemeral session goes so long after its last turn."""
 
@@ -99,11 +101,17 @@ class Endings:
             await self._write_end(log, ending)
 
     async def _try_ending(self, log: SessionLog) -> None:
-        try:
-            await self._settle_ending(log)
-        except HectorError as error:
-            if log.over is None:
+        """Until it is written: messages are refused already, and readers wait for the end."""
+        while log.over is None:
+            try:
+                await self._settle_ending(log)
+            except Unavailable as error:
                 log_.warning("session %s could not be ended yet: %s", log.session.session_id, error)
+                await asyncio.sleep(RETRY_SECONDS)
+            except HectorError:  # terminated or deleted meanwhile
+                return
+            else:
+                return
 
     def _drop_ephemeral(self, log: SessionLog, last_seq: int) -> None:
         if log.is_busy or log.last_seq != last_seq or log.over is not None:
@@ -175,8 +183,12 @@ class Endings:
         waiting = await self._live.durable.database.read(sessions.ending)
         for session_id in waiting:
             log = await self._live.open(session_id)
-            if log is not None:
-                await self._try_ending(log)
+            if log is None:
+                continue
+            try:
+                await self._settle_ending(log)
+            except HectorError:
+                self.session_idle(log)  # tried again in the background
 
     async def close(self) -> None:
         await self._tasks.cancel()

@@ -62,6 +62,7 @@ async def story(house: House, faults: Faults) -> SessionLog:
     await faults.tell(house.start(log, "last"))
     await faults.tell(house.endings.end(log))
     await answer_all(house, log)
+    await until(lambda: log.is_over or (log.session.status is SessionStatus.ACTIVE and log.session.ending is None))
     await house.turn_memory.settled()
     await house.final.settled()
     return log
@@ -121,6 +122,7 @@ async def test_whichever_commit_fails_nothing_is_shown_that_is_not_stored(
     monkeypatch.setattr("app.turns.finish.RETRY_SECONDS", (0.001,) * 5)
     monkeypatch.setattr("app.turns.finish.PATIENT_RETRY_SECONDS", 0.001)
     monkeypatch.setattr("app.turns.runner.RETRY_START_SECONDS", 0.001)
+    monkeypatch.setattr("app.sessions.ending.RETRY_SECONDS", 0.001)
     count = await units_of_the_story()
     assert count > 12, "the story has become shorter than what it is about"
     for place in range(1, count + 1):
