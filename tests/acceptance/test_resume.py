@@ -274,7 +274,7 @@ async def test_a_slow_reader_neither_slows_the_turn_nor_loses_text(
     await attached.wait()
     said = await talk.say("Somebody reads this slowly")
     assert said["response"] == alone["response"]
-    assert said["timings"]["total_ms"] < 3 * alone["timings"]["total_ms"] + 1000
+    assert said["timings"]["total_ms"] < 10_000, "at its reader's pace it would take hours"
     hurry.set()
     texts = [frame for frame in frames_of(unchunked(await slow)) if frame.type == "text"]
     assert text_of(texts) == alone["response"]
