@@ -67,7 +67,7 @@ class Client:
         await self.driver.close()
 
     def agent(self, name: str) -> Agent:
-        """A handle; the server is not asked."""
+        """A handle on an agent; makes no request."""
         return Agent(self, name)
 
     async def agents(self) -> list[JSON]:
@@ -120,17 +120,17 @@ class Agent:
         ephemeral: bool | None = None,
         messages: Sequence[Mapping[str, str]] | None = None,
     ) -> Session:
-        """With an id of your own, the session of that id if there is one: see `is_new`."""
+        """Create a session. If `session_id` names an existing one, that one is returned: see `is_new`."""
         body = {"session_id": session_id, "title": title, "metadata": metadata, "ephemeral": ephemeral}
         made = await self.client.driver.call(operations.create_session(self.name, {**body, "messages": messages}))
         return Session(self.client, self.name, made.session["session_id"], about=made.session, is_new=made.is_new)
 
     async def sessions(self, *, limit: int = 50, status: str | None = None, order: str = "created") -> Page:
-        """`order`: `created`, or `activity` for the latest active first."""
+        """List sessions. `order`: `created`, or `activity` for the most recently active first."""
         return await self.client.driver.call(operations.sessions(self.name, limit=limit, status=status, order=order))
 
     def ask(self, message: str, *, instructions: str | None = None) -> Answer:
-        """One message outside any session."""
+        """Send one message outside any session; the request is made when the answer is iterated over."""
         post = post_message(self.name, None, {"message": message, "instructions": instructions})
         return Answer(self.client, self.name, None, post, None)
 
@@ -142,7 +142,7 @@ class Agent:
         memory: str | None = None,
         phrase: str | None = None,
     ) -> JSON:
-        """Erase what all given fields describe, wherever it is; the receipt."""
+        """Erase permanently what matches all given fields, wherever it is stored. Returns the receipt."""
         body = {"user_id": user, "session_id": session, "memory_id": memory, "phrase": phrase}
         return await self.client.driver.call(operations.forget(self.name, body))
 
@@ -188,15 +188,15 @@ class Session(SessionState):
         await self._client.driver.call(self._connect(after))
 
     async def disconnect(self) -> None:
-        """End every `listen`. The session and its turn go on at the server."""
+        """End every `listen` of this object. The server keeps the session and continues its turn."""
         self._is_connected = False
         for connection in list(self._connections):
             await connection.close()
 
     async def send(self, message: str, *, instructions: str | None = None, on_busy: str | None = None) -> str:
-        """Send a message and return its turn's id; `listen` tells the answer, which is written also without a reader.
+        """Send a message and return the id of its turn, which runs even without a reader; `listen` has its events.
 
-        A broken connection never doubles it: the message is sent again under its Idempotency-Key.
+        A broken connection never duplicates it: the message is sent again with the same Idempotency-Key.
         `on_busy`: `queue`, `reject` or `replace`.
         """
         options = {"instructions": instructions, "on_busy": on_busy}
@@ -218,13 +218,13 @@ class Session(SessionState):
                 self._is_connected = False
 
     def ask(self, message: str, *, instructions: str | None = None, on_busy: str | None = None) -> Answer:
-        """Send a message and follow its answer; the answer is sent for when it is iterated over."""
+        """Send a message and follow its answer; the request is made when the answer is iterated over."""
         body = {"message": message, "instructions": instructions, "on_busy": on_busy}
         post = post_message(self.agent_name, self.session_id, body)
         return Answer(self._client, self.agent_name, self.session_id, post, None)
 
     def join(self, turn_id: str) -> Answer:
-        """Follow the answer of an open turn."""
+        """Follow the answer of a turn that was started elsewhere."""
         return Answer(self._client, self.agent_name, self.session_id, None, turn_id)
 
     def regenerate(self, message_id: str | None = None, *, instructions: str | None = None) -> Answer:
@@ -233,16 +233,19 @@ class Session(SessionState):
         return Answer(self._client, self.agent_name, self.session_id, post, None)
 
     async def cancel(self, turn_id: str | None = None, *, everything: bool = False) -> JSON | None:
-        """Stop the running turn, that turn, or everything queued as well; `None` when nothing was open."""
+        """Stop the running turn, the turn `turn_id`, or with `everything` the queued ones as well.
+
+        Returns the turn, or `None` if none was open.
+        """
         call = operations.cancel(self.agent_name, self.session_id, turn_id, everything=everything)
         return await self._client.driver.call(call)
 
     async def end(self) -> JSON:
-        """Take no more messages; the session stays readable."""
+        """Close the session for new messages; it stays readable."""
         return await self._client.driver.call(operations.end(self.agent_name, self.session_id))
 
     async def terminate(self, *, forget: bool = False) -> JSON:
-        """Stop and erase it; its id is never used again. `forget`: also what other sessions remember of it.
+        """Stop and erase the session; its id is never used again. `forget`: erase its wider memories, too.
 
         Returns the stop receipt.
         """
@@ -261,17 +264,17 @@ class Session(SessionState):
         return await self._client.driver.call(operations.turn(self.agent_name, self.session_id, turn_id))
 
     async def change(self, **change: Any) -> JSON:
-        """`title`, `metadata`: each is replaced as a whole, `None` clears it."""
+        """Change `title` or `metadata`; each is replaced as a whole, `None` clears it."""
         return await self._client.driver.call(operations.change_session(self.agent_name, self.session_id, change))
 
     async def fork(self, at: str | None = None, *, title: str | None = None, session_id: str | None = None) -> Session:
-        """A new session with the messages up to `at` (a message's id; all by default)."""
+        """Create a session with the messages up to and including `at` (a message id; default: all)."""
         body = {"at": at, "title": title, "session_id": session_id}
         made = await self._client.driver.call(operations.fork(self.agent_name, self.session_id, body))
         return Session(self._client, self.agent_name, made["session_id"], about=made, is_new=True)
 
     async def edit_message(self, message_id: str, content: str) -> Session:
-        """A fork up to that message of the user, with the new text."""
+        """Create a fork that ends with this user message, with the new text."""
         made = await self._client.driver.call(
             operations.edit_message(self.agent_name, self.session_id, message_id, content)
         )
@@ -302,7 +305,7 @@ class Answer(AnswerState):
                 yield event
 
     async def wait(self) -> str:
-        """Follow it to its end; the whole text. Raises HectorError unless the turn was completed."""
+        """Follow the turn to its end and return the whole text. Raises HectorError unless it was completed."""
         if self.finished is None:
             async for _ in self:
                 pass
@@ -310,16 +313,16 @@ class Answer(AnswerState):
         return self.text
 
     async def cancel(self) -> JSON | None:
-        """Stop the turn; its text so far is kept. Raises RuntimeError while the message is not accepted."""
+        """Stop the turn; its text so far is kept. Raises RuntimeError before the message is accepted."""
         return await self._client.driver.call(self._cancel())
 
     async def response(self) -> JSON:
-        """What the API answers to a caller that waits for this message: `response`, `usage`, `timings`, …"""
+        """The API's response to a caller that waits for this message: `response`, `usage`, `timings`, …"""
         return await self._client.driver.call(self._response())
 
 
 class Memories:
-    """What an agent remembers beyond a session; of one user where the client names one."""
+    """The long-term memories of an agent; only those of the client's `user`, if it has one."""
 
     def __init__(self, client: Client, agent: str) -> None:
         self._client = client
@@ -336,7 +339,7 @@ class Memories:
         return await self._client.driver.call(call)
 
     async def get(self, memory_id: str) -> JSON:
-        """With its earlier texts."""
+        """A memory with its earlier texts."""
         return await self._client.driver.call(operations.memory(self._agent, memory_id))
 
     async def add(
@@ -353,7 +356,7 @@ class Memories:
         return await self._client.driver.call(operations.delete_memory(self._agent, memory_id))
 
     async def export(self, *, session: str | None = None) -> AsyncGenerator[bytes]:
-        """JSON Lines, in pieces of any size. Raises Unreachable in the middle, too."""
+        """JSON Lines, in pieces of any size. May raise Unreachable after the first piece."""
         async with aclosing(
             self._client.driver.stream(operations.export_memories(self._agent, session=session))
         ) as pieces:
@@ -361,9 +364,9 @@ class Memories:
                 yield piece
 
     async def import_lines(self, lines: bytes) -> JSON:
-        """Take in the memories of an export that are not there yet."""
+        """Add the memories of an export that are not present yet."""
         return await self._client.driver.call(operations.import_memories(self._agent, lines))
 
     async def embed(self, *, again: bool = False) -> JSON:
-        """Embed what the present embedder has not; `again`: everything. How far it is."""
+        """Start embedding what the current embedder has not embedded, with `again` everything. Returns the progress."""
         return await self._client.driver.call(operations.embed_memories(self._agent, again=again))

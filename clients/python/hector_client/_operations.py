@@ -151,7 +151,7 @@ def fork(agent: str, session_id: str, body: Mapping[str, Any]) -> Call[JSON]:
 
 
 def edit_message(agent: str, session_id: str, message_id: str, content: str) -> Call[JSON]:
-    """The fork with the new text."""
+    """Returns the fork, which has the new text."""
     where = session_path(agent, session_id, "messages", message_id)
     return ask(Request("PUT", where, body={"content": content}))
 
@@ -203,7 +203,7 @@ def embed_memories(agent: str, *, again: bool) -> Call[JSON]:
 
 
 def forget(agent: str, body: Mapping[str, Any]) -> Call[JSON]:
-    """The receipt; it may take long."""
+    """Returns the receipt. May take long."""
     return ask(Request("POST", path("agents", agent, "forget"), body=given(body), is_patient=True))
 
 
@@ -219,7 +219,7 @@ def documents(store: str, *, limit: int) -> Call[Page]:
 
 
 def search_documents(query: str, *, store: str | None, limit: int) -> Call[JSON]:
-    """Without a store: in all of them."""
+    """Searches all stores if none is named."""
     where = path("document_stores", *([] if store is None else [store]), "search")
     return ask(Request("POST", where, body={"query": query, "limit": limit}))
 

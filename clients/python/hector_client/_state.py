@@ -31,7 +31,7 @@ class AnswerState:
 
     @property
     def session_id(self) -> str | None:
-        """That of a one-shot is known once it was accepted."""
+        """The session of a one-shot is known once the message was accepted."""
         return self._reader.session_id
 
     @property
@@ -46,7 +46,7 @@ class AnswerState:
 
     @property
     def finished(self) -> TurnFinished | None:
-        """The turn's end, once it is there."""
+        """The end of the turn; `None` while it is open."""
         return self._reader.finished
 
     @property
@@ -104,7 +104,7 @@ class AnswerState:
 
 
 class SessionState:
-    """A handle on one session of the server. Nothing is closed there when it is dropped."""
+    """A handle on one session. Dropping it changes nothing at the server."""
 
     def __init__(self, agent: str, session_id: str | None, *, about: JSON | None, is_new: bool = False) -> None:
         self.agent_name = agent
@@ -178,7 +178,7 @@ class SessionState:
 
 
 def post_message(agent: str, session_id: str | None, body: JSON) -> Request:
-    """With a key of its own: sent twice, it is one message."""
+    """Has an Idempotency-Key of its own: sent twice, it is one message."""
     return Request("POST", operations.messages_path(agent, session_id), headers=new_key(), body=given(body))
 
 
