@@ -44,7 +44,7 @@ class Records:
     async def delete(self, file: StoredFile) -> None:
         """Delete a file without chunks."""
         unit = UnitOfWork("")
-        documents.remove_file(unit, file.file_id)
+        documents.delete_file(unit, file.file_id)
         await self._database.submit(unit)
 
     async def write_chunks(
@@ -62,5 +62,5 @@ class Records:
         rows = [chunk.row for chunk in chunks]
         for start in range(0, len(rows), documents.PART):
             unit = UnitOfWork("")
-            documents.remove_chunks(unit, rows[start : start + documents.PART])
+            documents.delete_chunks(unit, rows[start : start + documents.PART])
             await self._database.submit(unit)

@@ -20,8 +20,8 @@ from app.search.question import QuestionEmbedding
 from app.search.vectors import Vectors
 from app.search.words import terms
 from app.storage import documents
+from app.storage.connection import Connection
 from app.storage.document_text import store_word
-from app.storage.documents import Reader
 from app.storage.engine.database import Database
 
 EMBEDDING_SECONDS = 2.0
@@ -89,7 +89,7 @@ class Search:
     # -- on a reading thread ----------------------------------------------------------------------------------
 
     def _find(
-        self, connection: Reader, question: str, stores: Sequence[str], embedding: Embedding | None, limit: int
+        self, connection: Connection, question: str, stores: Sequence[str], embedding: Embedding | None, limit: int
     ) -> tuple[list[Hit], bool]:
         words = [store_word(store) for store in stores]
         asked = list(dict.fromkeys(terms(question)))[:MAX_TERMS]

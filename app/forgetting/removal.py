@@ -21,9 +21,10 @@ from app.forgetting.warm import WarmCopies, redact_session
 from app.memory.longterm import LongTermMemory
 from app.sessions.termination import Terminations
 from app.storage import forgettings, recalled, redaction
+from app.storage.connection import Connection
 from app.storage.engine.database import Database
 from app.storage.engine.unit_of_work import UnitOfWork
-from app.storage.memories import Owned, Reader
+from app.storage.memories import Owned
 from app.storage.redaction import Found
 
 T = TypeVar("T")
@@ -60,7 +61,7 @@ class Removal:
     def _stores(self) -> tuple[Store, Store]:
         return self._places.live.durable, self._places.live.ephemeral
 
-    async def _read(self, query: Callable[[Reader], T]) -> T:
+    async def _read(self, query: Callable[[Connection], T]) -> T:
         return await self._places.database.read(query)
 
     async def _submit(self, unit: UnitOfWork) -> None:
@@ -204,7 +205,7 @@ class Removal:
             if session_log.last_seq == last_seq:
                 return  # no turn began meanwhile that could know the text
 
-    def _find_in(self, session_id: str, phrase: Phrase | None) -> Callable[[Reader], dict[str, Found]]:
+    def _find_in(self, session_id: str, phrase: Phrase | None) -> Callable[[Connection], dict[str, Found]]:
         if phrase is not None:
             return partial(redaction.scan, session_ids=[session_id], phrase=phrase)
         return partial(redaction.find_messages, session_ids=[session_id], message_ids=self._affected.message_ids)

@@ -11,8 +11,8 @@ from app.domain.forgetting import DeletionRequest
 from app.domain.ids import GENERATED_ID
 from app.domain.phrase import Phrase
 from app.storage import forgettings, redaction, residue
+from app.storage.connection import Connection
 from app.storage.engine.database import Database
-from app.storage.memories import Reader
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class Verification:
         self._request = request
         self._affected = affected
 
-    async def _read(self, query: Callable[[Reader], T]) -> T:
+    async def _read(self, query: Callable[[Connection], T]) -> T:
         return await self._database.read(query)
 
     async def count_rows(self) -> int:

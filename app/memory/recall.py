@@ -25,8 +25,8 @@ from app.search.late_interaction import compare_pieces
 from app.search.question import QuestionEmbedding
 from app.search.vectors import Vectors
 from app.storage import memory_index
+from app.storage.connection import Connection
 from app.storage.engine.database import Database
-from app.storage.memories import Reader
 
 LATE = 40
 """Hits that late interaction ranks again."""
@@ -123,7 +123,7 @@ class Recall:
 
     # -- on a reading thread ----------------------------------------------------------------------------------
 
-    def _answer(self, connection: Reader, question: _Question) -> tuple[list[Hit], bool]:
+    def _answer(self, connection: Connection, question: _Question) -> tuple[list[Hit], bool]:
         meaning = self._scan(connection, question)
         if question.whole is not None:
             asked = ask(question.text, question.whole.names)
@@ -138,7 +138,7 @@ class Recall:
         ranked = corrections.settle(asked, best, meaning.alike if meaning is not None else None)
         return _hits(connection, question, ranked), meaning is not None
 
-    def _scan(self, connection: Reader, question: _Question) -> Meaning | None:
+    def _scan(self, connection: Connection, question: _Question) -> Meaning | None:
         if question.embedding is None:
             return None
         model = self._embedding.model
@@ -147,7 +147,7 @@ class Recall:
         scan = self._vectors.scan(question.audiences, model, vector, load=load, most=rank.CANDIDATES)
         return Meaning(scan.closest, scan.cosines, scan.alike) if scan is not None else None
 
-    def _nominated(self, connection: Reader, question: _Question, meaning: Meaning | None) -> tuple[Asked, Pool]:
+    def _nominated(self, connection: Connection, question: _Question, meaning: Meaning | None) -> tuple[Asked, Pool]:
         """The candidates of a large scope, whose participants are not cached.
 
         Names are searched as words first; then the candidates' speakers count as the participants.
@@ -159,7 +159,7 @@ class Recall:
         names = frozenset().union(*[doc.names for doc in pool.docs()])
         return ask(question.text, names), pool
 
-    def _rank_late(self, connection: Reader, question: _Question, ranked: list[Ranked]) -> list[Ranked]:
+    def _rank_late(self, connection: Connection, question: _Question, ranked: list[Ranked]) -> list[Ranked]:
         assert question.embedding is not None
         if question.embedding.pieces is None:
             return ranked
@@ -170,7 +170,7 @@ class Recall:
         return rank.rank_again(ranked[:LATE], close) + ranked[LATE:] if close else ranked
 
 
-def _hits(connection: Reader, question: _Question, ranked: list[Ranked]) -> list[Hit]:
+def _hits(connection: Connection, question: _Question, ranked: list[Ranked]) -> list[Hit]:
     chosen = [one for one in ranked if one.score >= question.threshold]
     # A memory deleted a moment ago may still be ranked from the cache.
     found = _stored(connection, question, chosen[: question.limit])
@@ -198,7 +198,7 @@ def _hits(connection: Reader, question: _Question, ranked: list[Ranked]) -> list
     ]
 
 
-def _stored(connection: Reader, question: _Question, ranked: list[Ranked]) -> dict[int, Memory]:
+def _stored(connection: Connection, question: _Question, ranked: list[Ranked]) -> dict[int, Memory]:
     """The memories of the ranked rows, and of the rows they correct, by row."""
     rows = dict.fromkeys([one.doc.row for one in ranked] + [row for one in ranked for row in one.corrects])
     return memory_index.by_rows(connection, question.audiences, list(rows))

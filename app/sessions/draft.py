@@ -60,7 +60,7 @@ class Draft:
         first = self.last_seq - len(self.seeds) + 1
         if self.copy is not None:
             messages.copying(unit, source=self.copy.source, upto=self.copy.upto)
-            summaries.copying(unit, source=self.copy.source, upto=self.copy.upto)
+            summaries.copy(unit, source=self.copy.source, upto=self.copy.upto)
             audiences = (session_audience(self.copy.source), session_audience(unit.session_id))
             if self.copy.remembered_seq:
                 memory_transfer.copy(

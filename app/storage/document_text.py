@@ -1,4 +1,4 @@
-"""Full text over the stems of documents' chunks: the likeliest rows for some words."""
+"""Full text over the stems of documents' chunks: the best rows for some terms."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _SQLITE_SEARCH = text(f"SELECT rowid FROM {INDEX.name} WHERE {INDEX.name} MATCH 
 
 
 def store_word(name: str) -> str:
-    """A store's name as one word of the index."""
+    """A store's name, hashed to one word of the index."""
     return "d" + hashlib.blake2b(name.encode(), digest_size=12).hexdigest()
 
 
 def search(
     connection: Connection, stores: Sequence[str], frequencies: Mapping[str, int], *, size: int, limit: int
 ) -> list[int]:
-    """Rows of the stores (by their words) with any of the terms, the likeliest first.
+    """Rows of the stores (by their words) that contain any of the terms, best first.
 
-    `frequencies` as `INDEX.count` told them, of `size` chunks.
+    `frequencies`: how many of `size` chunks contain each term, as `INDEX.count` returns them.
     """
     if not frequencies:
         return []
@@ -34,7 +34,7 @@ def search(
         return list(connection.execute(_SQLITE_SEARCH, parameters).scalars())
     parameters = {"stores": list(stores), "at_most": limit}
     parts = []
-    for number, (term, frequency) in enumerate(frequencies.items()):  # its own ts_rank knows no rarity
+    for number, (term, frequency) in enumerate(frequencies.items()):  # ts_rank does not weight terms by rarity
         parameters[f"term_{number}"] = lexeme(term)
         has_term = f"{INDEX.stems} @@ CAST(:term_{number} AS tsquery)"
         parts.append(f"CASE WHEN {has_term} THEN {weight(size, frequency):.4f} ELSE 0 END")

@@ -1,10 +1,10 @@
-"""Documents in the database: units that store and remove files and chunks; queries, each of one store or several."""
+"""Documents in the database: units that store and delete files and chunks; queries of one store or several."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from sqlalchemy import Connection, Row, and_, bindparam, case, delete, exists, func, insert, select, update
 
@@ -13,13 +13,10 @@ from app.storage.document_text import store_word
 from app.storage.engine.unit_of_work import UnitOfWork
 from app.storage.stem_index import rarest
 
-Reader: TypeAlias = Connection
-"""What a query runs on, for rooms that hand one to another and need not know more of it."""
-
 PART = 500
-"""Rows that one statement removes: others want to write, too."""
+"""Chunks that one unit deletes, so that other writers get their turn."""
 MOST_MATCHES = 3_000
-"""Chunks that the full text sorts for one question."""
+"""Chunks that the full text sorts for one question at most."""
 
 _f, _c, _v = tables.document_files, tables.document_chunks, tables.document_vectors
 
@@ -35,7 +32,7 @@ _PLACE_CHUNK = (
     .where(_c.c.row == bindparam("the_row"))
     .values(place=bindparam("new_place"), position=bindparam("new_position"))
 )
-# Vectors that arrive after their chunk was removed find no row to go with.
+# Vectors that arrive after their chunk was deleted find no row to belong to.
 _ADD_VECTORS = insert(_v).from_select(
     ["row", "model", "store_word", "vectors"],
     select(
@@ -52,7 +49,7 @@ _ADD_VECTORS = insert(_v).from_select(
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file as it was read. `problem`: why it, or a part of it, was not."""
+    """A file as it was read. `problem`: why it, or a part of it, could not be read."""
 
     file_id: str
     store: str
@@ -86,7 +83,7 @@ class StoredChunk:
 
 @dataclass(slots=True)
 class IndexedChunk:
-    """A chunk as searching needs it."""
+    """A chunk with its file, as search needs it."""
 
     row: int
     file_id: str
@@ -102,7 +99,7 @@ class IndexedChunk:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Of one store; `embedded` of the chunks, by the model asked about."""
+    """Counts of one store. `embedded`: chunks with vectors of a given model."""
 
     files: int = 0
     problems: int = 0
@@ -118,7 +115,7 @@ def add_file(unit: UnitOfWork, file: StoredFile) -> None:
 
 
 def save_file(unit: UnitOfWork, file: StoredFile) -> None:
-    """All but its id and its store."""
+    """Update a file; its id and store do not change."""
     values = _values(file)
     del values["store"]
     unit.add(_SAVE_FILE, {"the_file": values.pop("file_id")} | {f"new_{name}": value for name, value in values.items()})
@@ -139,18 +136,18 @@ def add_vectors(unit: UnitOfWork, *, row: int, model: str, vectors: bytes) -> No
     unit.add(_ADD_VECTORS, {"the_row": row, "the_model": model, "the_vectors": vectors})
 
 
-def remove_chunks(unit: UnitOfWork, rows: Sequence[int]) -> None:
-    """Chunks with their vectors and full text; at most `PART` of them."""
+def delete_chunks(unit: UnitOfWork, rows: Sequence[int]) -> None:
+    """Delete chunks with their vectors and full text; at most `PART` of them."""
 
-    def remove(connection: Connection) -> None:
+    def execute(connection: Connection) -> None:
         connection.execute(delete(_v).where(_v.c.row.in_(rows)))
         connection.execute(delete(_c).where(_c.c.row.in_(rows)))
 
-    unit.calls.append(remove)
+    unit.calls.append(execute)
 
 
-def remove_file(unit: UnitOfWork, file_id: str) -> None:
-    """A file without chunks."""
+def delete_file(unit: UnitOfWork, file_id: str) -> None:
+    """Delete a file that has no chunks."""
     unit.calls.append(lambda connection: connection.execute(delete(_f).where(_f.c.file_id == file_id)))
 
 
@@ -158,7 +155,7 @@ def remove_file(unit: UnitOfWork, file_id: str) -> None:
 
 
 def stores(connection: Connection) -> list[str]:
-    """The stores that something is kept of."""
+    """The stores that have files in the database."""
     return list(connection.execute(select(_f.c.store).distinct()).scalars())
 
 
@@ -170,7 +167,7 @@ def files(connection: Connection, store: str) -> list[StoredFile]:
 def page(
     connection: Connection, store: str, *, after: str, limit: int, only_problems: bool = False
 ) -> list[StoredFile]:
-    """Files in the order of their paths, beyond `after`."""
+    """A page of files in the order of their paths, beyond `after`."""
     query = select(_f).where(_f.c.store == store, _f.c.path > after).order_by(_f.c.path).limit(limit)
     if only_problems:
         query = query.where(_f.c.problem.is_not(None))
@@ -202,7 +199,7 @@ def size(connection: Connection, words: Sequence[str]) -> int:
 def candidates(
     connection: Connection, words: Sequence[str], terms: Iterable[str], *, total: int, limit: int
 ) -> tuple[list[int], Mapping[str, int]]:
-    """Rows by full text, the likeliest first, and how many chunks have each term."""
+    """Rows nominated by full text, best first, and how many chunks contain each term."""
     frequencies = {term: document_text.INDEX.count(connection, words, term) for term in terms}
     wanted = {term: frequencies[term] for term in rarest(frequencies, most=MOST_MATCHES)}
     return document_text.search(connection, words, wanted, size=total, limit=limit), frequencies
@@ -216,13 +213,13 @@ _INDEXED = select(*_COLUMNS).join(_f, _f.c.file_id == _c.c.file_id)
 
 
 def indexed(connection: Connection, words: Sequence[str], rows: Sequence[int]) -> list[IndexedChunk]:
-    """What is still there of these rows."""
+    """The chunks of these rows that still exist."""
     query = _INDEXED.where(_c.c.row.in_(rows), _c.c.store_word.in_(words))
     return [IndexedChunk(**found._mapping) for found in connection.execute(query)] if rows else []
 
 
 def vectors_beyond(connection: Connection, since: Mapping[str, int], *, model: str) -> Iterator[tuple[str, int, bytes]]:
-    """(word, row, vectors) of what each store (by its word) has beyond a row."""
+    """(word, row, vectors) of each store's chunks beyond a row; stores are named by their words."""
     query = select(_v.c.row, _v.c.vectors).where(_v.c.model == model)
     for word, last in since.items():
         for row, vectors in connection.execute(query.where(_v.c.store_word == word, _v.c.row > last)):
@@ -232,7 +229,7 @@ def vectors_beyond(connection: Connection, since: Mapping[str, int], *, model: s
 def without_vectors(
     connection: Connection, words: Sequence[str], model: str, *, after: int, limit: int
 ) -> list[tuple[int, str, str]]:
-    """(row, heading, text) of chunks that the model has not embedded yet, beyond row `after`."""
+    """(row, heading, text) of chunks beyond row `after` without vectors of the model."""
     has_vectors = exists().where(_v.c.row == _c.c.row, _v.c.model == model)
     query = select(_c.c.row, _c.c.heading, _c.c.text).where(_c.c.store_word.in_(words), _c.c.row > after, ~has_vectors)
     return [

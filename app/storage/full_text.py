@@ -1,4 +1,4 @@
-"""Full text over the stems of memories: which rows have a word, and how many."""
+"""Full text over the stems of memories: which rows contain a term, and how many."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _POSTGRES_COMMON = text(
 
 
 def common(connection: Connection) -> dict[str, float]:
-    """The share of all memories that has each of the commonest terms, as Postgres' own statistics tell; else nothing.
+    """The most common terms and the share of all memories that contain each, by Postgres' statistics; empty on SQLite.
 
     SQLite counts a common term in a millisecond, Postgres in forty.
     """
@@ -31,7 +31,7 @@ def common(connection: Connection) -> dict[str, float]:
 
 
 def rows(connection: Connection, audiences: Sequence[str], terms: Sequence[str], limit: int) -> dict[str, list[int]]:
-    """The rows of the audiences that have each term, at most `limit` of each, in no order."""
+    """The rows of the audiences that contain each term, at most `limit` per term, in no order."""
     found: dict[str, list[int]] = {term: [] for term in terms}
     if not terms:
         return found
@@ -49,7 +49,7 @@ def rows(connection: Connection, audiences: Sequence[str], terms: Sequence[str],
 
 @lru_cache(maxsize=64)
 def _postgres_rows(terms: int) -> TextClause:
-    """One statement for all terms: each way to the server takes as long as the looking."""
+    """One statement for all terms, because a round trip takes as long as the lookup."""
     parts = [
         f"(SELECT {number} AS number, row FROM memories"
         f" WHERE audience IN :audiences AND {INDEX.stems} @@ CAST(:term_{number} AS tsquery) LIMIT :at_most)"
@@ -59,9 +59,9 @@ def _postgres_rows(terms: int) -> TextClause:
 
 
 def merge(connection: Connection, pages: int) -> int:
-    """Merge segments, about so many pages; how many rows that changed, less than 2 when nothing was left to do.
+    """Merge about `pages` pages of index segments. Returns the rows changed; less than 2 when nothing was left to do.
 
-    What was deleted leaves a mark beside the words, and both go when all segments are one. SQLite only.
+    Deleted rows stay in the index with a deletion mark until all segments are merged into one. SQLite only.
     """
     before = _total_changes(connection)
     connection.exec_driver_sql(f"INSERT INTO {INDEX.name}({INDEX.name}, rank) VALUES ('merge', {pages})")

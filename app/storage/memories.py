@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 import sqlalchemy as sql
 from sqlalchemy import (
@@ -23,9 +23,6 @@ from app.domain.memory import Memory, Owner
 from app.storage import personal, tables
 from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict
 from app.storage.personal import OwnerKind
-
-Reader: TypeAlias = Connection
-"""What a query runs on, for rooms that hand one to another and need not know more of it."""
 
 _m, _v, _old = tables.memories, tables.memory_vectors, tables.memory_versions
 _OF_MEMORIES = personal.owned_by(tables.metadata, OwnerKind.MEMORY)

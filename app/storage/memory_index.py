@@ -1,4 +1,4 @@
-"""What recall reads of memories: the words of a scope, candidates of a large one, neighbours. Each names audiences."""
+"""Queries of recall: the memories of a scope, candidates of a large one, neighbours, vectors; each names audiences."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from app.storage.memories import from_row
 from app.storage.stem_index import rarest, weight
 
 MOST_MATCHES = 2_000
-"""Rows that the full text finds for one question."""
+"""Rows that the full text returns for one question at most."""
 
 _AUDIENCES_AT_ONCE = 32
-"""In one statement; a session sees three at most."""
+"""Audiences of one statement; a session sees three at most."""
 
 
 _m, _v = tables.memories, tables.memory_vectors
@@ -53,8 +53,8 @@ _INDEX_COLUMNS = (
 )
 _SEEN = _m.c.audience.in_(bindparam("audiences", expanding=True))
 _INDEXED = select(*_INDEX_COLUMNS).where(_m.c.row.in_(bindparam("rows", expanding=True)), _SEEN)
-# One parameter for all places: to write down a pair for each takes longer than to look them up. They are the outer
-# table of the join: else SQLite would walk through all the audience sees.
+# One JSON parameter for all places: binding a pair for each takes longer than the lookup. The places are the outer
+# table of the join: otherwise SQLite scans all memories of the audience.
 _PLACES = {
     "sqlite": "(SELECT json_extract(value, '$[0]') AS its_session, json_extract(value, '$[1]') AS its_place"
     " FROM json_each(:places)) AS wanted CROSS JOIN memories",
@@ -81,7 +81,7 @@ _BY_ROWS = select(_m).where(_m.c.row.in_(bindparam("rows", expanding=True)), _SE
 
 @dataclass(slots=True)
 class Indexed:
-    """What the ranking needs of a memory."""
+    """The columns of a memory that the ranking needs."""
 
     row: int
     session_id: str
@@ -94,7 +94,7 @@ class Indexed:
 
 
 def after(connection: Connection, since: Mapping[str, int], *, limit: int) -> dict[str, list[Indexed]]:
-    """What each audience sees beyond a row, in order. Of more than `limit` memories some, but more than `limit`."""
+    """The memories of each audience beyond a row, in order; not all of them when there are more than `limit`."""
     found: dict[str, list[Indexed]] = {audience: [] for audience in since}
     for number, parameters in beyond_parameters(since):
         for audience, *values in connection.execute(_after(number), parameters | {"at_most": limit + 1}):
@@ -111,7 +111,7 @@ def _after(audiences: int) -> Select[Any]:
 
 
 def count(connection: Connection, since: Mapping[str, int]) -> dict[str, tuple[int, int]]:
-    """How many memories each audience sees beyond a row, and the last of their rows."""
+    """The number of memories of each audience beyond a row, and the last of their rows."""
     found = dict.fromkeys(since, (0, 0))
     for number, parameters in beyond_parameters(since):
         found |= {who: (size, last) for who, size, last in connection.execute(_count(number), parameters)}
@@ -125,9 +125,9 @@ def _count(audiences: int) -> Select[Any]:
 
 
 def beyond(table: Table, audiences: int) -> ColumnElement[bool]:
-    """Rows of so many audiences, of each beyond a row of its own: one statement for all of a scope's.
+    """A condition for the rows of several audiences, each beyond a row of its own, in one statement.
 
-    Most have nothing new, and to ask takes longer than to look.
+    Most audiences have nothing new, and a round trip takes longer than the lookup.
     """
     who, row = table.c.audience, table.c.row
     parts = [and_(who == bindparam(f"audience_{n}"), row > bindparam(f"after_{n}")) for n in range(audiences)]
@@ -135,7 +135,7 @@ def beyond(table: Table, audiences: int) -> ColumnElement[bool]:
 
 
 def beyond_parameters(since: Mapping[str, int]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The parameters of `beyond` and for how many audiences they are, as many times as it takes."""
+    """(number of audiences, parameters of `beyond`) for each statement that it takes."""
     left = iter(since.items())
     while part := list(itertools.islice(left, _AUDIENCES_AT_ONCE)):
         parameters: dict[str, Any] = {}
@@ -153,7 +153,7 @@ def candidates(
     limit: int,
     frequent: dict[str, int],
 ) -> tuple[list[int], dict[str, int]]:
-    """Rows by full text, the likeliest first, and how many memories have each term.
+    """Rows nominated by full text, best first, and how many memories contain each term.
 
     Likeliest is what has most of the terms by rarity. `frequent` is where the numbers of common terms are kept from
     one question to the next; rare ones, which may be telling, are not.
@@ -177,7 +177,7 @@ def candidates(
 
 
 def common(connection: Connection, size: int) -> dict[str, int]:
-    """Of `size` memories about how many have each common term, as far as the database knows without counting."""
+    """Estimated frequencies of common terms among `size` memories, as far as the database has statistics."""
     numbers = {term: round(share * size) for term, share in full_text.common(connection).items()}
     return {term: number for term, number in numbers.items() if number > MOST_MATCHES}
 
@@ -188,7 +188,7 @@ def indexed(connection: Connection, audiences: Sequence[str], rows: Sequence[int
 
 
 def around(connection: Connection, audiences: Sequence[str], places: Sequence[tuple[str, int]]) -> list[Indexed]:
-    """The memories at (session, place), as far as the audiences see them."""
+    """The memories at the given (session, place) that the audiences see."""
     found = _at_places(connection, _AROUND, audiences, places)
     return [Indexed(*values) for values in map(tuple, found)]
 
@@ -210,7 +210,7 @@ def _at_places(
 
 
 def vectors_beyond(connection: Connection, since: Mapping[str, int], *, model: str) -> Iterator[tuple[str, int, bytes]]:
-    """(audience, row, vector) of what each audience sees beyond a row, in no order."""
+    """(audience, row, vector) of each audience's memories beyond a row, in no order."""
     for number, parameters in beyond_parameters(since):
         found = connection.execute(_vectors(number), parameters | {"the_model": model})
         yield from [(row.audience, row.row, row.vector) for row in found]
@@ -223,12 +223,12 @@ def _vectors(audiences: int) -> Select[Any]:
 
 
 def pieces(connection: Connection, rows: Collection[int], *, model: str) -> dict[int, bytes]:
-    """The token vectors of memories by row, as far as they have any."""
+    """The token vectors by row, of the memories that have any."""
     found = connection.execute(_PIECES, {"rows": list(rows), "the_model": model})
     return {one.row: one.pieces for one in found}
 
 
 def by_rows(connection: Connection, audiences: Sequence[str], rows: Sequence[int]) -> dict[int, Memory]:
-    """What is still there of these rows and seen by the audiences."""
+    """The memories of these rows that still exist and that the audiences see, by row."""
     found = connection.execute(_BY_ROWS, {"rows": list(rows), "audiences": list(audiences)})
     return {row.row: from_row(row) for row in found}

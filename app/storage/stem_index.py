@@ -1,7 +1,7 @@
 """StemIndex: full text over the stems of a table's texts. FTS5 on SQLite, a GIN index on Postgres.
 
-Stems and stop words are made by us (app/search/words.py), so both engines index the same words and agree on what
-matches. They only nominate candidates; the ranking is made of our own cues.
+We compute stems and stop words ourselves (app/search/words.py), so both databases index the same terms and agree on
+what matches. The index only nominates candidates; the ranking uses our own cues.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from sqlalchemy.schema import ExecutableDDLElement
 class StemIndex:
     """The index `name` over column `terms` (stems with spaces between) of a table with the key `row`.
 
-    Column `owner` says whose a row is. On SQLite it is a word of the index: rows of others are not even looked at
-    (facts: 4.1 ms against 0.36).
+    Column `owner` names the owner of a row. On SQLite it is a word of the index, so that rows of other owners are not
+    read (measured: 0.36 ms against 4.1).
     """
 
     def __init__(self, name: str, table: str, *, owner: str) -> None:
         self.name = name
         self._owner = owner
-        # Not to_tsvector: its parser would cut words after its own rules and the server's locale.
+        # Not to_tsvector: its parser splits words by its own rules and the server's locale.
         self.stems = "array_to_tsvector(string_to_array(terms, ' '))"
         self._sqlite = (
             f"CREATE VIRTUAL TABLE {name} USING fts5({owner}, terms, content='{table}', content_rowid='row',"
@@ -34,8 +34,8 @@ class StemIndex:
             f" INSERT INTO {name}({name}, rowid, {owner}, terms)"
             f" VALUES ('delete', old.row, old.{owner}, old.terms); END",
         )
-        # New rows into the index at once: its list of pending ones is read whole for every term, up to 4 MB of it, and
-        # the planner then prefers to read the table (measured: 470 ms for a question of a large scope against 35).
+        # No pending list of new rows: every lookup of a term reads it as a whole, up to 4 MB, and the planner then
+        # prefers to scan the table (measured: 470 ms for a question in a large scope against 35).
         self._postgres = (f"CREATE INDEX {name} ON {table} USING gin (({self.stems})) WITH (fastupdate = off)",)
         self._sqlite_count = text(f"SELECT count(*) FROM {name} WHERE {name} MATCH :words")
         self._postgres_count = text(
@@ -50,7 +50,7 @@ class StemIndex:
         event.listen(table, "before_drop", _only_on("sqlite", f"DROP TABLE IF EXISTS {self.name}"))
 
     def count(self, connection: Connection, owners: Sequence[str], term: str) -> int:
-        """How many rows of the owners have the term."""
+        """How many rows of the owners contain the term."""
         if connection.dialect.name == "sqlite":
             found = connection.execute(self._sqlite_count, {"words": self.match(owners, [term])})
         else:
@@ -58,7 +58,7 @@ class StemIndex:
         return int(found.scalar() or 0)
 
     def match(self, owners: Sequence[str], terms: Sequence[str]) -> str:
-        """FTS5's query for rows of the owners with any of the terms."""
+        """An FTS5 query for rows of the owners that contain any of the terms."""
         words = " OR ".join([f'"{term}"' for term in terms])
         return f"{self._owner} : ({' OR '.join(owners)}) AND terms : ({words})"
 
@@ -84,7 +84,7 @@ def weight(size: int, frequency: int) -> float:
 
 
 def lexeme(term: str) -> str:
-    """A term as Postgres' `tsquery` writes it."""
+    """A term, quoted for Postgres' `tsquery`."""
     quoted = term.replace("\\", "\\\\").replace("'", "''")
     return f"'{quoted}'"
 

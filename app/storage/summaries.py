@@ -9,11 +9,11 @@ from app.storage import tables
 from app.storage.engine.unit_of_work import UnitOfWork
 
 KEPT = 4
-"""Summaries of a session that stay: a fork or a new answer may reach back behind the last."""
+"""Summaries kept per session: a fork or a regenerated answer may need one before the latest."""
 
 _s = tables.summaries
 _COLUMNS = ("session_id", "upto_seq", "text", "tokens", "model", "created_ms")
-# A session that is over is not summed up any more, and one that is gone must not get a row.
+# An inactive session is not summarized any more, and a deleted one must not get a row.
 _ADD = (
     insert(_s)
     .from_select(
@@ -48,7 +48,7 @@ _FIND = (
 
 
 def add(unit: UnitOfWork, summary: Summary) -> None:
-    """Fails the unit unless the session is active and has no summary up to this number."""
+    """Store a summary. Fails the unit unless the session is active and has no summary up to the same number."""
     unit.add(
         _ADD,
         {
@@ -65,12 +65,12 @@ def add(unit: UnitOfWork, summary: Summary) -> None:
 
 
 def add_drop(unit: UnitOfWork, *, seq: int) -> None:
-    """Remove every summary that covers message `seq` of the unit's session."""
+    """Delete every summary that covers message `seq` of the unit's session."""
     unit.add(_DROP, {"the_session": unit.session_id, "seq": seq})
 
 
-def copying(unit: UnitOfWork, *, source: str, upto: int) -> None:
-    """Give the unit's session the summaries of `source` that cover no message beyond number `upto`."""
+def copy(unit: UnitOfWork, *, source: str, upto: int) -> None:
+    """Copy to the unit's session the summaries of `source` that cover messages up to number `upto` only."""
     columns = [literal(unit.session_id), *[_s.c[name] for name in _COLUMNS[1:]]]
     copied = select(*columns).where(_s.c.session_id == source, _s.c.upto_seq <= upto)
     statement = insert(_s).from_select(list(_COLUMNS), copied)

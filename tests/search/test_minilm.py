@@ -13,7 +13,7 @@ from tests.search.vectors import likeness
 async def test_damaged_weights_are_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(minilm, "SHA256", "0" * 64)
     embedder = MiniLM()
-    with pytest.raises(EmbeddingFailed, match="not the file it should be"):
+    with pytest.raises(EmbeddingFailed, match="not the expected file"):
         await embedder.embed(["one"])
     await embedder.close()
 

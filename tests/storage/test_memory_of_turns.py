@@ -42,7 +42,7 @@ async def test_a_copy_has_what_covers_nothing_beyond_it(database: Database) -> N
     for upto in (3, 5, 7):
         await store(database, upto)
     unit = sessions.create(a_session("copy"))
-    summaries.copying(unit, source="s1", upto=6)
+    summaries.copy(unit, source="s1", upto=6)
     await database.submit(unit)
     assert await latest(database, session_id="copy") == 5
 
