@@ -67,6 +67,8 @@ def build_document(app: FastAPI, *, needs_key: bool, public_url: str | None) -> 
     found["components"]["parameters"] = {"UserId": _USER}
     found["security"] = [{"key": []}] if needs_key else [{"key": []}, {}]
     for operation in _operations(found):
+        for parameter in operation.get("parameters", []):
+            _drop_null(parameter["schema"])
         if operation.get("security") != []:
             operation.setdefault("parameters", []).append({"$ref": "#/components/parameters/UserId"})
         for response in operation["responses"].values():
@@ -75,6 +77,14 @@ def build_document(app: FastAPI, *, needs_key: bool, public_url: str | None) -> 
         if "requestBody" in operation:
             _complete_body(operation["requestBody"], schemas)
     return found
+
+
+def _drop_null(schema: dict[str, Any]) -> None:
+    """A parameter that may be left out is never null: an address and a header have no such value."""
+    choices = [choice for choice in schema.get("anyOf", []) if choice != {"type": "null"}]
+    if len(choices) == 1:
+        del schema["anyOf"]
+        schema.update({**choices[0], **schema})
 
 
 def _complete_body(body: dict[str, Any], schemas: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from fastapi.openapi.models import OpenAPI
 from fastapi.routing import iter_route_contexts
 
 from app.config.root import Config
+from app.domain.event import EventKind
 from app.llm.scripted import ScriptedLLM
 from app.main import create_app
 from app.routers.openapi import build_document
@@ -107,6 +108,19 @@ def test_every_parameter_of_a_path_is_declared_once(document: dict[str, Any]) ->
     for path, method, operation in operations(document):
         declared = [found["name"] for found in operation.get("parameters", []) if found.get("in") == "path"]
         assert sorted(declared) == sorted(re.findall(r"{(\w+)}", path)), f"{method} {path}"
+
+
+def test_no_parameter_is_null(document: dict[str, Any]) -> None:
+    parameters = [found for _, _, operation in operations(document) for found in operation.get("parameters", [])]
+
+    assert [found for found in parameters if "null" in str(found.get("schema"))] == []
+
+
+def test_every_kind_of_event_has_a_schema(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    kinds = [schemas[name.rpartition("/")[2]]["properties"]["type"]["const"] for name in references(schemas["Event"])]
+
+    assert sorted(kinds) == sorted(EventKind)
 
 
 def references(part: Any) -> Iterator[str]:

@@ -24,7 +24,7 @@ client = AuthenticatedClient(base_url=sys.argv[1], token=sys.argv[2])
 
 agents = list_agents.sync(client=client)
 created = create_session.sync(AGENT, client=client, body=models.CreateSession(session_id=SESSION, title="Birds"))
-listed = list_sessions.sync(AGENT, client=client, status=models.ListSessionsStatusType0.ACTIVE, limit=5)
+listed = list_sessions.sync(AGENT, client=client, status=models.ListSessionsStatus.ACTIVE, limit=5)
 body = models.SendMessage(message="What is a parrot?")
 sent = send_message.sync(AGENT, SESSION, client=client, body=body, idempotency_key="once")
 assert isinstance(sent, models.Answer)
