@@ -145,7 +145,7 @@ async def test_what_all_share_another_user_recalls(
     found = memory_of(await ask(client, "all", "gita"))["memories"][0]
     assert (found["text"], found["session_id"]) == (FACTS[0], None)
     assert FACTS[0] in told(upstream)
-    assert "agent all shares what it remembers among all of its users" in server.log_text
+    assert "agent all shares its memories among all of its users" in server.log_text
 
 
 async def test_where_only_summaries_are_kept_no_word_of_a_message_is(
