@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
+import orjson
 import pytest
 import pytest_asyncio
 from fastapi.openapi.models import OpenAPI
 from fastapi.routing import iter_route_contexts
 
 from app.config.root import Config
+from app.domain import event
 from app.domain.event import EventKind
+from app.domain.turn import Failure, Timings, TurnState, Usage
+from app.events.run import fact_json
 from app.llm.scripted import ScriptedLLM
 from app.main import create_app
 from app.routers.openapi import build_document
 from app.routers.schemas.errors import DESCRIPTIONS
 from app.runtime import Runtime
+from tests.fixtures.document import Document
 
 PAGES = {"/", "/docs", "/openapi.json"}
 METHODS = {"get", "post", "put", "patch", "delete"}
@@ -121,6 +126,33 @@ def test_every_kind_of_event_has_a_schema(document: dict[str, Any]) -> None:
     kinds = [schemas[name.rpartition("/")[2]]["properties"]["type"]["const"] for name in references(schemas["Event"])]
 
     assert sorted(kinds) == sorted(EventKind)
+
+
+EVENTS: list[event.Event] = [
+    event.TurnQueued("t", "s", "m", "Hello"),
+    event.TurnStarted("t", "s", "m", "Hello"),
+    event.TurnFinished("t", TurnState.COMPLETED, "m", None, Usage(1, 2, "counted"), Timings(0.1, 0.2, 0.3)),
+    event.TurnFinished("t", TurnState.CANCELLED, reason="cancelled"),
+    event.TurnFailed("t", Failure("llm_error", "It is ill.", "cough", 500)),
+    event.MemoryRecalled("t", {"recall": "late", "memories": [], "tokens": 0, "by_meaning": False, "took_ms": 1.5}),
+    event.HistorySummarized("t", {"status": "failed", "message": "It was stopped.", "left_out": 2}),
+    event.DebugLine("t", "[Recalled: 0.9 tea]"),
+    event.Snapshot("t", "m", "Hello"),
+    event.SessionEnded("s", "expired"),
+    event.SessionEnded("s"),
+    event.SessionTerminated("s"),
+    event.Reconnect(41),
+    event.Reconnect("41:12"),
+]
+
+
+def test_there_is_an_example_of_every_event() -> None:
+    assert {type(one) for one in EVENTS} == set(get_args(event.Event))
+
+
+@pytest.mark.parametrize("one", EVENTS, ids=repr)
+def test_an_event_fits_its_schema(document: dict[str, Any], one: event.Event) -> None:
+    Document(document).check_event(orjson.loads(fact_json(one)))
 
 
 def references(part: Any) -> Iterator[str]:
