@@ -16,8 +16,8 @@ from app import __version__
 from app.domain.errors import HectorError
 from app.page import routes as page
 from app.routers import agents, conversations, documents, forgetting, memories, messages, openapi, sessions, usage
+from app.routers.direct_send import keep_server_send
 from app.routers.errors import on_hector_error, on_http_exception
-from app.routers.frames import SERVER_SEND
 from app.routers.guard import Guard
 from app.routers.streams import Streams
 from app.runtime import Runtime
@@ -27,7 +27,7 @@ class Application(FastAPI):
     """FastAPI, which lets streams reach the server's own `send`."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope[SERVER_SEND] = send
+        keep_server_send(scope, send)
         await super().__call__(scope, receive, send)
 
 

@@ -2,7 +2,8 @@
 
     python -m benchmarks.choices --bench DIR [--rounds 5] [--seconds 5] [--only stock]
 
-Two servers that differ in one thing (benchmarks/variant.py) run in turns; bursts of 200 tokens on 64 sessions.
+Two servers that differ in one thing (benchmarks/variant.py) run in turns, 200 tokens an answer: bursts on 64
+sessions, or, where the thing is done for each token, one token each 10 ms on 100.
 """
 
 from __future__ import annotations
@@ -12,14 +13,19 @@ from typing import Any
 
 from benchmarks import rig
 from benchmarks.rig import Rig, Server, median, show
-from benchmarks.streams import BODY, BURST, per_cpu
+from benchmarks.streams import BODY, BURST, PACED, per_cpu
 
 TOKENS = 200
 NAMES = {
-    "stock": "sse-starlette's own loop instead of ours",
+    "stock": "sse-starlette's response instead of ours",
+    "woken": "a task woken for each token",
+    "layered": "body frames through the middleware",
     "route": "FastAPI routes instead of ASGI endpoints",
     "gc": "the garbage collector as Python sets it up",
 }
+
+PER_TOKEN = ("woken", "layered")
+"""Measured in paced streams."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,9 +43,10 @@ def main(argv: list[str] | None = None) -> None:
     for name, words in NAMES.items():
         if options.only in (None, name):
             with Rig(options.bench) as bench:
-                ours = bench.serve({"a": BURST}, folder="ours")
-                other = bench.serve({"a": BURST}, folder="other", command=("benchmarks.variant", name))
-                pairs = compare(bench, ours, other, options)
+                model, connections = (PACED, 100) if name in PER_TOKEN else (BURST, 64)
+                ours = bench.serve({"a": model}, folder="ours")
+                other = bench.serve({"a": model}, folder="other", command=("benchmarks.variant", name))
+                pairs = compare(bench, ours, other, options, connections=connections)
             ratio = median([a / b for a, b in pairs])
             saved = median([TOKENS * (1e6 / b - 1e6 / a) for a, b in pairs])
             rows.append([words, median([b for _, b in pairs]), median([a for a, _ in pairs]), ratio, saved])
@@ -48,11 +55,13 @@ def main(argv: list[str] | None = None) -> None:
     rig.report("choices", figures, options.out)
 
 
-def compare(bench: Rig, ours: Server, other: Server, options: argparse.Namespace) -> list[tuple[float, float]]:
+def compare(
+    bench: Rig, ours: Server, other: Server, options: argparse.Namespace, *, connections: int
+) -> list[tuple[float, float]]:
     """(ours, other) of each round, in tokens per CPU-second."""
-    load = ["-u", "/agents/a/sessions/s{i}/messages/stream", "-b", BODY, "-c", 64, "-V", TOKENS]
+    load = ["-u", "/agents/a/sessions/s{i}/messages/stream", "-b", BODY, "-c", connections, "-V", TOKENS]
     for server in (ours, other):
-        server.make_sessions("a", [f"s{n}" for n in range(64)])
+        server.make_sessions("a", [f"s{n}" for n in range(connections)])
         bench.load(server, *load, "-n", 256)
     pairs = []
     for _ in range(options.rounds):

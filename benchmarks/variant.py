@@ -1,4 +1,4 @@
-"""The server with one thing done the other way: `python -m benchmarks.variant stock|route|gc serve …`."""
+"""The server with one thing done the other way: `python -m benchmarks.variant stock|woken|route|… serve …`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from app.cli.main import main
-from app.routers import streams
-from app.routers.frames import DONE, OPENING, EventStream
+from app.routers import frames, streams
+from app.routers.frames import EventStream
+from app.routers.sse import DONE, OPENING
 
 
 class StockStream(EventStream):
@@ -43,7 +44,7 @@ class StockStream(EventStream):
                     return
                 if runs:
                     continue
-                if self._is_exhausted():
+                if self._view.is_exhausted(reading.log):
                     yield DONE
                     return
                 await reading.wait()
@@ -61,8 +62,18 @@ class Later(Response):
 
 
 def stock() -> None:
-    """sse-starlette's own loop."""
+    """sse-starlette's response."""
     streams.EventStream = StockStream
+
+
+def woken() -> None:
+    """New text wakes the stream's task, which sends it."""
+    EventStream._send_now = lambda self: False
+
+
+def layered() -> None:
+    """Body frames are sent as the response's start is."""
+    frames.server_send = lambda scope, send: send
 
 
 def route() -> None:
@@ -88,7 +99,13 @@ def keep_gc() -> None:
     gc.set_threshold = lambda *thresholds: None
 
 
-VARIANTS: dict[str, Callable[[], None]] = {"stock": stock, "route": route, "gc": keep_gc}
+VARIANTS: dict[str, Callable[[], None]] = {
+    "stock": stock,
+    "woken": woken,
+    "layered": layered,
+    "route": route,
+    "gc": keep_gc,
+}
 
 if __name__ == "__main__":
     VARIANTS[sys.argv.pop(1)]()

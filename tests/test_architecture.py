@@ -43,7 +43,7 @@ ROOMS_THAT_KNOW = {
     "onnxruntime": {"search"},
     "fastapi": DOORS,
     "starlette": DOORS,
-    "sse_starlette": DOORS,
+    "sse_starlette": set(),
     "uvicorn": DOORS,
     "typer": {"cli"},
     "hector_client": {"cli"},

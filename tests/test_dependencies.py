@@ -20,7 +20,6 @@ MODULES = {
     "prometheus-client": {"prometheus_client"},
     "prompt-toolkit": {"prompt_toolkit"},
     "python-docx": {"docx"},
-    "sse-starlette": {"sse_starlette"},
     "pydantic": {"pydantic", "pydantic_core"},  # its own error objects are typed there, and it pins the version
     "opentelemetry-sdk": {"opentelemetry"},
     "opentelemetry-exporter-otlp-proto-http": {"opentelemetry"},

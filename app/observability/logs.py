@@ -9,7 +9,7 @@ import traceback
 from datetime import UTC, datetime
 from typing import Literal
 
-_QUIET = ("asyncio", "aiohttp", "openai", "httpx2", "alembic", "sse_starlette", "watchfiles", "pypdf")
+_QUIET = ("asyncio", "aiohttp", "openai", "httpx2", "alembic", "watchfiles", "pypdf")
 
 
 IDS = ("request_id", "session_id", "turn_id", "agent")

@@ -1,8 +1,7 @@
-"""Events become frames: what a reader is shown, how it is paced, where its stream ends.
+"""Events become frames of a server-sent events stream: how a reader is paced, what its stream begins and ends with.
 
-One framing code for every stream. `EventStream` is sse-starlette's response with a loop of its own:
-ready bytes, one send for all that has arrived, one task beside it that watches for the reader's
-leaving; heartbeats and shutdown come from one place for all readers (`Readers`).
+One framing code for every stream: ready bytes, one send for all that has arrived, one task beside it that watches for
+the reader's leaving; heartbeats and shutdown come from one place for all readers (`conversation/readers.py`).
 """
 
 from __future__ import annotations
@@ -10,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import orjson
-from sse_starlette import EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
 from app.conversation.readers import Readers
@@ -23,13 +21,11 @@ from app.domain.errors import Unavailable
 from app.domain.event import EventKind, Reconnect
 from app.events.follow import Reading
 from app.events.run import Run
-from app.routers.begun import Begun
 from app.routers.dependencies import gone
+from app.routers.direct_send import Begun, server_send
 from app.routers.pacing import Pacer
 from app.routers.sse import DONE, NAMED_DONE, OPENING, encode, frame
 
-SERVER_SEND = "hector.server_send"
-"""Key in the scope of the server's own `send`, before any middleware."""
 _START = {
     "type": "http.response.start",
     "status": 200,
@@ -42,14 +38,13 @@ _START = {
 }
 
 
-class EventStream(EventSourceResponse):
+class EventStream:
     """One stream to one reader, whose `reading` the caller has entered.
 
     `phase` tells what the session is busy with, for the heartbeat.
     """
 
     def __init__(self, reading: Reading, view: View, readers: Readers, phase: Callable[[], dict[str, Any]]) -> None:
-        super().__init__(content=_nothing(), ping=0)
         self.reading = reading
         self.last_sent = time.monotonic()
         self._view = view
@@ -64,7 +59,6 @@ class EventStream(EventSourceResponse):
         """The cursor of what a paced reader was really sent."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Instead of the parent's task group of four: a fifth of a turn's whole cost (docs/benchmarks.md).
         reading = self.reading
         if scope["method"] == "HEAD":
             await send(self._start(scope))
@@ -74,8 +68,7 @@ class EventStream(EventSourceResponse):
         watcher = asyncio.ensure_future(self._watch(receive))
         try:
             await send(self._start(scope))
-            # The body needs nobody between here and the server: each layer of middleware would cost every token.
-            send = self._server_send = scope.get(SERVER_SEND, send)
+            send = self._server_send = server_send(scope, send)
             if self._pacer is None:
                 reading.on_news = self._send_now
             await self._stream(send)
@@ -150,11 +143,9 @@ class EventStream(EventSourceResponse):
                 body = b": heartbeat %b\n\n" % orjson.dumps(self._phase())
 
     def _send_now(self) -> bool:
-        """Send new text in the tick it arrived in, while this stream's task sleeps; whether nobody need wake it.
+        """Send new text in the tick it arrived in, while this stream's task sleeps; whether the task can sleep on.
 
-        A task woken for each token is a fifth of the token's price (docs/benchmarks.md). The server's `send` is a
-        coroutine that waits only when the reader is slow: it is begun here, and if it does wait, our task is woken
-        to see it through.
+        See direct_send.py: if the server's `send` has to wait, the task is woken to see it through.
         """
         runs = self.reading.take_text(self._view.turn_id)
         if runs is None or self._server_send is None:
@@ -256,9 +247,3 @@ class EventStream(EventSourceResponse):
         cursor = self._sent.decode() if self._pacer is not None else str(self.reading.cursor)
         after = int(cursor) if cursor.isdigit() else cursor
         return retry + frame(Reconnect(after))
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    nothing: tuple[bytes, ...] = ()
-    for part in nothing:
-        yield part
