@@ -1,7 +1,7 @@
-"""The guard before all routes: request id, Host and Origin, credentials, and the last net for our own faults.
+"""The guard before all routes: request id, Host and Origin, credentials, and the answer to faults of our own.
 
-A browser sends requests for any page it shows. What keeps a foreign page out is its Origin (for
-requests that change something) and the Host it had to use (for names rebound to this address).
+A browser sends requests on behalf of every page that it shows. A foreign page is kept out by its Origin (of
+requests that change something) and by the Host it had to use (a name that was rebound to this address).
 """
 
 from __future__ import annotations
@@ -90,9 +90,10 @@ class Guard:
             await error_response(fault, request_id)(scope, receive, send)
 
     def _strip_prefix(self, scope: Scope) -> bool:
-        """Take the path of `public_url` off; whether a page asks for the prefix alone, where its links would not lead.
+        """Strip the path of `public_url`; true if the request is for the prefix alone and must be redirected.
 
-        A proxy may have taken it off already: a path without it is left as it is.
+        Relative links of a page do not work there. A proxy may have stripped the prefix already: a path without it
+        is left as it is.
         """
         path: str = scope["path"]
         if path == self._prefix:

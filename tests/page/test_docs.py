@@ -5,11 +5,14 @@ Complaints of the browser, such as a violation of the Content-Security-Policy, f
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import httpx
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Browser, expect
 
-from tests.page.browsing import Devices
+from tests.fixtures.server import HectorServer
+from tests.page.browsing import SETTINGS, Devices
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="package")]
 
@@ -37,3 +40,21 @@ async def test_an_operation_can_be_tried(devices: Devices) -> None:
     await operation.get_by_role("button", name="Execute").click()
 
     await expect(operation.locator(".live-responses-table")).to_contain_text('"name": "Counter"')
+
+
+async def test_the_pages_work_below_the_path_of_the_public_url(browser: Browser, tmp_path: Path) -> None:
+    server = HectorServer(tmp_path, {**SETTINGS, "server": {"public_url": "https://example.org/hector"}})
+    await server.start()
+    devices = Devices(browser, server.base_url)
+    page = await (await devices.add()).new_page()
+    await page.goto("/hector/docs")
+    operation = page.locator("#operations-server-get_health")
+    await operation.get_by_role("button").first.click()
+    await operation.get_by_role("button", name="Try it out").click()
+    await operation.get_by_role("button", name="Execute").click()
+
+    await expect(operation.locator(".request-url")).to_contain_text("/hector/health")
+    await expect(operation.locator(".live-responses-table")).to_contain_text('"status": "ok"')
+    await devices.close()
+    await server.close()
+    assert devices.complaints == []
