@@ -36,7 +36,7 @@ export function onKeyNeeded(ask) {
   askForKey = ask;
 }
 
-/** The response, if it is a good one. Raises Refused, or what fetch raises when nobody answers. */
+/** The response, if it is a good one. Raises Refused, or what fetch raises when the server cannot be reached. */
 export async function request(method, path, { body, headers = {}, signal } = {}) {
   for (;;) {
     const key = getKey();
@@ -76,7 +76,7 @@ export function sessionPath(agent, sessionId) {
   return `${agentPath(agent)}/sessions/${encodeURIComponent(sessionId)}`;
 }
 
-/** A name nobody else has. (`crypto.randomUUID` exists on https and localhost only.) */
+/** A unique name. (`crypto.randomUUID` exists on https and localhost only.) */
 export function newId() {
   return Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

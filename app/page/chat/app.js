@@ -126,7 +126,7 @@ async function submit(text) {
   }
 }
 
-/** The last answer, anew. An answer given anew has no question of its own: it is the one before. */
+/** Regenerate the last answer. A regenerated answer has no question of its own: the question before is its question. */
 function answerAgain(turn) {
   const questions = [...state.conversation.turns.values()].map((other) => other.user).filter(Boolean);
   const question = turn.user ?? questions.at(-1);
@@ -162,7 +162,7 @@ async function terminate() {
   const { conversation } = state;
   const isSure = await askToConfirm({
     title: "Delete this session?",
-    text: `“${sessionTitle(conversation.session)}” is stopped and erased for good, with its messages. This cannot be undone.`,
+    text: `“${sessionTitle(conversation.session)}” is stopped and erased, with its messages. This cannot be undone.`,
     confirm: "Delete",
     isDanger: true,
   });

@@ -61,7 +61,7 @@ export class Conversation extends EventTarget {
   // -- history ------------------------------------------------------------------------------------
 
   /**
-   * Begins anew with what happened up to event `upto`; frames tell the rest. An answer whose question lies
+   * Start over with what happened up to event `upto`; frames tell the rest. An answer whose question lies
    * before `upto` is taken whole: it was finished meanwhile, and its replayed rest is not for us (`running` is null).
    */
   reset(page, upto = Infinity) {
@@ -91,7 +91,7 @@ export class Conversation extends EventTarget {
       turn.at ??= message.created_at;
       if (message.role === "user") {
         turn.user = { text: message.content, at: message.created_at, id: message.message_id };
-        turn.status ??= "unknown"; // until its answer follows, or somebody looks it up
+        turn.status ??= "unknown"; // until its answer follows, or it is looked up
       } else {
         turn.text = message.content;
         turn.status = message.status;
@@ -252,7 +252,7 @@ export class Conversation extends EventTarget {
     }
   }
 
-  /** Its question is answered anew. */
+  /** Its question is answered again. */
   #replace(turn) {
     if (turn.text) turn.status = "replaced";
     this.changed(turn);

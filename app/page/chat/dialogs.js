@@ -49,7 +49,7 @@ export async function askForText(title, label, value) {
 export async function askForKey(isRefused) {
   const values = await open({
     title: "This server asks for a key",
-    text: isRefused ? "The key was not accepted. Please check it." : "It is kept in this tab only, and gone when you close it.",
+    text: isRefused ? "The key was not accepted. Please check it." : "It is kept in this tab only, until you close it.",
     fields: [{ label: "Key", type: "password", required: true }],
     confirm: "Continue",
   });

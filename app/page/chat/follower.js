@@ -129,7 +129,7 @@ export class Follower {
     throw new TypeError("The stream was cut.");
   }
 
-  /** The stream stands at `id`. False: it could not go on from our cursor, so begin anew without one. */
+  /** The stream stands at `id`. False: it cannot go on from our cursor; start over without one. */
   async #begin(id, cursor) {
     if (cursor === null) {
       await this.#load(Number(id));
@@ -190,7 +190,7 @@ export class Follower {
       conversation.replace(session, await call("GET", `${this.#path}/messages`));
       this.#explain();
     }
-    this.#cursor = null; // a stream that follows begins anew
+    this.#cursor = null; // the next stream starts over
     this.#failures = 0;
     this.#tell({ state: "polling" });
     if (session.status !== "active") return this.#over();

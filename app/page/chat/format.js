@@ -43,7 +43,7 @@ export function shorten(text, most) {
 const ENDINGS = {
   cancelled: "Stopped",
   "cancelled/replaced": "Stopped: a newer message took its place",
-  "cancelled/disconnected": "Stopped: nobody was reading any more",
+  "cancelled/disconnected": "Stopped: no reader was left",
   "cancelled/session_terminated": "Stopped: the session was deleted",
   interrupted: "Interrupted",
   "interrupted/crash": "Interrupted: the server went down",

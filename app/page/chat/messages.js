@@ -7,7 +7,7 @@ import { recalledList, recalledWords } from "./recalled.js";
 
 const NEAR_PX = 80;
 const QUIET_MS = 1500;
-const REST = 3; // a long code block is coloured anew with each word: draw it a quarter of the time at most
+const REST = 3; // a long code block is coloured again with each word: draw it a quarter of the time at most
 const MOST_REST_MS = 500;
 
 export class MessagesView {
@@ -216,7 +216,7 @@ class TurnView {
     if (!isOpen) return;
     const words = this.state.lastChild;
     const since = Date.now() - (heardAt || startedAt || Date.now());
-    if (!conversation.isConnected) words.textContent = "Not connected; the answer goes on without us";
+    if (!conversation.isConnected) words.textContent = "Not connected; the answer goes on";
     else if (status === "queued") words.textContent = phaseWords("queued");
     else if (status === "waiting") words.textContent = phaseWords("waiting for approval");
     else if (heardAt && since < QUIET_MS) words.textContent = "Answering";

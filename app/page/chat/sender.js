@@ -26,7 +26,7 @@ export function resumeSending(conversation, follower) {
   }
 }
 
-/** `again`: the id of the user message to answer anew, instead of a new one. */
+/** `again`: the id of the user message to answer again, instead of a new message. */
 export function send(conversation, follower, text, again) {
   const message = { key: newId(), text, again };
   conversation.addPending(message);
@@ -69,8 +69,9 @@ async function pause(ms) {
 }
 
 /**
- * Starts the turn; its id. Our own stream is the turn's reader, so that it ends when the last one leaves; the
- * POST's stream is let go at its first frame. A tab without a stream has nobody to keep the turn: background.
+ * Start the turn; return its id. Our own stream is the reader of the turn, which ends when its last reader leaves; the
+ * stream of the POST is closed at its first frame. A tab without a stream has no reader that keeps the turn running, so
+ * it sends in the background.
  */
 async function offer(conversation, follower, message) {
   const path = `${sessionPath(conversation.agent, conversation.sessionId)}/${message.again ? "regenerate" : "messages"}`;

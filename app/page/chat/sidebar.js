@@ -1,4 +1,4 @@
-/** Agents and their sessions: choose, search, begin anew. */
+/** Agents and their sessions: choose, search, start a new one. */
 import { agentPath, call } from "./api.js";
 import { h, icon, iconButton } from "./dom.js";
 import { ago } from "./format.js";
@@ -107,7 +107,7 @@ export class Sidebar {
     });
     this.list.replaceChildren(...found.map((session) => this.#item(session)));
     this.empty.hidden = found.length > 0;
-    this.empty.textContent = words.length ? "No session is called so." : "No sessions yet.";
+    this.empty.textContent = words.length ? "No session has this title." : "No sessions yet.";
     this.more.hidden = !this.#cursor || words.length > 0;
   }
 

@@ -1,6 +1,6 @@
 /**
  * Server-sent events from the body of a fetch. EventSource cannot send a key, says nothing of comments,
- * and stops for good at the first 503 of a restart.
+ * and never reconnects after the first 503 of a restart.
  */
 
 /** Yields `{id?, name?, data?, retry?}` for each event and `{comment}` for each comment line, as they arrive. */
