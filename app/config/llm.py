@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
+from app.config.address import base_address, checked_address
 from app.config.section import Section
 from app.config.units import Wait
 
@@ -22,6 +23,16 @@ KEY_VARIABLES = {
 """The types that need a key, and the environment variable that gives it when the entry does not."""
 
 _WITHOUT_MODEL = ("local", "scripted")
+
+_OWN_SERVER: dict[str, Any] = {"max_tokens": None, "first_token_timeout": timedelta(minutes=5)}
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    # A model of this size talks on and on: longer answers are loops.
+    "local": {"max_tokens": 512, "temperature": 0.3},
+    # A server of one's own loads its model first, and counts `max_tokens` against a context that may be small.
+    "ollama": _OWN_SERVER,
+    "vllm": _OWN_SERVER,
+}
+"""Defaults that depend on the type."""
 
 
 class ScriptedAnswer(Section):
@@ -52,6 +63,25 @@ def _from_text(value: object) -> object:
 Answer = Annotated[ScriptedAnswer, BeforeValidator(_from_text)]
 
 
+def _fit_for_a_header(key: SecretStr) -> SecretStr:
+    """The key without white space around it, which pasting brings along. Sentences never repeat it."""
+    secret = key.get_secret_value().strip()
+    if not all("!" <= character <= "~" for character in secret):
+        raise ValueError("must be ASCII without spaces, for it travels in a header")
+    return SecretStr(secret)
+
+
+Address = Annotated[str, AfterValidator(checked_address)]
+ProviderKey = Annotated[SecretStr, AfterValidator(_fit_for_a_header)]
+
+
+def _with_address(given: object) -> object:
+    """The entry with `host` as the base address that it means."""
+    if not isinstance(given, dict) or not isinstance(given.get("host"), str):
+        return given
+    return {**given, "host": base_address(given["host"], str(given.get("type", "")))}
+
+
 class PriceConfig(Section):
     """What a model costs."""
 
@@ -68,18 +98,18 @@ class LLMConfig(Section):
     """Who answers: the embedded model, a script, or a provider."""
     model: str | None = Field(default=None, min_length=1)
     """The provider's name of the model; for `local` a GGUF file, null being the embedded model."""
-    api_key: SecretStr | None = None
+    api_key: ProviderKey | None = None
     """Secret of the provider; absent: its usual variable, such as OPENAI_API_KEY. Empty: not configured."""
-    host: str | None = Field(default=None, pattern="^https?://")
+    host: Address | None = None
     """Base address of the API, such as `http://localhost:11434/v1`; null is the provider's own."""
     temperature: float | None = Field(default=0.7, ge=0, le=2)
-    """How freely words are chosen, 0 to 2; null leaves it to the provider (some models accept no other)."""
+    """How freely words are chosen, 0 to 2; null leaves it to the provider. Left out for `local`: 0.3."""
     max_tokens: int | None = Field(default=8000, ge=1)
-    """Longest answer in tokens; null leaves it to the provider."""
+    """Longest answer in tokens; null leaves it to the provider. Left out: `local` 512, `ollama` and `vllm` null."""
     connect_timeout: Wait = timedelta(seconds=10)
     """How long to wait for a connection."""
     first_token_timeout: Wait = timedelta(seconds=60)
-    """How long to wait for the first token."""
+    """How long to wait for the first token. Left out for `ollama` and `vllm`: 5m."""
     idle_timeout: Wait = timedelta(seconds=60)
     """How long to wait between two tokens."""
     max_retries: int = Field(default=2, ge=0)
@@ -90,6 +120,14 @@ class LLMConfig(Section):
     """Answers of a `scripted` model in turn, each a text or the keys below; null repeats the user's text."""
     price: PriceConfig | None = None
     """What its tokens cost."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_filled_in(cls, given: object) -> object:
+        if not isinstance(given, dict):
+            return given
+        defaults = _DEFAULTS.get(str(given.get("type")), {})
+        return _with_address({**defaults, **given})
 
     @model_validator(mode="after")
     def _fits_its_type(self) -> LLMConfig:
@@ -123,12 +161,17 @@ class EmbedderConfig(Section):
     """Who embeds: the embedded model, an OpenAI-compatible server, or nobody."""
     model: str | None = Field(default=None, min_length=1)
     """Name of the model; null is the usual one of its type."""
-    host: str | None = Field(default=None, pattern="^https?://")
+    host: Address | None = None
     """Base address of the API, such as `http://localhost:11434/v1`; null is OpenAI's."""
-    api_key: SecretStr | None = None
+    api_key: ProviderKey | None = None
     """Secret of the provider; absent: OPENAI_API_KEY."""
     dimension: int | None = Field(default=None, ge=1)
     """Length of a vector; null is the model's own."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_filled_in(cls, given: object) -> object:
+        return _with_address(given)
 
 
 assert set(KEY_VARIABLES) < set(get_args(LLMType))

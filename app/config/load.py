@@ -5,17 +5,18 @@ Flags beat `HECTOR_SECTION__KEY`, which beats the file, which beats the models' 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from app.config.address import without_password
 from app.config.document import Document, DocumentError, Key, read_document
 from app.config.explain import explain
 from app.config.keys import dotted
-from app.config.llm import KEY_VARIABLES
+from app.config.llm import KEY_VARIABLES, EmbedderConfig, LLMConfig
 from app.config.not_built_yet import find_unbuilt
 from app.config.root import Config
 from app.config.variables import fill, settings
@@ -144,10 +145,26 @@ class _Draft:
         return config
 
     def warnings(self, config: Config) -> tuple[str, ...]:
-        return tuple(
+        unbuilt = (
             f"{self._where(keys[0])}: {', '.join(map(dotted, keys))}: {later.sentence}"
             for later, keys in find_unbuilt(self.values, config)
         )
+        return (*unbuilt, *self._read_addresses(config))
+
+    def _read_addresses(self, config: Config) -> Iterator[str]:
+        """Says which `host` was taken for another address than the one written."""
+        sections: tuple[tuple[str, Mapping[str, LLMConfig | EmbedderConfig]], ...] = (
+            ("llms", config.llms),
+            ("embedders", config.embedders),
+        )
+        for section, entries in sections:
+            for name, entry in entries.items():
+                written = (self.values.get(section) or {}).get(name)
+                host = written.get("host") if isinstance(written, dict) else None
+                if isinstance(host, str) and entry.host is not None and host.rstrip("/") != entry.host:
+                    key = (section, name, "host")
+                    was, now = without_password(host), without_password(entry.host)
+                    yield f"{self._where(key)}: {dotted(key)}: {was!r} is read as {now!r}"
 
     def _lay(self, key: Key, value: object, origin: str) -> None:
         place = self.values

@@ -43,5 +43,6 @@ def _settings(config: LLMConfig, model: str, base_url: str) -> OpenAISettings:
         idle_timeout=config.idle_timeout.total_seconds(),
         max_retries=config.max_retries,
         max_concurrency=config.max_concurrency,
+        is_patient=config.type in ("local", "ollama", "vllm"),
         quirks=quirks_for(config.type, model),
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import struct
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 import httpx2
 import orjson
@@ -28,13 +28,20 @@ class OpenAIEmbedder:
         dimension: int | None = None,
         connect_timeout: float = 10.0,
     ) -> None:
-        self.model = f"{model}@{urlsplit(base_url).netloc}" + (f"/{dimension}" if dimension else "")
+        base = httpx2.URL(base_url)
+        # Stored with each vector and shown to users: neither user nor password belong there.
+        self.model = f"{model}@{base.netloc.decode()}" + (f"/{dimension}" if dimension else "")
         self._name = model
         self._dimension = dimension
-        self._url = base_url.rstrip("/") + "/embeddings"
+        self._length: int | None = None
+        self._url = str(base.copy_with(userinfo=b"", path=base.path.rstrip("/") + "/embeddings"))
+        self._place = str(base.copy_with(userinfo=b"", query=None))
         self._headers = {"content-type": "application/json"}
         if api_key:
             self._headers["authorization"] = f"Bearer {api_key}"
+        elif base.userinfo:
+            credentials = base64.b64encode(f"{base.username}:{base.password}".encode()).decode()
+            self._headers["authorization"] = f"Basic {credentials}"
         secure = base_url.startswith("https:")
         self._client = LeanClient(AiohttpTransport(connect_timeout=connect_timeout, secure=secure))
 
@@ -47,25 +54,38 @@ class OpenAIEmbedder:
             request = self._client.build_request("POST", self._url, content=orjson.dumps(body), headers=self._headers)
             response = await self._client.send(request)
             if response.status_code >= 300:
-                raise EmbeddingFailed(f"{self._url} answered {response.status_code}")
+                raise EmbeddingFailed(f"{self._place} answered {response.status_code}")
             items = sorted(orjson.loads(response.content)["data"], key=lambda item: item["index"])
-            found = [Embedding(pack(self._checked(item["embedding"]))) for item in items]
-        except (httpx2.HTTPError, orjson.JSONDecodeError, KeyError, TypeError, struct.error, OverflowError) as error:
-            raise EmbeddingFailed(f"{self._url} did not embed: {type(error).__name__}") from error
-        if len(found) != len(texts):
-            raise EmbeddingFailed(f"{self._url} sent {len(found)} vectors for {len(texts)} texts")
-        return found
+            vectors = [item["embedding"] for item in items]
+            self._check(vectors, len(texts))
+            return [Embedding(pack(vector)) for vector in vectors]
+        except httpx2.HTTPError as error:
+            raise EmbeddingFailed(f"{self._place} did not embed: {str(error) or type(error).__name__}") from error
+        except (orjson.JSONDecodeError, KeyError, TypeError, struct.error, OverflowError) as error:
+            raise EmbeddingFailed(f"{self._place} did not embed: {type(error).__name__}") from error
 
-    def _checked(self, numbers: list[float]) -> list[float]:
-        """Raises EmbeddingFailed if the vector is empty or not of the configured dimension."""
-        if self._dimension is not None and len(numbers) != self._dimension:
+    def _check(self, vectors: list[list[float]], count: int) -> None:
+        """Raise EmbeddingFailed unless there are `count` vectors, all of the length that is expected.
+
+        That is the configured one, else the last answer's: a single odd answer is refused, and a server whose model
+        changed for good is believed from its second answer on.
+        """
+        if len(vectors) != count:
+            raise EmbeddingFailed(f"{self._place} sent {len(vectors)} vectors for {count} texts")
+        lengths = {len(vector) for vector in vectors}
+        if 0 in lengths:
+            raise EmbeddingFailed(f"{self._place} sent an empty vector")
+        if len(lengths) > 1:
+            raise EmbeddingFailed(f"{self._place} sent vectors of several lengths: {sorted(lengths)}")
+        length = lengths.pop() if lengths else None
+        if self._dimension is not None and length not in (None, self._dimension):
             raise EmbeddingFailed(
-                f"{self._url} sends vectors of {len(numbers)} numbers, and {self._dimension} were asked for; "
+                f"{self._place} sends vectors of {length} numbers, and {self._dimension} were asked for; "
                 "set the embedder's dimension to what its model gives"
             )
-        if not numbers:
-            raise EmbeddingFailed(f"{self._url} sent an empty vector")
-        return numbers
+        before, self._length = self._length, length or self._length
+        if before is not None and length not in (None, before):
+            raise EmbeddingFailed(f"{self._place} sent vectors of {length} numbers, and of {before} before")
 
     async def close(self) -> None:
         await self._client.aclose()

@@ -85,7 +85,7 @@ class _Matrix:
         self.size = 0
         """Vectors."""
         self._count = 0
-        self._width = width
+        self.width = width
         self._rows = numpy.empty(64, numpy.int64)
         self._starts = numpy.empty(64, numpy.int64)
         self._vectors = numpy.empty((64, width), numpy.float32)
@@ -100,12 +100,12 @@ class _Matrix:
 
     def extend(self, found: list[tuple[int, bytes]]) -> None:
         found.sort()
-        block = numpy.frombuffer(b"".join([vectors for _, vectors in found]), "<f2").reshape(-1, self._width)
+        block = numpy.frombuffer(b"".join([vectors for _, vectors in found]), "<f2").reshape(-1, self.width)
         count, size = self._count + len(found), self.size + len(block)
         self._rows = _with_room(self._rows, self._count, count)
         self._starts = _with_room(self._starts, self._count, count)
         self._vectors = _with_room(self._vectors, self.size, size)
-        lengths = [len(vectors) // (2 * self._width) for _, vectors in found]
+        lengths = [len(vectors) // (2 * self.width) for _, vectors in found]
         self._rows[self._count : count] = [row for row, _ in found]
         self._starts[self._count : count] = list(itertools.accumulate(lengths[:-1], initial=self.size))
         self._vectors[self.size : size] = block
@@ -164,7 +164,7 @@ class Vectors:
         """The vectors of each owner, after reading what is new since the last time."""
         with self._lock:
             drops = self._drops
-            known = {owner: self._kept.get((owner, model)) or _Matrix(width) for owner in owners}
+            known = {owner: self._matrix(owner, model, width) for owner in owners}
             since = {owner: matrix.last for owner, matrix in known.items() if not self._is_full(matrix)}
         new: dict[str, list[tuple[int, bytes]]] = {}
         for owner, row, vectors in load(since):
@@ -180,6 +180,11 @@ class Vectors:
             if new:
                 self._evict()
             return [matrix.view() for matrix in known.values()]
+
+    def _matrix(self, owner: str, model: str, width: int) -> _Matrix:
+        """The owner's matrix; an empty one if there is none of this width."""
+        kept = self._kept.get((owner, model))
+        return kept if kept is not None and kept.width == width else _Matrix(width)
 
     def _fits(self, vectors: bytes, length: int) -> bool:
         """Whether the vectors have the query's width. They have not after the server's model changed its width."""

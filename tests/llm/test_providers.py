@@ -395,6 +395,11 @@ async def test_a_wrong_path_at_a_bare_host_is_explained(upstream: Upstream, make
         await make(base_url=upstream.base_url.removesuffix("/v1")).stream(HELLO).read()
 
 
+async def test_a_query_of_the_address_stays_behind_the_path(upstream: Upstream, make: Any) -> None:
+    await text_of(make(base_url=upstream.base_url + "/?api-version=2024-06-01").stream(HELLO))
+    assert upstream.requests[0].target == "/v1/chat/completions?api-version=2024-06-01"
+
+
 # ---- thinking ---------------------------------------------------------------------------------------------
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
 
+from app.llm import transport
 from app.search.embedder import EmbeddingFailed
 from app.search.openai_embedder import OpenAIEmbedder
+from tests.fixtures.upstream import Upstream
 from tests.search.vectors import numbers
 
 
@@ -77,3 +80,70 @@ async def test_a_server_that_is_not_there_has_failed() -> None:
     with pytest.raises(EmbeddingFailed):
         await embedder.embed(["one"])
     await embedder.close()
+
+
+async def test_vectors_of_several_lengths_are_refused(
+    server: tuple[str, list[dict[str, object]], list[object]],
+) -> None:
+    url, _, answers = server
+    answers.append({"data": [{"index": 0, "embedding": [1, 2]}, {"index": 1, "embedding": [1, 2, 3]}]})
+    embedder = OpenAIEmbedder(model="small", base_url=url)
+    with pytest.raises(EmbeddingFailed, match=r"several lengths: \[2, 3\]"):
+        await embedder.embed(["one", "other"])
+    await embedder.close()
+
+
+async def test_a_vector_of_another_length_than_before_is_refused_until_it_comes_again(
+    server: tuple[str, list[dict[str, object]], list[object]],
+) -> None:
+    url, _, answers = server
+    for vector in ([1, 0], [1, 0, 0], [1, 0], [1, 0], [1, 0, 0], [1, 0, 0]):
+        answers.append({"data": [{"index": 0, "embedding": vector}]})
+    embedder = OpenAIEmbedder(model="small", base_url=url)
+    told: list[int | None] = []
+    for _ in range(6):
+        try:
+            told.append(len(numbers((await embedder.embed(["one"]))[0])))
+        except EmbeddingFailed:
+            told.append(None)
+    await embedder.close()
+    assert told == [2, None, None, 2, None, 3]
+
+
+async def test_user_and_password_of_the_address_are_sent_but_never_shown(
+    server: tuple[str, list[dict[str, object]], list[object]],
+) -> None:
+    url, asked, answers = server
+    answers += [{"data": [{"index": 0, "embedding": [1, 0]}]}, 500]
+    embedder = OpenAIEmbedder(model="small", base_url=url.replace("//", "//ann:secret@"))
+    await embedder.embed(["one"])
+    assert asked[0]["key"] == "Basic YW5uOnNlY3JldA=="
+    assert embedder.model == f"small@{url.removeprefix('http://').partition('/')[0]}"
+    with pytest.raises(EmbeddingFailed) as caught:
+        await embedder.embed(["one"])
+    assert "secret" not in str(caught.value)
+    await embedder.close()
+
+
+async def test_a_query_of_the_address_stays_behind_the_path() -> None:
+    async with Upstream() as upstream:
+        upstream.answer(body=b'{"data": [{"index": 0, "embedding": [1, 0]}]}')
+        embedder = OpenAIEmbedder(model="small", base_url=upstream.base_url + "?api-version=1")
+        await embedder.embed(["one"])
+        await embedder.close()
+        assert upstream.requests[0].target == "/v1/embeddings?api-version=1"
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+async def test_an_answer_without_end_fails_before_memory_is_full(
+    is_packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "MAX_BODY_BYTES", 2**20)
+    body = b'{"data": [' + b'{"index": 0, "embedding": [1, 0]},' * 100_000
+    headers = {"Content-Encoding": "gzip"} if is_packed else {}
+    async with Upstream() as upstream:
+        upstream.answer(body=gzip.compress(body) if is_packed else body, headers=headers)
+        embedder = OpenAIEmbedder(model="small", base_url=upstream.base_url)
+        with pytest.raises(EmbeddingFailed, match="larger than 1 MiB"):
+            await embedder.embed(["one"])
+        await embedder.close()

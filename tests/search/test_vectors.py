@@ -112,3 +112,11 @@ def test_no_more_than_its_share_of_an_owner_is_kept() -> None:
     assert vectors.size == 4
     ask(vectors, store, "ann")
     assert store.asked[-1] == {}
+
+
+def test_a_question_of_another_width_finds_nothing_and_spoils_nothing() -> None:
+    store = Store({"ann": [(1, [1.0, 0.0]), (2, [0.6, 0.8])]})
+    vectors = Vectors()
+    assert ask(vectors, store, "ann") == [2, 1]
+    assert vectors.scan(["ann"], "m", struct.pack("<3e", 0.0, 0.0, 1.0), load=store.load, most=10) is None
+    assert ask(vectors, store, "ann") == [2, 1]
