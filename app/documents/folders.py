@@ -14,7 +14,7 @@ from functools import cache
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ListedFile:
     """A file as its folder lists it. `root`: the configured path it was found under, resolved."""
 
     path: str
@@ -23,7 +23,7 @@ class Found:
     mtime_ns: int
 
 
-def scan(roots: Sequence[str], patterns: Sequence[str], *, max_files: int, problems: list[str]) -> Iterator[Found]:
+def scan(roots: Sequence[str], patterns: Sequence[str], *, max_files: int, problems: list[str]) -> Iterator[ListedFile]:
     """Every file of the store once, in order of roots and names. `problems` collects what could not be listed."""
     seen: set[str] = set()
     for root in roots:
@@ -37,7 +37,7 @@ def scan(roots: Sequence[str], patterns: Sequence[str], *, max_files: int, probl
             yield found
 
 
-def _walk(root: str, patterns: Sequence[str], problems: list[str]) -> Iterator[Found]:
+def _walk(root: str, patterns: Sequence[str], problems: list[str]) -> Iterator[ListedFile]:
     real = os.path.realpath(root)
     try:
         stat = os.stat(real)
@@ -45,7 +45,7 @@ def _walk(root: str, patterns: Sequence[str], problems: list[str]) -> Iterator[F
         problems.append(f"{root}: {_words(error)}")
         return
     if os.path.isfile(real):
-        yield Found(real, real, stat.st_size, stat.st_mtime_ns)
+        yield ListedFile(real, real, stat.st_size, stat.st_mtime_ns)
         return
     wanted = compile_patterns(patterns)
     shows_hidden = names_hidden(patterns)
@@ -67,7 +67,7 @@ def _walk(root: str, patterns: Sequence[str], problems: list[str]) -> Iterator[F
                 except OSError:
                     pass  # deleted since the folder was listed
                 else:
-                    yield Found(entry.path, real, stat.st_size, stat.st_mtime_ns)
+                    yield ListedFile(entry.path, real, stat.st_size, stat.st_mtime_ns)
         folders += reversed(inner)
 
 

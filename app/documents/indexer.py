@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from app.config.documents import DocumentStoreConfig
-from app.documents.folders import Found
+from app.documents.folders import ListedFile
 from app.documents.kinds import kind_of
 from app.documents.reading import Frame, ReadingFailed, ReadingProcess
 from app.documents.records import UNFINISHED, Records
@@ -48,7 +48,7 @@ class _Round:
     store: str
     config: DocumentStoreConfig
     gone: dict[str, StoredFile]
-    anew: bool
+    reread: bool
     missing: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     has_changed: bool = False
 
@@ -71,8 +71,10 @@ class Indexer:
         self._on_change = on_change
         self._reading = reading or ReadingProcess()
 
-    async def update(self, store: str, config: DocumentStoreConfig, progress: Progress, *, anew: bool = False) -> None:
-        """Update a store; with `anew` every file is read again. Files that cannot be read do not stop it.
+    async def update(
+        self, store: str, config: DocumentStoreConfig, progress: Progress, *, reread: bool = False
+    ) -> None:
+        """Update a store; with `reread` every file is read again. Files that cannot be read do not stop it.
 
         Raises:
             WriteFailed, Unavailable: the database did not answer; the next update continues.
@@ -83,11 +85,11 @@ class Indexer:
         stored = await self._records.files(store)
         paths = {file.path for file in found}
         gone = {path: file for path, file in stored.items() if path not in paths}
-        round_ = _Round(store, config, gone, anew)
+        round_ = _Round(store, config, gone, reread)
         progress.left = len(found)
         for file in found:
             known = stored.get(file.path)
-            if anew or known is None or not _is_unchanged(file, known, config):
+            if reread or known is None or not _is_unchanged(file, known, config):
                 await self._update_file(round_, file, known)
             progress.left -= 1
         for old in round_.gone.values():
@@ -114,20 +116,20 @@ class Indexer:
     async def close(self) -> None:
         await self._reading.close()
 
-    async def _scan(self, config: DocumentStoreConfig) -> tuple[list[Found], list[str]]:
+    async def _scan(self, config: DocumentStoreConfig) -> tuple[list[ListedFile], list[str]]:
         roots = [str(path) for path in config.paths]
         order: Frame = {"do": "scan", "roots": roots, "patterns": config.patterns, "max_files": config.max_files}
-        found: list[Found] = []
+        found: list[ListedFile] = []
         problems: list[str] = []
         async with self._reading.ask(order) as frames:
             async for frame in frames:
-                found += [Found(*file) for file in frame["files"]]
+                found += [ListedFile(*file) for file in frame["files"]]
                 problems += frame.get("problems", ())
         return found, problems
 
     # -- one file ---------------------------------------------------------------------------------------------
 
-    async def _update_file(self, round_: _Round, found: Found, known: StoredFile | None) -> None:
+    async def _update_file(self, round_: _Round, found: ListedFile, known: StoredFile | None) -> None:
         file = StoredFile(
             file_id=known.file_id if known else self._new_id("file"),
             store=round_.store,
@@ -159,8 +161,8 @@ class Indexer:
         except ReadingFailed as error:
             await self._refuse(round_, file, known or await self._records.add(file), str(error))
 
-    async def _read(self, round_: _Round, found: Found, file: StoredFile, known: StoredFile) -> None:
-        is_same = not round_.anew and known.fingerprint == file.fingerprint and bool(known.digest)
+    async def _read(self, round_: _Round, found: ListedFile, file: StoredFile, known: StoredFile) -> None:
+        is_same = not round_.reread and known.fingerprint == file.fingerprint and bool(known.digest)
         async with self._asking(round_, found, [known.digest] if is_same else []) as frames:
             opened = await anext(frames)
             if opened.get("is_gone"):
@@ -175,7 +177,9 @@ class Indexer:
                 await self._replace_chunks(round_, file, known, frames)
 
     @asynccontextmanager
-    async def _asking(self, round_: _Round, found: Found, known: Sequence[str]) -> AsyncIterator[AsyncIterator[Frame]]:
+    async def _asking(
+        self, round_: _Round, found: ListedFile, known: Sequence[str]
+    ) -> AsyncIterator[AsyncIterator[Frame]]:
         """Have the child read a file. `known`: digests of contents that need not be parsed."""
         order: Frame = {
             "do": "read",
@@ -188,14 +192,14 @@ class Indexer:
         async with self._reading.ask(order) as frames:
             yield frames
 
-    async def _find_moved(self, round_: _Round, found: Found, file: StoredFile) -> StoredFile | None:
+    async def _find_moved(self, round_: _Round, found: ListedFile, file: StoredFile) -> StoredFile | None:
         """The record of a missing file with the same bytes, under the new name; `None` when there is none."""
         gone = {
             one.digest: one
             for one in round_.gone.values()
             if one.digest and one.fingerprint == file.fingerprint and one.size == found.size
         }
-        if not gone or round_.anew:
+        if not gone or round_.reread:
             return None
         async with self._asking(round_, found, list(gone)) as frames:
             opened = await anext(frames)
@@ -264,13 +268,13 @@ class Indexer:
         await self._records.delete_chunks(chunks)
 
 
-def _is_unchanged(found: Found, known: StoredFile, config: DocumentStoreConfig) -> bool:
+def _is_unchanged(found: ListedFile, known: StoredFile, config: DocumentStoreConfig) -> bool:
     if known.read_ms * 1_000_000 - known.mtime_ns < _RACY_NS:
         return False
     seen = (found.size, found.mtime_ns, _fingerprint(found, config))
     return seen == (known.size, known.mtime_ns, known.fingerprint)
 
 
-def _fingerprint(found: Found, config: DocumentStoreConfig) -> str:
+def _fingerprint(found: ListedFile, config: DocumentStoreConfig) -> str:
     is_large = found.size > config.max_file_size
     return kind_of(found.path).fingerprint(config.chunk_size) + ("/large" if is_large else "")

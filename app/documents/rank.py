@@ -22,7 +22,7 @@ WEIGHTS = {"words": 1.0, "coverage": 1.0, "heading": 1.0, "meaning": 2.5}
 
 
 @dataclass(frozen=True, slots=True)
-class Ranked:
+class RankedChunk:
     """`score` is 0 to 1 and orders the hits of one search; scores of different searches are not comparable."""
 
     chunk: IndexedChunk
@@ -49,7 +49,7 @@ def rank(
     cosines: Mapping[int, float],
     *,
     size: int,
-) -> list[Ranked]:
+) -> list[RankedChunk]:
     """Best first. `asked`: the question's terms, with their frequencies among the `size` chunks of the stores.
 
     `cosines` by row; empty without an embedder.
@@ -70,5 +70,5 @@ def rank(
             "meaning": max(0.0, cosines.get(one.chunk.row, 0.0)) / most_meaning,
         }
         score = sum([weight * cues[name] for name, weight in weights.items()]) / whole
-        ranked.append(Ranked(one.chunk, score, {name: round(cue, 3) for name, cue in cues.items() if cue}))
+        ranked.append(RankedChunk(one.chunk, score, {name: round(cue, 3) for name, cue in cues.items() if cue}))
     return sorted(ranked, key=lambda one: (-one.score, one.chunk.path, one.chunk.place))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from app.documents.kinds import kind_of
-from app.documents.rank import CANDIDATES, Ranked, rank
+from app.documents.rank import CANDIDATES, RankedChunk, rank
 from app.documents.section import Unit
 from app.search.embedder import Embedder, Embedding
 from app.search.excerpt import excerpt
@@ -33,8 +33,8 @@ MAX_TERMS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
-    """A found chunk. `score` is 0 to 1; `cues` are its parts by name."""
+class Passage:
+    """A found chunk with where it is from. `score` is 0 to 1; `cues` are its parts by name."""
 
     store: str
     path: str
@@ -52,7 +52,7 @@ class Hit:
 class SearchResult:
     """Hits, best first. `by_meaning`: whether vectors took part."""
 
-    hits: tuple[Hit, ...]
+    hits: tuple[Passage, ...]
     by_meaning: bool
     took_ms: float
 
@@ -90,7 +90,7 @@ class Search:
 
     def _find(
         self, connection: Connection, question: str, stores: Sequence[str], embedding: Embedding | None, limit: int
-    ) -> tuple[list[Hit], bool]:
+    ) -> tuple[list[Passage], bool]:
         words = [store_word(store) for store in stores]
         asked = list(dict.fromkeys(terms(question)))[:MAX_TERMS]
         scan = None
@@ -104,12 +104,12 @@ class Search:
         chunks = documents.indexed(connection, words, list(dict.fromkeys([*rows, *closest])))
         cosines = scan.cosines([chunk.row for chunk in chunks]) if scan is not None else {}
         ranked = rank(chunks, asked, frequencies, cosines, size=size)
-        return [_hit(one, frozenset(asked)) for one in ranked[:limit]], scan is not None
+        return [_passage(one, frozenset(asked)) for one in ranked[:limit]], scan is not None
 
 
-def _hit(one: Ranked, wanted: frozenset[str]) -> Hit:
+def _passage(one: RankedChunk, wanted: frozenset[str]) -> Passage:
     chunk = one.chunk
-    return Hit(
+    return Passage(
         store=chunk.store,
         path=chunk.path,
         heading=chunk.heading,

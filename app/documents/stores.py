@@ -78,11 +78,11 @@ class DocumentStores:
             database, new_id=new_id, clock_ms=clock_ms, on_change=self._search.drop, reading=reading
         )
         self._embedding = chunk_backlog(database, embedder, list(stores)) if embedder is not None else None
-        self._watch = Watch(stores, self.look)
+        self._watch = Watch(stores, self.schedule)
         self._progress = {name: Progress() for name in stores}
         self._counts = {name: Counts() for name in stores}
         self._wanted = set(stores)
-        self._anew: set[str] = set()
+        self._reread: set[str] = set()
         self._due: dict[str, float] = {}
         self._not_before: dict[str, float] = {}
         self._least_seconds = least_seconds
@@ -117,12 +117,12 @@ class DocumentStores:
         self._require(wanted)
         return await self._search.search(question, wanted, limit=limit)
 
-    def look(self, name: str, *, anew: bool = False) -> None:
-        """Schedule an update of a store; with `anew` every file is read again. Raises NotFound."""
+    def schedule(self, name: str, *, reread: bool = False) -> None:
+        """Schedule an update of a store; with `reread` every file is read again. Raises NotFound."""
         self._require([name])
         self._wanted.add(name)
-        if anew:
-            self._anew.add(name)
+        if reread:
+            self._reread.add(name)
         self._wake.set()
 
     def is_complete(self, names: Iterable[str] = ()) -> bool:
@@ -174,22 +174,22 @@ class DocumentStores:
         while True:
             names = await self._next()
             for name in names:
-                await self._look(name)
+                await self._update_one(name)
 
-    async def _look(self, name: str) -> None:
-        anew = name in self._anew
+    async def _update_one(self, name: str) -> None:
+        reread = name in self._reread
         self._wanted.discard(name)
-        self._anew.discard(name)
+        self._reread.discard(name)
         started = time.monotonic()
         self._not_before[name] = started + self._least_seconds
         rescan = self._stores[name].rescan
-        failure = await self._guarded(name, partial(self._update, name, anew))
+        failure = await self._guarded(name, partial(self._update, name, reread))
         self._progress[name].failure = failure
         if failure is None:
             self._due[name] = started + (rescan.total_seconds() if rescan is not None else math.inf)
         else:
             self._due[name] = started + RETRY_SECONDS
-            self._anew |= {name} if anew else set()
+            self._reread |= {name} if reread else set()
 
     async def _next(self) -> list[str]:
         """Wait until at least one store is due; returns the stores that are."""
@@ -211,10 +211,10 @@ class DocumentStores:
         at = 0.0 if name in self._wanted else self._due.get(name, math.inf)
         return max(at, self._not_before.get(name, 0.0))
 
-    async def _update(self, name: str, anew: bool) -> None:
+    async def _update(self, name: str, reread: bool) -> None:
         if await asyncio.to_thread(self._watch.has_moved):
             self._watch.restart()
-        await self._indexer.update(name, self._stores[name], self._progress[name], anew=anew)
+        await self._indexer.update(name, self._stores[name], self._progress[name], reread=reread)
         self._counts[name] = await self._database.read(partial(documents.counts, store=name, model=self.model or ""))
         if self._embedding is not None:
             self._embedding.wake()

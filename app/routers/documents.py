@@ -89,7 +89,7 @@ async def search_documents(runtime: AppRuntime, store: StorePath, body: SearchDo
 async def reindex_documents(runtime: AppRuntime, store: StorePath, body: ReindexDocuments) -> Response:
     stores = _stores_with(runtime, store)
     await stores.state(store)
-    stores.look(store, anew=body.again)
+    stores.schedule(store, reread=body.again)
     return answer(store_json(await stores.state(store), stores), 202)
 
 

@@ -8,16 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sql
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Row,
-    and_,
-    bindparam,
-    exists,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, exists, select, update
 
 from app.domain.memory import Memory, Owner
 from app.storage import personal, tables

@@ -15,7 +15,7 @@ from app.config.documents import DocumentStoreConfig
 from app.documents.child import answer
 from app.documents.indexer import Indexer, Progress
 from app.documents.reading import Frame, ReadingProcess
-from app.documents.search import Hit, Search
+from app.documents.search import Passage, Search
 from app.search.embedder import Embedder
 from app.storage import documents
 from app.storage.documents import StoredFile
@@ -74,10 +74,10 @@ class Shelf:
         os.utime(path, (at, at))
         return path
 
-    async def look(self, *, anew: bool = False) -> list[str]:
+    async def look(self, *, reread: bool = False) -> list[str]:
         """The files that were opened for it."""
         self.reading.asked.clear()
-        await self.indexer.update("shelf", self.config, self.progress, anew=anew)
+        await self.indexer.update("shelf", self.config, self.progress, reread=reread)
         return list(self.reading.asked)
 
     async def files(self) -> dict[str, StoredFile]:
@@ -89,7 +89,7 @@ class Shelf:
         chunks = await self.database.read(lambda connection: documents.chunks_of(connection, file.file_id))
         return [chunk.row for chunk in chunks]
 
-    async def find(self, question: str, *, limit: int = 10) -> list[Hit]:
+    async def find(self, question: str, *, limit: int = 10) -> list[Passage]:
         return list((await self.finder.search(question, ["shelf"], limit=limit)).hits)
 
     async def found(self, question: str) -> list[str]:
@@ -102,17 +102,6 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "papers"
     folder.mkdir()
     return folder
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    if request.param == "postgres":
-        opened = Database(request.getfixturevalue("postgres_url"))
-    else:
-        opened = Database(migrated_url(tmp_path))
-    await opened.open()
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

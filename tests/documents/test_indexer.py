@@ -76,7 +76,7 @@ async def test_a_file_that_has_just_been_written_is_compared_once_more(shelf: Sh
     assert await shelf.found("falcon") == ["a.md"]
 
 
-async def test_of_a_changed_file_only_what_changed_is_stored_anew(shelf: Shelf) -> None:
+async def test_of_a_changed_file_only_what_changed_is_stored_again(shelf: Shelf) -> None:
     shelf.write("a.md", LONG)
     await shelf.look()
     before = await shelf.rows("a.md")
@@ -220,7 +220,7 @@ async def test_a_file_that_is_too_large_is_reported_until_it_is_allowed(shelf: S
     assert await shelf.found("parrot") == ["a.md"]
 
 
-async def test_another_chunk_size_reads_everything_anew(shelf: Shelf) -> None:
+async def test_another_chunk_size_reads_everything_again(shelf: Shelf) -> None:
     shelf.write("a.md", "One sentence. " * 60)
     await shelf.look()
     assert len(await shelf.rows("a.md")) == 1
@@ -254,12 +254,12 @@ async def test_a_look_that_broke_off_is_made_up_for(shelf: Shelf) -> None:
     assert await count(shelf.database, "document_chunks") == 250
 
 
-async def test_anew_reads_everything_and_keeps_what_is_the_same(shelf: Shelf) -> None:
+async def test_rereading_reads_everything_and_keeps_what_is_the_same(shelf: Shelf) -> None:
     shelf.write("a.md", LONG)
     await shelf.look()
     rows = await shelf.rows("a.md")
 
-    assert await shelf.look(anew=True) == ["a.md"]
+    assert await shelf.look(reread=True) == ["a.md"]
     assert await shelf.rows("a.md") == rows
 
 

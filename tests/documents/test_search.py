@@ -142,7 +142,7 @@ async def test_an_embedder_that_fails_or_hangs_leaves_the_words(database: Databa
     await shelf.finder.close()
 
 
-async def test_another_model_embeds_anew(database: Database, folder: Path) -> None:
+async def test_another_model_embeds_again(database: Database, folder: Path) -> None:
     shelf, _, embedding = with_animals(database, folder)
     shelf.write("a.md", "The parrot sleeps.")
     await shelf.look()

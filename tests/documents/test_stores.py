@@ -89,7 +89,7 @@ async def test_a_folder_that_comes_later_is_watched_from_the_next_look_on(open_s
     await until(stores.is_complete)
     assert (await stores.state("a")).problems == (f"{late}: no such file or directory",)
     late.mkdir()
-    stores.look("a")
+    stores.schedule("a")
     await until(lambda: stores._watch._places is not None and len(stores._watch._places) == 1)
 
     (late / "a.md").write_text("parrot")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +11,6 @@ from app.domain.memory import Owner
 from app.memory.longterm import LongTermMemory, Saying
 from app.search.embedder import Embedder
 from app.storage.engine.database import Database
-from tests.fixtures.sqlite import migrated_url
 
 Make = Callable[..., LongTermMemory]
 
@@ -23,17 +21,6 @@ def owner(session_id: str = "s1", user_id: str = "ann", principal: str = "key", 
 
 def said(text: str, *, role: str = "user", day: int = 1, message_id: str | None = None) -> Saying:
     return Saying(role, role, text, day * 86_400_000, message_id=message_id)
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    if request.param == "postgres":
-        opened = Database(request.getfixturevalue("postgres_url"))
-    else:
-        opened = Database(migrated_url(tmp_path))
-    await opened.open()
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from app.domain.clock import iso
 from app.routers.schemas.fields import Count, Cues, Milliseconds, ModelName, Score, StoreName, Time
 
 if TYPE_CHECKING:
-    from app.documents.search import Hit
+    from app.documents.search import Passage
     from app.documents.stores import DocumentStores, StoreState
     from app.storage.documents import StoredFile
 
@@ -118,7 +118,7 @@ def document_json(file: StoredFile, stores: DocumentStores) -> Document:
     }
 
 
-def hit_json(hit: Hit, stores: DocumentStores) -> DocumentHit:
+def hit_json(hit: Passage, stores: DocumentStores) -> DocumentHit:
     position: Position = {}
     position[hit.unit] = hit.position
     return {
