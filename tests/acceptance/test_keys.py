@@ -82,7 +82,7 @@ async def test_every_route_asks_for_a_key_before_it_says_anything_else(
     ["", "Bearer", "Bearer wrong", "Basic key-of-alice", "key-of-alice", "Bearer key-of-alice2", "Bearer \xe9"],
 )
 async def test_a_wrong_key_is_as_good_as_none(client: httpx.AsyncClient, given: str) -> None:
-    headers = {"Authorization": given.encode("latin-1")}
+    headers = {b"Authorization": given.encode("latin-1")}
     assert reason(await client.get("/agents", headers=headers)) == (401, "unauthenticated")
 
 

@@ -97,8 +97,9 @@ async def ask(client: httpx.AsyncClient, agent: str, user: str) -> list[Frame]:
 
 
 def memory_of(frames: list[Frame]) -> dict[str, Any]:
-    [frame] = [frame for frame in frames if frame.type == "memory"] or [None]
-    return frame.json if frame is not None else {"memories": []}
+    found = [frame.json for frame in frames if frame.type == "memory"]
+    assert len(found) <= 1
+    return found[0] if found else {"memories": []}
 
 
 def told(upstream: Upstream) -> str:

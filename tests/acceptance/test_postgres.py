@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -312,7 +313,7 @@ class Crowd:
             accepted, unsure = self.said[talk.session_id], self.unsure.get(talk.session_id)
             assert users in (accepted, [*accepted, unsure]), talk.session_id
             answers = {message["turn_id"]: message["content"] for message in stored if message["role"] == "assistant"}
-            ends = Counter()
+            ends: Counter[str] = Counter()
             for event in await all_events(talk):
                 if event["type"] == "turn_finished":
                     ends[event["turn_id"]] += 1
@@ -328,8 +329,9 @@ class Crowd:
         assert counted == run(url, f"SELECT count(*) FROM messages WHERE session_id IN ({names})")
 
 
-async def all_events(talk: Talk) -> list[dict[str, object]]:
-    found, after = [], 0
+async def all_events(talk: Talk) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    after = 0
     while True:
         page = good(await talk.client.get(f"{talk.path}/events?after={after}&limit=200"))
         found += page["events"]

@@ -126,7 +126,7 @@ async def test_a_cursor_that_makes_no_sense_counts_as_none(
     upstream.answer(tokens=2, hang="after_tokens")
     async with talk.stream("again") as running:
         await running.take(2)
-        response_headers = {"Last-Event-ID": garbage.encode()}
+        response_headers = {b"Last-Event-ID": garbage.encode()}
         async with client.stream("GET", f"{talk.path}/messages/stream", headers=response_headers) as response:
             assert response.status_code == 200
             async for block in response.aiter_text():

@@ -301,5 +301,6 @@ async def test_many_readers_leave_and_none_is_missed(client: httpx.AsyncClient, 
             await stream.take(count)
             return stream
 
-    posted, *_ = await asyncio.gather(talk.stream_all("Hello"), *[look(count) for count in range(1, 20)])
+    looking = asyncio.gather(*[look(count) for count in range(1, 20)])
+    posted, _ = await asyncio.gather(talk.stream_all("Hello"), looking)
     assert posted[-2].json["status"] == "completed"

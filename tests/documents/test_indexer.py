@@ -22,7 +22,7 @@ LONG = "\n\n".join(f"## Part {number}\nThe word{number} stands here alone." for 
 
 async def count(database: Database, table: str) -> int:
     query = select(func.count()).select_from(tables.metadata.tables[table])
-    return int(await database.read(lambda connection: connection.execute(query).scalar()) or 0)
+    return await database.read(lambda connection: connection.execute(query).scalar_one())
 
 
 async def test_every_format_is_found_with_its_place(shelf: Shelf) -> None:
@@ -241,7 +241,7 @@ async def test_a_look_that_broke_off_is_made_up_for(shelf: Shelf) -> None:
     async def crash(*_: object) -> None:
         raise Crash
 
-    shelf.indexer._delete_chunks = crash  # type: ignore[method-assign]
+    shelf.indexer._delete_chunks = crash  # type: ignore[method-assign, assignment]
     with pytest.raises(Crash):
         await shelf.look()
     shelf.indexer._delete_chunks = delete_chunks  # type: ignore[method-assign]

@@ -18,6 +18,7 @@ class Animals:
     """Knows that parrots and birds are one thing. `fails` and `hangs` as embedders do."""
 
     model = "animals"
+    patience = 1.0
     fails = False
     hangs = False
 

@@ -33,10 +33,11 @@ async def open_stores(sqlite: Database) -> AsyncIterator[Open]:
     tasks = []
 
     def make(stores: dict[str, Any], **options: Any) -> DocumentStores:
+        usual: dict[str, Any] = {"new_id": Ids(), "clock_ms": Clock(), "reading": ReadingHere(), "least_seconds": 0}
         made = DocumentStores(
             sqlite,
             {name: DocumentStoreConfig.model_validate(store) for name, store in stores.items()},
-            **({"new_id": Ids(), "clock_ms": Clock(), "reading": ReadingHere(), "least_seconds": 0} | options),
+            **(usual | options),
         )
         tasks.append(asyncio.create_task(made.run()))
         return made

@@ -13,6 +13,7 @@ from app.events.journal import SLICES, SWEEP_SECONDS, Journal
 from app.events.log import SessionLog
 from app.events.tape import Tape
 from app.storage import events
+from app.storage.engine.unit_of_work import UnitOfWork
 from tests.fixtures.clock import Clock
 from tests.fixtures.database import ControlledDatabase
 from tests.fixtures.rows import a_session, a_turn, store_session, store_turn
@@ -52,9 +53,7 @@ class Turn:
         )
 
 
-def _nothing():  # type: ignore[no-untyped-def]
-    from app.storage.engine.unit_of_work import UnitOfWork
-
+def _nothing() -> UnitOfWork:
     return UnitOfWork("s1")
 
 
@@ -105,8 +104,15 @@ async def test_a_slow_disk_gets_no_text_twice(turn: Turn) -> None:
     turn.journal.write(turn.log)
     turn.say("c")
     turn.journal.write(turn.log)
-    refused = []
-    turn.database.refuses = lambda unit: bool(unit.steps) and not refused and not refused.append(unit)  # type: ignore[func-returns-value]
+    refused: list[UnitOfWork] = []
+
+    def refuse_the_first(unit: UnitOfWork) -> bool:
+        if refused or not unit.steps:
+            return False
+        refused.append(unit)
+        return True
+
+    turn.database.refuses = refuse_the_first
     turn.database.let_go()
     await turn.settled()
     turn.say("d")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, Row, Table, select
 
 from app.domain.errors import Unavailable
 from app.domain.forgetting import FORGOTTEN, ForgetReceipt
@@ -81,9 +82,13 @@ async def in_rows(house: House, word: str) -> dict[str, int]:
     """In how many rows of each table a word stands, wherever in them."""
     found = {}
     for table in tables.metadata.sorted_tables:
-        rows = await house.database.read(lambda c, table=table: c.execute(select(table)).all())
+        rows = await house.database.read(partial(rows_of, table=table))
         found[table.name] = sum([word in str(tuple(row)) for row in rows])
     return {name: number for name, number in found.items() if number}
+
+
+def rows_of(connection: Connection, table: Table) -> Sequence[Row[Any]]:
+    return connection.execute(select(table)).all()
 
 
 def in_files(house: House, word: str) -> list[str]:

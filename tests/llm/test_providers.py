@@ -37,7 +37,7 @@ async def make(upstream: Upstream) -> AsyncIterator[Any]:
     made: list[OpenAICompatible] = []
 
     def make(**settings: Any) -> OpenAICompatible:
-        usual = {"model": "m", "base_url": upstream.base_url, "api_key": "sk-secret", "max_retries": 0}
+        usual: dict[str, Any] = {"model": "m", "base_url": upstream.base_url, "api_key": "sk-secret", "max_retries": 0}
         made.append(OpenAICompatible("main", OpenAISettings(**usual | settings)))
         return made[-1]
 

@@ -18,7 +18,7 @@ from app.llm.base import LLMError, LLMRequest, LLMStopped, LLMTimeout, TextDelta
 from app.llm.openai_compatible import OpenAICompatible, OpenAISettings
 from app.llm.presets import Quirks
 from app.llm.stream import OpenAIStream
-from tests.fixtures.upstream import Reply, Upstream, event
+from tests.fixtures.upstream import Hang, Reply, Upstream, event
 
 HELLO = LLMRequest([b'{"role":"user","content":"hello"}'])
 
@@ -34,7 +34,7 @@ async def make(upstream: Upstream) -> AsyncIterator[Any]:
     made: list[OpenAICompatible] = []
 
     def make(**settings: Any) -> OpenAICompatible:
-        usual = {"model": "m", "base_url": upstream.base_url, "api_key": "sk-secret", "max_retries": 0}
+        usual: dict[str, Any] = {"model": "m", "base_url": upstream.base_url, "api_key": "sk-secret", "max_retries": 0}
         made.append(OpenAICompatible("main", OpenAISettings(**usual | settings)))
         return made[-1]
 
@@ -477,7 +477,8 @@ async def test_a_stop_while_waiting_for_a_slot_leaves_it_to_others(upstream: Ups
 
 async def test_cancels_of_the_reader_leak_no_connection(upstream: Upstream, make: Any) -> None:
     llm = make()
-    for number, hang in enumerate(("before_headers", "after_tokens"), 1):
+    points: list[Hang] = ["before_headers", "after_tokens"]
+    for number, hang in enumerate(points, 1):
         upstream.default = Reply(tokens=1, hang=hang)
         streams = [llm.stream(HELLO) for _ in range(10)]
         readers = [asyncio.ensure_future(text_of(stream)) for stream in streams]

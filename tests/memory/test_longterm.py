@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select
+from sqlalchemy import Connection, Table, func, select
 
 from app.domain.memory import Owner, Scope
 from app.memory.longterm import LongTermMemory
@@ -24,6 +25,10 @@ from tests.memory.test_scope import may_see
 async def texts(memory: LongTermMemory, question: str, asker: Owner, scope: Scope = Scope.CONVERSATIONAL) -> list[str]:
     found = await memory.recall(question, owner=asker, scope=scope, limit=10)
     return [hit.memory.text for hit in found.hits]
+
+
+def count_rows(connection: Connection, table: Table) -> int:
+    return connection.execute(select(func.count()).select_from(table)).scalar_one()
 
 
 async def delete_session(
@@ -141,8 +146,7 @@ async def test_forgetting_leaves_nothing_anywhere(make: Make, database: Database
     assert await texts(memory, "xyzzy", owner("s3")) == []
     assert await texts(memory, "xyzzy", owner("s4", user_id="bob")) == ["xyzzy too"]
     for table in (tables.memories, tables.memory_vectors):
-        count = select(func.count()).select_from(table)
-        assert await database.read(lambda c, query=count: c.execute(query).scalar()) == 1
+        assert await database.read(partial(count_rows, table=table)) == 1
 
 
 async def test_deleting_a_sessions_own_memories_leaves_wider_ones(memory: LongTermMemory, database: Database) -> None:

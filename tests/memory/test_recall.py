@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import pytest
 
@@ -270,5 +271,5 @@ async def test_caches_are_bounded(memory: LongTermMemory, database: Database) ->
     for user in range(5):
         await memory.remember(owner(f"s{user}", f"user{user}"), WIDE, [said(f"fact {n}") for n in range(4)])
         audiences = audiences_seen(owner(f"s{user}", f"user{user}"), WIDE)
-        await database.read(lambda c, a=audiences: kept.refresh(c, a))
+        await database.read(partial(kept.refresh, audiences=audiences))
     assert sum(len(one.shelf.docs) for one in kept._kept.values()) <= 10

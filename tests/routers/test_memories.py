@@ -270,7 +270,7 @@ async def test_another_embedder_embeds_anew(runtime: Runtime, alice: httpx.Async
         return found
 
     old, new = HashEmbedder(), HashEmbedder()
-    new.model = "another"  # type: ignore[misc]
+    new.model = "another"
     await add(alice, "jasmine tea")
     await add(bob, "jasmine tea")
     before = runtime.memories._memory

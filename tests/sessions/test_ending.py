@@ -127,10 +127,10 @@ async def test_a_message_and_the_end_of_a_turn_count_as_activity(timed: House) -
     await until(lambda: not log.is_busy)
     timed.clock.advance(50)
     await timed.endings.expire_due()
-    assert log.session.status is SessionStatus.ACTIVE
+    before = log.session.status
     timed.clock.advance(11)
     await timed.endings.expire_due()
-    assert log.session.status is SessionStatus.EXPIRED
+    assert (before, log.session.status) == (SessionStatus.ACTIVE, SessionStatus.EXPIRED)
 
 
 async def test_a_session_with_a_turn_is_never_idle(timed: House) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Connection, Select, func, select
 
 from app.config.server import SessionsConfig
 from app.domain.memory import Owner, Scope
@@ -53,8 +54,12 @@ async def rows_of(house: House, session_id: str) -> int:
     found = 0
     for table in (tables.sessions, tables.turns, tables.messages, tables.events, tables.runs):
         query = select(func.count()).select_from(table).where(table.c.session_id == session_id)
-        found += await house.database.read(lambda connection, query=query: connection.execute(query).scalar())
+        found += await house.database.read(partial(count, query=query))
     return found
+
+
+def count(connection: Connection, query: Select[int]) -> int:
+    return connection.execute(query).one()[0]
 
 
 @pytest.mark.parametrize("status", [SessionStatus.ENDED, SessionStatus.EXPIRED])

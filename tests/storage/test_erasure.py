@@ -105,12 +105,12 @@ async def test_a_log_that_a_backup_reads_is_not_cut_off_and_said_so(file: Databa
     assert left_of(file, ["xyzzyplugh"]) == []
 
 
-async def test_a_disk_that_is_full_is_a_problem_and_no_error(file: Database) -> None:
+async def test_a_disk_that_is_full_is_a_problem_and_no_error(file: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_connection: object) -> None:
         raise OSError("database or disk is full")
 
     erasure = Erasure(file)
-    file.alone = lambda work: Database.alone(file, refuse)  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(file, "alone", lambda work: Database.alone(file, refuse))
     assert "full" in str((await erasure.erase()).problem)
     assert not await erasure.tidy()
 
@@ -160,7 +160,7 @@ async def test_on_postgres_no_dead_row_and_no_word_of_the_full_text_stays(postgr
     dead = text("SELECT sum(n_dead_tup) FROM pg_stat_user_tables WHERE relname IN ('sessions', 'memories')")
     index = text("SELECT pg_relation_filepath('memories_text'), current_setting('data_directory')")
     async with asyncio.timeout(5):
-        while int(await database.read(lambda c: c.execute(dead).scalar())):
+        while int(await database.read(lambda c: c.execute(dead).scalar_one())):
             await asyncio.sleep(0.02)
     place, folder = await database.read(lambda c: c.execute(index).one())
     await database.read(lambda c: c.exec_driver_sql("CHECKPOINT"))

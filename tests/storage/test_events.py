@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from array import array
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -115,11 +116,8 @@ def test_pages_give_every_event_once_and_in_order(pieces: list[Piece], after: in
             await write(database, pieces)
             cursor, found = after, []
             while cursor < upto:
-                page = await database.read(
-                    lambda connection, cursor=cursor: events.page(
-                        connection, "s1", after=cursor, upto=upto, limit=limit, snapshots=True
-                    )
-                )
+                query = partial(events.page, session_id="s1", after=cursor, upto=upto, limit=limit, snapshots=True)
+                page = await database.read(query)
                 got = numbers_of(page, cursor)
                 assert page.horizon <= upto
                 if not got:
@@ -313,7 +311,7 @@ async def test_a_cursor_below_the_floor_gets_answers_first(database: Database) -
     assert numbers_of(await page(2, snapshots=False), 2)[0][0] == 6
     assert (await page(5, snapshots=True)).answers == []
     for after, gap in ((4, True), (5, False)):
-        assert await database.read(lambda connection, at=after: events.has_gap(connection, "s1", at)) is gap
+        assert await database.read(partial(events.has_gap, session_id="s1", after=after)) is gap
 
 
 async def test_old_keys_are_forgotten(database: Database) -> None:
@@ -324,7 +322,5 @@ async def test_old_keys_are_forgotten(database: Database) -> None:
         turns.add_key(unit, key=key, body_hash=b"h", turn_id="t1", now=now)
     await database.submit(unit)
     await database.submit(events.expiry(events_before_ms=0, keys_before_ms=15, limit=10))
-    found = [
-        await database.read(lambda connection, k=key: turns.find_key(connection, "s1", k)) for key in ("old", "new")
-    ]
+    found = [await database.read(partial(turns.find_key, session_id="s1", key=key)) for key in ("old", "new")]
     assert found == [None, (b"h", "t1")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import partial
 
 import pytest
 from sqlalchemy import func, select, text
@@ -137,8 +138,8 @@ async def test_audiences_are_counted_and_read_beyond_a_row(database: Database) -
         ({"nobody": 0}, {"nobody": (0, 0)}, {"nobody": []}),
         ({}, {}, {}),
     ):
-        assert await database.read(lambda c, since=since: memory_index.count(c, since)) == counts
-        found = await database.read(lambda c, since=since: memory_index.after(c, since, limit=10))
+        assert await database.read(partial(memory_index.count, since=since)) == counts
+        found = await database.read(partial(memory_index.after, since=since, limit=10))
         assert {audience: [one.text for one in rows] for audience, rows in found.items()} == texts
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import pytest
@@ -71,7 +72,7 @@ async def test_a_session_that_is_over_takes_no_message(database: Database, statu
 
 
 async def test_a_session_that_is_not_there_refuses_every_change(database: Database) -> None:
-    changes = [
+    changes: list[Callable[[UnitOfWork], object]] = [
         lambda unit: sessions.add_change(unit, now=1, last=1, reserved=1),
         lambda unit: sessions.add_change(unit, now=1, last=1, reserved=1, requires_active=True),
         lambda unit: sessions.add_describe(unit, title="t", metadata={}),
@@ -126,13 +127,14 @@ async def test_pages_show_every_session_once_also_with_equal_times(
 
 
 async def test_lists_are_filtered_by_owner_agent_user_and_status(database: Database) -> None:
-    for name, changes in {
+    stored: dict[str, dict[str, Any]] = {
         "mine": {},
         "bobs": {"principal": "bob"},
         "other": {"agent": "coder"},
         "users": {"user_id": "u7"},
         "done": {"status": SessionStatus.ENDED},
-    }.items():
+    }
+    for name, changes in stored.items():
         await store_session(database, a_session(name, **changes))
     assert set(await page(database)) == {"mine", "users", "done"}
     assert await page(database, user_id="u7") == ["users"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from app.storage.engine.database import Database
 from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict
 from tests.fixtures.rows import a_message, a_turn, end_turn, store_messages, store_turn
 
-QUEUED = {"state": TurnState.QUEUED, "started_ms": None}
+QUEUED: dict[str, Any] = {"state": TurnState.QUEUED, "started_ms": None}
 
 
 async def find(database: Database, turn_id: str = "t1", session_id: str = "s1") -> Turn | None:

@@ -19,6 +19,7 @@ from app.memory.working import MESSAGE_OVERHEAD_TOKENS
 from app.sessions.draft import Draft, Seed
 from app.storage import summaries
 from app.storage.engine.unit_of_work import UnitOfWork
+from app.turns.desk import desk_of
 from app.turns.prompt import MARKS
 from tests.fixtures.hand_llm import HandLLM
 from tests.fixtures.house import ALICE, House
@@ -101,10 +102,12 @@ def _check_request(house: House, encoded: Any, contents: list[str], working: dic
 def _check_summary(log: SessionLog, request: Any, count: int, says_left_out: bool) -> None:
     """A message is in the summary or in the window, not in both; in neither only if the record says so."""
     first = count - (len(request) - 1) + 1
-    summary = log.desk.summary if b"<summary>" in request[0] else None
+    desk = desk_of(log)
+    assert desk is not None
+    summary = desk.summary if b"<summary>" in request[0] else None
     covered = summary.upto_seq if summary is not None else 0
     assert covered < first
-    if isinstance(log.desk.agent.working_memory, SummaryBuffer) and log.desk.agent.working_memory.sums_up:
+    if isinstance(desk.agent.working_memory, SummaryBuffer) and desk.agent.working_memory.sums_up:
         assert (covered + 1 == first) != says_left_out
 
 

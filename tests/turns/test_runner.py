@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -102,8 +103,8 @@ async def test_a_second_cancel_changes_nothing(house: House) -> None:
     log = await house.session()
     turn = await house.start(log)
     await house.llm.answering()
-    found = await asyncio.gather(house.stopping.cancel(log), house.stopping.cancel(log, turn_id=turn.turn_id))
-    assert found == [turn, turn]
+    first, second = await asyncio.gather(house.stopping.cancel(log), house.stopping.cancel(log, turn_id=turn.turn_id))
+    assert (first, second) == (turn, turn)
     assert await house.stopping.cancel(log) is None
     assert await house.stopping.cancel(log, turn_id=turn.turn_id) is None
     assert await kinds(house, log) == ["turn_started", "turn_finished cancelled"]
@@ -293,7 +294,7 @@ async def test_a_queued_turn_waits_without_readers_and_its_grace_begins_when_it_
 
 
 @pytest.mark.parametrize("options", [{"background": True, "grace_seconds": 0}, {"grace_seconds": None}])
-async def test_a_background_turn_and_one_without_grace_go_on_alone(house: House, options: dict[str, object]) -> None:
+async def test_a_background_turn_and_one_without_grace_go_on_alone(house: House, options: dict[str, Any]) -> None:
     log = await house.session()
     turn = await house.start(log, **options)
     stream = await house.llm.answering()
