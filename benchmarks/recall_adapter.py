@@ -1,7 +1,7 @@
-"""The product's own long-term memory behind the interface of a retrieval yardstick (add, finish, search).
+"""The product's long-term memory behind the interface of a retrieval benchmark (add, finish, search).
 
-Nothing is ranked here. `Memory` is a factory for one user's scope; `WordsOnly` and `WithoutLateInteraction` leave parts
-out. One instance owns a database file in a temporary folder, removed at `close`.
+Nothing is ranked here. `Memory` holds one user's scope; `WordsOnly` and `WithoutLateInteraction` switch parts off. Each
+instance owns a database file in a temporary folder, removed at `close`.
 """
 
 from __future__ import annotations

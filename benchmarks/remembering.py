@@ -3,8 +3,8 @@
     python -m benchmarks.remembering [--words-only]
 
 `benchmarks/histories` has 800 messages and 127 questions, each with the messages that answer it. They are invented, and
-hard on purpose: what is asked for is said in other words, among similar things, and 35 facts are told anew later
-(`outdated` names the earlier messages). The form is that of other yardsticks for memory, so these files go with those.
+hard on purpose: questions use other words than the answers, among similar facts, and 35 facts are corrected later
+(`outdated` names the earlier messages). The format is that of other memory benchmarks, so the files work with them.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ NOT_FOUND = 10 * DEPTH
 
 @dataclass(slots=True)
 class Figures:
-    """Of some questions: each one's places of its messages (1 is first), and whether the newest stood before older."""
+    """Per question: the ranks of its messages (1 is first), and whether the newest one ranked before outdated ones."""
 
     places: list[list[int]] = field(default_factory=list)
     is_newest_first: list[bool] = field(default_factory=list)
 
     def recall(self, depth: int) -> float:
-        """The share of a question's messages among the first `depth`, averaged."""
+        """The share of each question's messages among the first `depth` hits, averaged."""
         return _mean([_mean([float(place <= depth) for place in places]) for places in self.places])
 
     @property
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 async def measure(make: type[Memory]) -> dict[str, Figures]:
-    """The figures of each kind of question, and of all."""
+    """The figures per kind of question, and of all questions."""
     found: dict[str, Figures] = {"all": Figures()}
     for path in sorted(HISTORIES.glob("*.json")):
         history = json.loads(path.read_text(encoding="utf-8"))
