@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from app.config.llm import LLMConfig
@@ -14,6 +15,9 @@ from app.llm.weights import FILE_NAME, weights_directory
 
 LOCAL_MODEL = "smollm2-135m-instruct"
 
+_AGAINST_LOOPS = {"repeat_penalty": 1.1, "repeat_last_n": 256}
+"""A model of this size falls into loops: one question in six ran for minutes without them."""
+
 
 def build_llm(name: str, config: LLMConfig) -> LLM:
     """Nothing is started or connected before the first request."""
@@ -22,7 +26,8 @@ def build_llm(name: str, config: LLMConfig) -> LLM:
     if config.type == "local":
         path = Path(config.model) if config.model else weights_directory() / FILE_NAME
         model = path.stem if config.model else LOCAL_MODEL
-        return LocalLLM(name, _settings(config, model, "http://local/v1"), LlamaServer(path))
+        settings = replace(_settings(config, model, "http://local/v1"), extra=_AGAINST_LOOPS)
+        return LocalLLM(name, settings, LlamaServer(path))
     model = config.model or ""
     return OpenAICompatible(name, _settings(config, model, config.host or PRESETS[config.type].base_url))
 

@@ -17,9 +17,10 @@ import orjson
 
 from app import __version__
 from app.llm import tokens
-from app.llm.base import LLMError, LLMRequest, LLMTimeout
+from app.llm.base import Delta, LLMError, LLMRequest, LLMTimeout
 from app.llm.failures import Failures
 from app.llm.llama_cpp import LlamaServer, LlamaServerError
+from app.llm.loops import LoopWatch
 from app.llm.presets import Quirks
 from app.llm.slots import Slots
 from app.llm.stream import OpenAIStream
@@ -88,8 +89,11 @@ class OpenAICompatible:
 
     def stream(self, request: LLMRequest) -> OpenAIStream:
         """See `LLM.stream`. Must be called inside the loop."""
+        return OpenAIStream(self, self._body(request))
+
+    def _body(self, request: LLMRequest) -> bytes:
         head = self._heads.get(request.max_tokens) or self._make_head(request.max_tokens)
-        return OpenAIStream(self, head + b",".join(request.messages) + b"]}")
+        return head + b",".join(request.messages) + b"]}"
 
     def _make_head(self, max_tokens: int | None) -> bytes:
         head = _head(self.settings, max_tokens)
@@ -171,6 +175,22 @@ class OpenAICompatible:
         return self._client
 
 
+class LocalStream(OpenAIStream):
+    """An answer of the embedded model. One that has become a loop ends there, with the finish reason `length`."""
+
+    __slots__ = ("_watch",)
+
+    def __init__(self, upstream: LocalLLM, body: bytes) -> None:
+        super().__init__(upstream, body)
+        self._watch = LoopWatch()
+
+    async def read(self) -> list[Delta]:
+        deltas = await super().read()
+        if deltas and self._watch.sees(deltas):
+            self.end_here("length")
+        return deltas
+
+
 class LocalLLM(OpenAICompatible):
     """The embedded model: the same API, spoken by our own child process over its UNIX socket.
 
@@ -182,6 +202,9 @@ class LocalLLM(OpenAICompatible):
         super().__init__(name, settings)
         self._server = server
         self._killing: set[asyncio.Task[None]] = set()
+
+    def stream(self, request: LLMRequest) -> LocalStream:
+        return LocalStream(self, self._body(request))
 
     async def connect(self, body: bytes) -> aiohttp.ClientResponse:
         if self._killing:

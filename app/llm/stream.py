@@ -148,6 +148,14 @@ class OpenAIStream:
         """See `LLMStream.close`."""
         self._interrupt(LLMStopped("the answer was stopped"))
 
+    def end_here(self, finish_reason: str) -> None:
+        """End the answer well with what was read so far, for a reason of ours. Nothing changes once it is over."""
+        if self._stop is None and not self._is_over and self._failure is None:
+            self.end.finish_reason = finish_reason
+            self._is_over = True
+            self._drop_response()
+            self._leave()
+
     async def closed(self) -> None:
         """See `LLMStream.closed`."""
         if self._opening is not None and not self._opening.done():
