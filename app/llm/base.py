@@ -16,7 +16,7 @@ class LLMError(Exception):
     """The model refused, failed or could not be reached.
 
     `detail` is the provider's own words, shown to the user; `retryable` says whether the same
-    request may succeed a little later; `retry_after` is the provider's wish in seconds.
+    request may succeed a little later; `retry_after` is the delay in seconds that the provider asked for.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class LLMTimeout(LLMError):
 
 
 class LLMStopped(Exception):
-    """`close` was called: the answer ends here on our own wish. Not an error."""
+    """`close` was called: we ended the answer. Not an error."""
 
 
 @dataclass(frozen=True, slots=True)

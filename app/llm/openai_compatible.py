@@ -219,7 +219,7 @@ class LocalLLM(OpenAICompatible):
             except LLMError as error:
                 if self._is_closed or error.status is not None or isinstance(error, LLMTimeout):
                     raise
-            # Nobody at the socket: the child has just died, which its watcher may not have seen yet.
+            # No process listens at the socket: the child has just died, and its watcher may not have seen it yet.
             await self._server.restart(generation=generation)
         except LlamaServerError as exc:
             raise LLMError(str(exc).partition("\n")[0], detail=str(exc)[:2000]) from exc

@@ -190,7 +190,7 @@ class StreamParser:
         return found if _is_passable(found) else None
 
     def _learn(self, block: bytes, plain: re.Match[bytes]) -> bool:
-        # Some providers change the frame with every event (a clock, a padding): no use in learning on and on.
+        # Some providers change the frame with every event (a clock, a padding): learning more of them gains nothing.
         if self._lessons == _MAX_LESSONS:
             return False
         self._lessons += 1

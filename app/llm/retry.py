@@ -11,7 +11,7 @@ from app.llm.base import LLMError
 
 FIRST_DELAY_SECONDS = 0.5
 LONGEST_DELAY_SECONDS = 8.0
-LONGEST_WISH_SECONDS = 60.0
+MAX_RETRY_AFTER_SECONDS = 60.0
 """A provider that asks for more patience than this gets none: the user should hear it instead."""
 
 _RETRYABLE = frozenset({408, 409, 429})
@@ -30,9 +30,9 @@ _LASTING = re.compile("insufficient|quota|billing|balance|credit|invalid|authent
 
 def is_retryable_status(status: int, headers: Mapping[str, str] | None = None) -> bool:
     """Timeouts, conflicts, limits and the server's own faults; `x-should-retry` has the last word."""
-    wish = headers.get("x-should-retry") if headers else None
-    if wish in ("true", "false"):
-        return wish == "true"
+    advice = headers.get("x-should-retry") if headers else None
+    if advice in ("true", "false"):
+        return advice == "true"
     return status in _RETRYABLE or status >= 500
 
 
@@ -49,7 +49,7 @@ def is_passing(status: int | None, kind: str, words: str) -> bool:
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds that the provider asks us to wait: `retry-after-ms`, or `retry-after` in seconds or as a date.
 
-    `now` is the time in seconds since the epoch. Nonsense and the past count as no wish.
+    `now` is the time in seconds since the epoch. Invalid values and past dates count as absent.
     """
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         value = headers.get(name)
@@ -80,17 +80,17 @@ class Retries:
     def delay_after(self, error: LLMError) -> float | None:
         """Seconds until the next attempt, or `None` when there is none; counts it.
 
-        The provider's wish if it has one, else 0.5 s doubled each time up to 8 s; up to a quarter less
-        (more, for a wish) by chance, so that many turns do not come back together.
+        The provider's `retry_after` if it gave one, else 0.5 s doubled each time up to 8 s; up to a quarter less
+        (more, for a `retry_after`) by chance, so that many turns do not come back together.
         """
         if not error.retryable or self._left <= 0:
             return None
-        wish = error.retry_after
-        if wish is not None and wish > LONGEST_WISH_SECONDS:
+        asked = error.retry_after
+        if asked is not None and asked > MAX_RETRY_AFTER_SECONDS:
             return None
         self._left -= 1
         self._taken += 1
-        if wish is not None:
-            return wish * (1 + 0.25 * self._random())
+        if asked is not None:
+            return asked * (1 + 0.25 * self._random())
         delay = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** (self._taken - 1))
         return delay * (1 - 0.25 * self._random())

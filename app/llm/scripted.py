@@ -52,22 +52,22 @@ class Answer:
 class ScriptedLLM:
     """Implements `LLM`: gives `answers` in turn, again and again; without any, the last user message back.
 
-    `echo` gives the delays and the cut of those. `requests` holds what was asked, `stopped` counts streams
+    `echo` gives the delays and the cut of those. `asked` counts the requests, `stopped` the streams
     closed before their end.
     """
 
     def __init__(self, name: str = "scripted", answers: Sequence[Answer] = (), *, echo: Answer | None = None) -> None:
         self.name = name
         self.model = "scripted"
-        self.requests: list[LLMRequest] = []
+        self.asked = 0
         self.stopped = 0
         self._answers = list(answers)
         self._echo = echo or Answer()
 
     def stream(self, request: LLMRequest) -> ScriptedStream:
         """See `LLM.stream`."""
-        answer = self._answers[len(self.requests) % len(self._answers)] if self._answers else None
-        self.requests.append(request)
+        answer = self._answers[self.asked % len(self._answers)] if self._answers else None
+        self.asked += 1
         return ScriptedStream(self, request, answer or _like(self._echo, last_user_text(request)))
 
     def count_tokens(self, text: str) -> int:

@@ -339,7 +339,7 @@ class OpenAIStream:
 
     def _tick(self) -> None:
         self._timer = None
-        if self._deadline == _NEVER:  # nobody waits: the next read arms it again
+        if self._deadline == _NEVER:  # no read is pending: the next one arms it again
             return
         if self._deadline > self._loop.time():
             self._timer = self._loop.call_at(self._deadline, self._tick)
@@ -391,4 +391,4 @@ class OpenAIStream:
 
 def _look_at(future: asyncio.Future[None]) -> None:
     if not future.cancelled():
-        future.exception()  # else asyncio reports that nobody did
+        future.exception()  # else asyncio logs an exception that was never retrieved

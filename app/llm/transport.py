@@ -1,4 +1,4 @@
-"""The HTTP below the openai client: aiohttp, with its response within reach of whoever reads the stream.
+"""The HTTP below the openai client: aiohttp, with its response within reach of the code that reads the stream.
 
 Two shortcuts against the usual httpx2 client, both through its public methods. The transport puts the
 aiohttp response into `response.extensions`, so that reads go to the socket's buffer without generators in
@@ -33,7 +33,8 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
 
     As many connections as are asked for; an idle one is kept for five minutes. `connect_timeout` (seconds)
     covers name, connection and TLS; there is no timer on reading, the stream has its own. Proxies are taken
-    from the environment once, at the first request. `secure` prepares for https now, while 30 ms harm nobody.
+    from the environment once, at the first request. `secure` loads the certificates now: later, those
+    30 ms would block the loop.
     Bodies arrive as they were sent: what was compressed unasked is opened by `unpack`, piece by piece.
     """
 

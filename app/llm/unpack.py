@@ -1,4 +1,4 @@
-"""Bodies that a provider compressed although nobody asked for it: opened in small pieces, so that no limit is passed.
+"""Bodies that a provider compressed unasked: decompressed in small pieces, so that size limits hold.
 
 aiohttp would open a whole read at once: 800 kB became 3 GB of memory.
 """

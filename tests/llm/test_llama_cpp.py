@@ -84,6 +84,17 @@ async def test_the_socket_lies_in_a_folder_of_ours_alone(server: LlamaServer) ->
     assert not folder.exists()
 
 
+async def test_the_child_gets_no_secrets_of_the_environment(
+    server: LlamaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "sk-secret")
+    assert "sk-secret" not in llama_cpp._environment().values()
+    await server.ensure()
+    environment = Path(f"/proc/{pid_of(server)}/environ")
+    if environment.exists():  # not on macOS
+        assert b"sk-secret" not in environment.read_bytes()
+
+
 async def test_a_long_temporary_folder_does_not_lengthen_the_socket_path(
     server: LlamaServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
