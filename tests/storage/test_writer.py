@@ -45,10 +45,8 @@ def call(session_id: str, work: Callable[[Connection], object]) -> UnitOfWork:
 
 
 @pytest.fixture
-def engine(url: str) -> Engine:
-    engine = Database(url).engine
-    tables.metadata.create_all(engine)
-    return engine
+def engine(database_url: str) -> Engine:
+    return Database(database_url).engine
 
 
 @pytest.fixture
