@@ -44,6 +44,7 @@ _PLAIN = re.compile(
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LINE_END = re.compile(rb"[\r\n]").search
 _EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r").search
+_is_error_name = re.compile(rb"event: *error *").fullmatch
 _is_field = re.compile(rb"(?:data|event|id|retry)? *:").match
 
 
@@ -255,7 +256,7 @@ class StreamParser:
             self.done = True
             self._release_held(deltas)
         elif body.strip():
-            is_error = any(line.startswith(b"event:") and line[6:].strip() == b"error" for line in lines)
+            is_error = b"event:" in event and any(_is_error_name(line) for line in lines)
             self._take(body, deltas, is_last=is_last, is_error=is_error)
 
     def _take(self, body: bytes, deltas: list[Delta], *, is_last: bool, is_error: bool = False) -> None:

@@ -19,14 +19,12 @@ class Proxies:
     def __init__(self, settings: Mapping[str, str]) -> None:
         """`settings` as `urllib.request.getproxies` gives them: `http`, `https`, `all`, `no`."""
         self._settings = settings
+        self.are_set = any(name in settings for name in ("http", "https", "all"))
         self._exceptions = re.split(r"[\s,]+", settings.get("no", "").strip().lower())
 
     @classmethod
     def of_environment(cls) -> Proxies:
         return cls(urllib.request.getproxies())
-
-    def __bool__(self) -> bool:
-        return any(name in self._settings for name in ("http", "https", "all"))
 
     def proxy_for(self, url: httpx2.URL) -> str | None:
         """The address of the proxy, with its password if it has one; `None` where the way is direct.

@@ -51,7 +51,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             content = await request.aread()
         url = str(request.url)
         session = self._session or self._open()
-        proxy = self._proxies.proxy_for(request.url) if self._proxies else None
+        proxy = self._proxies.proxy_for(request.url) if self._proxies.are_set else None
         try:
             response = await session.request(
                 request.method,

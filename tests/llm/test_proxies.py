@@ -90,7 +90,7 @@ def test_other_hosts_are_no_exceptions(entry: str, url: str) -> None:
 
 def test_a_proxy_without_a_scheme_is_an_http_proxy() -> None:
     assert Proxies({"https": "proxy:3128"}).proxy_for(httpx2.URL("https://a.test/")) == "http://proxy:3128"
-    assert not Proxies({"no": "a.test"})
+    assert not Proxies({"no": "a.test"}).are_set
 
 
 def test_the_place_of_a_proxy_has_no_password() -> None:
