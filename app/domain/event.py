@@ -210,5 +210,5 @@ def _announcement(event: TurnQueued | TurnStarted) -> dict[str, object]:
         "turn_id": event.turn_id,
         "session_id": event.session_id,
         "message_id": event.message_id,
-        "message": event.message,
+        "message": event.message,  # last: rows leave it out and have it appended (storage/events.py)
     }

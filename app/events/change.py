@@ -19,11 +19,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from app.domain.errors import HectorError, Unavailable, session_not_found, session_over
-from app.domain.event import Event
+from app.domain.event import Event, TurnQueued, TurnStarted
 from app.domain.session import SessionStatus
 from app.domain.turn import Usage
 from app.events.log import BLOCK, SessionLog
-from app.events.run import Run
+from app.events.run import Run, fact_row
 from app.storage import events, sessions
 from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 
@@ -68,14 +68,16 @@ class Change:
         """The next number for `event`, and its row."""
         run = self._log.take_fact(event)
         self._facts.append(run)
-        self.store(run)
+        self._insert(run, fact_row(event) if isinstance(event, (TurnQueued, TurnStarted)) else run.payload)
         return run
 
     def store(self, run: Run) -> None:
-        """The row of a fact that readers have seen already."""
-        kind = run.kind.value
+        """Insert the row of a fact that readers have already seen."""
+        self._insert(run, run.payload)
+
+    def _insert(self, run: Run, fact: bytes) -> None:
         events.add_fact(
-            self.unit, seq=run.first, kind=kind, turn_id=run.turn_id, fact=run.payload, created_ms=run.at_ms
+            self.unit, seq=run.first, kind=run.kind.value, turn_id=run.turn_id, fact=fact, created_ms=run.at_ms
         )
 
     def number(self) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from app.domain.event import Event, EventKind, chunk_of
+from app.domain.event import Event, EventKind, TurnQueued, TurnStarted, chunk_of
 from app.llm.base import unescape
 
 FRAME_BYTES = 40
@@ -100,6 +100,16 @@ def fact_run(seq: int, event: Event, *, at_ms: int = 0, ready: bool = True) -> R
 
 def fact_json(event: Event) -> bytes:
     """An event as the JSON object of its frame."""
-    head = b'{"chunk": %b, "type": "%b"' % (orjson.dumps(chunk_of(event)), event.kind.encode())
+    return _encode(event, event.to_json())
+
+
+def fact_row(event: TurnQueued | TurnStarted) -> bytes:
+    """What the row of the event holds: all but the message, which has a row of its own."""
     fields = event.to_json()
+    del fields["message"]
+    return _encode(event, fields)
+
+
+def _encode(event: Event, fields: dict[str, object]) -> bytes:
+    head = b'{"chunk": %b, "type": "%b"' % (orjson.dumps(chunk_of(event)), event.kind.encode())
     return head + (b", " + orjson.dumps(fields)[1:] if fields else b"}")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, exists, func, insert, literal, select, update
+import orjson
+from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert, literal, select, update
 
 from app.domain.message import Message
 from app.storage import messages, sessions, tables
@@ -14,6 +17,7 @@ from app.storage.engine.unit_of_work import UnitOfWork
 _e = tables.events
 _r = tables.runs
 _t = tables.turns
+_m = tables.messages
 
 _RUN_COLUMNS = (
     "session_id",
@@ -37,8 +41,11 @@ _RUN_WHILE_OPEN = insert(_r).from_select(
     ),
 )
 _DROP_RUNS = delete(_r).where(_r.c.session_id == bindparam("the_session"), _r.c.first_seq >= bindparam("from_seq"))
+# A turn that began with its message has the same number as the message.
+_BEGAN = and_(_m.c.session_id == _e.c.session_id, _m.c.seq == _e.c.seq, _e.c.kind == "turn_started")
 _FACTS_AFTER = (
-    select(_e.c.seq, _e.c.kind, _e.c.turn_id, _e.c.fact, _e.c.created_ms)
+    select(_e.c.seq, _e.c.kind, _e.c.turn_id, _e.c.fact, _e.c.created_ms, _m.c.content)
+    .select_from(_e.outerjoin(_m, _BEGAN))
     .where(
         _e.c.session_id == bindparam("the_session"),
         _e.c.seq > bindparam("after"),
@@ -46,6 +53,13 @@ _FACTS_AFTER = (
     )
     .order_by(_e.c.seq)
     .limit(bindparam("at_most"))
+)
+# A turn that waits, or was cancelled before it began, has no message: it keeps the text itself.
+_WAITING = select(_t.c.turn_id, _t.c.input).where(
+    _t.c.turn_id.in_(bindparam("the_turns", expanding=True)), _t.c.started_ms.is_(None)
+)
+_MESSAGES = select(_m.c.message_id, _m.c.content).where(
+    _m.c.session_id == bindparam("the_session"), _m.c.message_id.in_(bindparam("the_messages", expanding=True))
 )
 _RUNS_AFTER = (
     select(_r)
@@ -61,7 +75,7 @@ _RUNS_AFTER = (
 
 @dataclass(frozen=True, slots=True)
 class StoredFact:
-    """One row of facts; `fact` is the frame's JSON object."""
+    """One event that is not text; `fact` is the frame's JSON object."""
 
     seq: int
     kind: str
@@ -136,8 +150,44 @@ def add_drop_runs(unit: UnitOfWork, *, from_seq: int) -> None:
 
 
 def facts_after(connection: Connection, session_id: str, *, after: int, upto: int, limit: int) -> list[StoredFact]:
+    """Facts with `after` < seq ≤ `upto`, oldest first, at most `limit`."""
     parameters = {"the_session": session_id, "after": after, "upto": upto, "at_most": limit}
-    return [StoredFact(*row) for row in connection.execute(_FACTS_AFTER, parameters)]
+    rows = connection.execute(_FACTS_AFTER, parameters).all()
+    lacking = [row for row in rows if row.content is None and _lacks_message(row.kind, row.fact)]
+    messages_by_seq = _find_messages(connection, session_id, lacking) if lacking else {}
+    found = []
+    for seq, kind, turn_id, fact, created_ms, content in rows:
+        if _lacks_message(kind, fact):
+            fact = _with_message(fact, content if content is not None else messages_by_seq.get(seq, ""))
+        found.append(StoredFact(seq, kind, turn_id, fact, created_ms))
+    return found
+
+
+def _lacks_message(kind: str, fact: str) -> bool:
+    """Whether a row announces a turn without its message; rows of earlier releases have it."""
+    return kind in ("turn_started", "turn_queued") and '"message":' not in fact
+
+
+def _with_message(fact: str, text: str) -> str:
+    return f'{fact[:-1]},"message":{orjson.dumps(text).decode()}}}'
+
+
+def _find_messages(connection: Connection, session_id: str, rows: Sequence[Any]) -> dict[int, str]:
+    """The messages of turns that were queued or that answer an earlier message again, by the number of the event.
+
+    Turns are looked up first: a turn that begins between the two statements is then found by its message.
+    """
+    queued = [row.turn_id for row in rows if row.kind == "turn_queued"]
+    inputs: dict[str, str] = {}
+    if queued:
+        inputs = {row.turn_id: row.input for row in connection.execute(_WAITING, {"the_turns": queued})}
+    found = {row.seq: inputs[row.turn_id] for row in rows if row.turn_id in inputs}
+    ids = {row.seq: orjson.loads(row.fact)["message_id"] for row in rows if row.seq not in found}
+    if ids:
+        parameters = {"the_session": session_id, "the_messages": sorted(set(ids.values()))}
+        contents = {row.message_id: row.content for row in connection.execute(_MESSAGES, parameters)}
+        found |= {seq: contents[message_id] for seq, message_id in ids.items() if message_id in contents}
+    return found
 
 
 def runs_after(connection: Connection, session_id: str, *, after: int, upto: int, limit: int) -> list[StoredRun]:

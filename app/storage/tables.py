@@ -144,7 +144,8 @@ messages = Table(
     info=personal.of_session("messages", Redaction.ROWS),
 )
 
-# Facts: one row an event. `fact` is the frame's JSON object without its number.
+# Facts: one row an event. `fact` is the frame's JSON object without its number, and without the message of a turn that
+# begins or is queued (storage/events.py adds it).
 events = Table(
     "events",
     metadata,

@@ -7,10 +7,12 @@ from array import array
 from dataclasses import dataclass
 from functools import partial
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.domain.forgetting import FORGOTTEN
 from app.domain.session import Session
 from app.domain.turn import TurnState
 from app.storage import events, sessions
@@ -205,6 +207,30 @@ async def test_a_number_is_used_once(database: Database) -> None:
     await write(database, [Piece(1, None)])
     with pytest.raises(WriteConflict):
         await write(database, [Piece(1, None)])
+
+
+async def test_a_row_of_an_earlier_release_keeps_the_message_it_has(database: Database) -> None:
+    await store_session(database, a_session())
+    await store_messages(database, a_message(1, role="user"))
+    old = b'{"chunk": "", "type": "turn_started", "turn_id":"t1","message_id":"m1","message":"as it was"}'
+    unit = UnitOfWork("s1")
+    events.add_fact(unit, seq=1, kind="turn_started", turn_id="t1", fact=old, created_ms=1)
+    await database.submit(unit)
+    found = await database.read(lambda connection: events.facts_after(connection, "s1", after=0, upto=9, limit=9))
+    assert [fact.fact for fact in found] == [old.decode()]
+
+
+async def test_an_announced_message_that_was_redacted_shows_the_marker(database: Database) -> None:
+    await store_session(database, a_session())
+    await store_messages(database, a_message(1, role="user", content=FORGOTTEN))
+    unit = UnitOfWork("s1")
+    row = b'{"chunk": "", "type": "turn_started", "message_id":"m1"}'
+    again = row.replace(b'"m1"', b'"m1","turn_id":"t2"')
+    events.add_fact(unit, seq=1, kind="turn_started", turn_id="t1", fact=row, created_ms=1)
+    events.add_fact(unit, seq=2, kind="turn_started", turn_id="t2", fact=again, created_ms=1)
+    await database.submit(unit)
+    found = await database.read(lambda connection: events.facts_after(connection, "s1", after=0, upto=9, limit=9))
+    assert [orjson.loads(fact.fact)["message"] for fact in found] == [FORGOTTEN, FORGOTTEN]
 
 
 async def turn_with_text(
