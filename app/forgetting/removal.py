@@ -14,6 +14,7 @@ from typing import TypeVar
 from app.domain.forgetting import DeletionRequest, ForgetReceipt
 from app.domain.phrase import Phrase
 from app.domain.session import SessionStatus
+from app.events.change import Change
 from app.events.live import LiveSessions, Store
 from app.events.log import SessionLog
 from app.forgetting.verification import MAX_IDS, Affected, Verification
@@ -197,11 +198,10 @@ class Removal:
             found = (await database.read(self._find_in(session_id, phrase))).get(session_id)
             if found is None:
                 return
-            unit = UnitOfWork(session_id)
-            removed = redaction.redact(unit, found, last_seq=last_seq)
-            await database.submit(unit)
+            async with Change(session_log, is_required=False) as change:
+                removed = redaction.redact(change.unit, found, last_seq=last_seq)
+                redact_session(change, session_log, found, last_seq)
             self.receipt.removed += removed
-            redact_session(session_log, found, last_seq)
             if session_log.last_seq == last_seq:
                 return  # no turn began meanwhile that could know the text
 

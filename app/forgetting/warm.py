@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 
 import orjson
 
 from app.domain.event import EventKind
+from app.events.change import Change
 from app.events.live import LiveSessions
 from app.events.log import SessionLog
 from app.storage.recalled import without
@@ -67,14 +67,12 @@ def _remove_recalled(session_log: SessionLog, turn: OpenTurn, sources: Collectio
         run.is_void = True  # the tape leaves it out
 
 
-def redact_session(session_log: SessionLog, found: Found, last_seq: int) -> None:
-    """Make the warm copy of a redacted session agree with its rows."""
-    session = session_log.session
+def redact_session(change: Change, session_log: SessionLog, found: Found, last_seq: int) -> None:
+    """Have the warm copy of a redacted session agree with its rows as soon as they are committed."""
     if "title" in found.description:
-        session = replace(session, title=found.description["title"])
+        change.set(title=found.description["title"])
     if (metadata := found.description.get("metadata")) is not None:
-        session = replace(session, metadata=orjson.loads(metadata))
+        change.set(metadata=orjson.loads(metadata))
     if found.in_history:
-        session = replace(session, floor_seq=last_seq)
-        session_log.drop_tail()
-    session_log.session = session
+        change.set(floor_seq=last_seq)
+        change.on_commit(session_log.drop_tail)
