@@ -1,6 +1,6 @@
 """Erasure: deleted rows become unreadable in the database's files, too.
 
-SQLite overwrites deleted rows with zeros (`secure_delete`, dialect.py). Three things are left to do here: the full text
+SQLite overwrites deleted rows with zeros (`secure_delete`). Three things are left to do here: the full text
 keeps the stems of deleted memories until its segments are merged; the write-ahead log keeps old pages until it is
 truncated; and a page that was split may keep a copy of a row that moved to another page, which only VACUUM removes
 (measured: one row in thousands). Postgres keeps dead rows and their index entries until a VACUUM, and samples of their

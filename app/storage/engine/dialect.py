@@ -99,7 +99,7 @@ def _set_pragmas(connection: Any, _record: object) -> None:
     _switch_to_wal(cursor)
     # FULL costs nothing that can be measured under group commit, and survives a power cut.
     cursor.execute("PRAGMA synchronous = FULL")
-    # What is deleted is overwritten with zeros. Costs nothing that can be measured in a commit (docs/forgetting.md).
+    # What is deleted is overwritten with zeros. Costs nothing that can be measured in a commit.
     cursor.execute("PRAGMA secure_delete = ON")
     # Only the database in memory shares its cache; there a reader would otherwise collide with the writer.
     cursor.execute("PRAGMA read_uncommitted = 1")
