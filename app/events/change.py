@@ -45,7 +45,7 @@ class Change:
         was being written (which erases its rows).
         """
         self.unit = UnitOfWork(session_log.session.session_id)
-        self._log = session_log
+        self._session_log = session_log
         self._requires_active = requires_active
         self._is_required = is_required
         self._is_void_when_over = is_void_when_over
@@ -66,7 +66,7 @@ class Change:
 
     def fact(self, event: Event) -> Run:
         """The next number for `event`, and its row."""
-        run = self._log.take_fact(event)
+        run = self._session_log.take_fact(event)
         self._facts.append(run)
         self._insert(run, fact_row(event) if isinstance(event, (TurnQueued, TurnStarted)) else run.payload)
         return run
@@ -82,7 +82,7 @@ class Change:
 
     def number(self) -> int:
         """The next number, for what is no event."""
-        return self._log.take_silent()
+        return self._session_log.take_silent()
 
     def count(self, *, messages: int = 0, usage: Usage | None = None) -> None:
         """Add to the session's counters."""
@@ -99,13 +99,13 @@ class Change:
 
     def set_now(self, **fields: Any) -> None:
         """The same at once, before the commit; taken back if it fails."""
-        session = self._log.session
+        session = self._session_log.session
         self._undo |= {name: getattr(session, name) for name in fields if name not in self._undo}
-        self._log.session = replace(session, **fields)
+        self._session_log.session = replace(session, **fields)
 
     def reserve(self, wanted: int) -> None:
         """Make room for `wanted` numbers and a good many more; they may be used once this is committed."""
-        last = self._log.last_seq
+        last = self._session_log.last_seq
         self._reserved = max(self._reserved, last + wanted + max(BLOCK, min(last, 64 * BLOCK)))
 
     def on_commit(self, callback: Callable[[], None]) -> None:
@@ -119,7 +119,7 @@ class Change:
     def show(self) -> None:
         """Let readers see the facts now, whatever becomes of the rows."""
         self._are_shown = True
-        self._log.publish(*self._facts)
+        self._session_log.publish(*self._facts)
 
     # -- making it true -------------------------------------------------------------------------
 
@@ -146,7 +146,7 @@ class Change:
 
     def submit(self) -> None:
         """Hand the unit over; no await may lie between taking its numbers and this."""
-        session_log = self._log
+        session_log = self._session_log
         last = session_log.last_seq
         if self._reserved - last < BLOCK // 2:
             self._reserved = last + BLOCK
@@ -169,7 +169,7 @@ class Change:
         self._hand_over()
 
     def _hand_over(self) -> None:
-        self._written = self._log.database.submit(self.unit)
+        self._written = self._session_log.database.submit(self.unit)
         self._written.add_done_callback(self._settle)
 
     async def committed(self) -> None:
@@ -192,9 +192,9 @@ class Change:
         if error is not None:
             self._take_back()
             self._error = self._refusal(error)
-        elif self._is_void_when_over and self._log.over is not None:
+        elif self._is_void_when_over and self._session_log.over is not None:
             self._take_back()
-            self._error = session_over(self._log.over.value, self._log.session.session_id)
+            self._error = session_over(self._session_log.over.value, self._session_log.session.session_id)
         else:
             self._take_effect()
             return
@@ -202,7 +202,7 @@ class Change:
             self._on_failure()
 
     def _take_effect(self) -> None:
-        session_log, session = self._log, self._log.session
+        session_log, session = self._session_log, self._session_log.session
         session_log.reserved_seq = max(session_log.reserved_seq, self._reserved)
         session_log.session = replace(
             session,
@@ -220,12 +220,12 @@ class Change:
 
     def _take_back(self) -> None:
         if self._undo:
-            self._log.session = replace(self._log.session, **self._undo)
+            self._session_log.session = replace(self._session_log.session, **self._undo)
         if self._facts and not self._are_shown:
-            self._log.void(*self._facts)
+            self._session_log.void(*self._facts)
 
     def _refusal(self, error: BaseException) -> HectorError:
-        session_log = self._log
+        session_log = self._session_log
         if isinstance(error, WriteFailed):
             unavailable = Unavailable(f"The change could not be stored: {error}")
             unavailable.__cause__ = error

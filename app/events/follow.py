@@ -29,8 +29,8 @@ class Reading:
     __slots__ = (
         "_journal",
         "_lag_bytes",
-        "_log",
         "_merge",
+        "_session_log",
         "_tape",
         "_waiter",
         "cursor",
@@ -42,7 +42,7 @@ class Reading:
 
     def __init__(
         self,
-        log: SessionLog,
+        session_log: SessionLog,
         journal: Journal,
         *,
         after: int,
@@ -50,7 +50,7 @@ class Reading:
         from_start: bool = False,
         merge: bool = True,
     ) -> None:
-        self._log = log
+        self._session_log = session_log
         self._journal = journal
         self._lag_bytes = lag_bytes
         self._merge = merge
@@ -64,21 +64,21 @@ class Reading:
         self.stopping = False
 
     def __enter__(self) -> Self:
-        self._log.enter(self)
+        self._session_log.enter(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._log.leave(self)
+        self._session_log.leave(self)
 
     @property
     def log(self) -> SessionLog:
-        return self._log
+        return self._session_log
 
     @property
     def has_news(self) -> bool:
-        return self.cursor < self._log.visible_seq
+        return self.cursor < self._session_log.visible_seq
 
     def notify(self) -> None:
         waiter = self._waiter
@@ -98,10 +98,10 @@ class Reading:
 
         With `turn_id` text of that turn alone.
         """
-        log = self._log
-        if log.cut_at is not None or self.gone or self.stopping:
+        session_log = self._session_log
+        if session_log.cut_at is not None or self.gone or self.stopping:
             return None
-        runs = log.tail_from(self.cursor)
+        runs = session_log.tail_from(self.cursor)
         if not runs:
             return None
         size = 0
@@ -111,7 +111,7 @@ class Reading:
             size += run.size
         if size > self._lag_bytes and len(runs) > 1:
             return None
-        self._tape = log.tape
+        self._tape = session_log.tape
         return self._move(runs)
 
     def take(self) -> list[Run] | None:
@@ -119,16 +119,16 @@ class Reading:
 
         `[]`: nothing yet, `wait`. `None`: only the journal has it, `await replay()`.
         """
-        log = self._log
-        if log.tape is not None:
-            self._tape = log.tape  # kept: a reader that lags behind the end of the turn still needs it
-        if log.cut_at is not None and self.cursor < log.cut_at:
-            self.cursor = log.cut_at
-        if self.cursor >= log.visible_seq:
+        session_log = self._session_log
+        if session_log.tape is not None:
+            self._tape = session_log.tape  # kept: a reader that lags behind the end of the turn still needs it
+        if session_log.cut_at is not None and self.cursor < session_log.cut_at:
+            self.cursor = session_log.cut_at
+        if self.cursor >= session_log.visible_seq:
             return []
-        runs = log.tail_from(self.cursor)
+        runs = session_log.tail_from(self.cursor)
         if runs == []:  # numbers that no event carries
-            self.cursor = log.visible_seq
+            self.cursor = session_log.visible_seq
             return []
         if runs is not None and (len(runs) < 2 or sum([run.size for run in runs]) <= self._lag_bytes):
             return self._move(runs)
@@ -142,12 +142,12 @@ class Reading:
 
     async def replay(self) -> list[Run]:
         """The next piece from the journal. `[]` when there is a hole with nothing in it (numbers left unused)."""
-        log = self._log
-        upto = log.visible_seq
-        if log.tape is not None and log.tape.items:
-            upto = min(upto, log.tape.items[0].first - 1)
+        session_log = self._session_log
+        upto = session_log.visible_seq
+        if session_log.tape is not None and session_log.tape.items:
+            upto = min(upto, session_log.tape.items[0].first - 1)
         runs = await self._journal.replay(
-            log.session.session_id, after=self.cursor, upto=upto, from_start=self.from_start
+            session_log.session.session_id, after=self.cursor, upto=upto, from_start=self.from_start
         )
         if not runs:
             self.cursor = max(self.cursor, upto)

@@ -50,16 +50,16 @@ class LiveSessions:
         self._logs: dict[str, SessionLog] = {}
         self._opening: dict[str, asyncio.Future[SessionLog | None]] = {}
 
-    def store_of(self, log: SessionLog) -> Store:
-        return self.ephemeral if log.session.ephemeral else self.durable
+    def store_of(self, session_log: SessionLog) -> Store:
+        return self.ephemeral if session_log.session.ephemeral else self.durable
 
     def warm(self, session_id: str) -> SessionLog | None:
         """The session if it is warm; makes it the most recently used."""
-        log = self._logs.pop(session_id, None)
-        if log is not None:
-            self._logs[session_id] = log
-            log.used_clock = monotonic()
-        return log
+        session_log = self._logs.pop(session_id, None)
+        if session_log is not None:
+            self._logs[session_id] = session_log
+            session_log.used_clock = monotonic()
+        return session_log
 
     def peek(self, session_id: str) -> SessionLog | None:
         """The session if it is warm, without counting as a use."""
@@ -71,9 +71,9 @@ class LiveSessions:
         Raises:
             Unavailable: the database did not answer.
         """
-        log = self.warm(session_id)
-        if log is not None:
-            return log
+        session_log = self.warm(session_id)
+        if session_log is not None:
+            return session_log
         opening = self._opening.get(session_id)
         if opening is None:
             opening = asyncio.ensure_future(self._load(session_id))
@@ -90,11 +90,11 @@ class LiveSessions:
     def add(self, session: Session) -> SessionLog:
         """Keep a session that was just created or read."""
         database = (self.ephemeral if session.ephemeral else self.durable).database
-        log = SessionLog(session, database, ring_bytes=self._ring_bytes, clock_ms=self._clock_ms)
-        self._logs[session.session_id] = log
+        session_log = SessionLog(session, database, ring_bytes=self._ring_bytes, clock_ms=self._clock_ms)
+        self._logs[session.session_id] = session_log
         if len(self._logs) > self._evict_above:
             self._evict()
-        return log
+        return session_log
 
     def remove(self, session_id: str) -> None:
         self._logs.pop(session_id, None)
@@ -104,7 +104,7 @@ class LiveSessions:
 
     @property
     def readers(self) -> int:
-        return sum([log.readers for log in self._logs.values()])
+        return sum([session_log.readers for session_log in self._logs.values()])
 
     def all(self) -> list[SessionLog]:
         return list(self._logs.values())
@@ -113,8 +113,10 @@ class LiveSessions:
         """Whether nobody reads it, nothing runs in it, and no request may still hold it."""
         if session_id in self._opening:
             return False
-        log = self._logs.get(session_id)
-        return log is None or (log.used_clock <= monotonic() - IN_USE_SECONDS and self._is_droppable(log))
+        session_log = self._logs.get(session_id)
+        return session_log is None or (
+            session_log.used_clock <= monotonic() - IN_USE_SECONDS and self._is_droppable(session_log)
+        )
 
     async def forget(self, session_id: str) -> None:
         """Drop a session whose rows are gone, also if somebody was just reading them."""
@@ -122,17 +124,22 @@ class LiveSessions:
             await asyncio.wait([opening])
         self.remove(session_id)
 
-    def _is_droppable(self, log: SessionLog) -> bool:
-        return log.is_idle and not log.is_busy and not log.session.ephemeral and not log.is_pinned
+    def _is_droppable(self, session_log: SessionLog) -> bool:
+        return (
+            session_log.is_idle
+            and not session_log.is_busy
+            and not session_log.session.ephemeral
+            and not session_log.is_pinned
+        )
 
     def _evict(self) -> None:
         surplus = len(self._logs) - self._limit * 9 // 10
         recently = monotonic() - IN_USE_SECONDS
         dropped: list[str] = []
-        for session_id, log in self._logs.items():
-            if len(dropped) >= surplus or log.used_clock > recently:
+        for session_id, session_log in self._logs.items():
+            if len(dropped) >= surplus or session_log.used_clock > recently:
                 break
-            if self._is_droppable(log):
+            if self._is_droppable(session_log):
                 dropped.append(session_id)
         for session_id in dropped:
             del self._logs[session_id]

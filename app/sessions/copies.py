@@ -25,7 +25,7 @@ class Copies:
     async def fork(
         self,
         principal: Principal,
-        log: SessionLog,
+        session_log: SessionLog,
         *,
         at: str | None,
         title: str | None = None,
@@ -36,27 +36,29 @@ class Copies:
         Raises:
             NotFound (`message_not_found`), Conflict (`session_exists`), and what creating raises.
         """
-        last = await self._message(log, at) if at is not None else await self._newest(log)
-        return await self._copy(principal, log, upto=last.seq if last else 0, title=title, session_id=session_id)
+        last = await self._message(session_log, at) if at is not None else await self._newest(session_log)
+        return await self._copy(
+            principal, session_log, upto=last.seq if last else 0, title=title, session_id=session_id
+        )
 
-    async def edit(self, principal: Principal, log: SessionLog, message_id: str, content: str) -> SessionLog:
+    async def edit(self, principal: Principal, session_log: SessionLog, message_id: str, content: str) -> SessionLog:
         """A fork up to a user message, with another text in its place. No turn is started.
 
         Raises:
             InvalidRequest: it is not a user's message.
             NotFound (`message_not_found`).
         """
-        edited = await self._message(log, message_id)
+        edited = await self._message(session_log, message_id)
         if edited.role != "user":
             raise InvalidRequest("Only a user's message can be edited; regenerate an answer instead.")
-        return await self._copy(principal, log, upto=edited.seq - 1, seeds=(Seed("user", content),))
+        return await self._copy(principal, session_log, upto=edited.seq - 1, seeds=(Seed("user", content),))
 
-    async def read(self, log: SessionLog) -> list[Message]:
+    async def read(self, session_log: SessionLog) -> list[Message]:
         """Every message, oldest first."""
         found: list[Message] = []
         before = messages.NEWEST
         while True:
-            page = await self._read_page(log, before)
+            page = await self._read_page(session_log, before)
             found[:0] = page
             if len(page) < PAGE:
                 return found
@@ -65,15 +67,15 @@ class Copies:
     async def _copy(
         self,
         principal: Principal,
-        log: SessionLog,
+        session_log: SessionLog,
         *,
         upto: int,
         title: str | None = None,
         session_id: str | None = None,
         seeds: tuple[Seed, ...] = (),
     ) -> SessionLog:
-        source = log.session
-        read = log.database.read
+        source = session_log.session
+        read = session_log.database.read
         count = await read(partial(messages.count, session_id=source.session_id, upto=upto))
         draft = Draft(
             title=title if title is not None else source.title,
@@ -89,18 +91,20 @@ class Copies:
             raise Conflict(f"The session id {session_id!r} is taken; choose another one.", reason="session_exists")
         return made
 
-    async def _message(self, log: SessionLog, message_id: str) -> Message:
-        read = log.database.read
-        found = await read(partial(messages.find, session_id=log.session.session_id, message_id=message_id))
+    async def _message(self, session_log: SessionLog, message_id: str) -> Message:
+        read = session_log.database.read
+        found = await read(partial(messages.find, session_id=session_log.session.session_id, message_id=message_id))
         if found is None:
             raise NotFound(f"There is no message {message_id!r} in this session.", reason="message_not_found")
         return found
 
-    async def _newest(self, log: SessionLog) -> Message | None:
-        read = log.database.read
-        page = await read(partial(messages.context, session_id=log.session.session_id, before=messages.NEWEST, limit=1))
+    async def _newest(self, session_log: SessionLog) -> Message | None:
+        read = session_log.database.read
+        page = await read(
+            partial(messages.context, session_id=session_log.session.session_id, before=messages.NEWEST, limit=1)
+        )
         return page[0] if page else None
 
-    async def _read_page(self, log: SessionLog, before: int) -> list[Message]:
-        read = log.database.read
-        return await read(partial(messages.page, session_id=log.session.session_id, before=before, limit=PAGE))
+    async def _read_page(self, session_log: SessionLog, before: int) -> list[Message]:
+        read = session_log.database.read
+        return await read(partial(messages.page, session_id=session_log.session.session_id, before=before, limit=PAGE))

@@ -20,7 +20,7 @@ from app.sessions.termination import add_forgetting
 from app.storage import sessions
 from app.storage.engine.unit_of_work import UnitOfWork
 
-log_ = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
 """A session whose end cannot be stored is tried again this often."""
@@ -58,68 +58,74 @@ class Endings:
             ends.append(session.created_ms + self._max_duration_ms)
         return min(ends, default=None)
 
-    async def end(self, log: SessionLog) -> None:
+    async def end(self, session_log: SessionLog) -> None:
         """Mark the session complete: no more messages from now on; an open turn is not cut. Idempotent."""
-        await self._end(log, SessionStatus.ENDED)
+        await self._end(session_log, SessionStatus.ENDED)
 
-    async def expire(self, log: SessionLog) -> None:
-        await self._end(log, SessionStatus.EXPIRED)
+    async def expire(self, session_log: SessionLog) -> None:
+        await self._end(session_log, SessionStatus.EXPIRED)
 
-    async def _end(self, log: SessionLog, status: SessionStatus) -> None:
-        if log.session.status is not SessionStatus.ACTIVE or log.session.ending is not None or log.over is not None:
+    async def _end(self, session_log: SessionLog, status: SessionStatus) -> None:
+        if (
+            session_log.session.status is not SessionStatus.ACTIVE
+            or session_log.session.ending is not None
+            or session_log.over is not None
+        ):
             return
-        if not log.is_busy:
-            await self._write_end(log, status)
+        if not session_log.is_busy:
+            await self._write_end(session_log, status)
             return
-        async with Change(log) as change:
+        async with Change(session_log) as change:
             change.set_now(ending=status)  # from here on messages are refused
             sessions.add_end(change.unit, status=SessionStatus.ACTIVE, ending=status, ended_ms=None)
-        await self._settle_ending(log)  # the last turn may have ended while that was being written
+        await self._settle_ending(session_log)  # the last turn may have ended while that was being written
 
-    async def _write_end(self, log: SessionLog, status: SessionStatus) -> None:
+    async def _write_end(self, session_log: SessionLog, status: SessionStatus) -> None:
         """The session is over now: row, event, and every reader hears of it."""
         now = self._clock_ms()
-        async with Change(log) as change:
+        async with Change(session_log) as change:
             change.set_now(status=status, ending=None, ended_ms=now)
-            change.fact(SessionEnded.by(status, log.session.session_id))
+            change.fact(SessionEnded.by(status, session_log.session.session_id))
             sessions.add_end(change.unit, status=status, ending=None, ended_ms=now)
-        self._observer.session_over(log)
+        self._observer.session_over(session_log)
 
-    def session_idle(self, log: SessionLog) -> None:
+    def session_idle(self, session_log: SessionLog) -> None:
         """The last turn is over, or there was none yet: write the end that was asked for, or begin to fade."""
-        if log.session.ending is not None:
-            self._tasks.start(self._try_ending(log), name=f"end of {log.session.session_id}")
-        elif log.session.ephemeral:
-            asyncio.get_running_loop().call_later(EPHEMERAL_SECONDS, self._drop_ephemeral, log, log.last_seq)
+        if session_log.session.ending is not None:
+            self._tasks.start(self._try_ending(session_log), name=f"end of {session_log.session.session_id}")
+        elif session_log.session.ephemeral:
+            asyncio.get_running_loop().call_later(
+                EPHEMERAL_SECONDS, self._drop_ephemeral, session_log, session_log.last_seq
+            )
 
-    async def _settle_ending(self, log: SessionLog) -> None:
+    async def _settle_ending(self, session_log: SessionLog) -> None:
         """Write the end that was asked for while a turn was open. Raises Unavailable."""
-        ending = log.session.ending
-        if log.is_busy:
+        ending = session_log.session.ending
+        if session_log.is_busy:
             return
-        if ending is not None and log.session.status is SessionStatus.ACTIVE and log.over is None:
-            await self._write_end(log, ending)
+        if ending is not None and session_log.session.status is SessionStatus.ACTIVE and session_log.over is None:
+            await self._write_end(session_log, ending)
 
-    async def _try_ending(self, log: SessionLog) -> None:
+    async def _try_ending(self, session_log: SessionLog) -> None:
         """Until it is written: messages are refused already, and readers wait for the end."""
-        while log.over is None:
+        while session_log.over is None:
             try:
-                await self._settle_ending(log)
+                await self._settle_ending(session_log)
             except Unavailable as error:
-                log_.warning("session %s could not be ended yet: %s", log.session.session_id, error)
+                log.warning("session %s could not be ended yet: %s", session_log.session.session_id, error)
                 await asyncio.sleep(RETRY_SECONDS)
             except HectorError:  # terminated or deleted meanwhile
                 return
             else:
                 return
 
-    def _drop_ephemeral(self, log: SessionLog, last_seq: int) -> None:
-        if log.is_busy or log.last_seq != last_seq or log.over is not None:
+    def _drop_ephemeral(self, session_log: SessionLog, last_seq: int) -> None:
+        if session_log.is_busy or session_log.last_seq != last_seq or session_log.over is not None:
             return
-        log.show(SessionEnded(log.session.session_id, "ephemeral"))
-        log.over = SessionStatus.ENDED
-        self._live.remove(log.session.session_id)
-        session_id = log.session.session_id
+        session_log.show(SessionEnded(session_log.session.session_id, "ephemeral"))
+        session_log.over = SessionStatus.ENDED
+        self._live.remove(session_log.session.session_id)
+        session_id = session_log.session.session_id
         self._tasks.start(self._erase_ephemeral(session_id), name=f"erasure of {session_id}")
 
     async def _erase_ephemeral(self, session_id: str) -> None:
@@ -127,12 +133,12 @@ class Endings:
         sessions.add_erase(unit)
         await self._live.ephemeral.database.submit(unit)
 
-    def is_due(self, log: SessionLog) -> bool:
+    def is_due(self, session_log: SessionLog) -> bool:
         """Too old, or idle for too long; a busy session is never idle."""
-        now, session = self._clock_ms(), log.session
+        now, session = self._clock_ms(), session_log.session
         if self._max_duration_ms is not None and session.created_ms + self._max_duration_ms <= now:
             return True
-        return self._timeout_ms is not None and not log.is_busy and session.active_ms + self._timeout_ms <= now
+        return self._timeout_ms is not None and not session_log.is_busy and session.active_ms + self._timeout_ms <= now
 
     async def expire_due(self, *, limit: int = 200) -> int:
         """Expire what is due, `limit` sessions at most; returns how many were looked at."""
@@ -147,9 +153,13 @@ class Endings:
             )
         )
         for session_id in due:
-            log = await self._live.open(session_id)
-            if log is not None and log.session.status is SessionStatus.ACTIVE and self.is_due(log):
-                await self.expire(log)
+            session_log = await self._live.open(session_id)
+            if (
+                session_log is not None
+                and session_log.session.status is SessionStatus.ACTIVE
+                and self.is_due(session_log)
+            ):
+                await self.expire(session_log)
         return len(due)
 
     async def delete_old(self, *, limit: int = 200) -> int:
@@ -182,13 +192,13 @@ class Endings:
         """After a restart: sessions whose end was asked for while a turn was open."""
         waiting = await self._live.durable.database.read(sessions.ending)
         for session_id in waiting:
-            log = await self._live.open(session_id)
-            if log is None:
+            session_log = await self._live.open(session_id)
+            if session_log is None:
                 continue
             try:
-                await self._settle_ending(log)
+                await self._settle_ending(session_log)
             except HectorError:
-                self.session_idle(log)  # tried again in the background
+                self.session_idle(session_log)  # tried again in the background
 
     async def close(self) -> None:
         await self._tasks.cancel()

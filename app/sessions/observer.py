@@ -11,11 +11,11 @@ from app.storage.memories import Removed
 class SessionObserver(Protocol):
     """One for the whole process, handed in where the house is built."""
 
-    def session_over(self, log: SessionLog) -> None:
+    def session_over(self, session_log: SessionLog) -> None:
         """A session has ended or expired."""
         ...
 
-    async def before_erasure(self, log: SessionLog, *, forget_all: bool) -> None:
+    async def before_erasure(self, session_log: SessionLog, *, forget_all: bool) -> None:
         """A session is about to be erased; with `forget_all` everything that came from it. Raises Unavailable."""
         ...
 

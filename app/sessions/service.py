@@ -104,14 +104,14 @@ class Sessions:
     async def _create_chosen(
         self, principal: Principal, agent: str, session_id: str, draft: Draft
     ) -> tuple[SessionLog, bool]:
-        log = await self._live.open(session_id)
-        if log is not None:
-            session = log.session
+        session_log = await self._live.open(session_id)
+        if session_log is not None:
+            session = session_log.session
             if session.agent != agent or not principal.may_see(session.principal, session.user_id):
                 raise _taken(session_id)
-            if log.over is SessionStatus.TERMINATED:
+            if session_log.over is SessionStatus.TERMINATED:
                 raise self._tombstones.refusal(session_id)
-            return log, False
+            return session_log, False
         if (buried := await self._tombstones.find(session_id)) is not None:
             if self._tombstones.is_owner(buried[0], agent=agent, principal=principal.id, session_id=session_id):
                 raise self._tombstones.refusal(session_id, buried[1])
@@ -152,10 +152,10 @@ class Sessions:
             raise _taken(session_id) from None
         except WriteFailed as error:
             raise Unavailable(f"The session could not be stored: {error}") from error
-        log = self._live.add(session)
+        session_log = self._live.add(session)
         if draft.ephemeral:
-            self._endings.session_idle(log)
-        return log
+            self._endings.session_idle(session_log)
+        return session_log
 
     async def _check_quota(self, principal: Principal, agent: str, user_id: str) -> None:
         open_sessions = await self._live.durable.database.read(
@@ -173,22 +173,24 @@ class Sessions:
             NotFound (`session_not_found`): unknown, somebody else's, or another agent's: the words are the same.
             SessionOver (`session_terminated`): it was this caller's and is gone for good.
         """
-        log = self._live.warm(session_id) or await self._live.open(session_id)
-        if log is None:
+        session_log = self._live.warm(session_id) or await self._live.open(session_id)
+        if session_log is None:
             buried = await self._tombstones.find(session_id)
             if buried is not None and self._tombstones.is_owner(
                 buried[0], agent=agent, principal=principal.id, session_id=session_id
             ):
                 raise self._tombstones.refusal(session_id, buried[1])
             raise session_not_found(session_id)
-        session = log.session
+        session = session_log.session
         if session.agent != agent or not principal.may_see(session.principal, session.user_id):
             raise session_not_found(session_id)
-        if session.status is SessionStatus.ACTIVE and session.ending is None and self._endings.is_due(log):
-            await self._endings.expire(log)
-        if log.over is SessionStatus.TERMINATED:  # looked at last: it may have come while the end was being written
+        if session.status is SessionStatus.ACTIVE and session.ending is None and self._endings.is_due(session_log):
+            await self._endings.expire(session_log)
+        if (
+            session_log.over is SessionStatus.TERMINATED
+        ):  # looked at last: it may have come while the end was being written
             raise self._tombstones.refusal(session_id)
-        return log
+        return session_log
 
     async def list(
         self,
@@ -214,7 +216,9 @@ class Sessions:
                 limit=limit,
             )
         )
-        return [log.session if (log := self._live.peek(session.session_id)) else session for session in page]
+        return [
+            session_log.session if (session_log := self._live.peek(session.session_id)) else session for session in page
+        ]
 
     async def owned(self, principal: Principal, agent: str, session_ids: Sequence[str]) -> set[str]:
         """Which of these sessions are this caller's, and stored."""
@@ -231,9 +235,9 @@ class Sessions:
             )
         return found
 
-    async def describe(self, log: SessionLog, *, title: str | None, metadata: dict[str, object]) -> None:
+    async def describe(self, session_log: SessionLog, *, title: str | None, metadata: dict[str, object]) -> None:
         """Set title and metadata. Raises Unavailable."""
-        async with Change(log) as change:
+        async with Change(session_log) as change:
             sessions.add_describe(change.unit, title=title, metadata=metadata)
             change.set(title=title, metadata=metadata)
 

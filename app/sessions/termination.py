@@ -20,7 +20,7 @@ from app.storage import memories
 from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 from app.storage.memories import Removed
 
-log_ = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 UPSTREAM_CLOSE_SECONDS = 2.0
 
@@ -42,7 +42,7 @@ class Terminations:
         self._clock_ms = clock_ms
         self._tasks = Tasks()
 
-    async def terminate(self, log: SessionLog, *, forget_all: bool = False) -> StopReceipt:
+    async def terminate(self, session_log: SessionLog, *, forget_all: bool = False) -> StopReceipt:
         """Stop the model, end every stream, erase everything, leave a tombstone.
 
         What is remembered of it for other sessions, too, stays; with `forget_all` that goes as well.
@@ -52,45 +52,45 @@ class Terminations:
                 tried again until it stands.
         """
         # No await before these lines: a client that reconnects must find the session dead already.
-        log.over = SessionStatus.TERMINATED
+        session_log.over = SessionStatus.TERMINATED
         ordered_ms = self._clock_ms()
-        order = log.desk.order_stop() if log.desk is not None else StopOrder([], None, lambda: 0)
-        log.cut_at = log.last_seq
-        session = log.session
+        order = session_log.desk.order_stop() if session_log.desk is not None else StopOrder([], None, lambda: 0)
+        session_log.cut_at = session_log.last_seq
+        session = session_log.session
         facts = [
-            log.take_fact(TurnFinished(turn_id, TurnState.CANCELLED, message_id, "session_terminated"))
+            session_log.take_fact(TurnFinished(turn_id, TurnState.CANCELLED, message_id, "session_terminated"))
             for turn_id, message_id in order.turns
         ]
-        facts.append(log.take_fact(SessionTerminated(session.session_id)))
-        log.is_pinned = True
+        facts.append(session_log.take_fact(SessionTerminated(session.session_id)))
+        session_log.is_pinned = True
         first_turn = order.turns[0][0] if order.turns else None
 
         def receipt(closed_ms: int | None) -> StopReceipt:
             return StopReceipt(
-                session.session_id, first_turn, log.last_seq, ordered_ms, closed_ms, order.tokens_after()
+                session.session_id, first_turn, session_log.last_seq, ordered_ms, closed_ms, order.tokens_after()
             )
 
         self._tombstones.fresh[session.session_id] = receipt_json(receipt(None))
-        written = asyncio.ensure_future(self._erase(log, receipt(None), forget_all))
+        written = asyncio.ensure_future(self._erase(session_log, receipt(None), forget_all))
         failure: Exception | None = None
         try:
             await asyncio.shield(written)
         except (WriteFailed, Unavailable) as error:
             failure = error
         except WriteConflict:
-            log_.warning("session %s had a tombstone already", session.session_id)
-        log.publish(*facts)
+            log.warning("session %s had a tombstone already", session.session_id)
+        session_log.publish(*facts)
         closed_ms = await self._await_close(order)
         final = receipt(closed_ms)
         self._tombstones.fresh[session.session_id] = receipt_json(final)
         if failure is not None:
             self._tasks.start(
-                self._erase_until_written(log, final, forget_all), name=f"erasure of {session.session_id}"
+                self._erase_until_written(session_log, final, forget_all), name=f"erasure of {session.session_id}"
             )
             raise Unavailable(f"The session is stopped, but the database cannot write that yet: {failure}")
         if closed_ms is not None:
-            await self._amend(log, final)
-        self._let_go(log)
+            await self._amend(session_log, final)
+        self._let_go(session_log)
         return final
 
     async def _await_close(self, order: StopOrder) -> int | None:
@@ -101,41 +101,41 @@ class Terminations:
         except TimeoutError:
             return None
 
-    async def _erase(self, log: SessionLog, receipt: StopReceipt, forget_all: bool) -> None:
-        if log.session.ephemeral:  # its id, too, must stay dead after a restart; first, for only this may fail
-            await self._live.durable.database.submit(self._tombstones.tombstone(log.session, receipt))
-        await self._observer.before_erasure(log, forget_all=forget_all)
-        unit = self._tombstones.erasure(log.session, receipt)
+    async def _erase(self, session_log: SessionLog, receipt: StopReceipt, forget_all: bool) -> None:
+        if session_log.session.ephemeral:  # its id, too, must stay dead after a restart; first, for only this may fail
+            await self._live.durable.database.submit(self._tombstones.tombstone(session_log.session, receipt))
+        await self._observer.before_erasure(session_log, forget_all=forget_all)
+        unit = self._tombstones.erasure(session_log.session, receipt)
         removed = add_forgetting(unit, forget_all=forget_all)
-        await self._live.store_of(log).database.submit(unit)
-        if not log.session.ephemeral:
+        await self._live.store_of(session_log).database.submit(unit)
+        if not session_log.session.ephemeral:
             self._observer.session_erased(removed)
 
-    async def _erase_until_written(self, log: SessionLog, receipt: StopReceipt, forget_all: bool) -> None:
+    async def _erase_until_written(self, session_log: SessionLog, receipt: StopReceipt, forget_all: bool) -> None:
         pause = 0.2
         while True:
             await asyncio.sleep(pause)
             try:
-                await self._erase(log, receipt, forget_all)
+                await self._erase(session_log, receipt, forget_all)
             except (WriteFailed, Unavailable):
                 pause = min(pause * 2, 5)
             except WriteConflict:
                 break
             else:
                 break
-        self._let_go(log)
+        self._let_go(session_log)
 
-    async def _amend(self, log: SessionLog, receipt: StopReceipt) -> None:
+    async def _amend(self, session_log: SessionLog, receipt: StopReceipt) -> None:
         try:
-            await self._live.durable.database.submit(self._tombstones.amendment(log.session, receipt))
+            await self._live.durable.database.submit(self._tombstones.amendment(session_log.session, receipt))
         except (WriteFailed, WriteConflict) as error:
-            log_.warning("the receipt of a stop could not be completed: %s", error)
+            log.warning("the receipt of a stop could not be completed: %s", error)
 
-    def _let_go(self, log: SessionLog) -> None:
+    def _let_go(self, session_log: SessionLog) -> None:
         """From here on the tombstone answers. Readers still hold the log and get its last frames."""
-        log.is_pinned = False
-        self._live.remove(log.session.session_id)
-        self._tombstones.fresh.pop(log.session.session_id, None)
+        session_log.is_pinned = False
+        self._live.remove(session_log.session.session_id)
+        self._tombstones.fresh.pop(session_log.session.session_id, None)
 
     async def close(self) -> None:
         await self._tasks.cancel()
