@@ -13,6 +13,7 @@ be, the facts are void and one error is raised. Either happens also when the cal
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
@@ -26,6 +27,8 @@ from app.events.log import BLOCK, SessionLog
 from app.events.run import Run, fact_row
 from app.storage import events, sessions
 from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
+
+log = logging.getLogger(__name__)
 
 
 class Change:
@@ -60,7 +63,7 @@ class Change:
         self._on_failure: Callable[[], None] | None = None
         self._written: asyncio.Future[None] | None = None
         self._is_settled = False
-        self._error: HectorError | None = None
+        self._error: Exception | None = None
 
     # -- what is to change ----------------------------------------------------------------------
 
@@ -197,9 +200,17 @@ class Change:
             self._error = session_over(self._session_log.over.value, self._session_log.session.session_id)
         else:
             self._take_effect()
-            return
-        if self._on_failure is not None:
-            self._on_failure()
+        callback = self._on_commit if self._error is None else self._on_failure
+        if callback is not None:
+            self._call(callback)
+
+    def _call(self, callback: Callable[[], None]) -> None:
+        """What a callback raises is raised where the change is awaited, not in the loop that settles it."""
+        try:
+            callback()
+        except Exception as error:
+            log.exception("what follows a change of session %s failed by our fault", self.unit.session_id)
+            self._error = error
 
     def _take_effect(self) -> None:
         session_log, session = self._session_log, self._session_log.session
@@ -215,8 +226,6 @@ class Change:
         )
         if self._facts and not self._are_shown:
             session_log.publish(*self._facts)
-        if self._on_commit is not None:
-            self._on_commit()
 
     def _take_back(self) -> None:
         if self._undo:

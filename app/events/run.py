@@ -53,6 +53,7 @@ class Run:
         turn_id: str | None = None,
         at_ms: int = 0,
         ready: bool = True,
+        size: int | None = None,
     ) -> None:
         self.first = first
         self.last = last
@@ -65,12 +66,10 @@ class Run:
         self.is_void = False
         self.encoded: bytes | None = None
         """The frames of the SSE door, made for the first reader that needs them (routers/sse.py)."""
-        if chunks is None:
-            self.size = len(payload) + FRAME_BYTES
-        elif len(chunks) == 1:
-            self.size = len(chunks[0]) + FRAME_BYTES
-        else:
-            self.size = sum(map(len, chunks)) + FRAME_BYTES * len(chunks)
+        if size is None:
+            size = len(payload) + FRAME_BYTES if chunks is None else sum(map(len, chunks)) + FRAME_BYTES * len(chunks)
+        self.size = size
+        """About how many bytes a reader is sent."""
 
     def numbered(self) -> Iterator[tuple[int, bytes]]:
         """(number, chunk) of text and thinking; merged deltas have the last number."""

@@ -72,13 +72,13 @@ class Tape:
         self.turn_id = turn_id
         self.items: list[Segment | Run] = []
 
-    def add(self, kind: EventKind, first: int, chunks: list[bytes], *, at_ms: int = 0) -> None:
-        """Append deltas; called once per upstream read."""
+    def add(self, kind: EventKind, first: int, chunks: list[bytes], joined: bytes, *, at_ms: int = 0) -> None:
+        """Append deltas, also given as one text; called once per upstream read."""
         segment = self.items[-1] if self.items else None
         if not isinstance(segment, Segment) or segment.kind is not kind or segment.last + 1 != first:
             segment = Segment(first, kind)
             self.items.append(segment)
-        segment.parts.append(b"".join(chunks) if len(chunks) > 1 else chunks[0])
+        segment.parts.append(joined)
         segment.lengths.extend(map(len, chunks))
         segment.at_ms = at_ms
 

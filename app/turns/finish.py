@@ -33,11 +33,21 @@ PATIENT_RETRY_SECONDS = 1.0
 class End:
     """The end of one turn, on its way into the database."""
 
-    def __init__(self, desk: Desk, turn: OpenTurn, clock_ms: Callable[[], int], memory: TurnMemory | None) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        turn: OpenTurn,
+        clock_ms: Callable[[], int],
+        memory: TurnMemory | None,
+        on_commit: Callable[[Outcome], None],
+    ) -> None:
+        """`on_commit` is called in the tick in which readers see the end: a message that they answer with finds the
+        session free."""
         self._desk = desk
         self._turn = turn
         self._clock_ms = clock_ms
         self._memory = memory
+        self._on_commit = on_commit
 
     async def write(
         self, state: TurnState, reason: str | None, failure: Failure | None, usage: Usage | None
@@ -193,6 +203,7 @@ class End:
             desk.window = [*desk.window, entry("assistant", said, turn.message_id, seq)]
         if self._memory is not None:
             self._memory.settle(desk, turn, is_remembered=is_remembered)
+        self._on_commit(outcome)
 
 
 def add_usage(unit: UnitOfWork, desk: Desk, usage: Usage, now_ms: int) -> None:

@@ -109,23 +109,34 @@ class Runner:
         """Write the one end of a turn, show it, then let the next one begin."""
         log = desk.log
         self.grace.end(turn)
+        ended = False
+
+        def end_with(outcome: Outcome) -> None:
+            nonlocal ended
+            self._end_with(desk, turn, outcome)
+            ended = True
+
         if log.over is None:
             if turn.wants_debug and turn.started_clock:
                 self._debug_end(desk, turn, state)
-            end = End(desk, turn, self._clock_ms, self._memory)
-            outcome = await end.write(state, reason, failure, usage)
-            turn.settle(outcome)
-            self._summaries.consider(desk)
+            outcome = await End(desk, turn, self._clock_ms, self._memory, end_with).write(state, reason, failure, usage)
         else:  # the terminate has written the end
-            outcome = Outcome(
-                turn.turn_id, TurnState.CANCELLED, "session_terminated", usage=usage, timings=timings_of(turn)
-            )
+            timings = timings_of(turn)
+            outcome = Outcome(turn.turn_id, TurnState.CANCELLED, "session_terminated", usage=usage, timings=timings)
+        if not ended:
+            end_with(outcome)
+
+    def _end_with(self, desk: Desk, turn: OpenTurn, outcome: Outcome) -> None:
+        """The turn is over: tell those who wait and watch, enter what it used, make room for the next one."""
+        turn.settle(outcome)
+        if desk.log.over is None:
+            self._summaries.consider(desk)
         if self._reporter is not None:
             self._reporter.turn_ended(desk, turn, outcome)
-        if usage is not None and (log.session.ephemeral or not turn.is_stored):
+        if outcome.usage is not None and (desk.log.session.ephemeral or not turn.is_stored):
             # What was used was used, also where nothing else is kept.
             unit = UnitOfWork("")
-            add_usage(unit, desk, usage, self._clock_ms())
+            add_usage(unit, desk, outcome.usage, self._clock_ms())
             self._live.durable.database.submit(unit)
         self._clear(desk, turn)
 

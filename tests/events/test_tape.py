@@ -28,7 +28,7 @@ def recorded(deltas: Deltas, *, facts: bool = False) -> tuple[Tape, int]:
     """A tape with numbers from 5 on, and the last number."""
     tape, seq = Tape("t1"), 5
     for place, (kind, texts) in enumerate(deltas):
-        tape.add(kind, seq, [escape(text) for text in texts])
+        tape.add(kind, seq, chunks := [escape(text) for text in texts], b"".join(chunks))
         seq += len(texts)
         if facts and place % 3 == 0:
             tape.add_fact(fact_run(seq, an_event(EventKind.DEBUG)))
@@ -88,10 +88,10 @@ def test_a_delta_larger_than_the_limit_is_given_alone() -> None:
 
 def test_a_fact_that_is_not_committed_hides_what_follows() -> None:
     tape = Tape("t1")
-    tape.add(EventKind.TEXT, 5, [b"a"])
+    tape.add(EventKind.TEXT, 5, [b"a"], b"a")
     fact = fact_run(6, an_event(EventKind.TURN_QUEUED, "t2"), ready=False)
     tape.add_fact(fact)
-    tape.add(EventKind.TEXT, 7, [b"b"])
+    tape.add(EventKind.TEXT, 7, [b"b"], b"b")
     assert [run.last for run in tape.read(4, 100, merge=True)] == [5]
     fact.ready = True
     assert [run.last for run in tape.read(4, 1000, merge=True)] == [5, 6, 7]
@@ -99,8 +99,8 @@ def test_a_fact_that_is_not_committed_hides_what_follows() -> None:
 
 def test_a_gap_in_the_numbers_begins_a_new_segment() -> None:
     tape = Tape("t1")
-    tape.add(EventKind.TEXT, 5, [b"a"])
-    tape.add(EventKind.TEXT, 7, [b"b"])
+    tape.add(EventKind.TEXT, 5, [b"a"], b"a")
+    tape.add(EventKind.TEXT, 7, [b"b"], b"b")
     assert [(segment.first, segment.last) for segment in tape.segments()] == [(5, 5), (7, 7)]
 
 
