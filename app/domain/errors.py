@@ -19,7 +19,7 @@ from __future__ import annotations
 
 
 class HectorError(Exception):
-    """Base of all errors a user may see. `details` is shown as it is."""
+    """Base of all errors that clients are shown. `details` is sent unchanged."""
 
     reason = "internal"
 
@@ -104,14 +104,14 @@ def store_not_found(name: str) -> NotFound:
 
 
 def data_in_use(holder: dict[str, object] | None, advice: str) -> Unavailable:
-    """What the second server on the same data is told; `holder` has the `pid` and `url` of the first."""
+    """Refuse to start a second server on the same data; `holder` has the `pid` and `url` of the first."""
     holder = holder or {}
     server = f"process {holder.get('pid', '?')}, {holder.get('url', '?')}"
     return Unavailable(f"Another server ({server}) is at work on this data: {advice}")
 
 
 def session_over(status: str, session_id: str, details: dict[str, object] | None = None) -> SessionOver:
-    """The refusal that fits `status` (ended, expired or terminated)."""
+    """The error for a session with this status (ended, expired or terminated)."""
     sentence = {
         "ended": f"Session {session_id!r} has ended and takes no more messages; start a new one.",
         "expired": f"Session {session_id!r} has expired; start a new one.",

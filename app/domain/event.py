@@ -1,4 +1,4 @@
-"""Event: one numbered fact in the life of a session. The kinds are a closed list; their names are words on the wire.
+"""Event: something that happened in a session, with a number. The kinds are a closed list, their names the wire's.
 
 Text and thinking travel as runs of deltas (`events/run.py`); every other kind has a dataclass here, with its JSON form.
 """
@@ -32,7 +32,7 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TurnQueued:
-    """A message was accepted and waits for the turns before it. `message_id` is the user's message."""
+    """A message was accepted; its turn waits for earlier turns. `message_id` is the user's message."""
 
     kind: ClassVar = EventKind.TURN_QUEUED
     turn_id: str
@@ -46,7 +46,7 @@ class TurnQueued:
 
 @dataclass(frozen=True, slots=True)
 class TurnStarted:
-    """A turn runs from here on. `message_id` is the user's message."""
+    """A turn was started. `message_id` is the user's message."""
 
     kind: ClassVar = EventKind.TURN_STARTED
     turn_id: str
@@ -60,7 +60,7 @@ class TurnStarted:
 
 @dataclass(frozen=True, slots=True)
 class TurnFinished:
-    """The one end of a turn. `message_id` is the answer; `None` if nothing was said."""
+    """A turn ended. `message_id` is the answer; `None` if the model said nothing."""
 
     kind: ClassVar = EventKind.TURN_FINISHED
     turn_id: str
@@ -84,7 +84,7 @@ class TurnFinished:
 
 @dataclass(frozen=True, slots=True)
 class TurnFailed:
-    """Why the turn fails; its `TurnFinished` follows."""
+    """A turn failed; its `TurnFinished` follows."""
 
     kind: ClassVar = EventKind.ERROR
     turn_id: str
@@ -96,7 +96,7 @@ class TurnFailed:
 
 @dataclass(frozen=True, slots=True)
 class MemoryRecalled:
-    """What long-term memory gave to a turn; `recalled` is its wire object."""
+    """A turn recalled memories; `recalled` is the wire object."""
 
     kind: ClassVar = EventKind.MEMORY
     turn_id: str
@@ -108,7 +108,7 @@ class MemoryRecalled:
 
 @dataclass(frozen=True, slots=True)
 class HistorySummarized:
-    """What became of older messages that did not fit into the request; `summary` is its wire object."""
+    """Older messages did not fit into the request and were summarized or left out; `summary` is the wire object."""
 
     kind: ClassVar = EventKind.SUMMARY
     turn_id: str
@@ -120,7 +120,7 @@ class HistorySummarized:
 
 @dataclass(frozen=True, slots=True)
 class DebugLine:
-    """A line for developers; all of it is its `chunk`."""
+    """A line for developers, sent as `chunk`."""
 
     kind: ClassVar = EventKind.DEBUG
     turn_id: str
@@ -132,7 +132,7 @@ class DebugLine:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """An answer as a whole, for readers that cannot be given its events: it replaces what they show of it."""
+    """A whole answer, for readers whose events were deleted: it replaces what they show of the answer."""
 
     kind: ClassVar = EventKind.SNAPSHOT
     turn_id: str
@@ -145,7 +145,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class SessionEnded:
-    """The session takes no more messages. `reason`: `expired`, `ephemeral`, or `None` when it was asked for."""
+    """The session takes no more messages. `reason`: `expired`, `ephemeral`, or `None` when a client ended it."""
 
     kind: ClassVar = EventKind.SESSION_ENDED
     session_id: str
@@ -175,7 +175,7 @@ class SessionTerminated:
 
 @dataclass(frozen=True, slots=True)
 class Reconnect:
-    """For one reader: come back with this cursor. It has no number of its own."""
+    """Tells one reader to reconnect with this cursor. It has no number."""
 
     kind: ClassVar = EventKind.RECONNECT
     after: int | str
@@ -201,7 +201,7 @@ Event = (
 
 
 def chunk_of(event: Event) -> str:
-    """What a front end that knows `chunk` alone shows of an event."""
+    """What a front end that only reads `chunk` shows for an event."""
     return event.line + "\n" if isinstance(event, DebugLine) else ""
 
 

@@ -1,4 +1,4 @@
-"""Memory: one thing an agent remembers, where it came from, and for whom it was kept."""
+"""Memory: a text that an agent remembers, where it came from, and who may see it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from enum import StrEnum
 from typing import Literal
 
 MemoryKind = Literal["message", "summary", "note"]
-"""What is stored: a message word for word, a summary of a session, or a note somebody added."""
+"""A message word for word, a summary of a session, or a note that a client added."""
 
 
 class Scope(StrEnum):
-    """For whom a memory is kept, as the configuration says it (`memory.longterm.storage_scope`)."""
+    """Who may recall a memory: the values of `memory.longterm.storage_scope`."""
 
     SESSION = "session"
     """The session only."""
@@ -25,7 +25,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose session it is: the agent's, the principal's, its user's."""
+    """The owner of a memory: the session it came from, and the agent, principal and user of that session."""
 
     agent: str
     principal: str

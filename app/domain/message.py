@@ -10,7 +10,7 @@ Role = Literal["user", "assistant"]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Immutable once stored, but for `status`: that of its turn, or `replaced` once another answer stands for it.
+    """A message. Once stored only `status` changes: the status of its turn, or `replaced` by another answer.
 
     `seq` is the number of the last event it covers.
     """

@@ -1,4 +1,4 @@
-"""Principal: who asks; and the one rule of who may see whose session."""
+"""Principal: who makes a request, and the rule that decides which sessions a principal may see."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ ANONYMOUS = "anonymous"
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whoever makes a request.
+    """The caller of a request.
 
-    `id` owns the rows. `user_id` is the end user named by the request (`None` when it named none):
-    a label below the principal, which picks memories and filters lists.
+    `id` owns the rows. `user_id` is the end user that the request names (`None` when it names none):
+    a label below the principal, which selects memories and filters lists.
     """
 
     id: str
@@ -26,8 +26,8 @@ class Principal:
         return self.user_id or self.id
 
     def may_see(self, owner: str, user_id: str) -> bool:
-        """Its own rows; of those, not the ones of a different user than the request names.
+        """Whether the principal may see a row of `owner` and `user_id`.
 
-        The key itself, naming nobody, sees all of its own.
+        A principal sees its own rows only; a request that names a user sees the rows of that user only.
         """
         return self.id == owner and (self.user_id is None or self.user_id == user_id)

@@ -1,4 +1,4 @@
-"""Session: one continuous conversation, and its life: active, then ended, expired or terminated."""
+"""Session: one continuous conversation and its status: active, then ended, expired or terminated."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class SessionStatus(StrEnum):
 class Session:
     """A session as it is stored. Times are milliseconds since the epoch.
 
-    `ending` is the status it takes once no turn is open: new messages are refused meanwhile.
-    `reserved_seq` is the highest event number this process may hand out without asking again;
-    `floor_seq` the highest number that is no longer kept (0 while all are);
-    `remembered_seq` the number up to which long-term memory has what it keeps of the messages.
+    `ending` is the status the session gets once no turn is open; new messages are refused meanwhile.
+    `reserved_seq` is the highest event number that may be used without reserving more in the database;
+    `floor_seq` the highest number whose event was deleted (0 if none was);
+    `remembered_seq` the highest number whose message long-term memory has processed.
     """
 
     session_id: str
@@ -47,7 +47,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class StopReceipt:
-    """What a terminate did. `upstream_closed_ms` is `None` while the model has not hung up yet."""
+    """What a terminate did. `upstream_closed_ms` is `None` until the model's connection is closed."""
 
     session_id: str
     turn_id: str | None

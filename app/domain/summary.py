@@ -1,4 +1,4 @@
-"""Summary: what older messages of a session were condensed to."""
+"""Summary: a text that replaces older messages of a session in requests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Summary:
     """Stands for all messages of its session up to number `upto_seq`.
 
-    `tokens`: what it takes in a request, counted for the agent's model. `model` wrote it.
+    `tokens`: its size in a request, counted for the agent's model. `model`: the model that wrote it.
     """
 
     upto_seq: int

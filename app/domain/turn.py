@@ -32,7 +32,7 @@ OPEN = frozenset({TurnState.RUNNING, TurnState.WAITING})
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one turn; `source` says who counted: the provider, we exactly, or we by estimate."""
+    """Tokens of one turn. `source`: counted by the provider, counted exactly by the server, or estimated by it."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -61,7 +61,7 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a turn failed: our stable word and sentence; `detail` and `provider_status` are the provider's own."""
+    """Why a turn failed: a stable word and a sentence; `detail` and `provider_status` come from the provider."""
 
     reason: str
     message: str
@@ -79,7 +79,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a turn ended; what a waiting caller gets. `message_id` is `None` if nothing was said."""
+    """How a turn ended. `message_id` is the answer; `None` if the model said nothing."""
 
     turn_id: str
     state: TurnState
@@ -92,7 +92,7 @@ class Outcome:
     finished_ms: int | None = None
 
     def raise_for_end(self, session_id: str) -> None:
-        """Raise what fits any end but completion, with the partial text in its details.
+        """Raise the error for any end but completion; its details contain the partial text.
 
         Raises:
             SessionOver, Conflict (`turn_cancelled`), Unavailable, ModelFailed, Internal.

@@ -1,13 +1,13 @@
-"""Change: what becomes true of a warm session at once: its numbers, its rows, what readers see and the warm copy.
+"""Change: one change of a warm session: its numbers, its rows, what readers see and the warm copy, in one step.
 
     async with Change(session_log) as change:
         change.fact(TurnStarted(…))
         turns.add_open(change.unit, …)
         change.count(messages=1)
 
-Left well, the unit of work is handed to the writer in the same tick in which the numbers were taken, so numbers and
-commits have one order. Once it is committed, readers see the facts and `session_log.session` is replaced; if it cannot
-be, the facts are void and one error is raised. Either happens also when the caller was cancelled meanwhile.
+At the end of the block the unit of work is submitted in the same tick in which the numbers were taken, so numbers and
+commits have one order. After the commit readers see the facts and `session_log.session` is replaced. If the commit
+fails, the facts are void and one error is raised. Both also happen when the caller is cancelled meanwhile.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class Change:
         is_required: bool = True,
         is_void_when_over: bool = False,
     ) -> None:
-        """`requires_active`: refused by the database unless the session is active.
+        """`requires_active`: the database refuses the change unless the session is active.
 
-        `is_required`: refused when the session is gone. `is_void_when_over`: given up when a terminate came while it
-        was being written (which erases its rows).
+        `is_required`: it refuses the change when the session was deleted. `is_void_when_over`: the change fails when
+        the session is terminated while the change is being written (its rows are erased then).
         """
         self.unit = UnitOfWork(session_log.session.session_id)
         self._session_log = session_log
@@ -65,10 +65,10 @@ class Change:
         self._is_settled = False
         self._error: Exception | None = None
 
-    # -- what is to change ----------------------------------------------------------------------
+    # -- collecting ----------------------------------------------------------------------
 
     def fact(self, event: Event) -> Run:
-        """The next number for `event`, and its row."""
+        """Take the next number for `event` and insert its row."""
         run = self._session_log.take_fact(event)
         self._facts.append(run)
         self._insert(run, fact_row(event) if isinstance(event, (TurnQueued, TurnStarted)) else run.payload)
@@ -84,7 +84,7 @@ class Change:
         )
 
     def number(self) -> int:
-        """The next number, for what is no event."""
+        """Take the next number for something that is not an event."""
         return self._session_log.take_silent()
 
     def count(self, *, messages: int = 0, usage: Usage | None = None) -> None:
@@ -95,36 +95,36 @@ class Change:
             self._completion += usage.completion_tokens
 
     def set(self, *, active_ms: int | None = None, **fields: Any) -> None:
-        """Fields of the warm copy once this is committed. But for `active_ms`, their columns are the caller's."""
+        """Set fields of the warm copy after the commit. Except for `active_ms`, the caller updates their columns."""
         if active_ms is not None:
             self._now_ms = fields["active_ms"] = active_ms
         self._fields |= fields
 
     def set_now(self, **fields: Any) -> None:
-        """The same at once, before the commit; taken back if it fails."""
+        """Set fields of the warm copy now; they are reset if the commit fails."""
         session = self._session_log.session
         self._undo |= {name: getattr(session, name) for name in fields if name not in self._undo}
         self._session_log.session = replace(session, **fields)
 
     def reserve(self, wanted: int) -> None:
-        """Make room for `wanted` numbers and a good many more; they may be used once this is committed."""
+        """Reserve `wanted` numbers and a block more; they may be used after the commit."""
         last = self._session_log.last_seq
         self._reserved = max(self._reserved, last + wanted + max(BLOCK, min(last, 64 * BLOCK)))
 
     def on_commit(self, callback: Callable[[], None]) -> None:
-        """Call this as soon as it is true, before any other task hears of it."""
+        """Call `callback` when the change is committed, before any other task runs."""
         self._on_commit = callback
 
     def on_failure(self, callback: Callable[[], None]) -> None:
-        """Call this as soon as it is given up."""
+        """Call `callback` when the change has failed."""
         self._on_failure = callback
 
     def show(self) -> None:
-        """Let readers see the facts now, whatever becomes of the rows."""
+        """Let readers see the facts now, whether or not the rows are committed."""
         self._are_shown = True
         self._session_log.publish(*self._facts)
 
-    # -- making it true -------------------------------------------------------------------------
+    # -- writing -------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
         return self
@@ -138,17 +138,17 @@ class Change:
         await self.commit()
 
     async def commit(self) -> None:
-        """Hand the unit over and wait until it is true.
+        """Submit the unit and wait until it is committed.
 
         Raises:
             Unavailable: the database cannot write.
-            SessionOver, NotFound: it refused, because the session is over or gone.
+            SessionOver, NotFound: the session is over, or was deleted.
         """
         self.submit()
         await self.committed()
 
     def submit(self) -> None:
-        """Hand the unit over; no await may lie between taking its numbers and this."""
+        """Submit the unit. The caller must not await between taking its numbers and this call."""
         session_log = self._session_log
         last = session_log.last_seq
         if self._reserved - last < BLOCK // 2:
@@ -167,7 +167,7 @@ class Change:
         self._hand_over()
 
     def submit_again(self) -> None:
-        """Offer the same unit once more, after `show` and a `commit` that raised Unavailable."""
+        """Submit the same unit again, after `show` and a `commit` that raised Unavailable."""
         self._is_settled, self._error = False, None
         self._hand_over()
 
@@ -176,13 +176,13 @@ class Change:
         self._written.add_done_callback(self._settle)
 
     async def committed(self) -> None:
-        """Wait for what was handed over; raises like `commit`."""
-        assert self._written is not None, "nothing was handed over"
+        """Wait until the submitted unit is committed; raises like `commit`."""
+        assert self._written is not None, "nothing was submitted"
         try:
-            # Shielded: a caller that goes away does not decide whether its change is written.
+            # Shielded: the change is written even if its caller is cancelled.
             await asyncio.shield(self._written)
         except (WriteFailed, WriteConflict):
-            pass  # told below, as what it means here
+            pass  # raised below, as an error of the domain
         self._settle(self._written)
         if self._error is not None:
             raise self._error

@@ -1,4 +1,4 @@
-"""LiveSessions: the warm sessions of this process, each with its log; the others sleep in the database."""
+"""LiveSessions: the warm sessions of this process, each with its log; all others are only in the database."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from app.storage import sessions
 from app.storage.engine.database import Database
 
 IN_USE_SECONDS = 10.0
-"""A request may hold a session this long between looking it up and entering it: two logs of one session must not be."""
+"""A used session is not evicted for this long: a request may have looked it up and not entered it yet."""
 
 
 class Store:
-    """A database with the journal that writes to it."""
+    """A database and its journal."""
 
     def __init__(self, database: Database, *, clock_ms: Callable[[], int]) -> None:
         self.database = database
@@ -25,11 +25,10 @@ class Store:
 
 
 class LiveSessions:
-    """Opens, keeps and lets go of session logs.
+    """Opens, keeps and evicts session logs.
 
-    Bounded: above `limit` the longest unused sessions that nobody reads and nothing runs in are
-    dropped; they are read again when somebody asks. Ephemeral sessions live in `ephemeral`, a
-    database in memory, and stay until they are removed.
+    Bounded: above `limit` the least recently used sessions without readers and turns are evicted; the next request
+    loads them again. Ephemeral sessions are stored in `ephemeral`, a database in memory, and are never evicted.
     """
 
     def __init__(
@@ -54,7 +53,7 @@ class LiveSessions:
         return self.ephemeral if session_log.session.ephemeral else self.durable
 
     def warm(self, session_id: str) -> SessionLog | None:
-        """The session if it is warm; makes it the most recently used."""
+        """The session if it is warm; marks it as the most recently used."""
         session_log = self._logs.pop(session_id, None)
         if session_log is not None:
             self._logs[session_id] = session_log
@@ -62,7 +61,7 @@ class LiveSessions:
         return session_log
 
     def peek(self, session_id: str) -> SessionLog | None:
-        """The session if it is warm, without counting as a use."""
+        """The session if it is warm; does not count as a use."""
         return self._logs.get(session_id)
 
     async def open(self, session_id: str) -> SessionLog | None:
@@ -88,7 +87,7 @@ class LiveSessions:
         return self._logs.get(session_id) or self.add(session)
 
     def add(self, session: Session) -> SessionLog:
-        """Keep a session that was just created or read."""
+        """Add a session that was just created or loaded."""
         database = (self.ephemeral if session.ephemeral else self.durable).database
         session_log = SessionLog(session, database, ring_bytes=self._ring_bytes, clock_ms=self._clock_ms)
         self._logs[session.session_id] = session_log
@@ -110,7 +109,7 @@ class LiveSessions:
         return list(self._logs.values())
 
     def is_unused(self, session_id: str) -> bool:
-        """Whether nobody reads it, nothing runs in it, and no request may still hold it."""
+        """Whether the session has no readers and no turns, and no request can hold it."""
         if session_id in self._opening:
             return False
         session_log = self._logs.get(session_id)
@@ -118,8 +117,8 @@ class LiveSessions:
             session_log.used_clock <= monotonic() - IN_USE_SECONDS and self._is_droppable(session_log)
         )
 
-    async def forget(self, session_id: str) -> None:
-        """Drop a session whose rows are gone, also if somebody was just reading them."""
+    async def drop(self, session_id: str) -> None:
+        """Remove a session whose rows were deleted, also if a request is loading it at the moment."""
         if (opening := self._opening.get(session_id)) is not None:
             await asyncio.wait([opening])
         self.remove(session_id)
@@ -143,5 +142,5 @@ class LiveSessions:
                 dropped.append(session_id)
         for session_id in dropped:
             del self._logs[session_id]
-        # Those that are in use may be more than the limit: not looked through again for every one that is added.
+        # Sessions in use may exceed the limit: do not scan them again each time one is added.
         self._evict_above = max(self._limit, len(self._logs) + self._limit // 10)

@@ -1,7 +1,7 @@
 """Run: consecutive events of one kind, made once and shared by all readers of a session.
 
-A run holds what doors need to print it: the deltas of text and thinking as they came, a fact as its JSON object.
-How it looks on a wire is a door's business; the busiest door keeps its bytes in `encoded`.
+A run holds the deltas of text and thinking as they arrived, or the JSON object of a fact. Doors encode it for their
+protocol; the busiest door keeps its encoded bytes in `encoded`.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from app.domain.event import Event, EventKind, TurnQueued, TurnStarted, chunk_of
 from app.llm.base import unescape
 
 FRAME_BYTES = 40
-"""About what one event costs beside its text: its number and the JSON around it."""
+"""Approximate size of one event without its text: its number and the JSON around it."""
 
 
 class Run:
     """Events `first` to `last`.
 
-    Text and thinking have `chunks`: one a number, or one for all of them when deltas were merged for a reader that
-    lags (the frame then carries `last`). Each chunk is the inside of a JSON string (see `llm.base.TextDelta`).
+    Text and thinking have `chunks`: one for each number, or a single one when deltas were merged for a reader that
+    lags (the frame then has number `last`). Each chunk is the inside of a JSON string (see `llm.base.TextDelta`).
     A fact has `payload`, its JSON object.
 
-    `ready` is false while a fact waits for its commit: no reader sees it yet. `is_void`: it never became true.
+    `ready` is false until the fact is committed; no reader sees it before. `is_void`: the commit failed.
     """
 
     __slots__ = (
@@ -65,19 +65,19 @@ class Run:
         self.ready = ready
         self.is_void = False
         self.encoded: bytes | None = None
-        """The frames of the SSE door, made for the first reader that needs them (routers/sse.py)."""
+        """Frames of the SSE door, encoded for the first reader that needs them (routers/sse.py)."""
         if size is None:
             size = len(payload) + FRAME_BYTES if chunks is None else sum(map(len, chunks)) + FRAME_BYTES * len(chunks)
         self.size = size
-        """About how many bytes a reader is sent."""
+        """Approximate number of bytes that a reader is sent."""
 
     def numbered(self) -> Iterator[tuple[int, bytes]]:
-        """(number, chunk) of text and thinking; merged deltas have the last number."""
+        """Yield (number, chunk) of text and thinking; merged deltas have the last number."""
         assert self.chunks is not None
         return zip(range(self.last - len(self.chunks) + 1, self.last + 1), self.chunks, strict=True)
 
     def frames(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Each event as (number, JSON object with `chunk`)."""
+        """Yield each event as (number, JSON object with `chunk`)."""
         if self.chunks is None:
             yield self.last, orjson.loads(self.payload)
             return
@@ -86,7 +86,7 @@ class Run:
             yield number, {"chunk": unescape(chunk), **kind}
 
     def after(self, number: int) -> Run:
-        """The events above `number`, which lies inside."""
+        """The events with a number above `number`, which lies in this run."""
         if self.chunks is None or len(self.chunks) <= self.last - self.first:
             return self
         chunks = self.chunks[number + 1 - self.first :]
@@ -103,7 +103,7 @@ def fact_json(event: Event) -> bytes:
 
 
 def fact_row(event: TurnQueued | TurnStarted) -> bytes:
-    """What the row of the event holds: all but the message, which has a row of its own."""
+    """The JSON object that the row of the event stores: without the message, which has a row of its own."""
     fields = event.to_json()
     del fields["message"]
     return _encode(event, fields)

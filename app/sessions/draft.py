@@ -59,14 +59,14 @@ class Draft:
     def add_messages(self, unit: UnitOfWork, *, new_id: NewId, now_ms: int) -> None:
         first = self.last_seq - len(self.seeds) + 1
         if self.copy is not None:
-            messages.copying(unit, source=self.copy.source, upto=self.copy.upto)
+            messages.copy(unit, source=self.copy.source, upto=self.copy.upto)
             summaries.copy(unit, source=self.copy.source, upto=self.copy.upto)
             audiences = (session_audience(self.copy.source), session_audience(unit.session_id))
             if self.copy.remembered_seq:
                 memory_transfer.copy(
                     unit, source=self.copy.source, upto=self.copy.upto, audiences=audiences, new_id=new_id
                 )
-        messages.appending(
+        messages.add_all(
             unit,
             [
                 Message(

@@ -16,7 +16,7 @@ from app.events.live import LiveSessions
 from app.events.log import SessionLog
 from app.observability.tasks import Tasks
 from app.sessions.observer import SessionObserver
-from app.sessions.termination import add_forgetting
+from app.sessions.termination import add_deletion_of_memories
 from app.storage import sessions
 from app.storage.engine.unit_of_work import UnitOfWork
 
@@ -180,10 +180,10 @@ class Endings:
                 continue
             unit = UnitOfWork(session_id)
             sessions.add_erase(unit)
-            removed = add_forgetting(unit)
+            removed = add_deletion_of_memories(unit)
             # One at a time: messages that are being accepted wait for one session's rows, not for all of them.
             await self._live.durable.database.submit(unit)
-            await self._live.forget(session_id)
+            await self._live.drop(session_id)
             deleted += 1
             self._observer.session_erased(removed)
         return deleted

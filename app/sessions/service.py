@@ -88,11 +88,11 @@ class Sessions:
         made = self._one_shots.get(name)
         if made is None or (made.done() and (made.exception() is not None or made.result().over is not None)):
             made = asyncio.ensure_future(self._create(principal, agent, self._new_id("sess"), EPHEMERAL))
-            self._forget_faded()
+            self._drop_finished_one_shots()
             self._one_shots[name] = made
         return await asyncio.shield(made)
 
-    def _forget_faded(self) -> None:
+    def _drop_finished_one_shots(self) -> None:
         over = [
             name
             for name, made in self._one_shots.items()

@@ -106,7 +106,7 @@ class Terminations:
             await self._live.durable.database.submit(self._tombstones.tombstone(session_log.session, receipt))
         await self._observer.before_erasure(session_log, forget_all=forget_all)
         unit = self._tombstones.erasure(session_log.session, receipt)
-        removed = add_forgetting(unit, forget_all=forget_all)
+        removed = add_deletion_of_memories(unit, forget_all=forget_all)
         await self._live.store_of(session_log).database.submit(unit)
         if not session_log.session.ephemeral:
             self._observer.session_erased(removed)
@@ -141,7 +141,7 @@ class Terminations:
         await self._tasks.cancel()
 
 
-def add_forgetting(unit: UnitOfWork, *, forget_all: bool = False) -> Removed:
+def add_deletion_of_memories(unit: UnitOfWork, *, forget_all: bool = False) -> Removed:
     """Have the unit that erases a session forget what it alone remembers, or all that came from it."""
     audience = None if forget_all else session_audience(unit.session_id)
     return memories.delete_of_session(unit, audience=audience)

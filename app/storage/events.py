@@ -1,4 +1,4 @@
-"""Journal rows: facts one by one, text as runs with the sizes of its deltas."""
+"""Events in the database: one row for each fact, one row for many consecutive deltas of text with their sizes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _RUN_COLUMNS = (
 )
 _FACT = insert(_e)
 _RUN = insert(_r)
-# Text of a turn that is over, or of a session that was terminated meanwhile, must not come back.
+# Text of a turn that has ended, or of a session that was terminated meanwhile, must not be inserted again.
 _RUN_WHILE_OPEN = insert(_r).from_select(
     list(_RUN_COLUMNS),
     select(*[bindparam(f"p_{name}", type_=_r.c[name].type) for name in _RUN_COLUMNS]).where(
@@ -125,7 +125,11 @@ def add_run(
     start: int = 0,
     while_open: bool = False,
 ) -> None:
-    """`content` is the text itself, or `None` when message `message_seq` holds it from character `start` on."""
+    """Insert deltas `first` to `last`.
+
+    `content` is the text itself, or `None` when message `message_seq` holds it from character `start` on. With
+    `while_open` nothing is inserted unless the turn is open.
+    """
     values = {
         "session_id": unit.session_id,
         "first_seq": first,
@@ -145,7 +149,7 @@ def add_run(
 
 
 def add_drop_runs(unit: UnitOfWork, *, from_seq: int) -> None:
-    """Remove the journal's text from number `from_seq` on: the finished turn writes its own rows."""
+    """Delete text from number `from_seq` on: the unit that ends a turn inserts its text again as final rows."""
     unit.add(_DROP_RUNS, {"the_session": unit.session_id, "from_seq": from_seq})
 
 
@@ -208,9 +212,9 @@ def runs_after(connection: Connection, session_id: str, *, after: int, upto: int
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A bounded piece of a session's events: whole up to `horizon`.
+    """A bounded page of a session's events: complete up to number `horizon`.
 
-    Nothing at or below `floor` is kept any more; `answers` are the messages a cursor below it cannot follow.
+    Events at or below `floor` were deleted; `answers` are the messages that a reader with an older cursor gets instead.
     """
 
     floor: int
@@ -221,7 +225,7 @@ class Page:
 
 
 def page(connection: Connection, session_id: str, *, after: int, upto: int, limit: int, snapshots: bool) -> Page:
-    """Events with `after` < number ≤ `upto`. With `snapshots`, answers first where events are gone."""
+    """Events with `after` < number ≤ `upto`. With `snapshots`, answers come first where events were deleted."""
     session = sessions.find(connection, session_id)
     floor = session.floor_seq if session is not None else 0
     if snapshots and after < floor:
@@ -231,7 +235,7 @@ def page(connection: Connection, session_id: str, *, after: int, upto: int, limi
     after = max(after, floor)
     facts = facts_after(connection, session_id, after=after, upto=upto, limit=limit)
     texts = runs_after(connection, session_id, after=after, upto=upto, limit=limit)
-    # A list that hit its limit says nothing about what lies beyond its last row.
+    # A query that reached its limit may have more rows after the last one it returned.
     horizon = upto
     if len(facts) == limit:
         horizon = min(horizon, facts[-1].seq)
@@ -242,7 +246,7 @@ def page(connection: Connection, session_id: str, *, after: int, upto: int, limi
 
 
 def has_gap(connection: Connection, session_id: str, after: int) -> bool:
-    """Whether something after `after` can only be told by a snapshot."""
+    """Whether a reader with cursor `after` needs a snapshot: events were deleted, or a snapshot replaced text."""
     session = sessions.find(connection, session_id)
     if session is not None and after < session.floor_seq:
         return True
@@ -251,7 +255,7 @@ def has_gap(connection: Connection, session_id: str, after: int) -> bool:
 
 
 def text_of_turn(connection: Connection, session_id: str, turn_id: str, *, after: int, upto: int) -> str:
-    """What the journal holds of a turn's plain text."""
+    """The plain text of a turn that is stored with `after` < number ≤ `upto`."""
     parts = []
     while found := runs_after(connection, session_id, after=after, upto=upto, limit=256):
         parts += [run.text for run in found if run.turn_id == turn_id and run.kind == "text"]
@@ -260,7 +264,7 @@ def text_of_turn(connection: Connection, session_id: str, turn_id: str, *, after
 
 
 def expiry(*, events_before_ms: int, keys_before_ms: int, limit: int) -> UnitOfWork:
-    """Forget the events of turns that ended before `events_before_ms`, of `limit` sessions at most, and old keys."""
+    """Delete events of turns that ended before `events_before_ms`, of at most `limit` sessions, and old keys."""
 
     def sweep(connection: Connection) -> None:
         _expire(connection, before_ms=events_before_ms, limit=limit)
@@ -271,7 +275,7 @@ def expiry(*, events_before_ms: int, keys_before_ms: int, limit: int) -> UnitOfW
 
 
 def _expire(connection: Connection, *, before_ms: int, limit: int) -> None:
-    """Whole turns only, so that what is kept begins at the edge of a turn; messages stay."""
+    """Delete events of whole turns only, so that the kept ones begin with a turn. Messages are not deleted."""
     is_old = _t.c.finished_ms < before_ms
     due = connection.execute(
         select(_r.c.session_id)
@@ -280,7 +284,7 @@ def _expire(connection: Connection, *, before_ms: int, limit: int) -> None:
         .limit(limit)
     ).scalars()
     for session_id in due.all():
-        # Only turns that began: one that was cancelled in the queue ends in the middle of another.
+        # Only turns that were started: the last event of a turn cancelled in the queue lies within another turn.
         floor = connection.execute(
             select(func.max(_t.c.last_seq)).where(_t.c.session_id == session_id, is_old, _t.c.started_ms.is_not(None))
         ).scalar()
@@ -294,7 +298,7 @@ def _expire(connection: Connection, *, before_ms: int, limit: int) -> None:
 
 
 def pack(lengths: array[int]) -> bytes:
-    """One byte for the width (1, 2 or 4), then the numbers in little-endian order."""
+    """Encode as one byte for the width (1, 2 or 4), then the numbers in little-endian order."""
     longest = max(lengths, default=0)
     code, width = ("B", 1) if longest < 256 else ("H", 2) if longest < 65536 else ("I", 4)
     return bytes([width]) + array(code, lengths).tobytes()

@@ -1,4 +1,4 @@
-"""Messages in the database: append, read a page or the newest ones."""
+"""Messages in the database: insert, copy, mark as replaced, find, and read page by page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.storage import tables
 from app.storage.engine.unit_of_work import UnitOfWork
 
 _m = tables.messages
-_APPEND = insert(_m)
+_INSERT = insert(_m)
 _BEFORE = (
     select(_m)
     .where(_m.c.session_id == bindparam("the_session"), _m.c.seq < bindparam("before"))
@@ -59,9 +59,9 @@ _COLUMNS = ("session_id", "seq", "message_id", "turn_id", "role", "content", "st
 NEWEST = 2**62
 
 
-def add_append(unit: UnitOfWork, message: Message) -> None:
+def add(unit: UnitOfWork, message: Message) -> None:
     unit.add(
-        _APPEND,
+        _INSERT,
         {
             "session_id": message.session_id,
             "seq": message.seq,
@@ -82,27 +82,30 @@ def page(connection: Connection, session_id: str, *, before: int = NEWEST, limit
 
 
 def add_replace(unit: UnitOfWork, *, seq: int) -> None:
-    """Another answer stands for this message from now on: it leaves the context."""
+    """Mark a message as replaced by another answer: it is no longer part of the context."""
     unit.add(_REPLACE, {"the_session": unit.session_id, "the_seq": seq}, expect=1)
 
 
-def copying(unit: UnitOfWork, *, source: str, upto: int) -> None:
-    """Give the unit's session the messages of `source` up to number `upto`, under the same numbers and ids."""
+def copy(unit: UnitOfWork, *, source: str, upto: int) -> None:
+    """Copy to the unit's session the messages of `source` up to number `upto`, with the same numbers and ids.
+
+    Replaced messages are left out.
+    """
     columns = [literal(unit.session_id), *[_m.c[name] for name in _COLUMNS[1:]]]
     copied = select(*columns).where(_m.c.session_id == source, _m.c.seq <= upto, _m.c.status != "replaced")
     statement = insert(_m).from_select(list(_COLUMNS), copied)
     unit.calls.append(lambda connection: connection.execute(statement))
 
 
-def appending(unit: UnitOfWork, seeds: list[Message]) -> None:
-    """Store many messages at once."""
+def add_all(unit: UnitOfWork, seeds: list[Message]) -> None:
+    """Insert many messages at once."""
     rows = [{name: getattr(seed, name) for name in _COLUMNS} for seed in seeds]
     if rows:
-        unit.calls.append(lambda connection: connection.execute(_APPEND, rows))
+        unit.calls.append(lambda connection: connection.execute(_INSERT, rows))
 
 
 def context(connection: Connection, session_id: str, *, before: int, limit: int) -> list[Message]:
-    """Like `page`, without the answers that were replaced: what the model may see."""
+    """Like `page`, without replaced answers: the messages a model may be given."""
     rows = connection.execute(_CONTEXT, {"the_session": session_id, "before": before, "at_most": limit}).all()
     return [_message(row) for row in reversed(rows)]
 

@@ -1,4 +1,4 @@
-"""What turns recalled, in their records and events: found by its source memories, and removed."""
+"""Find and remove what turns recalled, in their records and events, by the memories and sessions it came from."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KINDS = ("memory", "debug")
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A turn that recalled something to be forgotten, and what is left of its record."""
+    """A turn that recalled something to be forgotten, and its record without it."""
 
     session_id: str
     turn_id: str
@@ -31,7 +31,7 @@ class Told:
 def find(connection: Connection, agent: str, sources: Collection[str]) -> list[Told]:
     """Turns of an agent that recalled a memory with one of these ids, or one from a session with one of these ids.
 
-    Of any user: under scope `all`, other users' turns recall it, too.
+    Turns of all users are searched: with storage scope `all` they recall each other's memories.
     """
     wanted, found, after = frozenset(sources), [], ""
     query = (
@@ -60,7 +60,7 @@ def without(record: dict[str, object], sources: Collection[str]) -> dict[str, ob
 
 
 def add_removal(unit: UnitOfWork, told: Told) -> None:
-    """Store what is left of the turn's record, and delete its events that showed an excerpt."""
+    """Store the turn's record without what is forgotten, and delete its events that showed an excerpt."""
     unit.add(update(_t).where(_t.c.turn_id == told.turn_id).values(memory=told.record), {})
     shown = (_e.c.session_id == told.session_id, _e.c.turn_id == told.turn_id, _e.c.kind.in_(KINDS))
     unit.add(delete(_e).where(*shown), {})

@@ -24,7 +24,7 @@ def _at_least(column: Column[int], name: str) -> Case[int]:
     return case((column < bindparam(name), bindparam(name)), else_=column)
 
 
-# Every change of a session carries its condition: a terminated one has no row any more.
+# Every change of a session has a condition: a terminated session has no row.
 _CHANGE = (
     update(_s)
     .where(_id)
@@ -105,10 +105,10 @@ def add_change(
     requires_active: bool = False,
     is_required: bool = True,
 ) -> None:
-    """Put the session's own row first in the unit: the highest numbers, what is added to its counters.
+    """Update the session's row before the unit's other statements: the highest numbers and the counters.
 
-    `now`: when it was active; `None` leaves that as it is. The unit fails when the session is gone (unless it is not
-    `is_required`) or, with `requires_active`, over.
+    `now`: the new time of activity; `None` keeps the old one. The unit fails when the session was deleted (unless
+    `is_required` is false) and, with `requires_active`, when its status is not active.
     """
     values = {
         "the_session": unit.session_id,
@@ -123,7 +123,7 @@ def add_change(
 
 
 def add_remembered(unit: UnitOfWork, *, upto: int) -> None:
-    """Long-term memory has the messages up to that number: fails the unit when the session is gone."""
+    """Store that long-term memory has the messages up to number `upto`; the unit fails if the session was deleted."""
     unit.add(_REMEMBERED, {"the_session": unit.session_id, "upto": upto}, expect=1)
 
 
@@ -140,7 +140,7 @@ def add_describe(unit: UnitOfWork, *, title: str | None, metadata: dict[str, obj
 
 
 def add_end(unit: UnitOfWork, *, status: SessionStatus, ending: SessionStatus | None, ended_ms: int | None) -> None:
-    """Set the status; or, while a turn is still open, with `ending` the one it is to have afterwards."""
+    """Set the status; while a turn is open, `ending` is the status the session gets after the turn."""
     values = {
         "the_session": unit.session_id,
         "new_status": status.value,
@@ -151,7 +151,7 @@ def add_end(unit: UnitOfWork, *, status: SessionStatus, ending: SessionStatus | 
 
 
 def add_tombstone(unit: UnitOfWork, *, id_hash: bytes, owner_hash: bytes, agent: str, receipt: dict[str, Any]) -> None:
-    """Leave a tombstone, which keeps no title, user or text."""
+    """Insert a tombstone; it has no title, user or text."""
     unit.add(
         _TOMBSTONE,
         {
@@ -164,13 +164,13 @@ def add_tombstone(unit: UnitOfWork, *, id_hash: bytes, owner_hash: bytes, agent:
 
 
 def add_erase(unit: UnitOfWork) -> None:
-    """Remove every row of the session."""
+    """Delete every row of the session."""
     for statement in _ERASE:
         unit.add(statement, {"the_session": unit.session_id})
 
 
 def add_amend(unit: UnitOfWork, *, id_hash: bytes, receipt: dict[str, Any]) -> None:
-    """Complete the receipt on a tombstone."""
+    """Replace the receipt on a tombstone by the complete one."""
     unit.add(_AMEND, {"the_hash": id_hash, "new_receipt": orjson.dumps(receipt).decode()})
 
 
@@ -196,7 +196,7 @@ def list_page(
     before: tuple[int, str] | None,
     limit: int,
 ) -> list[Session]:
-    """Newest first; `before` is the (time, id) of the last session of the page before."""
+    """Sessions, newest first; `before` is the (time, id) of the last session of the previous page."""
     time = _s.c.created_ms if order == "creation" else _s.c.active_ms
     query = select(_s).where(_s.c.principal == principal, _s.c.agent == agent)
     if user_id is not None:
@@ -246,7 +246,7 @@ def due_for_expiry(
 
 
 def over_not_remembered(connection: Connection, *, agents: Sequence[str], ended_after: int, limit: int) -> list[str]:
-    """Sessions of these agents that ended or expired after that time, and long-term memory has not finished with."""
+    """Sessions that ended or expired after `ended_after` and have messages that long-term memory lacks."""
     rows = connection.execute(
         select(_s.c.session_id)
         .where(
@@ -262,7 +262,7 @@ def over_not_remembered(connection: Connection, *, agents: Sequence[str], ended_
 
 
 def over_before(connection: Connection, *, over_before: int, limit: int) -> list[str]:
-    """Sessions that ended or expired before that time."""
+    """Sessions that ended or expired before `over_before`."""
     rows = connection.execute(
         select(_s.c.session_id).where(_s.c.status.in_(("ended", "expired")), _s.c.ended_ms < over_before).limit(limit)
     )
@@ -270,14 +270,14 @@ def over_before(connection: Connection, *, over_before: int, limit: int) -> list
 
 
 def ending(connection: Connection) -> list[str]:
-    """Sessions whose end was asked for while a turn was open."""
+    """Active sessions that are to end when their open turn has ended."""
     return list(
         connection.execute(select(_s.c.session_id).where(_s.c.status == "active", _s.c.ending.is_not(None))).scalars()
     )
 
 
 def _session(row: Sequence[Any]) -> Session:
-    # Taken apart by place, in the order of the table: by name it is half of what a list of 50 costs.
+    # Unpacked by position, in the order of the table: access by name takes half the time of a list of 50.
     (
         session_id,
         agent,

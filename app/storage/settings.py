@@ -1,4 +1,4 @@
-"""Values the database keeps for the server itself, such as the key of its tombstones."""
+"""Values of the server itself in the database, such as the key that hashes tombstones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def find_tombstone_key(connection: Connection) -> bytes | None:
 
 
 def make_tombstone_key() -> tuple[bytes, UnitOfWork]:
-    """A fresh key and the unit that stores it."""
+    """Make a key, and the unit that stores it."""
     key = secrets.token_bytes(32)
     unit = UnitOfWork("")
     unit.add(tables.settings.insert(), {"name": _TOMBSTONE_KEY, "value": key})
@@ -30,7 +30,7 @@ def make_tombstone_key() -> tuple[bytes, UnitOfWork]:
 
 
 def make_probe() -> UnitOfWork:
-    """A unit that writes something and means nothing: it shows whether the database can write."""
+    """A unit that writes a meaningless value, to find out whether the database can write."""
     unit = UnitOfWork("")
     unit.add(_REMOVE, {"the_name": _PROBE})
     unit.add(_INSERT, {"name": _PROBE, "value": secrets.token_bytes(16)})

@@ -13,7 +13,7 @@ KEPT = 4
 
 _s = tables.summaries
 _COLUMNS = ("session_id", "upto_seq", "text", "tokens", "model", "created_ms")
-# An inactive session is not summarized any more, and a deleted one must not get a row.
+# A session that is over gets no more summaries, and a deleted one must not get a row.
 _ADD = (
     insert(_s)
     .from_select(
@@ -28,7 +28,7 @@ _ADD = (
         ).where(tables.sessions.c.session_id == bindparam("the_session"), tables.sessions.c.status == "active"),
     )
     .execution_options(preserve_rowcount=True)
-)  # else an INSERT on Postgres does not tell it
+)  # without the option an INSERT on Postgres does not return its row count
 _OLDEST_KEPT = (
     select(_s.c.upto_seq)
     .where(_s.c.session_id == bindparam("the_session"))

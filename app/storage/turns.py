@@ -33,7 +33,7 @@ _FINISH = (
     )
 )
 _MEMORY = update(_t).where(_id).values(memory=bindparam("new_memory"))
-_REMEMBER_KEY = insert(_i)
+_INSERT_KEY = insert(_i)
 _FIND = select(_t).where(_t.c.session_id == bindparam("the_session"), _id)
 _FIND_KEY = select(_i).where(_i.c.session_id == bindparam("the_session"), _i.c.key == bindparam("the_key"))
 _UNFINISHED = select(_t).where(_t.c.finished_ms.is_(None)).order_by(_t.c.place)
@@ -42,7 +42,7 @@ _UNFINISHED = select(_t).where(_t.c.finished_ms.is_(None)).order_by(_t.c.place)
 def add_open(unit: UnitOfWork, turn: Turn, *, place: int) -> None:
     """Insert a turn, queued or running. `place` orders the queue of a session, smallest first.
 
-    Only a queued turn keeps its text: when it starts, its message is in the history, and one copy is enough.
+    Only a queued turn stores its text here: once it runs, its message row holds the text.
     The unique index refuses a second open turn: the unit then fails with `WriteConflict`.
     """
     unit.add(
@@ -72,12 +72,12 @@ def add_open(unit: UnitOfWork, turn: Turn, *, place: int) -> None:
 
 
 def add_start(unit: UnitOfWork, turn_id: str, *, now: int) -> None:
-    """A queued turn begins, and its message enters the history; the unit fails if it is no longer queued."""
+    """Set a queued turn to running and clear its copy of the message; the unit fails if it is no longer queued."""
     unit.add(_START, {"the_turn": turn_id, "now": now}, expect=1)
 
 
 def add_finish(unit: UnitOfWork, outcome: Outcome, *, last: int, now: int) -> None:
-    """The one terminal state; the unit fails if the turn already has one or is gone. `last`: its last event."""
+    """Set the terminal state; the unit fails if the turn already has one or was deleted. `last`: its last event."""
     usage, timings, failure = outcome.usage, outcome.timings, outcome.failure
     unit.add(
         _FINISH,
@@ -96,13 +96,13 @@ def add_finish(unit: UnitOfWork, outcome: Outcome, *, last: int, now: int) -> No
 
 
 def add_memory(unit: UnitOfWork, turn_id: str, memory: dict[str, Any]) -> None:
-    """What the turn recalled."""
+    """Store what the turn recalled."""
     unit.add(_MEMORY, {"the_turn": turn_id, "new_memory": _json(memory)})
 
 
 def add_key(unit: UnitOfWork, *, key: str, body_hash: bytes, turn_id: str, now: int) -> None:
     unit.add(
-        _REMEMBER_KEY,
+        _INSERT_KEY,
         {
             "session_id": unit.session_id,
             "key": key,
@@ -119,7 +119,7 @@ def find(connection: Connection, session_id: str, turn_id: str) -> Turn | None:
 
 
 def find_at(connection: Connection, session_id: str, seq: int, text: str) -> Turn | None:
-    """The finished turn that has event `seq` in it, or ended just before it, if its user message is `text`."""
+    """The finished turn that event `seq` belongs to or directly follows, if its user message is `text`."""
     is_message = and_(_m.c.session_id == _t.c.session_id, _m.c.message_id == _t.c.user_message_id)
     asks = or_(and_(_t.c.started_ms.is_(None), _t.c.input == text), exists().where(is_message, _m.c.content == text))
     row = connection.execute(
@@ -132,13 +132,13 @@ def find_at(connection: Connection, session_id: str, seq: int, text: str) -> Tur
 
 
 def find_key(connection: Connection, session_id: str, key: str) -> tuple[bytes, str] | None:
-    """(hash of the body, turn id) under which a key was used."""
+    """(hash of the body, turn id) of the request that used a key."""
     row = connection.execute(_FIND_KEY, {"the_session": session_id, "the_key": key}).first()
     return (row.body_hash, row.turn_id) if row is not None else None
 
 
 def unfinished(connection: Connection) -> list[Turn]:
-    """Every turn without a terminal state, in the order of its queue."""
+    """Every turn without a terminal state, in the order of the queues."""
     return [_turn(row) for row in connection.execute(_UNFINISHED)]
 
 

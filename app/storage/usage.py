@@ -1,4 +1,4 @@
-"""The ledger: tokens by principal, user, agent, llm and day. It outlives the sessions and holds no text."""
+"""Used tokens in the database, by principal, user, agent, llm and day. Kept when sessions are deleted; no text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DAY_MS = 86_400_000
 _u = tables.usage
 _s = tables.sessions
 _t = tables.turns
-# The one statement both databases spell alike that SQLAlchemy spells twice.
+# Both databases accept this statement; SQLAlchemy has a separate construct for each.
 _ADD = text(
     "INSERT INTO usage (principal, user_id, agent, llm, day, turns, prompt_tokens, completion_tokens) "
     "VALUES (:principal, :user_id, :agent, :llm, :day, :turns, :prompt, :completion) "
@@ -50,7 +50,7 @@ def add(
     completion: int,
     turns: int = 1,
 ) -> None:
-    """`turns`: 0 for what was used beside a turn, such as a summary."""
+    """Add used tokens to the sums of a day. `turns`: 0 for tokens used outside a turn, such as for a summary."""
     unit.add(
         _ADD,
         {
@@ -104,7 +104,7 @@ def by_session(
     before_ms: int | None,
     limit: int,
 ) -> list[UsageRow]:
-    """Whole sums of sessions that were last active in that time, the latest first; `llm` is the agent's name here."""
+    """Total usage of sessions last active in that time, latest first. `llm` is the name of the agent here."""
     turns = (
         select(func.count())
         .where(_t.c.session_id == _s.c.session_id, _t.c.usage.is_not(None))

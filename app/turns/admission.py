@@ -101,7 +101,7 @@ class Admission:
                     seq=change.number(),
                     created_ms=self._clock_ms(),
                 )
-                messages.add_append(change.unit, message)
+                messages.add(change.unit, message)
                 change.set(active_ms=message.created_ms)
                 change.count(messages=1)
             desk.window = desk.is_remembered = None

@@ -82,7 +82,7 @@ def _insert_message(change: Change, turn: OpenTurn) -> None:
         seq=turn.started_seq,
         created_ms=turn.started_ms,
     )
-    messages.add_append(change.unit, message)
+    messages.add(change.unit, message)
     change.count(messages=1)
 
 

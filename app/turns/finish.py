@@ -123,7 +123,7 @@ class End:
         if usage is not None and not desk.log.session.ephemeral:
             add_usage(change.unit, desk, usage, now)
         if text:
-            messages.add_append(change.unit, self._message(outcome, seq=seq))
+            messages.add(change.unit, self._message(outcome, seq=seq))
         if (record := turn.memory_record) is not None:
             turns.add_memory(change.unit, turn.turn_id, record)
         if tape is not None:

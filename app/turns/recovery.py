@@ -82,7 +82,7 @@ async def _end(session_log: SessionLog, turn: Turn, *, now_ms: int) -> None:
         change.set(active_ms=now_ms)
         if text:
             change.count(messages=1)
-            messages.add_append(change.unit, _message(turn, outcome, seq=seq))
+            messages.add(change.unit, _message(turn, outcome, seq=seq))
 
 
 def _message(turn: Turn, outcome: Outcome, *, seq: int) -> Message:
