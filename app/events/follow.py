@@ -1,7 +1,7 @@
-"""Reading: one reader's way through a session, from a cursor, without gap or repeat.
+"""Reading: gives one reader the events of a session from a cursor on, without gap or repeat.
 
-Where it takes events from: the ring of newest runs when it keeps up, the tape of the open turn
-(merged frames) when it lags, the journal for what both have forgotten.
+Sources: the ring of newest runs while the reader keeps up, the tape of the open turn (merged frames) when it lags,
+the journal for events that neither of them has.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from app.events.tape import Tape
 
 
 class Reading:
-    """A cursor with a wake-up, not a queue: what it costs does not grow with what it has not read.
+    """A cursor with a wake-up, not a queue: its memory does not grow with the number of unread events.
 
-    A context manager: inside it counts as a reader of the session. `cursor` is the number of the
-    last event handed out. A reader that lags more than `lag_bytes` gets merged frames (unless `merge`
+    A context manager: inside the block it counts as a reader of the session. `cursor` is the number of the
+    last event it returned. A reader that lags more than `lag_bytes` gets merged frames (unless `merge`
     is false). `gone` and `stopping` are set from outside: the reader left, the server shuts down.
     """
 
@@ -59,7 +59,7 @@ class Reading:
         self.cursor = after
         self.from_start = from_start
         self.on_news: Callable[[], bool] | None = None
-        """Asked first while the reader sleeps: true if it took what is new, and nobody need be woken."""
+        """Called first while the reader waits: returns true if it took the new events and `wait` need not return."""
         self.gone = False
         self.stopping = False
 
@@ -86,7 +86,7 @@ class Reading:
             waiter.set_result(None)
 
     async def wait(self) -> None:
-        """Sleep until somebody calls `notify`; the caller looks for itself what has changed."""
+        """Wait for a call of `notify`; the caller checks what has changed."""
         self._waiter = asyncio.get_running_loop().create_future()
         try:
             await self._waiter
@@ -94,9 +94,9 @@ class Reading:
             self._waiter = None
 
     def take_text(self, turn_id: str | None) -> list[Run] | None:
-        """What is visible above the cursor, and move over it, if it is text alone and not much; else `None`.
+        """Return the visible events above the cursor and advance it, if they are a little text only; else `None`.
 
-        With `turn_id` text of that turn alone.
+        With `turn_id`: text of that turn only.
         """
         session_log = self._session_log
         if session_log.cut_at is not None or self.gone or self.stopping:
@@ -115,9 +115,9 @@ class Reading:
         return self._move(runs)
 
     def take(self) -> list[Run] | None:
-        """What is visible above the cursor, and move the cursor over it.
+        """Return visible events above the cursor and advance it.
 
-        `[]`: nothing yet, `wait`. `None`: only the journal has it, `await replay()`.
+        `[]`: there are none yet, `wait`. `None`: only the journal has them, `await replay()`.
         """
         session_log = self._session_log
         if session_log.tape is not None:
@@ -141,7 +141,7 @@ class Reading:
         return None
 
     async def replay(self) -> list[Run]:
-        """The next piece from the journal. `[]` when there is a hole with nothing in it (numbers left unused)."""
+        """Return the next events from the journal; `[]` when all numbers up to the visible ones are unused."""
         session_log = self._session_log
         upto = session_log.visible_seq
         if session_log.tape is not None and session_log.tape.items:

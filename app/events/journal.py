@@ -1,4 +1,4 @@
-"""The durable copy behind the tail: text of open turns in batches, replay of what the tail forgot, retention."""
+"""The stored events: writes text of open turns in batches, replays what memory no longer has, applies retention."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFail
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 0.2
-"""Every open turn is written at least this often: together with one commit less than 250 ms."""
+"""Text of every open turn is written at least this often; with the commit it is stored within 250 ms."""
 SLICES = 2
 REPLAY_ROWS = 256
 KEY_MS = 24 * 3600 * 1000
-"""How long an idempotency key is remembered."""
+"""How long an idempotency key is stored."""
 
 
 class Journal:
-    """Writes the text of open turns behind the readers' backs. One per database."""
+    """Writes the text of open turns after readers have seen it. One per database."""
 
     def __init__(self, database: Database, *, clock_ms: Callable[[], int]) -> None:
         self._database = database
@@ -37,7 +37,7 @@ class Journal:
         self._swept = [monotonic()] * SLICES
 
     def follow(self, session_log: SessionLog) -> None:
-        """A turn has begun: its text is to be written from now on."""
+        """Start writing the text of a session's open turn."""
         smallest = min(self._slices, key=len)
         smallest[session_log.session.session_id] = session_log
 
@@ -46,7 +46,7 @@ class Journal:
             part.pop(session_log.session.session_id, None)
 
     async def run(self) -> None:
-        """Sweep until cancelled: a slice of the open turns at a time, so that no tick is heavy."""
+        """Write until cancelled, a slice of the open turns at a time, so that no loop tick takes long."""
         while True:
             for place, part in enumerate(self._slices):
                 await asyncio.sleep(SWEEP_SECONDS / SLICES)
@@ -55,13 +55,13 @@ class Journal:
                 self._swept[place] = monotonic()
 
     def lag(self) -> float:
-        """Seconds since the text of open turns was last handed to the writer; 0 when none is open."""
+        """Seconds since text of open turns was last submitted; 0 when no turn is open."""
         if not any(self._slices):
             return 0.0
         return monotonic() - min(self._swept)
 
     def write(self, session_log: SessionLog) -> None:
-        """Hand the text that is not written yet to the writer; does not wait."""
+        """Submit the text that is not written yet; does not wait."""
         tape = session_log.tape
         if tape is None or session_log.over is not None:
             return
@@ -89,10 +89,10 @@ class Journal:
         self._database.submit(unit).add_done_callback(lambda future: _written(future, segment, start))
 
     async def replay(self, session_id: str, *, after: int, upto: int, from_start: bool = False) -> list[Run]:
-        """What is kept of `after` < number ≤ `upto`, oldest first; a bounded piece of it.
+        """Stored events with `after` < number ≤ `upto`, oldest first, a bounded number at a time.
 
-        Where events are older than their retention there is one snapshot for each answer instead
-        (`from_start`: nothing, the reader asked only for what is kept). Empty when nothing is left.
+        Where events were deleted there is one snapshot for each answer instead (with `from_start` nothing: the reader
+        asked for stored events only). Empty when no events are left.
 
         Raises:
             Unavailable: the database did not answer.
@@ -105,7 +105,7 @@ class Journal:
         return _as_runs(page, after=after, upto=upto)
 
     async def expire(self, *, retention_ms: int) -> None:
-        """Forget events and idempotency keys older than their time. Bounded; call it again for more."""
+        """Delete events and idempotency keys that are too old, a bounded number; call it again for more."""
         now = self._clock_ms()
         try:
             await self._database.submit(
@@ -116,7 +116,7 @@ class Journal:
 
 
 def _written(future: asyncio.Future[None], segment: Segment, start: int) -> None:
-    """A batch that was not written is tried again with the next sweep."""
+    """After a failed write, mark the text as unwritten, so that the next sweep writes it again."""
     segment.is_being_written = False
     if not future.cancelled() and isinstance(future.exception(), WriteFailed):
         segment.journaled = start

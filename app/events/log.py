@@ -1,4 +1,4 @@
-"""SessionLog: the events of one warm session in order, and everybody who waits for the next.
+"""SessionLog: the events of one warm session in order, and the readers that wait for the next one.
 
 The hot path ends here: one upstream read becomes one `append_text`, a plain call that numbers the
 deltas and wakes each reader once. No queue, no await, no SQL on the way. Facts come through `change.py`.
@@ -19,18 +19,18 @@ from app.events.tape import Tape
 from app.storage.engine.database import Database
 
 BLOCK = 1024
-"""Numbers reserved at a time: a restarted server goes on above the block, so it never repeats one."""
+"""Numbers reserved at a time: a restarted server continues above the block, so it never repeats a number."""
 
 
 class Listener(Protocol):
-    """A reader of a log: told, by a plain call, that there may be something new."""
+    """A reader of a log: `notify` is called, without await, when there may be new events."""
 
     def notify(self) -> None: ...
 
 
 @dataclass(slots=True)
 class StopOrder:
-    """What a terminate found at work: (turn id, message id) of each open turn, the running one first.
+    """What a terminate stopped: (turn id, message id) of each open turn, the running one first.
 
     `upstream_closed` gives the time (ms) when the model's connection was closed; `None` if none was open.
     `tokens_after` counts deltas that arrived after the order and were dropped.
@@ -42,19 +42,19 @@ class StopOrder:
 
 
 class SessionDesk(Protocol):
-    """What the turn room keeps of a warm session, as far as the log calls it."""
+    """What app/turns keeps for a warm session, as far as the log calls it."""
 
     def readers_changed(self) -> None:
-        """A reader entered or left."""
+        """A reader entered or left the session."""
         ...
 
     def order_stop(self) -> StopOrder:
-        """The session is being terminated: stop everything without delay, and say what it was."""
+        """Stop everything without delay, because the session is being terminated; return what was stopped."""
         ...
 
 
 class SessionLog:
-    """One session while it is warm. `session` is the stored row as of now; replaced, never changed.
+    """A warm session. `session` is a copy of its row; the object is replaced, never changed.
 
     `last_seq` is the highest number taken; a fact's number is taken when its unit of work is
     submitted, and readers see it (and all that follows) once it is committed: `visible_seq`.
@@ -72,13 +72,13 @@ class SessionLog:
         self.last_text_clock: float | None = None
         """Monotonic time of the last delta."""
         self.desk: SessionDesk | None = None
-        """Set while the turn room has something to keep of this session."""
+        """Set by app/turns while it keeps something for this session."""
         self.is_busy = False
-        """Whether a turn runs, waits or is queued; kept by the turn room."""
+        """Whether a turn runs, waits or is queued; set by app/turns."""
         self.is_pinned = False
-        """Whether something is still to be written that only this object knows."""
+        """Whether this object has something that is not stored yet and must not be evicted."""
         self.cut_at: int | None = None
-        """Set by a terminate: readers jump here, what they have not got yet is dropped."""
+        """Set by a terminate: readers continue after this number and get none of the events up to it."""
         self.used_clock = monotonic()
         self._clock_ms = clock_ms
         self._ring_limit = ring_bytes
@@ -90,7 +90,7 @@ class SessionLog:
     # -- writing --------------------------------------------------------------------------------
 
     def append_text(self, kind: EventKind, chunks: list[bytes]) -> None:
-        """Number and publish deltas of the open turn; readers hear of it in this loop tick.
+        """Number and publish deltas of the open turn; readers are woken in this loop tick.
 
         The caller has made sure of `room` for their numbers.
         """
@@ -114,7 +114,7 @@ class SessionLog:
         return self.reserved_seq - self.last_seq
 
     def skip_reserved(self) -> None:
-        """Go on above the reserved block: the process before may have used every number of it."""
+        """Continue above the reserved block: the previous process may have used any number of it."""
         self.last_seq = max(self.last_seq, self.reserved_seq)
         if not self._unready:
             self.visible_seq = self.last_seq
@@ -130,26 +130,26 @@ class SessionLog:
         return run
 
     def show(self, event: Event) -> Run:
-        """Number a fact and let readers see it at once, as they see text; a crash takes it back like text."""
+        """Number a fact and publish it before it is stored, like text; a crash loses it, like text."""
         run = self.take_fact(event)
         self.publish(run)
         return run
 
     def take_silent(self) -> int:
-        """Take a number that no event will carry."""
+        """Take a number for something that is not an event."""
         self.last_seq += 1
         if not self._unready:
             self.visible_seq = self.last_seq
         return self.last_seq
 
     def publish(self, *runs: Run) -> None:
-        """Show facts that are committed, and what waited behind them."""
+        """Let readers see committed facts, and the events after them that were held back."""
         for run in runs:
             run.ready = True
         self._settle()
 
     def void(self, *runs: Run) -> None:
-        """Drop facts that could not be committed: no reader ever sees them, their numbers stay unused."""
+        """Drop facts whose commit failed: no reader sees them, their numbers stay unused."""
         for run in runs:
             run.ready = run.is_void = True  # readers may hold the tape of a turn that is over
             self._ring.remove(run)
@@ -178,12 +178,12 @@ class SessionLog:
         del self._ring[:drop]
 
     def drop_tail(self) -> None:
-        """Drop the newest runs: the journal has them. Only when no reader and no turn is here."""
+        """Drop the runs in memory, so that readers get them from the journal. Only without readers and turns."""
         self._ring = [run for run in self._ring if not run.ready]
         self._ring_bytes = sum([run.size for run in self._ring])
 
     def visible_text(self) -> str:
-        """What the open turn has said, as far as readers may know: consistent with `visible_seq`."""
+        """The text of the open turn up to `visible_seq`."""
         return self.tape.text(self.visible_seq) if self.tape is not None else ""
 
     # -- reading --------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ class SessionLog:
 
     @property
     def is_idle(self) -> bool:
-        """Nobody reads, nothing runs, nothing is being committed."""
+        """The session has no readers, no open turn and no pending commit."""
         return not self._readings and self.tape is None and not self._unready
 
 

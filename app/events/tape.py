@@ -1,4 +1,4 @@
-"""Tape: everything one turn has said so far, compact and complete, while the turn is open.
+"""Tape: the complete events of one open turn so far, in a compact form.
 
 The ring of newest runs (log.py) drops what is old; the tape does not. Three read it: readers that lag (merged
 frames), the journal (what it has not written yet), and the end of the turn (the message and the table of numbers).
@@ -37,7 +37,7 @@ class Segment:
         return self.first + len(self.lengths) - 1
 
     def escaped(self) -> bytes:
-        """The whole text; joins the parts for good, so that asking again is cheap."""
+        """The whole text; the parts are joined once, so that the next call is cheap."""
         if len(self.parts) > 1:
             self.parts = [b"".join(self.parts)]
         return self.parts[0] if self.parts else b""
@@ -91,7 +91,7 @@ class Tape:
                 yield item
 
     def text(self, upto: int | None = None) -> str:
-        """What the assistant said: the plain text of the whole turn, or of its events up to number `upto`."""
+        """The plain text of the whole turn, or of its events up to number `upto`."""
         texts = [segment for segment in self.segments() if segment.kind is EventKind.TEXT]
         if upto is None or not texts or texts[-1].last <= upto:
             return "".join([segment.text() for segment in texts])
@@ -99,13 +99,13 @@ class Tape:
         return "".join([unescape(b"".join(segment.chunks(0, count))) for segment, count in known])
 
     def covers(self, after: int) -> bool:
-        """Whether every event of the tape with a number above `after`, and `after` itself, is on it."""
+        """Whether the tape has every event of the session with a number above `after`."""
         return bool(self.items) and first_of(self.items[0]) - 1 <= after
 
     def read(self, after: int, limit_bytes: int, *, merge: bool) -> list[Run]:
-        """What follows `after`, at least one run if there is any, about `limit_bytes` of text at most.
+        """Runs after number `after`: at least one if there is any, about `limit_bytes` of text at most.
 
-        With `merge` deltas become one frame a segment; its number is that of the last delta inside.
+        With `merge` the deltas of a segment become one frame with the number of its last delta.
         """
         out: list[Run] = []
         room = limit_bytes

@@ -31,7 +31,7 @@ class Copies:
         title: str | None = None,
         session_id: str | None = None,
     ) -> SessionLog:
-        """A new session with the messages up to `at` (the last one by default), which is kept.
+        """Create a session with the messages up to and including `at` (default: the last one).
 
         Raises:
             NotFound (`message_not_found`), Conflict (`session_exists`), and what creating raises.
@@ -42,7 +42,7 @@ class Copies:
         )
 
     async def edit(self, principal: Principal, session_log: SessionLog, message_id: str, content: str) -> SessionLog:
-        """A fork up to a user message, with another text in its place. No turn is started.
+        """Fork up to a user message and put another text in its place. No turn is started.
 
         Raises:
             InvalidRequest: it is not a user's message.

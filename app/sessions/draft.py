@@ -1,4 +1,4 @@
-"""Draft: what a session that is about to be created begins with."""
+"""Draft: the title, metadata and messages that a new session begins with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.storage.engine.unit_of_work import UnitOfWork
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """A message somebody brings along. `created_ms` is `None` for now."""
+    """A message that the client gives to a new session. `created_ms`: `None` for the current time."""
 
     role: Role
     content: str
@@ -53,7 +53,7 @@ class Draft:
 
     @property
     def remembered_seq(self) -> int:
-        """What the source remembered is remembered; the rest of the copied messages, and the seeds, are not yet."""
+        """The `remembered_seq` of the new session: memories of the source are copied, other messages have none yet."""
         return min(self.copy.remembered_seq, self.copy.upto) if self.copy is not None else 0
 
     def add_messages(self, unit: UnitOfWork, *, new_id: NewId, now_ms: int) -> None:

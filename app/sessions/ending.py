@@ -1,4 +1,4 @@
-"""Endings: a session is marked complete, expires, or (in memory only) fades away. None of them cuts a turn."""
+"""Endings: sessions end on request, expire, or are removed when they are ephemeral. No turn is interrupted."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from app.storage.engine.unit_of_work import UnitOfWork
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
-"""A session whose end cannot be stored is tried again this often."""
+"""Pause before the end of a session is stored again after a failed attempt."""
 EPHEMERAL_SECONDS = 60.0
-"""An ephemeral session goes so long after its last turn."""
+"""An ephemeral session is removed this long after its last turn."""
 
 
 class Endings:
-    """Ends sessions, on request or when their time is up."""
+    """Ends sessions, on request or when they expire."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Endings:
         self._tasks = Tasks()
 
     def expires_ms(self, session: Session) -> int | None:
-        """When the session expires if nothing happens; `None` if never."""
+        """When the session expires without further activity; `None` if never."""
         if session.status is not SessionStatus.ACTIVE:
             return None
         ends = []
@@ -59,7 +59,7 @@ class Endings:
         return min(ends, default=None)
 
     async def end(self, session_log: SessionLog) -> None:
-        """Mark the session complete: no more messages from now on; an open turn is not cut. Idempotent."""
+        """End the session: new messages are refused, an open turn is finished. Idempotent."""
         await self._end(session_log, SessionStatus.ENDED)
 
     async def expire(self, session_log: SessionLog) -> None:
@@ -76,12 +76,12 @@ class Endings:
             await self._write_end(session_log, status)
             return
         async with Change(session_log) as change:
-            change.set_now(ending=status)  # from here on messages are refused
+            change.set_now(ending=status)  # messages are refused from now on
             sessions.add_end(change.unit, status=SessionStatus.ACTIVE, ending=status, ended_ms=None)
         await self._settle_ending(session_log)  # the last turn may have ended while that was being written
 
     async def _write_end(self, session_log: SessionLog, status: SessionStatus) -> None:
-        """The session is over now: row, event, and every reader hears of it."""
+        """Store the end and its event, and publish it."""
         now = self._clock_ms()
         async with Change(session_log) as change:
             change.set_now(status=status, ending=None, ended_ms=now)
@@ -90,7 +90,7 @@ class Endings:
         self._observer.session_over(session_log)
 
     def session_idle(self, session_log: SessionLog) -> None:
-        """The last turn is over, or there was none yet: write the end that was asked for, or begin to fade."""
+        """No turn is open: store a pending end, or schedule the removal of an ephemeral session."""
         if session_log.session.ending is not None:
             self._tasks.start(self._try_ending(session_log), name=f"end of {session_log.session.session_id}")
         elif session_log.session.ephemeral:
@@ -99,7 +99,7 @@ class Endings:
             )
 
     async def _settle_ending(self, session_log: SessionLog) -> None:
-        """Write the end that was asked for while a turn was open. Raises Unavailable."""
+        """Store an end that was requested while a turn was open. Raises Unavailable."""
         ending = session_log.session.ending
         if session_log.is_busy:
             return
@@ -107,7 +107,7 @@ class Endings:
             await self._write_end(session_log, ending)
 
     async def _try_ending(self, session_log: SessionLog) -> None:
-        """Until it is written: messages are refused already, and readers wait for the end."""
+        """Retry until the end is stored: messages are refused already, and readers wait for it."""
         while session_log.over is None:
             try:
                 await self._settle_ending(session_log)
@@ -134,14 +134,14 @@ class Endings:
         await self._live.ephemeral.database.submit(unit)
 
     def is_due(self, session_log: SessionLog) -> bool:
-        """Too old, or idle for too long; a busy session is never idle."""
+        """Whether the session is too old or idle for too long; a session with an open turn is not idle."""
         now, session = self._clock_ms(), session_log.session
         if self._max_duration_ms is not None and session.created_ms + self._max_duration_ms <= now:
             return True
         return self._timeout_ms is not None and not session_log.is_busy and session.active_ms + self._timeout_ms <= now
 
     async def expire_due(self, *, limit: int = 200) -> int:
-        """Expire what is due, `limit` sessions at most; returns how many were looked at."""
+        """Expire sessions that are due, at most `limit`; returns how many were checked."""
         now = self._clock_ms()
         idle_before = now - self._timeout_ms if self._timeout_ms is not None else None
         created_before = now - self._max_duration_ms if self._max_duration_ms is not None else None
@@ -163,10 +163,10 @@ class Endings:
         return len(due)
 
     async def delete_old(self, *, limit: int = 200) -> int:
-        """Delete sessions that were over before the retention, `limit` at most; returns how many.
+        """Delete sessions that have been over for longer than the retention, at most `limit`; returns how many.
 
-        Everything of them goes, and no tombstone stays: their ids are free again. One that somebody reads, or has
-        just used, is left for the next sweep. Raises WriteFailed.
+        All their rows are deleted and no tombstone is left: their ids may be used again. Sessions with readers, or
+        used a moment ago, are left for the next sweep. Raises WriteFailed.
         """
         if self._retention_ms is None:
             return 0
@@ -181,7 +181,7 @@ class Endings:
             unit = UnitOfWork(session_id)
             sessions.add_erase(unit)
             removed = add_deletion_of_memories(unit)
-            # One at a time: messages that are being accepted wait for one session's rows, not for all of them.
+            # One session per unit, so that new messages wait for the deletion of one session at most.
             await self._live.durable.database.submit(unit)
             await self._live.drop(session_id)
             deleted += 1
@@ -189,7 +189,7 @@ class Endings:
         return deleted
 
     async def settle(self) -> None:
-        """After a restart: sessions whose end was asked for while a turn was open."""
+        """After a restart, store the ends that were requested while a turn was open."""
         waiting = await self._live.durable.database.read(sessions.ending)
         for session_id in waiting:
             session_log = await self._live.open(session_id)
@@ -198,7 +198,7 @@ class Endings:
             try:
                 await self._settle_ending(session_log)
             except HectorError:
-                self.session_idle(session_log)  # tried again in the background
+                self.session_idle(session_log)  # retried in the background
 
     async def close(self) -> None:
         await self._tasks.cancel()

@@ -1,4 +1,4 @@
-"""Ledger: what was used, by whom and when."""
+"""Ledger: tokens used, by user, session, agent or day."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ By = Literal["user", "session", "agent", "day"]
 
 
 class Ledger:
-    """Sums of tokens. A principal sees its own; naming a user narrows it to that one."""
+    """Sums up tokens. A principal sees its own; with a user, that user's only."""
 
     def __init__(self, live: LiveSessions) -> None:
         self._live = live

@@ -1,4 +1,4 @@
-"""SessionObserver: what other rooms do when a session is over, or its rows go."""
+"""SessionObserver: what other rooms do when a session is over or its rows are deleted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.storage.memories import Removed
 
 
 class SessionObserver(Protocol):
-    """One for the whole process, handed in where the house is built."""
+    """One for the whole process, passed in by app/house.py."""
 
     def session_over(self, session_log: SessionLog) -> None:
         """A session has ended or expired."""
@@ -20,5 +20,5 @@ class SessionObserver(Protocol):
         ...
 
     def session_erased(self, removed: Removed) -> None:
-        """The rows of a session are gone; `removed` are the memories among them."""
+        """The rows of a session were deleted; `removed` are the memories among them."""
         ...

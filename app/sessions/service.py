@@ -1,4 +1,4 @@
-"""Sessions: create, get, list, describe. The one place where a session is looked up for somebody."""
+"""Sessions: create, get, list, describe. The only place that looks up a session for a principal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from app.storage.engine.unit_of_work import WriteConflict, WriteFailed
 
 
 class Sessions:
-    """Sessions by id, for whoever may see them."""
+    """Creates sessions, and finds them for the principals that may see them."""
 
     def __init__(
         self,
@@ -59,12 +59,12 @@ class Sessions:
         session_id: str | None = None,
         draft: Draft = PLAIN,
     ) -> tuple[SessionLog, bool]:
-        """A new session; or, for a chosen id that is this caller's already, that one (and `False`).
+        """Create a session and return it with `True`; if the caller has one with this id, return that with `False`.
 
         Raises:
             InvalidRequest: the id has other characters than letters, digits and `._:-`, or more than 128.
-            Conflict (`session_exists`): the id is another agent's or somebody else's.
-            SessionOver (`session_terminated`): the id is dead for good.
+            Conflict (`session_exists`): another agent or principal has a session with this id.
+            SessionOver (`session_terminated`): a session with this id was terminated.
             QuotaExceeded, Unavailable.
         """
         if session_id is not None:
@@ -81,7 +81,7 @@ class Sessions:
         return await self._create(principal, agent, self._new_id("sess"), draft), True
 
     async def one_shot(self, principal: Principal, agent: str, key: str | None) -> SessionLog:
-        """A fresh session in memory; for an idempotency key used before, the one made then while it lives."""
+        """Create a session in memory; for an idempotency key used before, return its session while that exists."""
         if key is None:
             return await self._create(principal, agent, self._new_id("sess"), EPHEMERAL)
         name = (principal.id, principal.effective_user, agent, key)
@@ -123,7 +123,7 @@ class Sessions:
         if self._max_per_user is not None and not draft.ephemeral:
             await self._check_quota(principal, agent, user_id)
         now = self._clock_ms()
-        # What a session begins with has numbers, but no events: they count as no longer kept.
+        # The messages a session begins with have numbers, but no events: the events count as deleted.
         last_seq = draft.last_seq
         session = Session(
             session_id=session_id,
@@ -170,8 +170,8 @@ class Sessions:
         """The session, if it is this caller's and this agent's.
 
         Raises:
-            NotFound (`session_not_found`): unknown, somebody else's, or another agent's: the words are the same.
-            SessionOver (`session_terminated`): it was this caller's and is gone for good.
+            NotFound (`session_not_found`): unknown, or of another principal or agent; the message is the same.
+            SessionOver (`session_terminated`): the caller's session was terminated.
         """
         session_log = self._live.warm(session_id) or await self._live.open(session_id)
         if session_log is None:
@@ -188,7 +188,7 @@ class Sessions:
             await self._endings.expire(session_log)
         if (
             session_log.over is SessionStatus.TERMINATED
-        ):  # looked at last: it may have come while the end was being written
+        ):  # checked last: a terminate may have come while the end was being written
             raise self._tombstones.refusal(session_id)
         return session_log
 
@@ -203,7 +203,7 @@ class Sessions:
         before: tuple[int, str] | None,
         limit: int,
     ) -> list[Session]:
-        """A page of this caller's sessions with an agent, newest first. Terminated and ephemeral ones are not there."""
+        """A page of the caller's sessions with an agent, newest first, without terminated and ephemeral sessions."""
         page = await self._live.durable.database.read(
             lambda connection: sessions.list_page(
                 connection,
@@ -221,7 +221,7 @@ class Sessions:
         ]
 
     async def owned(self, principal: Principal, agent: str, session_ids: Sequence[str]) -> set[str]:
-        """Which of these sessions are this caller's, and stored."""
+        """Which of these sessions are stored and belong to the caller."""
         found: set[str] = set()
         for start in range(0, len(session_ids), 500):
             found |= await self._live.durable.database.read(

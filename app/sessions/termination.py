@@ -1,4 +1,4 @@
-"""Termination: a session is stopped, everything of it erased, its id never used again."""
+"""Termination: stop a session, erase everything of it, and never use its id again."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ class Terminations:
         self._tasks = Tasks()
 
     async def terminate(self, session_log: SessionLog, *, forget_all: bool = False) -> StopReceipt:
-        """Stop the model, end every stream, erase everything, leave a tombstone.
+        """Stop the model, end every stream, erase all rows and insert a tombstone.
 
-        What is remembered of it for other sessions, too, stays; with `forget_all` that goes as well.
+        Memories that other sessions may recall are kept; with `forget_all` they are deleted, too.
 
         Raises:
-            Unavailable: it is dead in this process, but the database cannot write that yet; it is
-                tried again until it stands.
+            Unavailable: the session is stopped in this process, but the database cannot write that yet; the write
+                is retried until it succeeds.
         """
-        # No await before these lines: a client that reconnects must find the session dead already.
+        # No await before these lines: a client that reconnects must find the session terminated.
         session_log.over = SessionStatus.TERMINATED
         ordered_ms = self._clock_ms()
         order = session_log.desk.order_stop() if session_log.desk is not None else StopOrder([], None, lambda: 0)
@@ -102,7 +102,9 @@ class Terminations:
             return None
 
     async def _erase(self, session_log: SessionLog, receipt: StopReceipt, forget_all: bool) -> None:
-        if session_log.session.ephemeral:  # its id, too, must stay dead after a restart; first, for only this may fail
+        if (
+            session_log.session.ephemeral
+        ):  # its id, too, must stay refused after a restart; first, because only this may fail
             await self._live.durable.database.submit(self._tombstones.tombstone(session_log.session, receipt))
         await self._observer.before_erasure(session_log, forget_all=forget_all)
         unit = self._tombstones.erasure(session_log.session, receipt)
@@ -132,7 +134,7 @@ class Terminations:
             log.warning("the receipt of a stop could not be completed: %s", error)
 
     def _let_go(self, session_log: SessionLog) -> None:
-        """From here on the tombstone answers. Readers still hold the log and get its last frames."""
+        """Remove the session: the tombstone answers from now on. Readers still have the log and get its last events."""
         session_log.is_pinned = False
         self._live.remove(session_log.session.session_id)
         self._tombstones.fresh.pop(session_log.session.session_id, None)
@@ -142,6 +144,6 @@ class Terminations:
 
 
 def add_deletion_of_memories(unit: UnitOfWork, *, forget_all: bool = False) -> Removed:
-    """Have the unit that erases a session forget what it alone remembers, or all that came from it."""
+    """Have the unit also delete the memories that only the session may recall, or all that came from it."""
     audience = None if forget_all else session_audience(unit.session_id)
     return memories.delete_of_session(unit, audience=audience)

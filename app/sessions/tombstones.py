@@ -1,4 +1,4 @@
-"""Tombstones: what stays of a terminated session. Two keyed hashes and the stop receipt; no title, no user, no text."""
+"""Tombstones: the row that is kept of a terminated session: two keyed hashes and the stop receipt, no text."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from app.storage.engine.unit_of_work import UnitOfWork
 
 
 class Tombstones:
-    """Writes and looks up tombstones. `secret` keys the hashes, so that a stolen table tells nothing."""
+    """Writes and looks up tombstones. The hashes are keyed with `secret`, so that a stolen table reveals no ids."""
 
     def __init__(self, database: Database, *, secret: bytes) -> None:
         self._database = database
         self._secret = secret
         self.fresh: dict[str, dict[str, Any]] = {}
-        """Receipts by session id while the tombstone is not stored yet."""
+        """Receipts by session id, until the tombstones are stored."""
 
     async def find(self, session_id: str) -> tuple[bytes, dict[str, Any]] | None:
-        """(hash of the owner, receipt) if this id is dead. Raises Unavailable."""
+        """(hash of the owner, receipt) if a session with this id was terminated. Raises Unavailable."""
         found = await self._database.read(partial(sessions.find_tombstone, id_hash=self._id_hash(session_id)))
         return None if found is None else (found[0], {"session_id": session_id, **found[1]})
 
@@ -33,17 +33,17 @@ class Tombstones:
         return hmac.compare_digest(owner_hash, self._owner_hash(agent, principal, session_id))
 
     def refusal(self, session_id: str, receipt: dict[str, Any] | None = None) -> SessionOver:
-        """What the owner of a dead session gets."""
+        """The error that the owner of a terminated session gets."""
         return session_over("terminated", session_id, receipt or self.fresh.get(session_id))
 
     def erasure(self, session: Session, receipt: StopReceipt) -> UnitOfWork:
-        """Erase every row of the session and leave the tombstone."""
+        """A unit that deletes every row of the session and inserts its tombstone."""
         unit = self.tombstone(session, receipt)
         sessions.add_erase(unit)
         return unit
 
     def tombstone(self, session: Session, receipt: StopReceipt) -> UnitOfWork:
-        """The tombstone alone."""
+        """A unit that inserts the tombstone only."""
         unit = UnitOfWork(session.session_id)
         sessions.add_tombstone(
             unit,
@@ -55,7 +55,7 @@ class Tombstones:
         return unit
 
     def amendment(self, session: Session, receipt: StopReceipt) -> UnitOfWork:
-        """Complete the receipt."""
+        """A unit that completes the receipt."""
         unit = UnitOfWork(session.session_id)
         sessions.add_amend(unit, id_hash=self._id_hash(session.session_id), receipt=_without_id(receipt))
         return unit
@@ -68,7 +68,7 @@ class Tombstones:
 
 
 def receipt_json(receipt: StopReceipt) -> dict[str, object]:
-    """The stop receipt as it goes over the wire; times in ISO 8601."""
+    """The stop receipt as clients get it; times in ISO 8601."""
     return {
         "session_id": receipt.session_id,
         "status": "terminated",
@@ -81,5 +81,5 @@ def receipt_json(receipt: StopReceipt) -> dict[str, object]:
 
 
 def _without_id(receipt: StopReceipt) -> dict[str, object]:
-    """The receipt as the tombstone has it: the client that asks for it names the id."""
+    """The receipt as the tombstone stores it; the id is added from the request."""
     return {name: value for name, value in receipt_json(receipt).items() if name != "session_id"}
