@@ -109,7 +109,7 @@ class Journal:
         now = self._clock_ms()
         try:
             await self._database.submit(
-                rows.expiry(events_before_ms=now - retention_ms, keys_before_ms=now - KEY_MS, limit=200)
+                rows.make_expiry(events_before_ms=now - retention_ms, keys_before_ms=now - KEY_MS, limit=200)
             )
         except (WriteFailed, WriteConflict) as error:
             log.warning("events could not be expired: %s", error)

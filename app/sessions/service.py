@@ -112,9 +112,9 @@ class Sessions:
             if session_log.over is SessionStatus.TERMINATED:
                 raise self._tombstones.refusal(session_id)
             return session_log, False
-        if (buried := await self._tombstones.find(session_id)) is not None:
-            if self._tombstones.is_owner(buried[0], agent=agent, principal=principal.id, session_id=session_id):
-                raise self._tombstones.refusal(session_id, buried[1])
+        if (tombstone := await self._tombstones.find(session_id)) is not None:
+            if self._tombstones.is_owner(tombstone[0], agent=agent, principal=principal.id, session_id=session_id):
+                raise self._tombstones.refusal(session_id, tombstone[1])
             raise _taken(session_id)
         return await self._create(principal, agent, session_id, draft), True
 
@@ -175,11 +175,11 @@ class Sessions:
         """
         session_log = self._live.warm(session_id) or await self._live.open(session_id)
         if session_log is None:
-            buried = await self._tombstones.find(session_id)
-            if buried is not None and self._tombstones.is_owner(
-                buried[0], agent=agent, principal=principal.id, session_id=session_id
+            tombstone = await self._tombstones.find(session_id)
+            if tombstone is not None and self._tombstones.is_owner(
+                tombstone[0], agent=agent, principal=principal.id, session_id=session_id
             ):
-                raise self._tombstones.refusal(session_id, buried[1])
+                raise self._tombstones.refusal(session_id, tombstone[1])
             raise session_not_found(session_id)
         session = session_log.session
         if session.agent != agent or not principal.may_see(session.principal, session.user_id):

@@ -105,9 +105,9 @@ class Terminations:
         if (
             session_log.session.ephemeral
         ):  # its id, too, must stay refused after a restart; first, because only this may fail
-            await self._live.durable.database.submit(self._tombstones.tombstone(session_log.session, receipt))
+            await self._live.durable.database.submit(self._tombstones.make_tombstone(session_log.session, receipt))
         await self._observer.before_erasure(session_log, forget_all=forget_all)
-        unit = self._tombstones.erasure(session_log.session, receipt)
+        unit = self._tombstones.make_erasure(session_log.session, receipt)
         removed = add_deletion_of_memories(unit, forget_all=forget_all)
         await self._live.store_of(session_log).database.submit(unit)
         if not session_log.session.ephemeral:
@@ -129,7 +129,7 @@ class Terminations:
 
     async def _amend(self, session_log: SessionLog, receipt: StopReceipt) -> None:
         try:
-            await self._live.durable.database.submit(self._tombstones.amendment(session_log.session, receipt))
+            await self._live.durable.database.submit(self._tombstones.make_amendment(session_log.session, receipt))
         except (WriteFailed, WriteConflict) as error:
             log.warning("the receipt of a stop could not be completed: %s", error)
 

@@ -36,13 +36,13 @@ class Tombstones:
         """The error that the owner of a terminated session gets."""
         return session_over("terminated", session_id, receipt or self.fresh.get(session_id))
 
-    def erasure(self, session: Session, receipt: StopReceipt) -> UnitOfWork:
+    def make_erasure(self, session: Session, receipt: StopReceipt) -> UnitOfWork:
         """A unit that deletes every row of the session and inserts its tombstone."""
-        unit = self.tombstone(session, receipt)
+        unit = self.make_tombstone(session, receipt)
         sessions.add_erase(unit)
         return unit
 
-    def tombstone(self, session: Session, receipt: StopReceipt) -> UnitOfWork:
+    def make_tombstone(self, session: Session, receipt: StopReceipt) -> UnitOfWork:
         """A unit that inserts the tombstone only."""
         unit = UnitOfWork(session.session_id)
         sessions.add_tombstone(
@@ -54,7 +54,7 @@ class Tombstones:
         )
         return unit
 
-    def amendment(self, session: Session, receipt: StopReceipt) -> UnitOfWork:
+    def make_amendment(self, session: Session, receipt: StopReceipt) -> UnitOfWork:
         """A unit that completes the receipt."""
         unit = UnitOfWork(session.session_id)
         sessions.add_amend(unit, id_hash=self._id_hash(session.session_id), receipt=_without_id(receipt))

@@ -263,8 +263,8 @@ def text_of_turn(connection: Connection, session_id: str, turn_id: str, *, after
     return "".join(parts)
 
 
-def expiry(*, events_before_ms: int, keys_before_ms: int, limit: int) -> UnitOfWork:
-    """Delete events of turns that ended before `events_before_ms`, of at most `limit` sessions, and old keys."""
+def make_expiry(*, events_before_ms: int, keys_before_ms: int, limit: int) -> UnitOfWork:
+    """A unit that deletes events of turns that ended before `events_before_ms`, of `limit` sessions, and old keys."""
 
     def sweep(connection: Connection) -> None:
         _expire(connection, before_ms=events_before_ms, limit=limit)

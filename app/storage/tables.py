@@ -242,7 +242,7 @@ Index("idempotency_by_age", idempotency.c.created_ms)
 
 # Long-term memory. `audience` says who sees it (app/memory/scope.py), `kind` what it is; `terms` are the stems of the
 # text, which the full text of both databases indexes (storage/stem_index.py). A row is never changed but for its pin:
-# an edit is a new row under the same id, so that whoever has read up to a row has missed nothing.
+# an edit is a new row under the same id, so that a reader that has read up to a row has missed nothing.
 memories = Table(
     "memories",
     metadata,
@@ -318,8 +318,8 @@ document_files = Table(
 )
 Index("document_files_by_path", document_files.c.store, document_files.c.path, unique=True)
 
-# Pieces of documents, in the order of their `place`. A row's text is never changed: what changed is a new row, and
-# whoever has read up to a row has missed nothing. `terms` and `store_word`: storage/stem_index.py.
+# Pieces of documents, in the order of their `place`. The text of a row is never changed: a changed piece is a new row,
+# so that a reader that has read up to a row has missed nothing. `terms` and `store_word`: storage/stem_index.py.
 document_chunks = Table(
     "document_chunks",
     metadata,

@@ -274,7 +274,7 @@ async def test_expiry_forgets_whole_turns_and_keeps_messages(database: Database)
     await store_session(database, a_session())
     await turn_with_text(database, "t1", 1, 5, ended_ms=1000)
     await turn_with_text(database, "t2", 6, 9, ended_ms=2000)
-    await database.submit(events.expiry(events_before_ms=1500, keys_before_ms=0, limit=10))
+    await database.submit(events.make_expiry(events_before_ms=1500, keys_before_ms=0, limit=10))
     assert await kept(database) == (5, [6, 7, 8, 9])
     assert (await count_rows(database, "s1"))["messages"] == 2
 
@@ -283,7 +283,7 @@ async def test_expiry_leaves_a_running_turn_alone_however_old_its_text_is(databa
     await store_session(database, a_session())
     await turn_with_text(database, "t1", 1, 5, ended_ms=1000)
     await turn_with_text(database, "t2", 6, 9, ended_ms=None)
-    await database.submit(events.expiry(events_before_ms=5000, keys_before_ms=0, limit=10))
+    await database.submit(events.make_expiry(events_before_ms=5000, keys_before_ms=0, limit=10))
     assert await kept(database) == (5, [6, 7, 8])
 
 
@@ -296,7 +296,7 @@ async def test_a_turn_cancelled_in_the_queue_does_not_take_half_of_the_one_it_wa
     await turn_with_text(database, "t1", 4, 9, ended_ms=ended_ms)
     await store_turn(database, a_turn("t2", state=TurnState.QUEUED, started_ms=None, first_seq=6), place=2)
     await end_turn(database, "t2", last=7, now=1000)
-    await database.submit(events.expiry(events_before_ms=5000, keys_before_ms=0, limit=10))
+    await database.submit(events.make_expiry(events_before_ms=5000, keys_before_ms=0, limit=10))
     assert await kept(database) == (3, list(range(4, 9 if ended_ms is None else 10)))
 
 
@@ -307,7 +307,7 @@ async def test_expiry_takes_a_bounded_number_of_sessions_and_goes_on_next_time(d
         await turn_with_text(database, f"{name}-t", 1, 4, ended_ms=1000, session_id=name)
     left = []
     for _ in range(3):
-        await database.submit(events.expiry(events_before_ms=5000, keys_before_ms=0, limit=2))
+        await database.submit(events.make_expiry(events_before_ms=5000, keys_before_ms=0, limit=2))
         left.append(sum([(await kept(database, name))[0] == 0 for name in names]))
     assert left == [3, 1, 0]
 
@@ -318,7 +318,7 @@ async def test_sessions_that_cannot_expire_do_not_hold_up_the_others(database: D
         await turn_with_text(database, f"{name}-t", 1, 4, ended_ms=None, session_id=name)
     await store_session(database, a_session("z-over"))
     await turn_with_text(database, "z-t", 1, 4, ended_ms=1000, session_id="z-over")
-    await database.submit(events.expiry(events_before_ms=5000, keys_before_ms=0, limit=2))
+    await database.submit(events.make_expiry(events_before_ms=5000, keys_before_ms=0, limit=2))
     assert (await kept(database, "z-over"))[0] == 4
 
 
@@ -326,7 +326,7 @@ async def test_a_cursor_below_the_floor_gets_answers_first(database: Database) -
     await store_session(database, a_session())
     await turn_with_text(database, "t1", 1, 5, ended_ms=1000)
     await turn_with_text(database, "t2", 6, 9, ended_ms=2000)
-    await database.submit(events.expiry(events_before_ms=1500, keys_before_ms=0, limit=10))
+    await database.submit(events.make_expiry(events_before_ms=1500, keys_before_ms=0, limit=10))
 
     async def page(after: int, *, snapshots: bool) -> events.Page:
         return await database.read(
@@ -347,6 +347,6 @@ async def test_old_keys_are_forgotten(database: Database) -> None:
     for key, now in (("old", 10), ("new", 20)):
         turns.add_key(unit, key=key, body_hash=b"h", turn_id="t1", now=now)
     await database.submit(unit)
-    await database.submit(events.expiry(events_before_ms=0, keys_before_ms=15, limit=10))
+    await database.submit(events.make_expiry(events_before_ms=0, keys_before_ms=15, limit=10))
     found = [await database.read(partial(turns.find_key, session_id="s1", key=key)) for key in ("old", "new")]
     assert found == [None, (b"h", "t1")]
