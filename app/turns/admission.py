@@ -51,7 +51,7 @@ class Admission:
 
     async def start(
         self,
-        log: SessionLog,
+        session_log: SessionLog,
         agent: Agent,
         ask: Ask,
         *,
@@ -69,31 +69,31 @@ class Admission:
             SessionOver, Conflict (`session_busy`, `idempotency_conflict`), QuotaExceeded (`queue_full`),
             Unavailable: nothing was stored.
         """
-        desk = self._desk(log, agent)
+        desk = self._desk(session_log, agent)
         turn = self._new_turn(desk, ask, background=background, grace_seconds=grace_seconds, debug=debug)
         if key is None:
             return await self._accept(desk, turn, on_busy, None)
         keyed = (key, hash_body(ask, background, on_busy))
-        return await desk.keys.once(log, keyed, lambda: self._accept(desk, turn, on_busy, keyed), desk.find)
+        return await desk.keys.once(session_log, keyed, lambda: self._accept(desk, turn, on_busy, keyed), desk.find)
 
-    async def add(self, log: SessionLog, agent: Agent, role: Role, content: str) -> Message:
+    async def add(self, session_log: SessionLog, agent: Agent, role: Role, content: str) -> Message:
         """Put a message into the history without a turn.
 
         Raises:
             Conflict (`session_busy`): a turn is open, whose place in the history is not settled.
             SessionOver, Unavailable: nothing was stored.
         """
-        self.check_accepts(log)
-        desk = self._desk(log, agent)
-        if log.is_busy:
+        self.check_accepts(session_log)
+        desk = self._desk(session_log, agent)
+        if session_log.is_busy:
             raise Conflict("A turn is open in this session; wait for its end.", reason="session_busy")
         desk.joining += 1
         desk.settle()
         try:
-            async with Change(log, requires_active=True) as change:
+            async with Change(session_log, requires_active=True) as change:
                 message = Message(
                     message_id=self._new_id("msg"),
-                    session_id=log.session.session_id,
+                    session_id=session_log.session.session_id,
                     turn_id="",
                     role=role,
                     content=content,
@@ -110,9 +110,9 @@ class Admission:
             self._runner.next(desk)
         return message
 
-    def adopt(self, log: SessionLog, agent: Agent, stored: Turn) -> None:
+    def adopt(self, session_log: SessionLog, agent: Agent, stored: Turn) -> None:
         """Take over a queued turn of the process before; it starts when its place has come."""
-        desk = self._desk(log, agent)
+        desk = self._desk(session_log, agent)
         grace = agent.config.streaming.disconnect_grace
         turn = OpenTurn(
             turn_id=stored.turn_id,
@@ -130,14 +130,14 @@ class Admission:
         desk.queue.append(turn)
         desk.settle()
 
-    def check_accepts(self, log: SessionLog) -> None:
+    def check_accepts(self, session_log: SessionLog) -> None:
         """Raise what a new message would be refused with: the session is over, ending, or the server stops."""
-        if log.over is not None:
-            raise session_over(log.over.value, log.session.session_id)
-        if log.session.status is not SessionStatus.ACTIVE:
-            raise session_over(log.session.status.value, log.session.session_id)
-        if log.session.ending is not None:
-            raise session_over(log.session.ending.value, log.session.session_id)
+        if session_log.over is not None:
+            raise session_over(session_log.over.value, session_log.session.session_id)
+        if session_log.session.status is not SessionStatus.ACTIVE:
+            raise session_over(session_log.session.status.value, session_log.session.session_id)
+        if session_log.session.ending is not None:
+            raise session_over(session_log.session.ending.value, session_log.session.session_id)
         if self._runner.is_stopping:
             raise Unavailable("The server is shutting down; try again in a moment.", reason="shutting_down")
 
@@ -159,10 +159,10 @@ class Admission:
 
     async def _accept(self, desk: Desk, turn: OpenTurn, on_busy: OnBusy | None, key: Key | None) -> OpenTurn:
         """Start, queue or refuse; no await before the decision has taken its place on the desk."""
-        self.check_accepts(desk.log)
+        self.check_accepts(desk.session_log)
         policy = on_busy or self._on_busy
-        if not desk.log.is_busy:
-            if turn.ask.again is not None and turn.ask.again.as_of != desk.log.last_seq:
+        if not desk.session_log.is_busy:
+            if turn.ask.again is not None and turn.ask.again.as_of != desk.session_log.last_seq:
                 raise Conflict("Another message came first; look at the history again.", reason="session_busy")
             await self._start_now(desk, turn, key)
             return turn
@@ -190,7 +190,7 @@ class Admission:
             desk.open = None
             self._runner.next(desk)
 
-        async with Change(desk.log, requires_active=True) as change:
+        async with Change(desk.session_log, requires_active=True) as change:
             begin.begin_at_once(change, desk, turn, key, now_ms=self._clock_ms())
             change.on_commit(lambda: self._runner.launch(desk, turn))
             change.on_failure(refused)
@@ -214,15 +214,15 @@ class Admission:
             desk.joining -= 1
             self._runner.next(desk)
 
-        async with Change(desk.log, requires_active=True, is_void_when_over=True) as change:
+        async with Change(desk.session_log, requires_active=True, is_void_when_over=True) as change:
             begin.enqueue(change, desk, turn, key)
             change.on_commit(joined)
             change.on_failure(refused)
 
-    def _desk(self, log: SessionLog, agent: Agent) -> Desk:
-        desk = desk_of(log)
+    def _desk(self, session_log: SessionLog, agent: Agent) -> Desk:
+        desk = desk_of(session_log)
         if desk is None:
-            desk = log.desk = Desk(log, agent, self._host)
+            desk = session_log.desk = Desk(session_log, agent, self._host)
         elif desk.agent is not agent:  # the configuration was read again
             desk.agent, desk.window = agent, None
         return desk

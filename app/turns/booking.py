@@ -14,7 +14,7 @@ from app.observability.tasks import Tasks
 from app.storage import usage as ledger
 from app.turns.condensing import Condensing
 
-log_ = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Booking:
@@ -25,12 +25,12 @@ class Booking:
         self._metrics = metrics
         self._tasks = Tasks()
 
-    def book(self, log: SessionLog, job: Condensing) -> None:
+    def book(self, session_log: SessionLog, job: Condensing) -> None:
         if not job.usages:
             return
-        used, session, llm = total(job.usages), log.session, job.llm
+        used, session, llm = total(job.usages), session_log.session, job.llm
         # The session may be gone: its tokens were used all the same.
-        change = Change(log, is_required=False)
+        change = Change(session_log, is_required=False)
         change.count(usage=used)
         ledger.add(
             change.unit,
@@ -53,7 +53,7 @@ class Booking:
         try:
             await change.commit()
         except HectorError as error:
-            log_.warning("tokens of a summary were not entered into the ledger: %s", error)
+            log.warning("tokens of a summary were not entered into the ledger: %s", error)
 
     async def close(self) -> None:
         """Wait for what was handed over."""

@@ -26,7 +26,7 @@ class DeskHost(Protocol):
 class Desk:
     """Everything the turn room knows of a session. `window` is the history as last sent; `None` = not read yet."""
 
-    log: SessionLog
+    session_log: SessionLog
     agent: Agent
     host: DeskHost
     open: OpenTurn | None = None
@@ -47,7 +47,7 @@ class Desk:
 
     @property
     def session_id(self) -> str:
-        return self.log.session.session_id
+        return self.session_log.session.session_id
 
     def readers_changed(self) -> None:
         self.host.readers_changed(self)
@@ -57,7 +57,7 @@ class Desk:
 
     def settle(self) -> None:
         """Keep the log's `is_busy` true to what lies here."""
-        self.log.is_busy = self.open is not None or bool(self.queue) or self.joining > 0
+        self.session_log.is_busy = self.open is not None or bool(self.queue) or self.joining > 0
 
     def put_last(self, turn: OpenTurn) -> None:
         """Give the turn a place behind all others; places also order the rows after a restart."""

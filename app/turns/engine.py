@@ -37,7 +37,7 @@ async def answer(desk: Desk, turn: OpenTurn, *, memory: TurnMemory | None, summa
     turn.llm = desk.agent.llm
     stream = turn.stream = turn.llm.stream(request_of(desk, prompt))
     try:
-        await _relay(desk.log, turn, stream)
+        await _relay(desk.session_log, turn, stream)
     finally:
         stream.close()
     return stream.end.usage or await count_usage(desk, prompt)
@@ -56,7 +56,7 @@ async def _prepare(desk: Desk, turn: OpenTurn, memory: TurnMemory | None, summar
             turn.recalling = None
 
 
-async def _relay(log: SessionLog, turn: OpenTurn, stream: LLMStream) -> None:
+async def _relay(session_log: SessionLog, turn: OpenTurn, stream: LLMStream) -> None:
     """The hot path: one read of the model's socket, one call of `append_text`."""
     last: float | None = None
     while deltas := await stream.read():
@@ -71,11 +71,11 @@ async def _relay(log: SessionLog, turn: OpenTurn, stream: LLMStream) -> None:
         last = now
         for delta in deltas:
             chunks = delta.chunks
-            if log.room() < len(chunks) + HEADROOM:
-                await reserve(log, len(chunks) + HEADROOM)
+            if session_log.room() < len(chunks) + HEADROOM:
+                await reserve(session_log, len(chunks) + HEADROOM)
                 if turn.stop is not None:  # it came during the wait
                     raise LLMStopped
-            log.append_text(_kind_of(delta), chunks)
+            session_log.append_text(_kind_of(delta), chunks)
 
 
 def _kind_of(delta: Delta) -> EventKind:
@@ -86,16 +86,16 @@ def _kind_of(delta: Delta) -> EventKind:
     assert_never(delta)
 
 
-async def reserve(log: SessionLog, wanted: int) -> None:
+async def reserve(session_log: SessionLog, wanted: int) -> None:
     """Make room for `wanted` numbers and a good many more, committed before the first is used."""
-    change = Change(log)
+    change = Change(session_log)
     change.reserve(wanted)
     await change.commit()
 
 
 async def count_usage(desk: Desk, prompt: Prompt) -> Usage:
     """What the turn cost by our own count, for providers that do not say and turns that were stopped."""
-    tape = desk.log.tape
+    tape = desk.session_log.tape
     text = tape.text() if tape is not None else ""
 
     entries = [prompt.system, *prompt.messages]

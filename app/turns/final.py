@@ -28,7 +28,7 @@ from app.turns.desk import desk_of
 from app.turns.memory import TurnMemory, owner_of
 from app.turns.prompt import PAGE, as_entry
 
-log_ = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 AT_A_TIME = 2
 """Sessions that are summed up at the same time: many may expire together."""
@@ -67,19 +67,19 @@ class FinalMemories:
         """What is at work, by session; `None` where no model is asked."""
         self._at_work: dict[str, set[asyncio.Task[None]]] = {}
 
-    def session_over(self, log: SessionLog) -> None:
+    def session_over(self, session_log: SessionLog) -> None:
         """A session has ended or expired: remember it, in the background."""
-        desk = desk_of(log)
+        desk = desk_of(session_log)
         if desk is not None and desk.condensing is not None:
             desk.condensing.stop()
-        agent = self._roster.find(log.session.agent)
-        if agent is None or agent.config.memory.longterm is None or log.session.ephemeral:
+        agent = self._roster.find(session_log.session.agent)
+        if agent is None or agent.config.memory.longterm is None or session_log.session.ephemeral:
             return
-        session_id = log.session.session_id
+        session_id = session_log.session.session_id
         if session_id not in self._jobs:
-            llm = agent.summarizer if _is_wide(log, agent) else None
+            llm = agent.summarizer if _is_wide(session_log, agent) else None
             self._jobs[session_id] = Condensing(session_id, llm) if llm is not None else None
-            self._start(session_id, self._finish(log, agent), name=f"final memories of {session_id}")
+            self._start(session_id, self._finish(session_log, agent), name=f"final memories of {session_id}")
 
     def _start(self, session_id: str, work: Coroutine[Any, Any, None], *, name: str) -> None:
         task = self._tasks.start(work, name=name)
@@ -108,11 +108,11 @@ class FinalMemories:
         ended_after = self._clock_ms() - RESUMED_MS
         query = partial(sessions.over_not_remembered, agents=agents, ended_after=ended_after, limit=RESUMED)
         for session_id in await self._live.durable.database.read(query):
-            log = await self._live.open(session_id)
-            if log is not None:
-                self.session_over(log)
+            session_log = await self._live.open(session_id)
+            if session_log is not None:
+                self.session_over(session_log)
 
-    async def before_erasure(self, log: SessionLog, *, forget_all: bool) -> None:
+    async def before_erasure(self, session_log: SessionLog, *, forget_all: bool) -> None:
         """A session is being deleted: what is left for wider scopes is remembered first, without asking a model.
 
         With `forget_all` nothing is.
@@ -120,65 +120,65 @@ class FinalMemories:
         Raises:
             Unavailable: try again.
         """
-        agent = self._roster.find(log.session.agent)
-        job = self._jobs.get(log.session.session_id)
+        agent = self._roster.find(session_log.session.agent)
+        job = self._jobs.get(session_log.session.session_id)
         if job is not None:
             job.stop()
-        if agent is None or forget_all or not _is_wide(log, agent):
+        if agent is None or forget_all or not _is_wide(session_log, agent):
             return
         try:
-            await self._turn_memory.remember_rest(log, agent)
+            await self._turn_memory.remember_rest(session_log, agent)
         except (SessionOver, NotFound):
             pass  # it is erased already
 
-    def summary_written(self, log: SessionLog, agent: Agent, text: str) -> None:
+    def summary_written(self, session_log: SessionLog, agent: Agent, text: str) -> None:
         """A session that is going on was summed up: where only summaries are remembered, that is one."""
         settings = agent.config.memory.longterm
-        if settings is not None and settings.storage_scope == "summaries_only" and _is_wide(log, agent):
-            store = self._store(log, agent, text)
-            session_id = log.session.session_id
-            self._start(session_id, self._guarded(log, store), name=f"summary of {session_id} kept")
+        if settings is not None and settings.storage_scope == "summaries_only" and _is_wide(session_log, agent):
+            store = self._store(session_log, agent, text)
+            session_id = session_log.session.session_id
+            self._start(session_id, self._guarded(session_log, store), name=f"summary of {session_id} kept")
 
     # -- the work -----------------------------------------------------------------------------------------------
 
-    async def _finish(self, log: SessionLog, agent: Agent) -> None:
-        job = self._jobs[log.session.session_id]
+    async def _finish(self, session_log: SessionLog, agent: Agent) -> None:
+        job = self._jobs[session_log.session.session_id]
         try:
-            await self._guarded(log, self._remember(log, agent, job))
+            await self._guarded(session_log, self._remember(session_log, agent, job))
         finally:
-            del self._jobs[log.session.session_id]
+            del self._jobs[session_log.session.session_id]
 
-    async def _guarded(self, log: SessionLog, work: Coroutine[Any, Any, None]) -> None:
-        session_id = log.session.session_id
+    async def _guarded(self, session_log: SessionLog, work: Coroutine[Any, Any, None]) -> None:
+        session_id = session_log.session.session_id
         try:
             await work
         except LLMStopped:
             pass
         except NotCondensed as failure:
-            log_.warning("session %s is over and was not summed up: %s", session_id, failure)
+            log.warning("session %s is over and was not summed up: %s", session_id, failure)
         except HectorError as failure:
-            if log.over is not SessionStatus.TERMINATED:
-                log_.warning("session %s is over and not all of it is remembered: %s", session_id, failure)
+            if session_log.over is not SessionStatus.TERMINATED:
+                log.warning("session %s is over and not all of it is remembered: %s", session_id, failure)
 
-    async def _remember(self, log: SessionLog, agent: Agent, job: Condensing | None) -> None:
-        await self._turn_memory.remember_rest(log, agent)
+    async def _remember(self, session_log: SessionLog, agent: Agent, job: Condensing | None) -> None:
+        await self._turn_memory.remember_rest(session_log, agent)
         text = ""
         if job is not None:
             async with self._at_a_time:
                 try:
-                    text = await self._sum_up(log, agent, job)
+                    text = await self._sum_up(session_log, agent, job)
                 finally:
-                    self._booking.book(log, job)
-        await self._store(log, agent, text, upto=log.last_seq)
-        await self._turn_memory.trim(log.session, agent)
+                    self._booking.book(session_log, job)
+        await self._store(session_log, agent, text, upto=session_log.last_seq)
+        await self._turn_memory.trim(session_log.session, agent)
 
-    async def _sum_up(self, log: SessionLog, agent: Agent, job: Condensing) -> str:
+    async def _sum_up(self, session_log: SessionLog, agent: Agent, job: Condensing) -> str:
         """A summary of the whole session: its last one and what came after; empty if nothing was said."""
         memory = _buffer_of(agent)
         read = self._live.durable.database.read
-        session_id = log.session.session_id
+        session_id = session_log.session.session_id
         old = await read(partial(summaries.find, session_id=session_id, before=messages.NEWEST))
-        rest = await self._said_after(log, memory, old.upto_seq if old is not None else 0)
+        rest = await self._said_after(session_log, memory, old.upto_seq if old is not None else 0)
         text = old.text if old is not None else ""
         while rest:
             size = sum([len(message.encoded) for message in rest if message.tokens is None])
@@ -188,12 +188,12 @@ class FinalMemories:
             rest = rest[count:]
         return text
 
-    async def _said_after(self, log: SessionLog, memory: SummaryBuffer, after: int) -> list[Entry]:
+    async def _said_after(self, session_log: SessionLog, memory: SummaryBuffer, after: int) -> list[Entry]:
         read = self._live.durable.database.read
         found: list[Entry] = []
         before, most = messages.NEWEST, MOST_PORTIONS * memory.portion_tokens
         while await counted(lambda: memory.fits(found, most), size=sum([len(one.encoded) for one in found])):
-            query = partial(messages.context, session_id=log.session.session_id, before=before, limit=PAGE)
+            query = partial(messages.context, session_id=session_log.session.session_id, before=before, limit=PAGE)
             page = await read(query)
             found[:0] = [as_entry(message) for message in page if message.seq > after]
             if len(page) < PAGE or page[0].seq <= after:
@@ -201,17 +201,17 @@ class FinalMemories:
             before = page[0].seq
         return list(memory.select(found, taken=memory.budget - most))
 
-    async def _store(self, log: SessionLog, agent: Agent, text: str, *, upto: int | None = None) -> None:
+    async def _store(self, session_log: SessionLog, agent: Agent, text: str, *, upto: int | None = None) -> None:
         """Keep the summary, if there is one; `upto`: and the word that the session is remembered up to there."""
         settings = agent.config.memory.longterm
         if settings is None:
             return
         removed = None
-        remembered = upto if upto is not None else log.session.remembered_seq
-        async with Change(log) as change:
+        remembered = upto if upto is not None else session_log.session.remembered_seq
+        async with Change(session_log) as change:
             if text:
-                owner, scope = owner_of(log.session), Scope(settings.storage_scope)
-                removed = self._memory.add_summary(change.unit, owner, scope, text, at_ms=log.session.active_ms)
+                owner, scope = owner_of(session_log.session), Scope(settings.storage_scope)
+                removed = self._memory.add_summary(change.unit, owner, scope, text, at_ms=session_log.session.active_ms)
             sessions.add_remembered(change.unit, upto=remembered)
             change.set(remembered_seq=remembered)
         if removed is not None:
@@ -230,12 +230,12 @@ class FinalMemories:
         await self._tasks.cancel()
 
 
-def _is_wide(log: SessionLog, agent: Agent) -> bool:
+def _is_wide(session_log: SessionLog, agent: Agent) -> bool:
     """Whether others than the session itself recall what it leaves."""
     settings = agent.config.memory.longterm
-    if settings is None or log.session.ephemeral:
+    if settings is None or session_log.session.ephemeral:
         return False
-    return effective(Scope(settings.storage_scope), owner_of(log.session)) is not Scope.SESSION
+    return effective(Scope(settings.storage_scope), owner_of(session_log.session)) is not Scope.SESSION
 
 
 def _buffer_of(agent: Agent) -> SummaryBuffer:

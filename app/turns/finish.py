@@ -22,7 +22,7 @@ from app.turns.memory import TurnMemory
 from app.turns.open_turn import OpenTurn
 from app.turns.prompt import MARKS
 
-log_ = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 RETRY_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """A database that cannot write is asked again for about 1.5 s before readers are told."""
@@ -58,7 +58,7 @@ class End:
         the answer goes on being offered to the database until it takes it; the session waits for that.
         """
         for pause in (*RETRY_SECONDS, None):
-            change = Change(self._desk.log)
+            change = Change(self._desk.session_log)
             outcome = self._compose(change, state, reason, failure, usage)
             try:
                 await change.commit()
@@ -74,10 +74,10 @@ class End:
 
     async def _tell_unwritten(self, usage: Usage | None, problem: str) -> Outcome:
         """Tell readers before the database has it. The unit stays the same until it is taken."""
-        turn, log = self._turn, self._desk.log
-        log_.error("the end of turn %s cannot be stored: %s", turn.turn_id, problem)
+        turn, session_log = self._turn, self._desk.session_log
+        log.error("the end of turn %s cannot be stored: %s", turn.turn_id, problem)
         failure = Failure("storage_unavailable", f"The answer cannot be stored: {problem}")
-        change = Change(log)
+        change = Change(session_log)
         # The journal may get its text in before: make room for it in any case.
         outcome = self._compose(change, TurnState.FAILED, failure.reason, failure, usage, drops_runs=True)
         change.show()
@@ -90,8 +90,8 @@ class End:
                 await asyncio.sleep(PATIENT_RETRY_SECONDS)
                 change.submit_again()
             except HectorError as refusal:
-                if log.over is None:
-                    log_.error("the end of turn %s was refused: %s", turn.turn_id, refusal)
+                if session_log.over is None:
+                    log.error("the end of turn %s was refused: %s", turn.turn_id, refusal)
                 return outcome
             else:
                 return outcome
@@ -111,7 +111,7 @@ class End:
         `drops_runs`: make room for the turn's text also where the journal has not written any yet.
         """
         desk, turn = self._desk, self._turn
-        tape = desk.log.tape if turn is desk.open else None
+        tape = desk.session_log.tape if turn is desk.open else None
         text = tape.text() if tape is not None else ""
         message_id = turn.message_id if text else None
         now = self._clock_ms()
@@ -120,7 +120,7 @@ class End:
         change.count(messages=1 if text else 0, usage=usage)
         seq = self._add_facts(change, outcome)
         turns.add_finish(change.unit, outcome, last=seq, now=now)
-        if usage is not None and not desk.log.session.ephemeral:
+        if usage is not None and not desk.session_log.session.ephemeral:
             add_usage(change.unit, desk, usage, now)
         if text:
             messages.add(change.unit, self._message(outcome, seq=seq))
@@ -208,7 +208,7 @@ class End:
 
 def add_usage(unit: UnitOfWork, desk: Desk, usage: Usage, now_ms: int) -> None:
     """Enter the tokens of a turn into the ledger."""
-    session = desk.log.session
+    session = desk.session_log.session
     ledger.add(
         unit,
         principal=session.principal,

@@ -21,7 +21,7 @@ class Grace:
         turn = desk.open
         if turn is None or turn.state is not TurnState.RUNNING or turn.grace_seconds is None or self.is_off:
             return
-        if desk.log.readers:
+        if desk.session_log.readers:
             self.end(turn)
         elif turn.grace is None:
             loop = asyncio.get_running_loop()
@@ -33,5 +33,5 @@ class Grace:
             turn.grace = None
 
     def _run_out(self, desk: Desk, turn: OpenTurn) -> None:
-        if not desk.log.readers and not self.is_off:
+        if not desk.session_log.readers and not self.is_off:
             stop(turn, TurnState.CANCELLED, "disconnected")

@@ -17,35 +17,35 @@ from app.turns.open_turn import OpenTurn
 class History:
     """Reads only. All methods raise Unavailable when the database does not answer."""
 
-    def open_turns(self, log: SessionLog) -> list[OpenTurn]:
+    def open_turns(self, session_log: SessionLog) -> list[OpenTurn]:
         """The running turn, then the queued ones."""
-        desk = desk_of(log)
+        desk = desk_of(session_log)
         if desk is None:
             return []
         return [*([desk.open] if desk.open else []), *desk.queue]
 
-    async def find(self, log: SessionLog, turn_id: str) -> OpenTurn | Turn:
+    async def find(self, session_log: SessionLog, turn_id: str) -> OpenTurn | Turn:
         """A turn of this session, open or stored. Raises NotFound (`turn_not_found`)."""
-        desk = desk_of(log)
+        desk = desk_of(session_log)
         if desk is not None and (turn := desk.find(turn_id)) is not None:
             return turn
-        read = log.database.read
-        stored = await read(partial(turns.find, session_id=log.session.session_id, turn_id=turn_id))
+        read = session_log.database.read
+        stored = await read(partial(turns.find, session_id=session_log.session.session_id, turn_id=turn_id))
         if stored is None:
             raise turn_not_found(turn_id)
         return stored
 
-    async def find_at(self, log: SessionLog, seq: int, text: str) -> OpenTurn | Turn | None:
+    async def find_at(self, session_log: SessionLog, seq: int, text: str) -> OpenTurn | Turn | None:
         """The turn with event `seq` in it, or just ended before it, if it answers `text`."""
-        for turn in self.open_turns(log):
+        for turn in self.open_turns(session_log):
             if turn.after < seq and turn.text == text:
                 return turn
-        read = log.database.read
-        return await read(partial(turns.find_at, session_id=log.session.session_id, seq=seq, text=text))
+        read = session_log.database.read
+        return await read(partial(turns.find_at, session_id=session_log.session.session_id, seq=seq, text=text))
 
-    async def outcome_of(self, log: SessionLog, turn: Turn) -> Outcome:
+    async def outcome_of(self, session_log: SessionLog, turn: Turn) -> Outcome:
         """The stored end of a turn, with its text."""
-        read = log.database.read
+        read = session_log.database.read
         message = await read(partial(messages.at, session_id=turn.session_id, seq=turn.last_seq or 0))
         return Outcome(
             turn.turn_id,
@@ -58,16 +58,16 @@ class History:
             turn.failure,
         )
 
-    async def again(self, log: SessionLog, message_id: str | None, instructions: str | None) -> Ask:
+    async def again(self, session_log: SessionLog, message_id: str | None, instructions: str | None) -> Ask:
         """What answers the last user message anew. `message_id` may name that message or its answer.
 
         Raises:
             InvalidRequest: there is nothing to answer, or it names another message.
         """
-        read = log.database.read
-        as_of = log.last_seq
+        read = session_log.database.read
+        as_of = session_log.last_seq
         newest = await read(
-            partial(messages.context, session_id=log.session.session_id, before=messages.NEWEST, limit=2)
+            partial(messages.context, session_id=session_log.session.session_id, before=messages.NEWEST, limit=2)
         )
         if not newest:
             raise InvalidRequest("There is no user message to answer; send one.")
@@ -81,12 +81,12 @@ class History:
         again = Again(question.message_id, question.seq, replaced[0], as_of, replaced[1])
         return Ask(question.content, instructions, again)
 
-    async def messages(self, log: SessionLog, *, before: int, limit: int) -> list[Message]:
+    async def messages(self, session_log: SessionLog, *, before: int, limit: int) -> list[Message]:
         """A page of stored messages below number `before`, oldest first."""
-        read = log.database.read
-        return await read(partial(messages.page, session_id=log.session.session_id, before=before, limit=limit))
+        read = session_log.database.read
+        return await read(partial(messages.page, session_id=session_log.session.session_id, before=before, limit=limit))
 
-    async def has_gap(self, log: SessionLog, after: int) -> bool:
+    async def has_gap(self, session_log: SessionLog, after: int) -> bool:
         """Whether a reader at `after` would have to be told a text as a whole: events gone, or lost in a crash."""
-        read = log.database.read
-        return await read(partial(events.has_gap, session_id=log.session.session_id, after=after))
+        read = session_log.database.read
+        return await read(partial(events.has_gap, session_id=session_log.session.session_id, after=after))

@@ -25,7 +25,7 @@ from app.turns.desk import Desk, desk_of
 from app.turns.open_turn import OpenTurn
 from app.turns.recalling import SPARE, Recalling
 
-log_ = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 LONGEST_QUESTION = 2000
 """Characters of a message that memories are looked up by."""
@@ -52,7 +52,7 @@ class TurnMemory:
         settings = desk.agent.config.memory.longterm
         if settings is None or not settings.auto_recall:
             return None
-        session = desk.log.session
+        session = desk.session_log.session
         owner, scope = owner_of(session), Scope(settings.storage_scope)
         self._warn_of_anonymous(desk.agent, session, scope)
         question = turn.text[:LONGEST_QUESTION]
@@ -69,7 +69,7 @@ class TurnMemory:
         if scope in (Scope.SESSION, Scope.ALL) or session.user_id != ANONYMOUS or agent.name in self._warned:
             return
         self._warned.add(agent.name)
-        log_.warning(
+        log.warning(
             "agent %s remembers for its users (storage_scope: %s), and this one is anonymous: what anonymous users say "
             "stays in their session; name them by user_id or X-User-Id, or give them keys",
             agent.name,
@@ -78,13 +78,13 @@ class TurnMemory:
 
     async def look(self, desk: Desk, turn: OpenTurn) -> None:
         """Find out whether all that came before this turn is remembered. Raises Unavailable."""
-        if desk.is_remembered is not None or writing(desk.agent, desk.log) is None:
+        if desk.is_remembered is not None or writing(desk.agent, desk.session_log) is None:
             return
-        session = desk.log.session
+        session = desk.session_log.session
         if session.message_count <= 1:
             desk.is_remembered = True
             return
-        desk.is_remembered = not await self._pending(desk.log, upto=turn.started_seq - 1, limit=1)
+        desk.is_remembered = not await self._pending(desk.session_log, upto=turn.started_seq - 1, limit=1)
 
     # -- when the turn is over ----------------------------------------------------------------------------------
 
@@ -93,10 +93,10 @@ class TurnMemory:
 
         `answer`: what it said, if that is whole.
         """
-        settings = writing(desk.agent, desk.log)
+        settings = writing(desk.agent, desk.session_log)
         if settings is None or not turn.started_seq:
             return False
-        session, again = desk.log.session, turn.ask.again
+        session, again = desk.session_log.session, turn.ask.again
         if again is not None and again.replaced_id is not None:
             self._memory.add_forgetting(unit, again.replaced_id)
         if settings.batch_size != 1 or not desk.is_remembered:
@@ -109,80 +109,82 @@ class TurnMemory:
 
     def settle(self, desk: Desk, turn: OpenTurn, *, is_remembered: bool) -> None:
         """The end of a turn is written: do what its unit did not, in the background."""
-        log, agent = desk.log, desk.agent
-        settings = writing(agent, log)
-        if settings is None or log.over is not None or not turn.is_stored:
+        session_log, agent = desk.session_log, desk.agent
+        settings = writing(agent, session_log)
+        if settings is None or session_log.over is not None or not turn.is_stored:
             return
         if not is_remembered:
-            self.catch_up(log, agent)
+            self.catch_up(session_log, agent)
             return
         self._memory.wake()
         if settings.max_items is not None:
-            self._tasks.start(self.trim(log.session, agent), name=f"trimming for {log.session.session_id}")
+            self._tasks.start(
+                self.trim(session_log.session, agent), name=f"trimming for {session_log.session.session_id}"
+            )
 
-    def catch_up(self, log: SessionLog, agent: Agent) -> None:
+    def catch_up(self, session_log: SessionLog, agent: Agent) -> None:
         """Remember what is left of a session's messages, in the background, if that makes a batch."""
-        if writing(agent, log) is None:
+        if writing(agent, session_log) is None:
             return
-        session_id = log.session.session_id
+        session_id = session_log.session.session_id
         is_at_work = session_id in self._wanted
-        self._wanted[session_id] = log.last_seq
+        self._wanted[session_id] = session_log.last_seq
         if not is_at_work:
-            self._tasks.start(self._catch_up(log, agent), name=f"memories of {session_id}")
+            self._tasks.start(self._catch_up(session_log, agent), name=f"memories of {session_id}")
 
-    async def _catch_up(self, log: SessionLog, agent: Agent) -> None:
-        session_id = log.session.session_id
+    async def _catch_up(self, session_log: SessionLog, agent: Agent) -> None:
+        session_id = session_log.session.session_id
         try:
             is_done = False
             while not is_done:
                 wanted = self._wanted[session_id]
-                has_more = await self._remember_page(log, agent, wanted)
+                has_more = await self._remember_page(session_log, agent, wanted)
                 is_done = not has_more and self._wanted[session_id] == wanted
         except HectorError as error:
-            if log.over is None:
-                log_.warning("messages of session %s are not remembered yet: %s", session_id, error)
+            if session_log.over is None:
+                log.warning("messages of session %s are not remembered yet: %s", session_id, error)
         finally:
             del self._wanted[session_id]
-            if (desk := desk_of(log)) is not None:
+            if (desk := desk_of(session_log)) is not None:
                 desk.is_remembered = None  # to be looked up
         self._memory.wake()
-        await self.trim(log.session, agent)
+        await self.trim(session_log.session, agent)
 
-    async def remember_rest(self, log: SessionLog, agent: Agent) -> None:
+    async def remember_rest(self, session_log: SessionLog, agent: Agent) -> None:
         """Remember what is left of the messages of a session that is over.
 
         Raises:
             HectorError: not all of it is.
         """
-        while await self._remember_page(log, agent, log.last_seq, is_over=True):
+        while await self._remember_page(session_log, agent, session_log.last_seq, is_over=True):
             pass
         self._memory.wake()
 
-    async def _remember_page(self, log: SessionLog, agent: Agent, upto: int, *, is_over: bool = False) -> bool:
+    async def _remember_page(self, session_log: SessionLog, agent: Agent, upto: int, *, is_over: bool = False) -> bool:
         """Whether there may be more to do."""
-        settings = writing(agent, log)
+        settings = writing(agent, session_log)
         if settings is None:
             return False
         batch = settings.batch_size
-        found = await self._pending(log, upto=upto, limit=max(PAGE, 4 * batch))
+        found = await self._pending(session_log, upto=upto, limit=max(PAGE, 4 * batch))
         turns = sum([message.role == "user" for message in found])
         if not found or (not is_over and (batch == 0 or turns < batch)):
             return False
-        session = log.session
+        session = session_log.session
         said = [
             _saying(session, m.role, m.content, m.created_ms, m.turn_id or None, m.message_id)
             for m in found
             if m.role == "user" or m.status == "completed"
         ]
         upto = found[-1].seq
-        async with Change(log) as change:
+        async with Change(session_log) as change:
             self._memory.add(change.unit, owner_of(session), Scope(settings.storage_scope), said)
             sessions.add_remembered(change.unit, upto=upto)
             change.set(remembered_seq=upto)
         return True
 
-    async def _pending(self, log: SessionLog, *, upto: int, limit: int) -> list[Message]:
-        session = log.session
+    async def _pending(self, session_log: SessionLog, *, upto: int, limit: int) -> list[Message]:
+        session = session_log.session
         query = partial(
             messages.after, session_id=session.session_id, after=session.remembered_seq, upto=upto, limit=limit
         )
@@ -196,7 +198,7 @@ class TurnMemory:
         try:
             await self._memory.trim(owner_of(session), Scope(settings.storage_scope), keep=settings.max_items)
         except (WriteFailed, WriteConflict) as error:
-            log_.warning("memories above max_items could not be removed: %s", error)
+            log.warning("memories above max_items could not be removed: %s", error)
 
     async def settled(self) -> None:
         """Until nothing is being remembered in the background; for a moment, if that takes long."""
@@ -211,10 +213,10 @@ def owner_of(session: Session) -> Owner:
     return Owner(session.agent, session.principal, session.user_id, session.session_id)
 
 
-def writing(agent: Agent, log: SessionLog) -> LongTermConfig | None:
+def writing(agent: Agent, session_log: SessionLog) -> LongTermConfig | None:
     """The settings of an agent that remembers messages of this session; `None` if it does not."""
     settings = agent.config.memory.longterm
-    if settings is None or log.session.ephemeral:
+    if settings is None or session_log.session.ephemeral:
         return None
     return settings if may_store(Scope(settings.storage_scope), "message") else None
 

@@ -46,17 +46,17 @@ def system_of(agent: Agent, *parts: str | None) -> Entry:
 async def load_window(desk: Desk, *, before: int) -> None:
     """The newest stored messages below number `before`, as many as the working memory could use, and their summary."""
     memory = desk.agent.working_memory
-    session = desk.log.session
+    session = desk.session_log.session
     after = 0
     desk.summary = None
     if isinstance(memory, SummaryBuffer) and session.message_count > 2:
-        desk.summary = await desk.log.database.read(
+        desk.summary = await desk.session_log.database.read(
             partial(summaries.find, session_id=session.session_id, before=before)
         )
         after = desk.summary.upto_seq if desk.summary is not None else 0
     window: list[Entry] = []
     while await _wants_more(memory, window):
-        page = await desk.log.database.read(
+        page = await desk.session_log.database.read(
             partial(messages.context, session_id=session.session_id, before=before, limit=PAGE)
         )
         window[:0] = [as_entry(message) for message in page if message.seq > after]
@@ -86,7 +86,7 @@ async def build(desk: Desk, turn: OpenTurn, summed_up: Summaries) -> Prompt:
     if type(memory) is SummaryBuffer:
         summary, selected = await summed_up.fit(desk, turn, memory, desk.window)
         if turn.summary is not None:
-            turn.shown.append(desk.log.show(HistorySummarized(turn.turn_id, turn.summary)))
+            turn.shown.append(desk.session_log.show(HistorySummarized(turn.turn_id, turn.summary)))
     else:
         # What was not selected now never will be: the window only moves on.
         selected = desk.window = list(memory.select(desk.window))
@@ -108,10 +108,10 @@ async def _recalled(desk: Desk, turn: OpenTurn, selected: list[Entry]) -> Recall
         return recalled
     turn.memory = recalled.to_json()
     if recalled.how != "nothing":
-        turn.shown.append(desk.log.show(MemoryRecalled(turn.turn_id, turn.memory)))
+        turn.shown.append(desk.session_log.show(MemoryRecalled(turn.turn_id, turn.memory)))
     return recalled
 
 
 def request_of(desk: Desk, prompt: Prompt) -> LLMRequest:
     messages = [prompt.system.encoded, *[item.encoded for item in prompt.messages]]
-    return LLMRequest(messages, desk.log.session.session_id)
+    return LLMRequest(messages, desk.session_log.session.session_id)

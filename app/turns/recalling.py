@@ -14,7 +14,7 @@ from app.domain.memory import Memory, Owner
 from app.memory.block import block, facts
 from app.memory.recall import Hit, Recollection
 
-log_ = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 SPARE = 24
 """Hits asked for beyond the limit: those the model sees anyway are left out afterwards."""
@@ -68,7 +68,7 @@ class Recalling:
             return Recalled("late", took_ms=took_ms)
         if (error := self._looking.exception()) is not None:
             # Whatever is wrong with a memory, the turn goes on without it.
-            log_.warning("memories could not be recalled: %s", error, exc_info=not isinstance(error, Unavailable))
+            log.warning("memories could not be recalled: %s", error, exc_info=not isinstance(error, Unavailable))
             return Recalled("failed", took_ms=took_ms)
         found = self._looking.result()
         hits = [hit for hit in found.hits if not self._is_shown(hit.memory, shown)][: self._limit]

@@ -19,7 +19,7 @@ from app.events.log import SessionLog
 from app.storage import events, messages, turns
 from app.turns.admission import Admission
 
-log_ = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Recovery:
@@ -54,13 +54,13 @@ class Recovery:
                 await _end(session_log, turn, now_ms=self._clock_ms())
                 interrupted += 1
             except HectorError as error:
-                log_.warning("turn %s could not be marked interrupted: %s", turn.turn_id, error)
+                log.warning("turn %s could not be marked interrupted: %s", turn.turn_id, error)
         return interrupted
 
     def _adopt(self, session_log: SessionLog, turn: Turn) -> None:
         agent = self._roster.find(session_log.session.agent)
         if agent is None:
-            log_.warning("turn %s waits: its agent is not configured any more", turn.turn_id)
+            log.warning("turn %s waits: its agent is not configured any more", turn.turn_id)
             return
         self._admission.adopt(session_log, agent, turn)
 

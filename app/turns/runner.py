@@ -30,7 +30,7 @@ from app.turns.recalling import recalled_lines
 from app.turns.report import Reporter, ids
 from app.turns.summaries import Summaries
 
-log_ = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 RETRY_START_SECONDS = 1.0
 """A queued turn whose start cannot be stored tries again after this long."""
@@ -39,7 +39,7 @@ RETRY_START_SECONDS = 1.0
 class IdleObserver(Protocol):
     """Told when the last open or queued turn of a session is over."""
 
-    def session_idle(self, log: SessionLog) -> None: ...
+    def session_idle(self, session_log: SessionLog) -> None: ...
 
 
 class Runner:
@@ -68,13 +68,13 @@ class Runner:
 
     def launch(self, desk: Desk, turn: OpenTurn) -> None:
         """The start of `turn` is committed: run it."""
-        log = desk.log
-        if log.over is not None:  # terminated while the start was being written: its end is written too
+        session_log = desk.session_log
+        if session_log.over is not None:  # terminated while the start was being written: its end is written too
             desk.open = None
             desk.settle()
             return
-        log.tape = Tape(turn.turn_id)
-        self._live.store_of(log).journal.follow(log)
+        session_log.tape = Tape(turn.turn_id)
+        self._live.store_of(session_log).journal.follow(session_log)
         turn.state = TurnState.RUNNING
         self.running.add(turn)
         self.grace.watch(desk)
@@ -82,18 +82,18 @@ class Runner:
 
     def next(self, desk: Desk) -> None:
         """Begin the first queued turn if none is open; tell the observer when the session is idle."""
-        if desk.open is None and desk.queue and not self.is_stopping and desk.log.over is None:
+        if desk.open is None and desk.queue and not self.is_stopping and desk.session_log.over is None:
             turn = desk.queue.pop(0)
             desk.open = turn
             self.tasks.start(self._start_queued(desk, turn), name=f"start of {turn.turn_id}")
         desk.settle()
-        if not desk.log.is_busy:
-            self._observer.session_idle(desk.log)
+        if not desk.session_log.is_busy:
+            self._observer.session_idle(desk.session_log)
 
     def resume_queues(self) -> None:
         """Start the queued turns of the process before; called once the server is ready."""
-        for log in self._live.all():
-            desk = desk_of(log)
+        for session_log in self._live.all():
+            desk = desk_of(session_log)
             if desk is not None:
                 self.next(desk)
 
@@ -107,7 +107,7 @@ class Runner:
         usage: Usage | None = None,
     ) -> None:
         """Write the one end of a turn, show it, then let the next one begin."""
-        log = desk.log
+        session_log = desk.session_log
         self.grace.end(turn)
         ended = False
 
@@ -116,7 +116,7 @@ class Runner:
             self._end_with(desk, turn, outcome)
             ended = True
 
-        if log.over is None:
+        if session_log.over is None:
             if turn.wants_debug and turn.started_clock:
                 self._debug_end(desk, turn, state)
             outcome = await End(desk, turn, self._clock_ms, self._memory, end_with).write(state, reason, failure, usage)
@@ -129,11 +129,11 @@ class Runner:
     def _end_with(self, desk: Desk, turn: OpenTurn, outcome: Outcome) -> None:
         """The turn is over: tell those who wait and watch, enter what it used, make room for the next one."""
         turn.settle(outcome)
-        if desk.log.over is None:
+        if desk.session_log.over is None:
             self._summaries.consider(desk)
         if self._reporter is not None:
             self._reporter.turn_ended(desk, turn, outcome)
-        if outcome.usage is not None and (desk.log.session.ephemeral or not turn.is_stored):
+        if outcome.usage is not None and (desk.session_log.session.ephemeral or not turn.is_stored):
             # What was used was used, also where nothing else is kept.
             unit = UnitOfWork("")
             add_usage(unit, desk, outcome.usage, self._clock_ms())
@@ -159,7 +159,7 @@ class Runner:
         try:
             if turn.wants_debug:
                 self._debug(desk, turn, f"[Session: {desk.session_id}]")
-                self._debug(desk, turn, f"[Message: {desk.log.session.message_count // 2 + 1}]")
+                self._debug(desk, turn, f"[Message: {desk.session_log.session.message_count // 2 + 1}]")
             usage = await engine.answer(desk, turn, memory=self._memory, summaries=self._summaries)
         except LLMStopped:
             state, reason = turn.stop or (TurnState.CANCELLED, "cancelled")
@@ -167,7 +167,7 @@ class Runner:
             failure = _failure_of(error)
             state, reason = TurnState.FAILED, failure.reason
             if failure.reason == "internal":
-                log_.exception("turn %s failed by our fault", turn.turn_id, extra=ids(desk, turn))
+                log.exception("turn %s failed by our fault", turn.turn_id, extra=ids(desk, turn))
         if turn.stop is not None and state is not TurnState.COMPLETED:
             (state, reason), failure = turn.stop, None
         if usage is None:
@@ -175,21 +175,21 @@ class Runner:
         try:
             await self.finish(desk, turn, state, reason, failure, usage)
         except Exception:
-            log_.exception("the end of turn %s failed by our fault", turn.turn_id, extra=ids(desk, turn))
+            log.exception("the end of turn %s failed by our fault", turn.turn_id, extra=ids(desk, turn))
             turn.settle(Outcome(turn.turn_id, TurnState.FAILED, "internal"))
             self._clear(desk, turn)
 
     async def _start_queued(self, desk: Desk, turn: OpenTurn) -> None:
-        log = desk.log
+        session_log = desk.session_log
         try:
-            async with Change(log, requires_active=True) as change:
+            async with Change(session_log, requires_active=True) as change:
                 begin.begin_queued(change, desk, turn, now_ms=self._clock_ms())
                 change.on_commit(lambda: self.launch(desk, turn))
         except HectorError as error:
-            if log.over is not None:
+            if session_log.over is not None:
                 return
             if not isinstance(error, Unavailable):
-                log_.error("turn %s cannot begin: %s", turn.turn_id, error, extra=ids(desk, turn))
+                log.error("turn %s cannot begin: %s", turn.turn_id, error, extra=ids(desk, turn))
                 await self.finish(desk, turn, TurnState.FAILED, "internal")
                 return
             # The message is stored and stays queued: it waits for the database.
@@ -201,22 +201,22 @@ class Runner:
 
     def _clear(self, desk: Desk, turn: OpenTurn) -> None:
         """The turn is over: make room for the next one."""
-        log = desk.log
+        session_log = desk.session_log
         self.running.discard(turn)
         if desk.open is turn:
-            self._live.store_of(log).journal.unfollow(log)
-            log.tape = None
+            self._live.store_of(session_log).journal.unfollow(session_log)
+            session_log.tape = None
             desk.open = None
         desk.keys.release(turn)
         self.next(desk)
-        if not log.readers and not log.is_busy and not log.session.ephemeral:
-            log.drop_tail()
+        if not session_log.readers and not session_log.is_busy and not session_log.session.ephemeral:
+            session_log.drop_tail()
 
     # -- debug frames ---------------------------------------------------------------------------
 
     def _debug(self, desk: Desk, turn: OpenTurn, line: str) -> None:
-        log_.debug(line)
-        turn.shown.append(desk.log.show(DebugLine(turn.turn_id, line)))
+        log.debug(line)
+        turn.shown.append(desk.session_log.show(DebugLine(turn.turn_id, line)))
 
     def _debug_end(self, desk: Desk, turn: OpenTurn, state: TurnState) -> None:
         count = desk.agent.llm.count_tokens
@@ -225,7 +225,7 @@ class Runner:
         self._debug(desk, turn, f"[Memory: {memory} tokens]")
         for line in recalled_lines(turn.memory):
             self._debug(desk, turn, line)
-        tape = desk.log.tape
+        tape = desk.session_log.tape
         length = len(tape.text()) if tape is not None else 0
         self._debug(desk, turn, f"[Response: {length} characters, {state.value}]")
 

@@ -26,7 +26,7 @@ class Stopping:
 
     async def cancel(
         self,
-        log: SessionLog,
+        session_log: SessionLog,
         *,
         turn_id: str | None = None,
         everything: bool = False,
@@ -37,7 +37,7 @@ class Stopping:
         Returns when the turn is over, at the latest after `wait_seconds`. A turn that is over already
         is not an error: `None`.
         """
-        desk = desk_of(log)
+        desk = desk_of(session_log)
         if desk is None:
             return None
         target = desk.open if turn_id is None else desk.find(turn_id)
@@ -61,7 +61,7 @@ class Stopping:
         found: list[tuple[str, str | None]] = []
         self._summaries.stop(desk)
         if running is not None:
-            has_text = desk.log.tape is not None and bool(desk.log.tape.items)
+            has_text = desk.session_log.tape is not None and bool(desk.session_log.tape.items)
             found.append((running.turn_id, running.message_id if has_text else None))
             stop(running, TurnState.CANCELLED, "session_terminated")
         found += [(turn.turn_id, None) for turn in desk.queue]

@@ -25,7 +25,7 @@ from app.turns.condensing import LARGE_BYTES, Condensing, NotCondensed, counted
 from app.turns.desk import Desk
 from app.turns.open_turn import OpenTurn
 
-log_ = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 60.0
 """After a failed summary the session does without for so long."""
@@ -35,7 +35,7 @@ CLOSE_SECONDS = 2.0
 class SummaryObserver(Protocol):
     """Told of each summary of a session that is going on."""
 
-    def summary_written(self, log: SessionLog, agent: Agent, text: str) -> None: ...
+    def summary_written(self, session_log: SessionLog, agent: Agent, text: str) -> None: ...
 
 
 class Summaries:
@@ -144,7 +144,7 @@ class Summaries:
         llm = desk.agent.summarizer
         assert llm is not None  # its memory `sums_up`
         job = desk.condensing = Condensing(desk.session_id, llm)
-        desk.log.is_pinned = True  # what is being written belongs to this object's window
+        desk.session_log.is_pinned = True  # what is being written belongs to this object's window
         self._jobs.add(job)
         job.task = self._tasks.start(self._run(desk, job, limit), name=f"summary of {job.session_id}")
         return job
@@ -160,19 +160,19 @@ class Summaries:
         except HectorError as failure:
             self._fail(desk, job, f"it could not be stored: {failure}")
         except Exception:
-            log_.exception("the summary of session %s failed by our fault", job.session_id)
+            log.exception("the summary of session %s failed by our fault", job.session_id)
             self._fail(desk, job, "something went wrong on our side")
         finally:
             self._jobs.discard(job)
             desk.condensing = None
-            if desk.log.over is None:
-                desk.log.is_pinned = False
-            self._booking.book(desk.log, job)
+            if desk.session_log.over is None:
+                desk.session_log.is_pinned = False
+            self._booking.book(desk.session_log, job)
 
     def _fail(self, desk: Desk, job: Condensing, why: str) -> None:
         job.failure = desk.summary_failure = why
         desk.summary_failed_clock = time.monotonic()
-        log_.warning("older messages of session %s were not summed up: %s", job.session_id, why)
+        log.warning("older messages of session %s were not summed up: %s", job.session_id, why)
 
     async def _condense(self, desk: Desk, job: Condensing, limit: int) -> None:
         memory = desk.agent.working_memory
@@ -199,12 +199,12 @@ class Summaries:
     async def _store(self, desk: Desk, summary: Summary) -> None:
         if not _is_open(desk):
             raise LLMStopped
-        async with Change(desk.log) as change:
+        async with Change(desk.session_log) as change:
             summaries.add(change.unit, summary)
         desk.summary = summary
         if desk.window is not None:
             desk.window = _after(summary, desk.window)
-        self._observer.summary_written(desk.log, desk.agent, summary.text)
+        self._observer.summary_written(desk.session_log, desk.agent, summary.text)
 
     # -- stopping -----------------------------------------------------------------------------------------------
 
@@ -236,8 +236,8 @@ class Summaries:
 
 
 def _is_open(desk: Desk) -> bool:
-    session = desk.log.session
-    return desk.log.over is None and session.status is SessionStatus.ACTIVE and session.ending is None
+    session = desk.session_log.session
+    return desk.session_log.over is None and session.status is SessionStatus.ACTIVE and session.ending is None
 
 
 def _after(summary: Summary | None, window: list[Entry]) -> list[Entry]:
