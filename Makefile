@@ -86,7 +86,8 @@ run: install
 # ---- check ---------------------------------------------------------------------------------------------------
 
 test: install-dev
-	@$(BIN)/python -m pytest $(ARGS)
+	@mkdir -p .pytest_cache; $(BIN)/python -m pytest $(ARGS); \
+		status=$$?; echo $$status > .pytest_cache/exit-code; exit $$status
 
 check: format-check lint types test
 
