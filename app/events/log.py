@@ -14,7 +14,7 @@ from typing import Protocol
 
 from app.domain.event import Event, EventKind
 from app.domain.session import Session, SessionStatus
-from app.events.run import FRAME_BYTES, Run, fact_run
+from app.events.run import Run, fact_run
 from app.events.tape import Tape
 from app.storage.engine.database import Database
 
@@ -99,11 +99,9 @@ class SessionLog:
         first = self.last_seq + 1
         self.last_seq = last = first + len(chunks) - 1
         now = self._clock_ms()
-        joined = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        size = len(joined) + FRAME_BYTES * len(chunks)
-        run = Run(first, last, kind, chunks=chunks, turn_id=tape.turn_id, at_ms=now, size=size)
+        run = Run(first, last, kind, chunks=chunks, turn_id=tape.turn_id, at_ms=now)
         self.last_text_clock = monotonic()
-        tape.add(kind, first, chunks, joined, at_ms=now)
+        tape.add(kind, first, chunks, run.text, at_ms=now)
         self._add(run)
         if not self._unready:
             self.visible_seq = last

@@ -6,6 +6,7 @@ protocol; the busiest door keeps its encoded bytes in `encoded`.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,16 +22,18 @@ FRAME_BYTES = 40
 class Run:
     """Events `first` to `last`.
 
-    Text and thinking have `chunks`: one for each number, or a single one when deltas were merged for a reader that
-    lags (the frame then has number `last`). Each chunk is the inside of a JSON string (see `llm.base.TextDelta`).
-    A fact has `payload`, its JSON object.
+    Text and thinking have `text`, the inside of a JSON string (see `llm.base.TextDelta`), in `count` chunks: one for
+    each number, or a single one when deltas were merged for a reader that lags (the frame then has number `last`).
+    A fact has `payload`, its JSON object. `size` is about how many bytes a reader is sent.
 
     `ready` is false until the fact is committed; no reader sees it before. `is_void`: the commit failed.
     """
 
     __slots__ = (
+        "_chunks",
+        "_lengths",
         "at_ms",
-        "chunks",
+        "count",
         "encoded",
         "first",
         "is_void",
@@ -39,6 +42,7 @@ class Run:
         "payload",
         "ready",
         "size",
+        "text",
         "turn_id",
     )
 
@@ -53,12 +57,10 @@ class Run:
         turn_id: str | None = None,
         at_ms: int = 0,
         ready: bool = True,
-        size: int | None = None,
     ) -> None:
         self.first = first
         self.last = last
         self.kind = kind
-        self.chunks = chunks
         self.payload = payload
         self.turn_id = turn_id
         self.at_ms = at_ms
@@ -66,19 +68,49 @@ class Run:
         self.is_void = False
         self.encoded: bytes | None = None
         """Frames of the SSE door, encoded for the first reader that needs them (routers/sse.py)."""
-        if size is None:
-            size = len(payload) + FRAME_BYTES if chunks is None else sum(map(len, chunks)) + FRAME_BYTES * len(chunks)
-        self.size = size
-        """Approximate number of bytes that a reader is sent."""
+        self._chunks: list[bytes] | None = None
+        self._lengths: array[int] | None = None
+        if chunks is None:
+            self.count = 0
+            self.text = b""
+            self.size = len(payload) + FRAME_BYTES
+        elif len(chunks) == 1:
+            self.count = 1
+            self.text = chunks[0]
+            self.size = len(self.text) + FRAME_BYTES
+        else:
+            self.count = len(chunks)
+            self.text = b"".join(chunks)
+            self.size = len(self.text) + FRAME_BYTES * self.count
+            self._chunks = chunks
+
+    @property
+    def chunks(self) -> list[bytes]:
+        """The text as it came; empty for facts."""
+        if self.count < 2:
+            return [self.text] if self.count else []
+        if self._chunks is not None:
+            return self._chunks
+        assert self._lengths is not None
+        found, position = [], 0
+        for length in self._lengths:
+            found.append(self.text[position : position + length])
+            position += length
+        return found
+
+    def pack(self) -> None:
+        """Keep the sizes of the chunks instead of the chunks: thousands of small objects cost memory."""
+        if self._chunks is not None:
+            self._lengths = array("I", map(len, self._chunks))
+            self._chunks = None
 
     def numbered(self) -> Iterator[tuple[int, bytes]]:
         """Yield (number, chunk) of text and thinking; merged deltas have the last number."""
-        assert self.chunks is not None
-        return zip(range(self.last - len(self.chunks) + 1, self.last + 1), self.chunks, strict=True)
+        return zip(range(self.last - self.count + 1, self.last + 1), self.chunks, strict=True)
 
     def frames(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield each event as (number, JSON object with `chunk`)."""
-        if self.chunks is None:
+        if not self.count:
             yield self.last, orjson.loads(self.payload)
             return
         kind = {} if self.kind is EventKind.TEXT else {"type": self.kind.value}
@@ -87,7 +119,7 @@ class Run:
 
     def after(self, number: int) -> Run:
         """The events with a number above `number`, which lies in this run."""
-        if self.chunks is None or len(self.chunks) <= self.last - self.first:
+        if self.count <= self.last - self.first:
             return self
         chunks = self.chunks[number + 1 - self.first :]
         return Run(number + 1, self.last, self.kind, chunks=chunks, turn_id=self.turn_id, at_ms=self.at_ms)

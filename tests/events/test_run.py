@@ -53,6 +53,15 @@ def test_text_that_looks_like_a_frame_stays_text(text: str) -> None:
     assert [number for number, _ in run.after(2).frames()] == [3]
 
 
+@given(TEXTS)
+def test_a_packed_run_has_the_same_chunks(texts: list[str]) -> None:
+    run = run_of(EventKind.TEXT, 1, texts)
+    before = list(run.frames())
+    run.pack()
+    assert list(run.frames()) == before
+    assert run.chunks == [escape(text) for text in texts]
+
+
 def test_merged_deltas_are_one_event_with_the_last_number() -> None:
     run = Run(5, 9, EventKind.TEXT, chunks=[b"all of it"])
     assert list(run.frames()) == [(9, {"chunk": "all of it"})]
