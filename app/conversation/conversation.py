@@ -31,7 +31,7 @@ MAX_KEY = 200
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """What a client sends: a message, or with `text=None` the wish for another answer to `message_id` (or the last)."""
+    """What a client sends: a message, or with `text=None` a request for another answer to `message_id` or the last."""
 
     text: str | None
     instructions: str | None = None
