@@ -84,8 +84,12 @@ async def is_consistent(house: House, log: SessionLog) -> None:
     house.database.refuses = None
     if log.session.status is SessionStatus.ACTIVE and log.session.ending is None:
         await house.sessions.describe(log, title="Checked", metadata={})
-    row = await house.database.read(lambda connection: sessions.find(connection, "s1"))
-    assert row == replace(log.session, last_seq=row.last_seq if row else 0)
+
+    async def agree() -> bool:  # what a session leaves to memory is written after its end
+        row = await house.database.read(lambda connection: sessions.find(connection, "s1"))
+        return row == replace(log.session, last_seq=row.last_seq if row else 0)
+
+    await until(agree)
     seen = await frames_of(house.read(log))
     numbers = [number for number, _, _ in seen]
     assert numbers == sorted(set(numbers))
