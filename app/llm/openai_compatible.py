@@ -242,6 +242,8 @@ class LocalLLM(OpenAICompatible):
 class _Client(openai.AsyncOpenAI):
     """The openai client without the headers that describe our machine to the provider (40 us a request)."""
 
+    _prepared: tuple[str, httpx2.URL] | None = None
+
     @cached_property
     def _lean_headers(self) -> dict[str, str | openai.Omit]:
         is_openai = (urlsplit(str(self.base_url)).hostname or "").endswith("openai.com")
@@ -263,14 +265,30 @@ class _Client(openai.AsyncOpenAI):
     def default_headers(self) -> dict[str, str | openai.Omit]:
         return self._lean_headers
 
+    def _prepare_url(self, url: str) -> httpx2.URL:
+        """Parse an address once, not for each request (25 us)."""
+        if self._prepared is None or self._prepared[0] != url:
+            self._prepared = url, super()._prepare_url(url)
+        return self._prepared[1]
 
-def _options(headers: dict[str, str]) -> openai.RequestOptions:
-    """Options of each request. Retries, time limits and redirects are the stream's business, not the client's."""
+
+def _options(headers: dict[str, str]) -> Any:
+    """Options of each request. Retries, time limits and redirects are the stream's business, not the client's.
+
+    Every option of the client has a value: for each one without, it copies a default, and makes up a key that is
+    never sent: 60 us a request.
+    """
     return {
         "headers": {"x-stainless-retry-count": openai.omit, **headers},
         "max_retries": 0,
         "timeout": None,
+        "params": {},
+        "extra_json": None,
+        "idempotency_key": "unused",
         "follow_redirects": False,
+        "security": {"bearer_auth": True},
+        "synthesize_event_and_data": False,
+        "stream_mode": "legacy",
     }
 
 
