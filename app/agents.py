@@ -48,14 +48,18 @@ class Roster:
         self._agents = dict(agents)
 
     def get(self, name: str) -> Agent:
-        """Raises NotFound (`agent_not_found`)."""
+        """The agent that a caller names. Raises NotFound (`agent_not_found`), for a private one too."""
         agent = self._agents.get(name)
-        if agent is None:
+        if agent is None or agent.config.visibility == "private":
             raise agent_not_found(name)
         return agent
 
     def find(self, name: str) -> Agent | None:
         return self._agents.get(name)
+
+    def listed(self) -> list[Agent]:
+        """The agents that callers are told about."""
+        return [agent for agent in self if agent.config.visibility == "public"]
 
     def __iter__(self) -> Iterator[Agent]:
         return iter(self._agents.values())

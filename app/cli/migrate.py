@@ -6,7 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from app.config.load import ConfigError, find_config, load_config
+from app.config.find import find_config
+from app.config.load import ConfigError, load_config
 from app.domain.errors import Unavailable
 from app.storage.engine.database import migrate_database
 

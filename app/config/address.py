@@ -33,8 +33,10 @@ _PATHS = {
     "ollama.com": "/v1",
 }
 _AZURE = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com")
-_LOCAL_PORTS = {11434, 1234}  # Ollama, LM Studio
-_SERVERS = ("ollama", "vllm")  # types whose servers have /v1 wherever they run
+_OLLAMA_PORT = 11434
+_LOCAL_PORTS = {_OLLAMA_PORT, 1234}  # Ollama, LM Studio
+# Types whose servers have one path wherever they run, also behind a host of one's own.
+_OF_TYPE = {"ollama": "/v1", "vllm": "/v1", "anthropic": "/v1", "gemini": "/v1beta/openai", "openrouter": "/api/v1"}
 
 _ENDPOINT = re.compile(r"/(?:chat/completions|completions|embeddings|responses|messages|models)$")
 _OLLAMA_ENDPOINT = re.compile(r"^/api(?:/(?:chat|generate|embed|embeddings|tags|version))?$")
@@ -54,12 +56,25 @@ def base_address(host: str, kind: str = "") -> str:
         return host
     path = re.sub(r"/{2,}", "/", parts.path).rstrip("/")
     path = _ENDPOINT.sub("", path)
-    is_ollama = kind == "ollama" or port == 11434
+    is_ollama = kind == "ollama" or port == _OLLAMA_PORT
     if is_ollama and _OLLAMA_ENDPOINT.match(path):
         path = ""
     if not path:
         path = _usual_path(parts, port, kind)
     return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
+
+
+def ollama_address(named: str) -> str:
+    """Where Ollama is, by the forms of OLLAMA_HOST: `host`, `host:port`, `http://host:port`; empty: this machine."""
+    named = named.strip().rstrip("/")
+    try:
+        parts = urlsplit(named if "://" in named else f"http://{named or '127.0.0.1'}")
+        port = parts.port or (443 if parts.scheme == "https" else _OLLAMA_PORT)
+    except ValueError:
+        return f"http://127.0.0.1:{_OLLAMA_PORT}"
+    host = parts.hostname or "127.0.0.1"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # where it listens, not where to call it
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def checked_address(address: str) -> str:
@@ -90,4 +105,4 @@ def _usual_path(parts: SplitResult, port: int | None, kind: str) -> str:
         return _PATHS[name]
     if name.endswith(_AZURE):
         return "/openai/v1"
-    return "/v1" if kind in _SERVERS or port in _LOCAL_PORTS else ""
+    return _OF_TYPE.get(kind) or ("/v1" if port in _LOCAL_PORTS else "")

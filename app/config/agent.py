@@ -88,6 +88,8 @@ class AgentConfig(Section):
     """The name people see; left out: the entry's own."""
     description: str = ""
     """What the agent is for, in a sentence."""
+    visibility: Literal["public", "internal", "private"] = "public"
+    """`internal`: served under its name, not listed; `private`: for other agents only, unknown to callers."""
     llm: str = ""
     """Name of an entry of `llms`; left out: the only one, else `default`, else `local`."""
     prompt: PromptConfig = Field(default_factory=PromptConfig)
@@ -96,3 +98,7 @@ class AgentConfig(Section):
     streaming: StreamingConfig = Field(default_factory=StreamingConfig)
     tools: tuple[str, ...] = ()
     """Names of the tools it may use. Not built yet."""
+    document_stores: tuple[str, ...] = ()
+    """Document stores that its `search` tool sees; left out: all. Not built yet."""
+    sub_agents: tuple[str, ...] = ()
+    """Agents that it may call. Not built yet."""

@@ -9,6 +9,8 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from app.config.syntax import explain_syntax
+
 Key = tuple[str | int, ...]
 
 _STRING = "tag:yaml.org,2002:str"
@@ -53,8 +55,7 @@ def read_document(text: str) -> Document:
         document.values = _mapping(root, (), document.lines, loader)
         return document
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise DocumentError((mark.line + 1 if mark else 1, _sentence(error))) from None
+        raise DocumentError(explain_syntax(error, text)) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise DocumentError((line, "a character that YAML does not allow")) from None
@@ -62,21 +63,6 @@ def read_document(text: str) -> Document:
         raise DocumentError((1, "is nested too deeply")) from None
     finally:
         loader.dispose()
-
-
-def _sentence(error: yaml.MarkedYAMLError) -> str:
-    # PyYAML quotes the word after `*` and `!`; a secret that begins with one must not be shown.
-    problem = error.problem or "cannot be read"
-    if "undefined alias" in problem:
-        problem = "an unquoted value begins with '*'; put it in quotes"
-    elif "tag" in problem:
-        problem = "an unquoted value begins with '!'; put it in quotes"
-    elif "anchor" in problem:
-        problem = "an unquoted value begins with '&'; put it in quotes"
-    elif "found character '\\t'" in problem:
-        problem = "a tab; indent with spaces"
-    mark = error.problem_mark
-    return f"not valid YAML: {problem}" + (f" (column {mark.column + 1})" if mark else "")
 
 
 def _line(node: Node) -> int:

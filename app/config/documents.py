@@ -18,6 +18,8 @@ class DocumentStoreConfig(Section):
     """Files and folders; relative ones start at the configuration file."""
     patterns: tuple[str, ...] = Field(default=("**/*.md", "**/*.txt", "**/*.pdf", "**/*.docx"), min_length=1)
     """Which files of a folder belong to the store; a file that `paths` names always does."""
+    exclude: tuple[str, ...] = ()
+    """Files and folders of a folder that do not belong to it; one without a slash is left out at any depth."""
     chunk_size: int = Field(default=1000, ge=100, le=10_000)
     """Characters of one searchable piece, at most."""
     watch: bool = True

@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 from app.config.document import Key
 from app.config.keys import explain_unknown
 from app.config.section import Problems
+from app.config.variables import may_be_shown
 
 _MAPPING = "has to consist of keys and values"
 _SENTENCES = {
@@ -33,15 +34,15 @@ _SENTENCES = {
 _NEVER_QUOTED = {"auth", "storage", "redis", "api_key", "host", "url", "public_url"}
 
 
-def explain(error: ValidationError, written: Mapping[str, Any]) -> Iterator[tuple[Key, str]]:
-    """Key and sentence of each problem. `written` is the file before `${NAME}` was filled in."""
+def explain(error: ValidationError, written: Mapping[str, Any], filled: Mapping[str, Any]) -> Iterator[tuple[Key, str]]:
+    """Key and sentence of each problem. `written` is the file before `${NAME}` was filled in, `filled` after."""
     for detail in error.errors(include_url=False, include_input=False):
         cause = detail.get("ctx", {}).get("error")
         if isinstance(cause, Problems):
             yield from cause.found.items()
             continue
         key: Key = tuple(part for part in detail["loc"] if part != "[key]")
-        yield key, _sentence(detail, key) + _quote(detail["type"], key, written)
+        yield key, _sentence(detail, key) + _quote(detail["type"], key, written, filled)
 
 
 def _sentence(detail: ErrorDetails, key: Key) -> str:
@@ -58,14 +59,23 @@ def _sentence(detail: ErrorDetails, key: Key) -> str:
     return sentence
 
 
-def _quote(kind: str, key: Key, written: Any) -> str:
+def _quote(kind: str, key: Key, written: Any, filled: Any) -> str:
     if kind in ("extra_forbidden", "missing", "string_type") or not _NEVER_QUOTED.isdisjoint(key):
         return ""
+    text, value = _at(key, written), _at(key, filled)
+    if not isinstance(text, str | int | float):
+        return ""
+    if isinstance(text, str) and "${" in text and may_be_shown(text):
+        return f" (got {value!r} from {text})"
+    return f" (got {text!r})"
+
+
+def _at(key: Key, value: Any) -> Any:
     for part in key:
-        if isinstance(written, Mapping):
-            written = written.get(str(part))
-        elif isinstance(written, list) and isinstance(part, int) and part < len(written):
-            written = written[part]
+        if isinstance(value, Mapping):
+            value = value.get(str(part))
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
         else:
-            return ""
-    return f" (got {written!r})" if isinstance(written, str | int | float) else ""
+            return None
+    return value

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from app.config.document import Key
+from app.config.near import near_name
 from app.config.root import Config
 from app.config.section import Section
 
@@ -52,21 +52,27 @@ def dotted(key: Iterable[str | int]) -> str:
 def nearest(name: str, known: Iterable[str]) -> str:
     """What to say about an unknown key among the known ones of its place."""
     names = list(known)
-    near = get_close_matches(name, names, n=1)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"known here: {', '.join(sorted(names))}"
+    near = near_name(name, names)
+    if near is not None:
+        return f"did you mean {near!r}?"
+    return f"known here: {', '.join(sorted(names))}" if names else "nothing belongs here"
 
 
 def explain_unknown(key: Key) -> str:
-    """What to say about a key that its place does not know: where it belongs, else the nearest there."""
+    """What to say about a key that its place does not know: where it belongs in its section, else the nearest there."""
     section = _section_at(key[:-1])
     name = str(key[-1])
     names = list(section.model_fields) if section else []
-    homes = [known.parts[:-1] for known in schema_keys() if known.parts[-1] == name]
+    homes = {known.parts[:end] for known in schema_keys() for end, part in enumerate(known.parts) if part == name}
+    homes = {home for home in homes if _is_beside(home, key[:-1])}
     if len(homes) == 1:
-        return f"unknown key; {name!r} belongs under {dotted(homes[0])}"
+        return f"unknown key; {name!r} belongs under {dotted(homes.pop())}"
     return f"unknown key; {nearest(name, names)}"
+
+
+def _is_beside(home: tuple[str, ...], place: Key) -> bool:
+    """Whether one contains the other: a hint never leads into a section that is about something else."""
+    return all(part in ("<name>", "[]") or part == str(there) for part, there in zip(home, place, strict=False))
 
 
 def _walk(section: type[Section], above: tuple[str, ...]) -> Iterator[SchemaKey]:

@@ -22,6 +22,9 @@ KEY_VARIABLES = {
 }
 """The types that need a key, and the environment variable that gives it when the entry does not."""
 
+HOST_VARIABLES = {"openai": "OPENAI_BASE_URL", "anthropic": "ANTHROPIC_BASE_URL", "ollama": "OLLAMA_HOST"}
+"""The types whose host may come from the environment, when the entry names none."""
+
 _WITHOUT_MODEL = ("local", "scripted")
 
 _OWN_SERVER: dict[str, Any] = {"max_tokens": None, "first_token_timeout": timedelta(minutes=5)}
@@ -157,12 +160,12 @@ class LLMConfig(Section):
 class EmbedderConfig(Section):
     """One way to turn texts into vectors."""
 
-    type: Literal["local", "openai", "none"] = "local"
-    """Who embeds: the embedded model, an OpenAI-compatible server, or nobody."""
+    type: Literal["local", "openai", "ollama", "none"] = "local"
+    """Who embeds: the embedded model, an OpenAI-compatible server, Ollama, or nobody."""
     model: str | None = Field(default=None, min_length=1)
     """Name of the model; null is the usual one of its type."""
     host: Address | None = None
-    """Base address of the API, such as `http://localhost:11434/v1`; null is OpenAI's."""
+    """Base address of the API, such as `http://localhost:11434/v1`; null is OpenAI's, or Ollama's on this machine."""
     api_key: ProviderKey | None = None
     """Secret of the provider; absent: OPENAI_API_KEY."""
     dimension: int | None = Field(default=None, ge=1)

@@ -12,16 +12,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from app.config.address import without_password
+from app.config.address import ollama_address, without_password
 from app.config.document import Document, DocumentError, Key, read_document
+from app.config.dotenv import read_dotenv
 from app.config.explain import explain
 from app.config.keys import dotted
-from app.config.llm import KEY_VARIABLES, EmbedderConfig, LLMConfig
+from app.config.llm import HOST_VARIABLES, KEY_VARIABLES, EmbedderConfig, LLMConfig
 from app.config.not_built_yet import find_unbuilt
+from app.config.prune import lacks_a_section, prune
 from app.config.root import Config
+from app.config.v1.sections import rewrite
 from app.config.variables import fill, settings
 
-_FILE = "config.yaml"
 _FLAGS = "command line"
 
 
@@ -42,42 +44,32 @@ class LoadedConfig:
     warnings: tuple[str, ...] = ()
 
 
-def find_config(environ: Mapping[str, str], cwd: Path) -> Path | None:
-    """The file that HECTOR_CONFIG names (it need not exist), else config.yaml in `cwd`, else None."""
-    named = environ.get("HECTOR_CONFIG")
-    if named:
-        return cwd / named
-    path = cwd / _FILE
-    return path if path.is_file() else None
-
-
 def load_config(
     path: Path | None,
     *,
     environ: Mapping[str, str],
     overrides: Mapping[str, object] | None = None,
     cwd: Path | None = None,
+    instead: Mapping[str, Any] | None = None,
 ) -> LoadedConfig:
-    """The configuration of `path`, or without a file the one agent `assistant` on the embedded model.
+    """The configuration of `path`; without a file `instead`, else the one agent `assistant` on the embedded model.
 
-    `overrides` are flags: dotted keys, None meaning that the flag was not given. The key `model`
-    stands for an OpenAI model in place of the embedded one and needs a start without a file.
+    `overrides` are flags: dotted keys, None meaning that the flag was not given.
     Relative paths start at the file's folder, without a file at `cwd` (default: the working directory).
 
     Raises:
         ConfigError: with every problem that could be found.
     """
     flags = {key: value for key, value in (overrides or {}).items() if value is not None}
-    model = flags.pop("model", None)
-    if path is not None and model is not None:
-        raise ConfigError(f"{_FLAGS}: a model can be chosen without a file only; write it under llms in {path}")
-    document = _read(path) if path is not None else _without_file(model)
+    folder = path.absolute().parent if path is not None else (cwd or Path.cwd()).absolute()
+    environ = {**read_dotenv(folder), **environ}
+    document = _read(path) if path is not None else Document(_copy(instead or {}))
     draft = _Draft(document, str(path) if path is not None else "defaults")
+    draft.read_other_dialect(environ)
     draft.lay_environment(environ)
     draft.lay_flags(flags)
     draft.fill(environ)
     config = draft.validate()
-    folder = path.absolute().parent if path is not None else (cwd or Path.cwd()).absolute()
     return LoadedConfig(config.at(folder), path, draft.warnings(config))
 
 
@@ -85,18 +77,14 @@ def _read(path: Path) -> Document:
     try:
         return read_document(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
+        if path.is_symlink() and not path.exists():
+            raise ConfigError(f"{path}: is a link to a file that does not exist") from None
         raise ConfigError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}:{line}: not UTF-8 text") from None
     except DocumentError as error:
         raise ConfigError(*(f"{path}:{line}: {sentence}" for line, sentence in error.found)) from None
-
-
-def _without_file(model: object) -> Document:
-    if model is None:
-        return Document()
-    return Document({"llms": {"openai": {"type": "openai", "model": model}}})
 
 
 @dataclass(slots=True)
@@ -109,9 +97,17 @@ class _Draft:
     origins: dict[Key, str] = field(default_factory=dict)
     problems: list[tuple[int, str]] = field(default_factory=list)
     unfilled: set[Key] = field(default_factory=set)
+    notes: Mapping[str, list[Key]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.values = _copy(self.document.values)
+
+    def read_other_dialect(self, environ: Mapping[str, str]) -> None:
+        """Move what files of v1 call otherwise to where it belongs."""
+        found = rewrite(self.document, environ)
+        self.values, self.notes = _copy(self.document.values), found.notes
+        for key, sentence in found.problems:
+            self._add(key, sentence)
 
     def lay_environment(self, environ: Mapping[str, str]) -> None:
         found, problems = settings(environ)
@@ -124,24 +120,49 @@ class _Draft:
             self._lay(tuple(name.split(".")), value, _FLAGS)
 
     def fill(self, environ: Mapping[str, str]) -> None:
-        """References in what the file says; keys of providers that the file leaves to the environment."""
+        """References in what the file says; keys and hosts of providers that the file leaves to the environment."""
         self.values = self._fill(self.values, (), environ)
-        for section in (self.values.get("llms"), self.values.get("embedders")):
-            for entry in section.values() if isinstance(section, dict) else ():
-                variable = KEY_VARIABLES.get(str(entry.get("type"))) if isinstance(entry, dict) else None
-                if variable is not None and variable in environ and entry.get("api_key") is None:
-                    entry["api_key"] = environ[variable]
+        for section in ("llms", "embedders"):
+            entries = self.values.get(section)
+            for name, entry in entries.items() if isinstance(entries, dict) else ():
+                if isinstance(entry, dict):
+                    self._fill_provider((section, name), entry, environ)
+
+    def _fill_provider(self, at: Key, entry: dict[str, Any], environ: Mapping[str, str]) -> None:
+        kind = str(entry.get("type"))
+        variable = KEY_VARIABLES.get(kind)
+        if variable is not None and variable in environ and entry.get("api_key") is None:
+            entry["api_key"] = environ[variable]
+        # A key in the environment is for the host in the environment: it must not go to the provider's own.
+        variable = HOST_VARIABLES.get(kind)
+        if variable is not None and environ.get(variable, "").strip() and entry.get("host") is None:
+            entry["host"] = ollama_address(environ[variable]) if kind == "ollama" else environ[variable].strip()
+            self.origins[(*at, "host")] = variable
 
     def validate(self) -> Config:
-        config = None
-        try:
-            config = Config.model_validate(self.values)
-        except ValidationError as error:
-            for key, sentence in explain(error, self.document.values):
-                if key not in self.unfilled:
+        config, values = None, self.values
+        told = set(self.unfilled)
+        pruned: set[Key] = set()
+        while True:
+            try:
+                config = Config.model_validate(values)
+                break
+            except ValidationError as error:
+                found = list(explain(error, self.document.values, self.values))
+            if any(key[0] in ("server", "auth") for key in told):
+                told.add(("server", "host"))  # whether it is safe cannot be said without what was broken
+            for key, sentence in found:
+                if key not in told:
                     self._add(key, sentence)
+            # Sections are compared with each other only when each is right by itself: look at what is left.
+            broken = {key for key, _ in found}
+            told |= broken
+            if broken <= pruned or lacks_a_section(broken):
+                break
+            pruned |= broken
+            values = prune(values, broken)
         if config is None or self.problems:
-            raise ConfigError(*(problem for _, problem in sorted(self.problems)))
+            raise ConfigError(*(problem for _, problem in sorted(set(self.problems))))
         return config
 
     def warnings(self, config: Config) -> tuple[str, ...]:
@@ -149,7 +170,11 @@ class _Draft:
             f"{self._where(keys[0])}: {', '.join(map(dotted, keys))}: {later.sentence}"
             for later, keys in find_unbuilt(self.values, config)
         )
-        return (*unbuilt, *self._read_addresses(config))
+        moved = (
+            f"{self._where(keys[0])}: {', '.join(map(dotted, keys))}: {sentence}"
+            for sentence, keys in sorted(self.notes.items(), key=lambda note: self._line(note[1][0]))
+        )
+        return (*moved, *unbuilt, *self._read_addresses(config))
 
     def _read_addresses(self, config: Config) -> Iterator[str]:
         """Says which `host` was taken for another address than the one written."""
@@ -161,6 +186,8 @@ class _Draft:
             for name, entry in entries.items():
                 written = (self.values.get(section) or {}).get(name)
                 host = written.get("host") if isinstance(written, dict) else None
+                if (section, name, "host") in self.origins:
+                    continue
                 if isinstance(host, str) and entry.host is not None and host.rstrip("/") != entry.host:
                     key = (section, name, "host")
                     was, now = without_password(host), without_password(entry.host)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from app.config.section import Section
 from app.config.units import Wait
@@ -31,6 +31,8 @@ class WorkingMemoryConfig(Section):
 class LongTermConfig(Section):
     """What is remembered between requests. Off unless the section stands in the file."""
 
+    enabled: bool = True
+    """Whether anything is remembered; false is the same as no section."""
     storage_scope: Literal["session", "conversational", "all", "summaries_only"] = "session"
     """Who shares a memory: a session, a user's sessions, all users; or summaries only."""
     batch_size: int = Field(default=1, ge=0)
@@ -54,3 +56,9 @@ class MemoryConfig(Section):
 
     working: WorkingMemoryConfig = Field(default_factory=WorkingMemoryConfig)
     longterm: LongTermConfig | None = None
+
+    @model_validator(mode="after")
+    def _has_no_section_that_is_off(self) -> MemoryConfig:
+        if self.longterm is None or self.longterm.enabled:
+            return self
+        return self.model_copy(update={"longterm": None})

@@ -38,6 +38,8 @@ NOT_BUILT_YET = (
     Later("server.grpc_port", "no gRPC port is opened"),
     Later("agents.*.reasoning.on_crash", "the turn is marked interrupted", ("interrupt",), "resume"),
     Later("agents.*.tools", "the agent answers without tools"),
+    Later("agents.*.document_stores", "the agent does not search"),
+    Later("agents.*.sub_agents", "the agent calls no other"),
     Later("tools.execute_command", "the agent answers without tools"),
     Later("tools.mcp", "no MCP server is connected"),
     Later("compat.vectorshift.enabled", "its door stays closed"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from pathlib import Path
 
 from pydantic import Field, model_validator
@@ -12,6 +11,7 @@ from app.config.agent import AgentConfig
 from app.config.compat import CompatConfig
 from app.config.documents import DocumentStoreConfig
 from app.config.llm import EmbedderConfig, LLMConfig
+from app.config.near import near_name
 from app.config.section import Problems, Section
 from app.config.server import (
     AuthConfig,
@@ -133,9 +133,11 @@ class Config(Section):
         return next((name for name in ("default", "local") if name in self.llms), "")
 
     def _no_such_llm(self, name: str) -> str:
-        known = ", ".join(self.llms) or "none"
+        if not self.llms:
+            return "there are no llms: add one under llms, or remove the section for the embedded model"
+        known = ", ".join(self.llms)
         if not name:
             return f"is needed, for there are several llms: {known}"
-        near = get_close_matches(name, self.llms, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        near = near_name(name, self.llms)
+        hint = f"did you mean {near!r}? " if near else ""
         return f"there is no llm {name!r}; {hint}(llms: {known})"

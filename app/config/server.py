@@ -165,6 +165,13 @@ class LoggingConfig(Section):
     format: Literal["text", "json"] = "text"
     """Lines for people or for machines."""
 
+    @field_validator("level", mode="before")
+    @classmethod
+    def _has_one_spelling(cls, level: object) -> object:
+        if not isinstance(level, str):
+            return level
+        return {"warn": "warning"}.get(level.lower(), level.lower())
+
 
 class AuthConfig(Section):
     """Who may use the server."""

@@ -14,6 +14,9 @@ _REFERENCE = re.compile(
     r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-[^}]*)?\}|(?P<broken>\$\{[^}\n]*\}?)"
 )
 
+_BARE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
+_SECRET = re.compile(r"KEY|SECRET|TOKEN|PASS|PWD|CREDENTIAL|AUTH", re.IGNORECASE)
+
 
 def fill(text: str, environ: Mapping[str, str]) -> str:
     """`${NAME}` and `${NAME:-default}` (also for an empty NAME) replaced, `$${` becomes `${`.
@@ -21,8 +24,11 @@ def fill(text: str, environ: Mapping[str, str]) -> str:
     What is put in is never looked at again, so a value cannot smuggle in a reference.
 
     Raises:
-        ValueError: NAME is not set, or a `${` that is no reference.
+        ValueError: NAME is not set, a `${` that is no reference, or `$NAME` as the whole text.
     """
+    bare = _BARE.fullmatch(text)
+    if bare is not None and (text.isupper() or bare[1] in environ):
+        raise ValueError(f"write ${{{bare[1]}}}: a variable's name stands in braces")
 
     def replace(match: re.Match[str]) -> str:
         name, default = match["name"], match["default"]
@@ -37,6 +43,11 @@ def fill(text: str, environ: Mapping[str, str]) -> str:
         return environ[name]
 
     return _REFERENCE.sub(replace, text)
+
+
+def may_be_shown(text: str) -> bool:
+    """Whether what the references of a text hold may be quoted: no variable is named like a secret."""
+    return not any(_SECRET.search(found["name"] or "") for found in _REFERENCE.finditer(text))
 
 
 def settings(environ: Mapping[str, str]) -> tuple[dict[Key, tuple[str, str]], list[str]]:

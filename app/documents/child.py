@@ -62,7 +62,8 @@ def answer(order: Frame) -> Iterator[Frame]:
 def _scan(order: Frame) -> Iterator[Frame]:
     problems: list[str] = []
     files: list[tuple[str, str, int, int]] = []
-    for found in scan(order["roots"], order["patterns"], max_files=order["max_files"], problems=problems):
+    limits = {"exclude": order["exclude"], "max_files": order["max_files"]}
+    for found in scan(order["roots"], order["patterns"], **limits, problems=problems):
         files.append((found.path, found.root, found.size, found.mtime_ns))
         if len(files) == BATCH:
             yield {"files": files}

@@ -23,11 +23,13 @@ class ListedFile:
     mtime_ns: int
 
 
-def scan(roots: Sequence[str], patterns: Sequence[str], *, max_files: int, problems: list[str]) -> Iterator[ListedFile]:
+def scan(
+    roots: Sequence[str], patterns: Sequence[str], *, exclude: Sequence[str], max_files: int, problems: list[str]
+) -> Iterator[ListedFile]:
     """Every file of the store once, in order of roots and names. `problems` collects what could not be listed."""
     seen: set[str] = set()
     for root in roots:
-        for found in _walk(root, patterns, problems):
+        for found in _walk(root, patterns, exclude, problems):
             if found.path in seen:
                 continue
             if len(seen) == max_files:
@@ -37,7 +39,7 @@ def scan(roots: Sequence[str], patterns: Sequence[str], *, max_files: int, probl
             yield found
 
 
-def _walk(root: str, patterns: Sequence[str], problems: list[str]) -> Iterator[ListedFile]:
+def _walk(root: str, patterns: Sequence[str], exclude: Sequence[str], problems: list[str]) -> Iterator[ListedFile]:
     real = os.path.realpath(root)
     try:
         stat = os.stat(real)
@@ -56,9 +58,12 @@ def _walk(root: str, patterns: Sequence[str], problems: list[str]) -> Iterator[L
         for entry in _entries(folder, problems):
             if entry.is_symlink() or (entry.name.startswith(".") and not shows_hidden):
                 continue
+            path = os.path.relpath(entry.path, real)
+            if is_excluded(path, exclude):
+                continue
             if entry.is_dir(follow_symlinks=False):
                 inner.append(entry.path)
-            elif entry.is_file(follow_symlinks=False) and wanted.fullmatch(os.path.relpath(entry.path, real)):
+            elif entry.is_file(follow_symlinks=False) and wanted.fullmatch(path):
                 try:
                     entry.path.encode()
                     stat = entry.stat(follow_symlinks=False)
@@ -87,6 +92,21 @@ def _words(error: OSError) -> str:
 def names_hidden(patterns: Sequence[str]) -> bool:
     """Whether names that begin with a dot are included: when a pattern has such a name."""
     return any(part.startswith(".") for pattern in patterns for part in pattern.split("/"))
+
+
+def is_excluded(path: str, exclude: Sequence[str]) -> bool:
+    """Whether a path relative to its root, or a folder above it, is left out of the store."""
+    if not exclude:
+        return False
+    pattern = compile_patterns([_anywhere(one) for one in exclude])
+    parts = path.split(os.sep)
+    return any(pattern.fullmatch("/".join(parts[:end])) for end in range(1, len(parts) + 1))
+
+
+def _anywhere(pattern: str) -> str:
+    """One without a slash is about a name at any depth; `build/` and `build/**` are about the folder itself."""
+    pattern = pattern.removesuffix("/**").removesuffix("/")
+    return pattern if "/" in pattern else f"**/{pattern}"
 
 
 def compile_patterns(patterns: Sequence[str]) -> re.Pattern[str]:

@@ -118,7 +118,13 @@ class Indexer:
 
     async def _scan(self, config: DocumentStoreConfig) -> tuple[list[ListedFile], list[str]]:
         roots = [str(path) for path in config.paths]
-        order: Frame = {"do": "scan", "roots": roots, "patterns": config.patterns, "max_files": config.max_files}
+        order: Frame = {
+            "do": "scan",
+            "roots": roots,
+            "patterns": config.patterns,
+            "exclude": config.exclude,
+            "max_files": config.max_files,
+        }
         found: list[ListedFile] = []
         problems: list[str] = []
         async with self._reading.ask(order) as frames:

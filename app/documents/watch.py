@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 
 from app.config.documents import DocumentStoreConfig
-from app.documents.folders import compile_patterns, names_hidden
+from app.documents.folders import compile_patterns, is_excluded, names_hidden
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +99,8 @@ def _may_concern(path: str, store: DocumentStoreConfig) -> bool:
             continue
         inner = os.path.relpath(path, root)
         if not names_hidden(store.patterns) and any(part.startswith(".") for part in inner.split(os.sep)):
+            continue
+        if is_excluded(inner, store.exclude):
             continue
         if compile_patterns(store.patterns).fullmatch(inner) or not os.path.isfile(path):
             return True

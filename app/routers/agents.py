@@ -21,7 +21,7 @@ class _Exposition(Response):
 
 @router.get("/agents", summary="The agents of this server", response_model=AgentList)
 async def list_agents(runtime: AppRuntime) -> Response:
-    found: AgentList = {"agents": [agent_json(agent) for agent in runtime.roster]}
+    found: AgentList = {"agents": [agent_json(agent) for agent in runtime.roster.listed()]}
     return answer(found)
 
 

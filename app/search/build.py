@@ -7,16 +7,20 @@ from app.search import minilm
 from app.search.embedder import Embedder
 from app.search.openai_embedder import OpenAIEmbedder
 
-OPENAI = "https://api.openai.com/v1"
-OPENAI_MODEL = "text-embedding-3-small"
+_REMOTE = {
+    "openai": ("text-embedding-3-small", "https://api.openai.com/v1"),
+    "ollama": ("nomic-embed-text", "http://localhost:11434/v1"),
+}
+"""The usual model of a type, and where it is."""
 
 
 def build_embedder(config: EmbedderConfig) -> Embedder | None:
     """`None` when search is by keyword only. Loads nothing and connects to nothing before the first text."""
-    if config.type == "openai":
+    if config.type in _REMOTE:
+        model, address = _REMOTE[config.type]
         return OpenAIEmbedder(
-            model=config.model or OPENAI_MODEL,
-            base_url=config.host or OPENAI,
+            model=config.model or model,
+            base_url=config.host or address,
             api_key=config.api_key.get_secret_value() if config.api_key is not None else None,
             dimension=config.dimension,
         )

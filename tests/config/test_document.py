@@ -103,3 +103,35 @@ def test_what_no_setting_needs_is_refused_in_a_sentence(text: str) -> None:
 
 def test_bottomless_nesting_is_refused() -> None:
     assert refused("[" * 50_000) == ((1, "is nested too deeply"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "sentence"),
+    [
+        ("a: say: it\n", 1, "a value with ': ' in it; put the value in quotes"),
+        ("a: 1\n  b: 2\n", 2, "indented further than the line above, which has a value already"),
+        ("a\nb: 1\n", 2, "the line above has no ': '"),
+        ("a:\n    b: 1\n  c: 2\n", 3, "a line that is indented unlike those above it"),
+        ("a: 1\nb: 'x\nc: 2\n", 2, "a quote that is not closed"),
+        ('a: "x\nc: 2\n', 1, "a quote that is not closed"),
+        ("a: @x\n", 1, "an unquoted value begins with '@'; put it in quotes"),
+        ("a: `x`\n", 1, "an unquoted value begins with '`'; put it in quotes"),
+        ("a: %x\n", 1, "an unquoted value begins with '%'; put it in quotes"),
+        ("a: }\n", 1, "an unquoted value begins with '}'; put it in quotes"),
+        ("a:\n\tb: 1\n", 2, "a tab; indent with spaces"),
+        ("a: 'it's'\n", 1, "text after a closing quote"),
+        ("a: 1\nb\n", 2, "a line without ': ' between a key and its value"),
+        ('a: "\\d"\n', 1, "a backslash in double quotes"),
+        ("a: {b: 1\nc: 2\n", 2, "a '}' or ',' is missing"),
+        ("a: [1, 2\nc: 2\n", 2, "a ']' or ',' is missing"),
+        ("a: - b\n", 1, "a list begins beside its key"),
+        ("a:\n  - x\n  y: 1\n", 3, "a key where '- item' is expected"),
+        ("a: 1\n---\nb: 2\n", 2, "a second document begins"),
+        ("a: >x\n y\n", 1, "text after '>' or '|' begins on the next line"),
+    ],
+)
+def test_broken_syntax_is_told_in_our_words(text: str, line: int, sentence: str) -> None:
+    [(found, said)] = refused(text)
+
+    assert found == line
+    assert sentence in said

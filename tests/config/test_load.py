@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app.config.load import ConfigError, LoadedConfig, find_config, load_config
+from app.config.find import find_config
+from app.config.load import ConfigError, LoadedConfig, load_config
 
 Write = Callable[..., Path]
 
@@ -47,6 +48,28 @@ def test_the_file_in_the_folder_is_found(write: Write, tmp_path: Path) -> None:
     assert find_config({"HECTOR_CONFIG": ""}, tmp_path) == path
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "hector.yaml", "hector.yml", "config.yml"])
+def test_other_names_are_found_the_first_of_them_first(tmp_path: Path, name: str) -> None:
+    for later in ("config.yml", "hector.yml", "hector.yaml", "config.yaml"):
+        (tmp_path / later).touch()
+        if later == name:
+            break
+
+    assert find_config({}, tmp_path) == tmp_path / name
+
+
+def test_what_cannot_be_read_is_told_and_not_replaced_by_the_demonstration(tmp_path: Path) -> None:
+    link = tmp_path / "config.yaml"
+    link.symlink_to("gone.yaml")
+    assert find_config({}, tmp_path) == link
+    assert refused(link) == ["config.yaml: is a link to a file that does not exist"]
+
+    link.unlink()
+    link.mkdir()
+    assert find_config({}, tmp_path) == link
+    assert refused(link) == ["config.yaml: is a directory"]
+
+
 def test_a_folder_without_a_file_has_none(tmp_path: Path) -> None:
     assert find_config({}, tmp_path) is None
 
@@ -58,17 +81,39 @@ def test_an_empty_file_means_the_defaults_at_its_folder(write: Write, tmp_path: 
     assert loaded.config.storage.path == tmp_path / "data" / "hector.db"
 
 
-def test_without_a_file_a_model_flag_puts_the_assistant_on_openai() -> None:
-    loaded = load_config(None, environ={"OPENAI_API_KEY": "k"}, overrides={"model": "gpt-4o"})
+def test_without_a_file_other_values_take_its_place(tmp_path: Path) -> None:
+    values = {"llms": {"x": {"type": "openai", "model": "m"}}, "document_stores": {"d": {"paths": ["docs"]}}}
+
+    loaded = load_config(None, environ={"OPENAI_API_KEY": "k"}, cwd=tmp_path, instead=values)
 
     llm = loaded.config.llms[loaded.config.agents["assistant"].llm]
-    assert (llm.type, llm.model, llm.is_configured) == ("openai", "gpt-4o", True)
+    assert (llm.type, llm.model, llm.is_configured) == ("openai", "m", True)
+    assert loaded.config.document_stores["d"].paths == (tmp_path / "docs",)
 
 
-def test_with_a_file_a_model_flag_is_refused(write: Write) -> None:
-    [problem] = refused(write(""), overrides={"model": "gpt-4o"})
+@pytest.mark.parametrize(
+    ("variable", "value", "host"),
+    [
+        ("OPENAI_BASE_URL", "https://keys.example/v1/", "https://keys.example/v1"),
+        ("OPENAI_BASE_URL", "  ", None),
+        ("ANTHROPIC_BASE_URL", "https://keys.example", "https://keys.example/v1"),
+        ("OLLAMA_HOST", "0.0.0.0:11500", "http://127.0.0.1:11500/v1"),
+        ("OLLAMA_HOST", "gpu", "http://gpu:11434/v1"),
+        ("OLLAMA_HOST", "https://gpu.example", "https://gpu.example:443/v1"),
+    ],
+)
+def test_the_host_of_the_environment_counts_where_the_entry_names_none(
+    write: Write, variable: str, value: str, host: str | None
+) -> None:
+    kind = variable.partition("_")[0].lower()
+    path = write(
+        f"llms:\n  a: {{type: {kind}, model: m}}\n  b: {{type: {kind}, model: m, host: 'http://own.example/v1'}}\n"
+        "agents: {}\n"
+    )
 
-    assert problem == "command line: a model can be chosen without a file only; write it under llms in config.yaml"
+    llms = load(path, **{variable: value, "OPENAI_API_KEY": "k"}).config.llms
+
+    assert (llms["a"].host, llms["b"].host) == (host, "http://own.example/v1")
 
 
 def test_flags_beat_the_environment_which_beats_the_file_which_beats_defaults(write: Write) -> None:
@@ -128,6 +173,51 @@ def test_sections_that_disagree_are_told_with_line_and_key(write: Write) -> None
     path = write("llms: {gpt: {type: scripted}}\nagents:\n  a:\n    llm: gtp\n  b:\n    llm: gpt\n")
 
     assert refused(path) == ["config.yaml:4: agents.a.llm: there is no llm 'gtp'; did you mean 'gpt'? (llms: gpt)"]
+
+
+def test_a_broken_section_does_not_hide_what_is_wrong_between_others(write: Write) -> None:
+    path = write(
+        "llms:\n  gpt: {type: openai, mode: x}\n  bad: 5\nagents:\n  a: {llm: gtp}\n  b: {llm: bad}\n"
+        "  c: {llm: '${NONE}'}\nserver: {host: 0.0.0.0, prot: 1}\nauth: {kyes: {a: b}}\n"
+    )
+
+    assert refused(path) == [
+        "config.yaml:2: llms.gpt.mode: unknown key; did you mean 'model'?",
+        "config.yaml:3: llms.bad: has to consist of keys and values (got 5)",
+        "config.yaml:5: agents.a.llm: there is no llm 'gtp'; did you mean 'gpt'? (llms: gpt, bad)",
+        "config.yaml:7: agents.c.llm: environment variable NONE is not set; set it or write ${NONE:-default}",
+        "config.yaml:8: server.prot: unknown key; did you mean 'port'?",
+        "config.yaml:9: auth.kyes: unknown key; did you mean 'keys'?",
+    ]
+
+
+def test_an_empty_section_of_llms_is_told_as_such(write: Write) -> None:
+    [problem] = refused(write("llms: {}\n"))
+
+    assert problem.endswith(
+        "agents.assistant.llm: there are no llms: add one under llms, or remove the section for the embedded model"
+    )
+
+
+def test_what_a_reference_holds_is_shown_unless_its_name_is_a_secrets(write: Write) -> None:
+    path = write("sessions: {timeout: '${PAUSE}'}\nevents: {retention: '${API_TOKEN}'}\n")
+
+    first, second = refused(path, {"PAUSE": "soon", "API_TOKEN": "hidden"})
+
+    assert first.endswith("(got 'soon' from ${PAUSE})")
+    assert second.endswith("(got '${API_TOKEN}')")
+
+
+@pytest.mark.parametrize("text", ["$NAME", "$name"])
+def test_a_bare_variable_as_a_value_is_refused_with_its_braces(write: Write, text: str) -> None:
+    [problem] = refused(write(f"agents: {{a: {{description: {text}}}}}\n"), {"name": "x"})
+
+    assert problem == f"config.yaml:1: agents.a.description: write ${{{text[1:]}}}: a variable's name stands in braces"
+
+
+@pytest.mark.parametrize("text", ["$5", "$ecret", "costs $NAME", "$"])
+def test_other_dollars_are_text(write: Write, text: str) -> None:
+    assert load(write(f"agents: {{a: {{description: '{text}'}}}}\n")).config.agents["a"].description == text
 
 
 def test_an_unknown_key_far_from_any_other_is_told_what_is_known(write: Write) -> None:

@@ -193,7 +193,7 @@ def test_a_postgres_database_is_taken(url: str, kept: str) -> None:
 def test_a_postgres_address_that_cannot_work_is_refused_without_repeating_it(url: str, sentence: str) -> None:
     with pytest.raises(ValidationError) as caught:
         Config.model_validate({"storage": {"url": url}})
-    text = "".join(said for _, said in explain(caught.value, {"storage": {"url": url}}))
+    text = "".join(said for _, said in explain(caught.value, {"storage": {"url": url}}, {"storage": {"url": url}}))
 
     assert sentence in text
     assert "hid" not in text

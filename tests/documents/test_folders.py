@@ -10,10 +10,18 @@ import pytest
 from app.documents.folders import compile_patterns, scan
 
 
-def names(roots: list[Path], *patterns: str, max_files: int = 100) -> tuple[list[str], list[str]]:
+def names(
+    roots: list[Path], *patterns: str, exclude: tuple[str, ...] = (), max_files: int = 100
+) -> tuple[list[str], list[str]]:
     """(paths below the first root, problems)."""
     problems: list[str] = []
-    found = scan([str(root) for root in roots], patterns or ("**/*.md",), max_files=max_files, problems=problems)
+    found = scan(
+        [str(root) for root in roots],
+        patterns or ("**/*.md",),
+        exclude=exclude,
+        max_files=max_files,
+        problems=problems,
+    )
     return [os.path.relpath(file.path, os.path.realpath(roots[0])) for file in found], problems
 
 
@@ -106,3 +114,25 @@ def test_pipes_and_sockets_are_no_files(folder: Path) -> None:
     os.mkfifo(folder / "pipe.md")
 
     assert names([folder]) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("exclude", "left"),
+    [
+        ((), ["a.md", "drafts/b.md", "x/drafts/c.md", "x/d.md"]),
+        (("drafts",), ["a.md", "x/d.md"]),
+        (("drafts/",), ["a.md", "x/d.md"]),
+        (("**/drafts/**",), ["a.md", "x/d.md"]),
+        (("drafts/**",), ["a.md", "x/d.md"]),
+        (("x/drafts",), ["a.md", "drafts/b.md", "x/d.md"]),
+        (("X/*.MD", "a.*"), ["drafts/b.md", "x/drafts/c.md"]),
+    ],
+)
+def test_what_is_excluded_is_left_out_with_all_that_is_in_it(
+    tmp_path: Path, exclude: tuple[str, ...], left: list[str]
+) -> None:
+    make(tmp_path, "a.md", "drafts/b.md", "x/drafts/c.md", "x/d.md")
+
+    found, problems = names([tmp_path], exclude=exclude)
+
+    assert (sorted(found), problems) == (sorted(left), [])

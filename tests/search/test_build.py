@@ -22,6 +22,10 @@ async def test_each_type_has_its_embedder() -> None:
     assert isinstance(made, OpenAIEmbedder)
     assert made.model == "text-embedding-3-small@localhost:1/9"
     await made.close()
+    ollama = build_embedder(config({"type": "ollama", "host": "http://gpu:11434"}))
+    assert isinstance(ollama, OpenAIEmbedder)
+    assert ollama.model.startswith("nomic-embed-text@gpu:11434")
+    await ollama.close()
     assert isinstance(build_embedder(Config().embedder), MiniLM)
     assert build_embedder(config({"type": "none"})) is None
 
