@@ -66,10 +66,12 @@ async def connect(target: Target, *, only_looks: bool = False, user: str | None 
 
 def read_config(path: Path | None) -> LoadedConfig:
     """Raises CommandFailed (2) with every problem of the file."""
-    from app.config.load import ConfigError, find_config, load_config
+    from app.cli.without_file import read_config as read
+    from app.config.find import find_config
+    from app.config.load import ConfigError
 
     try:
-        return load_config(path or find_config(os.environ, Path.cwd()), environ=os.environ)
+        return read(path or find_config(os.environ, Path.cwd()))
     except ConfigError as error:
         raise CommandFailed(str(error), code=ExitCode.USAGE, reason="invalid_config") from None
 

@@ -14,6 +14,8 @@ from app.cli.run import complain
 from app.cli.tables import SESSION_HEADINGS, moment, print_pairs, print_rows, session_row
 from app.config.documents import DocumentStoreConfig
 from app.config.load import LoadedConfig
+from app.llm.detect import HOW_TO_CHANGE
+from app.memory.notices import notices
 
 
 async def list_(target: Target, agent: str | None, *, limit: int, status: str | None, as_json: bool) -> ExitCode:
@@ -25,6 +27,8 @@ async def list_(target: Target, agent: str | None, *, limit: int, status: str | 
             else:
                 headings = ("agent", "name", "llm", "model", "tools")
                 print_rows(headings, [_agent_row(found) for found in agents])
+                for chosen in [found["description"] for found in agents if HOW_TO_CHANGE in found["description"]]:
+                    complain(chosen)
             return ExitCode.OK
         await get_agent(client, agent)
         sessions, cursor = await client.agent(agent).sessions(limit=limit, status=status, order="activity")
@@ -136,9 +140,12 @@ def _checked(loaded: LoadedConfig) -> dict[str, Any]:
         "ok": True,
         "config": str(loaded.path) if loaded.path is not None else None,
         "problems": [],
-        "warnings": list(loaded.warnings),
+        "warnings": [*loaded.warnings, *notices(config)],
         "llms": llms,
-        "agents": [{"agent": key, "name": agent.name, "llm": agent.llm} for key, agent in config.agents.items()],
+        "agents": [
+            {"agent": key, "name": agent.name, "llm": agent.llm, "description": agent.description}
+            for key, agent in config.agents.items()
+        ],
         "document_stores": [
             {"store": name, "paths": [str(path) for path in store.paths], "missing": _missing_of_store(store)}
             for name, store in config.document_stores.items()
@@ -174,7 +181,7 @@ def _missing_of_store(store: DocumentStoreConfig) -> list[str]:
 
 
 def _print_checked(found: dict[str, Any]) -> None:
-    print(found["config"] or "no file: one agent, assistant, on the embedded model")
+    print(found["config"] or "no file")
     for warning in found["warnings"]:
         print(f"warning: {warning}")
     for llm in found["llms"]:
@@ -184,6 +191,8 @@ def _print_checked(found: dict[str, Any]) -> None:
         print(f"llm {llm['name']}: {llm['type']}{model}: {state}{users}")
     for agent in found["agents"]:
         print(f"agent {agent['agent']}: {agent['name']}, on {agent['llm']}")
+        if found["config"] is None:
+            print(agent["description"])
     for store in found["document_stores"]:
         print(f"document store {store['store']}: {', '.join(store['paths'])}")
         for missing in store["missing"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +12,7 @@ from app import __version__
 from app.cli.asking import Answer, Ask, asks
 from app.cli.memory_commands import memory
 from app.cli.options import AgentArgument, ConfigOption, JSONOption
+from app.config.find import find_config
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Hector: own your agents.")
 
@@ -37,14 +39,37 @@ def serve(
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port; 0 picks a free one.")] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Without a file: serve the assistant on this model, by OPENAI_API_KEY.")
+    provider: Annotated[
+        str | None, typer.Option(help="Without a file: openai, anthropic, gemini, openrouter, ollama, vllm or local.")
     ] = None,
+    model: Annotated[str | None, typer.Option(help="Without a file: the provider's name of the model.")] = None,
+    api_key: Annotated[
+        str | None, typer.Option(help="Without a file: the provider's key; its variable is safer.")
+    ] = None,
+    base_url: Annotated[str | None, typer.Option(help="Without a file: address of the provider's API.")] = None,
+    tools: Annotated[bool, typer.Option("--tools", help="Without a file: give the assistant its usual tools.")] = False,
+    mcp_url: Annotated[str | None, typer.Option(help="Without a file: address of an MCP server.")] = None,
+    docs: Annotated[str | None, typer.Option(help="Without a file: folder of documents to search.")] = None,
 ) -> None:
-    """Serve the agents over HTTP."""
-    from app.cli.serve import serve as run
+    """Serve the agents over HTTP. Without a file: one, on the model of a key that is set, an Ollama, or our own."""
+    from app.llm.detect import Probe
 
-    raise typer.Exit(run(config=config, overrides={"server.host": host, "server.port": port, "model": model}))
+    probe = Probe(os.environ) if config is None and find_config(os.environ, Path.cwd()) is None else None
+    from app.cli.serve import serve as run  # heavy: the look at Ollama goes on meanwhile
+    from app.cli.without_file import QuickFlags
+
+    quick = QuickFlags(provider, model, api_key, base_url, tools, mcp_url, docs)
+    raise typer.Exit(run(config=config, overrides={"server.host": host, "server.port": port}, quick=quick, probe=probe))
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("config.yaml"),
+) -> None:
+    """Write a short configuration for what is there: a key in the environment, an Ollama, or the embedded model."""
+    from app.cli.init import init as run
+
+    raise typer.Exit(run(path))
 
 
 @app.command()

@@ -15,9 +15,12 @@ from typing import Any
 
 import uvicorn
 
-from app.config.load import ConfigError, LoadedConfig, find_config, load_config
+from app.cli.without_file import NO_FLAGS, QuickFlags, read_config
+from app.config.find import find_config
+from app.config.load import ConfigError, LoadedConfig
 from app.config.root import Config
 from app.domain.errors import Unavailable
+from app.llm.detect import Probe
 from app.llm.weights import find_weights
 from app.main import create_app
 from app.observability import logs, tracing
@@ -63,11 +66,19 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(*, config: Path | None, overrides: dict[str, Any]) -> int:
+def serve(
+    *, config: Path | None, overrides: dict[str, Any], quick: QuickFlags = NO_FLAGS, probe: Probe | None = None
+) -> int:
     """Run until a signal stops it. Returns the exit code (2: the configuration is wrong, 3: it cannot start)."""
+
+    def read(probe: Probe | None = None) -> LoadedConfig:
+        path = config or (None if quick.are_given else find_config(os.environ, Path.cwd()))
+        return read_config(path, quick, overrides=overrides, probe=probe)
+
     try:
-        path = config or (None if overrides.get("model") else find_config(os.environ, Path.cwd()))
-        loaded = load_config(path, environ=os.environ, overrides=overrides)
+        if config is not None and quick.are_given:
+            raise ConfigError(f"command line: what {config} says cannot be said by flags too; leave out one of them")
+        loaded = read(probe)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return CONFIG_ERROR
@@ -75,14 +86,11 @@ def serve(*, config: Path | None, overrides: dict[str, Any]) -> int:
     _say_what_was_read(loaded)
     tracing.set_up(os.environ.get(tracing.ENDPOINT))
 
-    def read_again() -> Config:
-        return load_config(path, environ=os.environ, overrides=overrides).config
-
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(_serve(loaded.config, read_again))
-    return uvloop.run(_serve(loaded.config, read_again))
+        return asyncio.run(_serve(loaded.config, lambda: read().config))
+    return uvloop.run(_serve(loaded.config, lambda: read().config))
 
 
 async def _serve(config: Config, read_again: Callable[[], Config]) -> int:
@@ -155,7 +163,7 @@ def _bind(config: Config) -> socket.socket:
 
 
 def _say_what_was_read(loaded: LoadedConfig) -> None:
-    log.info("configuration: %s", loaded.path or "none; one agent, assistant, on the embedded model")
+    log.info("configuration: %s", loaded.path or f"none. {loaded.config.agents['assistant'].description}")
     for warning in loaded.warnings:
         log.warning("%s", warning)
     used = {agent.llm for agent in loaded.config.agents.values()}

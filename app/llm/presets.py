@@ -19,11 +19,15 @@ class Quirks:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """`key_variable` is the environment variable that usually holds the key, if there is a usual one."""
+    """`key_variable` is the environment variable that usually holds the key, if there is a usual one.
+
+    `model`: a current one, not the dearest, for those who have a key and no configuration.
+    """
 
     base_url: str
     key_variable: str | None = None
     quirks: Quirks = Quirks()
+    model: str = ""
 
     @property
     def needs_key(self) -> bool:
@@ -32,10 +36,17 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     # `max_tokens` is deprecated at OpenAI and refused by its reasoning models; the new name works for all.
-    "openai": Preset("https://api.openai.com/v1", "OPENAI_API_KEY", Quirks(max_tokens_name="max_completion_tokens")),
-    "anthropic": Preset("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY"),
-    "gemini": Preset("https://generativelanguage.googleapis.com/v1beta/openai", "GEMINI_API_KEY"),
-    "openrouter": Preset("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
+    "openai": Preset(
+        "https://api.openai.com/v1",
+        "OPENAI_API_KEY",
+        Quirks(max_tokens_name="max_completion_tokens"),
+        model="gpt-5-mini",
+    ),
+    "anthropic": Preset("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", model="claude-sonnet-4-5"),
+    "gemini": Preset(
+        "https://generativelanguage.googleapis.com/v1beta/openai", "GEMINI_API_KEY", model="gemini-2.5-flash"
+    ),
+    "openrouter": Preset("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", model="openrouter/auto"),
     "ollama": Preset("http://localhost:11434/v1"),
     "vllm": Preset("http://localhost:8000/v1"),
 }

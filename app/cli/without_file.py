@@ -1,0 +1,97 @@
+"""What is served without a configuration file: by the flags of `hector serve`, else by what the machine offers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from app.config.dotenv import read_dotenv
+from app.config.llm import LLMType
+from app.config.load import ConfigError, LoadedConfig, load_config
+from app.llm.detect import Choice, Probe, choose
+from app.llm.presets import PRESETS
+
+
+@dataclass(frozen=True, slots=True)
+class QuickFlags:
+    """Flags that take the place of a file. None and False: not given."""
+
+    provider: str | None = None
+    model: str | None = None
+    api_key: str | None = None
+    base_url: str | None = None
+    tools: bool = False
+    mcp_url: str | None = None
+    docs: str | None = None
+
+    @property
+    def are_given(self) -> bool:
+        return any((self.names_a_model, self.tools, self.mcp_url, self.docs))
+
+    @property
+    def names_a_model(self) -> bool:
+        return any((self.provider, self.model, self.api_key, self.base_url))
+
+
+NO_FLAGS = QuickFlags()
+
+
+def read_config(
+    path: Path | None,
+    flags: QuickFlags = NO_FLAGS,
+    *,
+    overrides: Mapping[str, object] | None = None,
+    probe: Probe | None = None,
+) -> LoadedConfig:
+    """The configuration of a file, or without one what flags and machine say. Raises ConfigError."""
+    if path is not None:
+        return load_config(path, environ=os.environ, overrides=overrides)
+    environ = {**read_dotenv(Path.cwd()), **os.environ}
+    instead = values(choose_model(flags, environ, probe), flags)
+    return load_config(None, environ=environ, overrides=overrides, instead=instead)
+
+
+def choose_model(flags: QuickFlags, environ: Mapping[str, str], probe: Probe | None = None) -> Choice:
+    """Raises ConfigError: the provider is unknown."""
+    if not flags.names_a_model:
+        return choose(environ, probe)
+    kind = flags.provider or _provider(flags, environ, probe)
+    if kind not in get_args(LLMType):
+        known = ", ".join(("local", *PRESETS))
+        raise ConfigError(f"command line: --provider: there is no provider {kind!r} (known: {known})")
+    model = flags.model or environ.get(f"{kind.upper()}_MODEL", "").strip() or _usual_model(kind, environ, probe)
+    said = {"type": kind, "model": model, "api_key": flags.api_key, "host": flags.base_url}
+    entry = {key: value for key, value in said.items() if value}
+    return Choice(kind, entry if kind != "local" or model else None, "the command line says so")
+
+
+def values(choice: Choice, flags: QuickFlags) -> dict[str, Any]:
+    """What a file would say."""
+    said = choice.as_values()
+    if flags.tools:
+        said["agents"]["assistant"]["tools"] = ["search", "write_file", "execute_command"]
+    if flags.mcp_url:
+        said["tools"] = {"mcp": {"server": {"url": flags.mcp_url}}}
+    if flags.docs:
+        said["document_stores"] = {"docs": {"paths": [flags.docs]}}
+    return said
+
+
+def _provider(flags: QuickFlags, environ: Mapping[str, str], probe: Probe | None) -> str:
+    if flags.base_url or flags.api_key:
+        return "anthropic" if (flags.api_key or "").startswith("sk-ant-") else "openai"
+    found = choose(environ, probe)
+    if found.llm is None:
+        return "openai"
+    if found.name == "ollama" and flags.model not in (found.llm["model"], *found.others):
+        return "openai"
+    return str(found.llm["type"])
+
+
+def _usual_model(kind: str, environ: Mapping[str, str], probe: Probe | None) -> str:
+    if kind == "ollama":
+        return next(iter((probe or Probe(environ)).models()), "")
+    return PRESETS[kind].model if kind in PRESETS else ""
