@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from app.domain.errors import InvalidRequest, Unauthenticated
+from app.domain.errors import Unauthenticated
 from app.domain.principal import ANONYMOUS, Principal
-
-MAX_USER_ID = 256
 
 
 class Authenticator:
@@ -25,30 +23,15 @@ class Authenticator:
         """Whether no key is asked."""
         return not self._names
 
-    def authenticate(self, authorization: str | None, user_id: str | None) -> Principal:
-        """`authorization` is that header, `user_id` the end user the request names.
-
-        Raises:
-            Unauthenticated: no key, or a wrong one.
-            InvalidRequest: a user id that is empty or longer than 256 characters.
-        """
-        principal = self._anonymous
-        if self._names:
-            scheme, _, token = (authorization or "").partition(" ")
-            name = self._names.get(_digest(token.strip())) if scheme.lower() == "bearer" else None
-            if name is None:
-                raise Unauthenticated("Send a valid key: Authorization: Bearer <key>.")
-            principal = self._principals[name]
-        if user_id is None:
-            return principal
-        return with_user(principal, user_id)
-
-
-def with_user(principal: Principal, user_id: str) -> Principal:
-    """The same caller, on behalf of an end user."""
-    if not 0 < len(user_id) <= MAX_USER_ID:
-        raise InvalidRequest(f"user_id must have 1 to {MAX_USER_ID} characters.")
-    return Principal(principal.id, principal.kind, user_id)
+    def authenticate(self, authorization: str | None) -> Principal:
+        """`authorization` is that header. Raises Unauthenticated: no key, or a wrong one."""
+        if not self._names:
+            return self._anonymous
+        scheme, _, token = (authorization or "").partition(" ")
+        name = self._names.get(_digest(token.strip())) if scheme.lower() == "bearer" else None
+        if name is None:
+            raise Unauthenticated("Send a valid key: Authorization: Bearer <key>.")
+        return self._principals[name]
 
 
 def _digest(secret: str) -> bytes:

@@ -249,7 +249,7 @@ async def forget(target: Target, request: Forget, *, yes: bool, as_json: bool) -
     if as_json:
         _print_json(receipt)
     else:
-        _print_receipt(receipt)
+        _print_receipt(receipt, request)
     return ExitCode.OK if not receipt["found_afterwards"] and not receipt["problem"] else ExitCode.TURN_FAILED
 
 
@@ -261,9 +261,18 @@ def _ask(request: Forget) -> None:
         raise CommandFailed("Nothing was forgotten.", code=ExitCode.INTERRUPTED, reason="cancelled")
 
 
-def _print_receipt(receipt: dict[str, Any]) -> None:
+def _print_receipt(receipt: dict[str, Any], request: Forget) -> None:
+    if receipt["user_known"] is False:
+        complain(f"{clean(request.agent)} knows no user {clean(request.user or '')!r}: nothing is stored of this name")
+    found = ", ".join([f"{number} {name.replace('_', ' ')}" for name, number in receipt["found"].items() if number])
     removed = [(name.replace("_", " "), str(number)) for name, number in receipt["removed"].items() if number]
-    print_pairs([*(removed or [("removed", "nothing")]), ("found afterwards", str(receipt["found_afterwards"]))])
+    print_pairs(
+        [
+            ("found", found or "nothing"),
+            *(removed or [("removed", "nothing")]),
+            ("found afterwards", str(receipt["found_afterwards"])),
+        ]
+    )
     for name, number in receipt["found_in"].items():
         complain(f"{clean(name)} still contains it, {number} times; delete that file, or create it again")
     if receipt["problem"]:

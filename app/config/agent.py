@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from app.config.memory import MemoryConfig
 from app.config.section import Section
-from app.config.units import Size, format_duration, parse_duration
+from app.config.units import EntryName, Size, format_duration, parse_duration
 
 
 class PromptConfig(Section):
@@ -90,7 +90,7 @@ class AgentConfig(Section):
     """What the agent is for, in a sentence."""
     visibility: Literal["public", "internal", "private"] = "public"
     """`internal`: served under its name, not listed; `private`: for other agents only, unknown to callers."""
-    llm: str = ""
+    llm: EntryName = ""
     """Name of an entry of `llms`; left out: the only one, else `default`, else `local`."""
     prompt: PromptConfig = Field(default_factory=PromptConfig)
     reasoning: ReasoningConfig = Field(default_factory=ReasoningConfig)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from app.config.section import Section
+from app.config.units import EntryName
 
 
 class VectorShiftConfig(Section):
@@ -14,7 +15,7 @@ class VectorShiftConfig(Section):
     """Whether the door is open. Not built yet."""
     prefix: str = Field(default="/v1", pattern="^/")
     """Path under which it answers. Not built yet."""
-    default_llm: str | None = None
+    default_llm: EntryName | None = None
     """Entry of `llms` for models it does not know; null refuses them. Not built yet."""
 
 

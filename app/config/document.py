@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,9 +86,10 @@ def _repeated_keys(node: Node, above: tuple[int, ...], seen: set[int]) -> Iterat
     for key, value in node.value:
         if not isinstance(key, ScalarNode):
             raise DocumentError((_line(key), "a key has to be a single word"))
-        if key.value in first:
-            yield _line(key), f"{key.value!r} stands twice; first on line {first[key.value]}"
-        first.setdefault(key.value, _line(key))
+        name = _name(key)
+        if name in first:
+            yield _line(key), f"{name!r} stands twice; first on line {first[name]}"
+        first.setdefault(name, _line(key))
         yield from _repeated_keys(value, above, seen)
 
 
@@ -95,10 +97,15 @@ def _mapping(node: MappingNode, at: Key, lines: dict[Key, int], loader: yaml.Saf
     loader.flatten_mapping(node)
     values: dict[str, Any] = {}
     for key, value in node.value:
-        name = str(key.value)
+        name = _name(key)
         lines[(*at, name)] = _line(key)
         values[name] = _value(value, (*at, name), lines, loader)
     return values
+
+
+def _name(key: Node) -> str:
+    """In normal form C: editors write the same name in different forms."""
+    return unicodedata.normalize("NFC", str(key.value))
 
 
 def _value(node: Node, at: Key, lines: dict[Key, int], loader: yaml.SafeLoader) -> Any:

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from app.config.section import Section
-from app.config.units import Wait
+from app.config.units import EntryName, Wait
 
 
 class WorkingMemoryConfig(Section):
@@ -22,7 +22,7 @@ class WorkingMemoryConfig(Section):
     """Part of the budget above which the oldest messages are summarised, after the turn."""
     target: float = Field(default=0.6, gt=0, le=1)
     """Part of the budget that is left after summarising."""
-    llm: str = ""
+    llm: EntryName = ""
     """Name of the entry of `llms` that writes the summaries; left out: the agent's own."""
     window_size: int = Field(default=20, ge=1)
     """Messages that `buffer_window` keeps."""

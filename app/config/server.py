@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import unicodedata
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
@@ -182,6 +183,7 @@ class AuthConfig(Section):
     @field_validator("keys")
     @classmethod
     def _are_usable_and_different(cls, keys: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        keys = {unicodedata.normalize("NFC", name): key for name, key in keys.items()}
         owners: dict[str, str] = {}
         for name, key in keys.items():
             secret = key.get_secret_value()

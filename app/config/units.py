@@ -6,11 +6,12 @@ A plain number is seconds or bytes. Units descend and each stands once: `1h30m`,
 from __future__ import annotations
 
 import re
+import unicodedata
 from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 _DURATION = re.compile("".join(rf"(?:(?P<{unit}>[0-9]+(?:\.[0-9]+)?){unit})?" for unit in ("d", "h", "m", "s", "ms")))
 _MICROSECONDS = {"d": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000, "ms": 1_000}
@@ -25,6 +26,9 @@ _BYTES = {
     "gib": 1 << 30,
 }
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+
+EntryName = Annotated[str, AfterValidator(lambda name: unicodedata.normalize("NFC", name))]
+"""Name of an entry of another section, in the form that keys of the file have."""
 
 # A date plus a hundred years is still a date; a longer wait is a typing error.
 _LONGEST = timedelta(days=36_500)

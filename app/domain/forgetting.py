@@ -34,11 +34,15 @@ class DeletionRequest:
 
 @dataclass(slots=True)
 class ForgetReceipt:
-    """What was removed, by kind, and what was found afterwards: rows, and places in files.
+    """What matched the request, what was removed, by kind, and what was found afterwards: rows, and places in files.
+
+    `knows_user`: whether anything was stored of the user that the request names; `None` if it names none.
 
     `problem`: a sentence for people that says why files may still hold removed data; clearing them is retried.
     """
 
+    found: Counter[str] = field(default_factory=Counter)
+    knows_user: bool | None = None
     removed: Counter[str] = field(default_factory=Counter)
     rows_found: int = 0
     found_in: dict[str, int] = field(default_factory=dict)

@@ -75,6 +75,7 @@ class Removal:
             Unavailable, WriteFailed, WriteConflict: not all of it is removed yet.
         """
         request = self.request
+        await self._note_what_is_there()
         if request.phrase is not None:
             await self._remove_phrase(Phrase(request.phrase))
         elif request.memory_id is not None:
@@ -83,6 +84,17 @@ class Removal:
             await self._remove_sessions([request.session_id])
         else:
             await self._remove_user()
+
+    async def _note_what_is_there(self) -> None:
+        """Enter into the receipt what the request names; a phrase is counted where it is looked for."""
+        request, receipt = self.request, self.receipt
+        ephemeral = [one for one in self._places.live.all() if self._is_ephemeral_of_user(one)]
+        if request.user_id is not None:
+            receipt.knows_user = bool(ephemeral) or await self._read(partial(forgettings.knows_user, request=request))
+        if request.phrase is None:
+            receipt.found = await self._read(partial(forgettings.count_found, request=request))
+            if request.is_of_user:
+                receipt.found["sessions"] += len(ephemeral)
 
     # -- by target -------------------------------------------------------------------------------------------
 
@@ -152,6 +164,7 @@ class Removal:
             ids = await store.database.read(partial(forgettings.sessions_of, request=self.request))
             scan = partial(redaction.scan, session_ids=ids, phrase=phrase)
             for session_id, found in (await store.database.read(scan)).items():
+                self.receipt.found["sessions"] += 1
                 affected.message_ids |= found.message_ids
                 if found.in_history:
                     touched.add(session_id)
@@ -164,6 +177,8 @@ class Removal:
             summaries_of=touched,
         )
         affected.memory_ids = await self._read(find)
+        self.receipt.found["messages"] = len(affected.message_ids)
+        self.receipt.found["memories"] = len(affected.memory_ids)
         await self.remove_recalled()
         await self._forget_ids(affected.memory_ids)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from app.auth.authenticate import with_user
 from app.domain.errors import InvalidRequest, NotFound, SessionOver
 from app.domain.phrase import Phrase
 from app.domain.principal import Principal
@@ -26,8 +25,6 @@ router = json_router("memories")
 async def forget(runtime: AppRuntime, caller: Caller, agent: NamedAgent, body: Forget) -> Response:
     """Agents without a long-term memory forget, too: they have messages."""
     _check(body)
-    if body.user_id is not None:
-        caller = with_user(caller, body.user_id)
     if body.session_id is not None:
         await _check_session(runtime, caller, agent.name, body.session_id)
     if body.memory_id is not None:

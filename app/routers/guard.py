@@ -16,6 +16,7 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth.authenticate import Authenticator
+from app.auth.users import with_named_user
 from app.domain.errors import Forbidden, HectorError, Internal, InvalidRequest
 from app.routers.errors import error_response
 
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ALWAYS_OPEN = frozenset({"/", "/health", "/ready"})
+_USER_HEADERS = frozenset({b"x-user-id", b"x-user-id*"})
 _PAGE_FILES = "/page/"
 _DOCS_FILES = "/docs/"
 _OPEN_FOR_LOOPBACK = frozenset({"/metrics", "/openapi.json", "/docs"})
@@ -108,7 +110,8 @@ class Guard:
             raise InvalidRequest("An address cannot contain the character U+0000.")
         if len(scope["path"]) > 1 and scope["path"].endswith("/"):
             scope["path"] = scope["path"].rstrip("/")  # the same address: a redirect would lose curl's body
-        host = origin = authorization = user_id = None
+        host = origin = authorization = None
+        users: list[bytes] = []
         for name, value in scope["headers"]:
             if name == b"host":
                 host = value.decode("latin-1").lower()
@@ -116,8 +119,8 @@ class Guard:
                 origin = value.decode("latin-1").lower()
             elif name == b"authorization":
                 authorization = value.decode("latin-1")
-            elif name == b"x-user-id":
-                user_id = value.decode("latin-1")
+            elif name in _USER_HEADERS:
+                users.append(value)
         if host is not None and not self._accepts_host(host):
             raise Forbidden(
                 f"This server does not answer to the name {host!r}; add it to server.allowed_hosts.",
@@ -132,7 +135,9 @@ class Guard:
         if scope["type"] == "http" and scope["method"] == "OPTIONS":
             return  # a preflight carries no credentials
         if not self._is_open(scope):
-            scope["principal"] = self._authenticator.authenticate(authorization, user_id)
+            principal = self._authenticator.authenticate(authorization)
+            query = scope.get("query_string", b"")
+            scope["principal"] = with_named_user(principal, users, query) if users or query else principal
 
     def _accepts_host(self, host: str) -> bool:
         known = self._known_hosts.get(host)

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
+from app.auth.users import with_user
 from app.domain.errors import HectorError, InvalidRequest, TooLarge
 from app.routers.schemas.errors import RESPONSES
 
@@ -68,6 +69,16 @@ def read_json(body: bytes) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise InvalidRequest('The body must be a JSON object, such as {"message": "Hello"}.')
     return given
+
+
+def take_user(scope: Scope, given: dict[str, Any]) -> None:
+    """Make the request on behalf of the user that its body names. Raises InvalidRequest if it named another before."""
+    user_id = given.get("user_id")
+    if user_id is None:
+        return
+    if not isinstance(user_id, str):
+        raise InvalidRequest("user_id: must be a string")
+    scope["principal"] = with_user(scope["principal"], user_id)
 
 
 def parse(body: bytes, model: type[Body]) -> Body:
@@ -145,6 +156,7 @@ class _JsonRequest(Request):
     async def body(self) -> bytes:
         try:
             self._given = read_json(await read_body(self.scope, self.receive, self._max_bytes))
+            take_user(self.scope, self._given)
         except HectorError as error:
             self.refusal = error
             return b""

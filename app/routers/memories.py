@@ -13,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from app.agents import Agent
-from app.auth.authenticate import with_user
 from app.config.memory import LongTermConfig
 from app.domain.errors import Conflict, InvalidRequest
 from app.domain.memory import Memory as StoredMemory
@@ -62,13 +61,12 @@ async def _remembering(agent: NamedAgent) -> Agent:
 async def _owned_by_caller(
     request: Request,
     agent: NamedAgent,
-    user_id: Annotated[str | None, Query(description="Only memories of this person.")] = None,
     session_id: Annotated[str | None, Query(description="Only memories of this session.")] = None,
     kind: MemoryKind | None = None,
 ) -> Owned:
     """The memories that a request is about: all of the caller's, or those that its query chooses."""
     principal = principal_of(request)
-    return Owned(agent.name, principal.id, user_id=user_id or principal.user_id, session_id=session_id, kind=kind)
+    return Owned(agent.name, principal.id, user_id=principal.user_id, session_id=session_id, kind=kind)
 
 
 RememberingAgent = Annotated[Agent, Depends(_remembering)]
@@ -104,8 +102,6 @@ async def list_memories(
 @router.post("/agents/{agent}/memories", summary="Add a memory", status_code=201, response_model=Memory)
 async def add_memory(runtime: AppRuntime, caller: Caller, agent: RememberingAgent, body: AddMemory) -> Response:
     runtime.conversation.check_length(body.text)
-    if body.user_id is not None:
-        caller = with_user(caller, body.user_id)
     owner = Owner(agent.name, caller.id, caller.effective_user, "")
     if body.session_id is not None:
         session = (await runtime.sessions.get(caller, agent.name, body.session_id)).session

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from app.domain.message import Message
 from app.events.log import SessionLog
 from app.routers.dependencies import AppRuntime, Limit, NamedSession, clamp, gone, runtime_of, session_of
-from app.routers.json_route import answer, json_router, parse, read_body
+from app.routers.json_route import answer, json_router, parse, read_body, read_json, take_user
 from app.routers.schemas import fields
 from app.routers.schemas import messages as schemas
 from app.routers.schemas.events import EventPage, event_json
@@ -52,6 +52,7 @@ def _is_without_turn(given: bytes) -> bool:
 
 async def _add(request: Request, given: bytes) -> Response:
     """A message that starts no turn."""
+    take_user(request.scope, read_json(given))
     log = await session_of(request)
     runtime = runtime_of(request)
     wanted = parse(given, schemas.AddMessage)

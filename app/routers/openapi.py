@@ -32,9 +32,15 @@ _USER = {
     "name": "X-User-Id",
     "in": "header",
     "required": False,
-    "description": "The person on whose behalf the request is made.",
+    "description": "The person on whose behalf the request is made, in UTF-8 or as `UTF-8''J%C3%BCrgen`.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 256},
     "example": "ann",
+}
+_USER_IN_QUERY = {
+    **_USER,
+    "name": "user_id",
+    "in": "query",
+    "description": "The same person; where header, address and body name several, they must agree.",
 }
 
 
@@ -64,13 +70,14 @@ def build_document(app: FastAPI, *, needs_key: bool, public_url: str | None) -> 
     schemas.update(errors["schemas"])
     found["components"]["responses"] = errors["responses"]
     found["components"]["securitySchemes"] = {"key": _KEY}
-    found["components"]["parameters"] = {"UserId": _USER}
+    found["components"]["parameters"] = {"UserId": _USER, "UserIdInQuery": _USER_IN_QUERY}
     found["security"] = [{"key": []}] if needs_key else [{"key": []}, {}]
     for operation in _operations(found):
         for parameter in operation.get("parameters", []):
             _drop_null(parameter["schema"])
         if operation.get("security") != []:
-            operation.setdefault("parameters", []).append({"$ref": "#/components/parameters/UserId"})
+            parameters = operation.setdefault("parameters", [])
+            parameters += [{"$ref": f"#/components/parameters/{name}"} for name in found["components"]["parameters"]]
         for response in operation["responses"].values():
             if "$ref" in response:
                 del response["description"]

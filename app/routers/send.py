@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope
 from app.conversation.conversation import Following, Sending
 from app.domain.errors import InvalidRequest
 from app.events.log import SessionLog
-from app.routers.json_route import parse, read_body
+from app.routers.json_route import parse, read_body, read_json, take_user
 from app.routers.schemas.messages import Regenerate, SendMessage
 from app.runtime import Runtime
 
@@ -34,10 +34,13 @@ async def accept(
     """
     request = Request(scope)
     agent: str = scope["path_params"]["agent"]
-    principal, conversation = scope["principal"], runtime.conversation
+    conversation = runtime.conversation
     runtime.roster.get(agent)
     if given is None:
         given = await read_body(scope, receive, runtime.config.server.max_body)
+    if b'"user_id"' in given:
+        take_user(scope, read_json(given))
+    principal = scope["principal"]
     session_log: SessionLog | None = None
     if door is not Door.ONE_SHOT:
         session_log = await conversation.session(principal, agent, scope["path_params"]["session_id"])

@@ -10,7 +10,6 @@ import orjson
 from fastapi import Query
 from starlette.responses import Response
 
-from app.auth.authenticate import with_user
 from app.domain.errors import InvalidRequest
 from app.domain.turn import TurnState
 from app.events.log import SessionLog
@@ -57,8 +56,6 @@ def detail_json(runtime: Runtime, session_log: SessionLog, *, with_turn: bool = 
     responses={200: {"model": SessionDetail, "description": "It was there already."}},
 )
 async def create_session(runtime: AppRuntime, caller: Caller, agent: NamedAgent, body: CreateSession) -> Response:
-    if body.user_id is not None:
-        caller = with_user(caller, body.user_id)
     session_log, is_new = await runtime.sessions.create(
         caller,
         agent.name,
@@ -78,7 +75,6 @@ async def list_sessions(
     runtime: AppRuntime,
     caller: Caller,
     agent: NamedAgent,
-    user_id: Annotated[str | None, Query(description="Only the sessions of this person.")] = None,
     status: Literal["active", "ended", "expired"] | None = None,
     order: Annotated[
         Literal["creation", "activity"], Query(description="`activity`: by the last activity.")
@@ -90,7 +86,6 @@ async def list_sessions(
     page = await runtime.sessions.list(
         caller,
         agent.name,
-        user_id=user_id,
         status=status,
         order=order,
         before=_read_cursor(cursor, order),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from app.auth.authenticate import with_user
+from app.auth.users import with_user
 from app.domain.errors import Conflict, InvalidRequest, NotFound
 from app.domain.message import Message
 from app.domain.principal import Principal

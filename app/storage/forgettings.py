@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, Text, and_, delete, exists, func, insert, select, true, update
@@ -65,6 +65,26 @@ def owned_memories(request: DeletionRequest) -> Owned:
     return Owned(
         request.agent, request.principal, user_id=request.user_id, session_id=request.session_id, memory_ids=ids
     )
+
+
+def count_found(connection: Connection, request: DeletionRequest) -> Counter[str]:
+    """What the database has of the user, session or memory that a request names."""
+    found = Counter(
+        sessions=_number(connection, _s, owned_sessions(request)) if request.memory_id is None else 0,
+        memories=_number(connection, _m, owned_memories(request).condition()),
+    )
+    if found["sessions"]:
+        ids = select(_s.c.session_id).where(owned_sessions(request))
+        found["messages"] = _number(connection, tables.messages, tables.messages.c.session_id.in_(ids))
+    if request.is_of_user:
+        found["usage_rows"] = _number(connection, _u, _used_by(request))
+    return found
+
+
+def knows_user(connection: Connection, request: DeletionRequest) -> bool:
+    """Whether the database has anything of the user that a request names, whatever else narrows the request."""
+    of_user = replace(request, session_id=None, memory_id=None, phrase=None)
+    return bool(+count_found(connection, of_user))
 
 
 def sessions_of(connection: Connection, request: DeletionRequest, *, until_ms: int | None = None) -> list[str]:
@@ -142,7 +162,7 @@ def _owner(request: DeletionRequest) -> ColumnElement[bool]:
 def anonymize_usage(unit: UnitOfWork, request: DeletionRequest) -> Counter[str]:
     """Keep how much the user used, and remove who it was; the count is filled in when the unit is written."""
     removed: Counter[str] = Counter()
-    condition = and_(_u.c.principal == request.principal, _u.c.agent == request.agent, _u.c.user_id == request.user_id)
+    condition = _used_by(request)
 
     def blank(connection: Connection) -> None:
         rows = connection.execute(select(_u).where(condition)).all()
@@ -153,6 +173,10 @@ def anonymize_usage(unit: UnitOfWork, request: DeletionRequest) -> Counter[str]:
 
     unit.calls.append(blank)
     return removed
+
+
+def _used_by(request: DeletionRequest) -> ColumnElement[bool]:
+    return and_(_u.c.principal == request.principal, _u.c.agent == request.agent, _u.c.user_id == request.user_id)
 
 
 def detach_forks(unit: UnitOfWork, session_ids: Sequence[str]) -> None:

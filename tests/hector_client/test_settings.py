@@ -78,3 +78,20 @@ def test_proxies_of_the_environment_are_not_for_this_machine() -> None:
     assert is_local("http://127.0.0.1:1")
     assert is_local("http://localhost:1")
     assert not is_local("http://example.org")
+
+
+@pytest.mark.parametrize(
+    ("user", "sent"),
+    [
+        ("ann", "ann"),
+        ("O'Brien 50%", "O'Brien 50%"),
+        ("Jürgen", "UTF-8''J%C3%BCrgen"),
+        ("Ju\u0308rgen", "UTF-8''J%C3%BCrgen"),
+        ("李", "UTF-8''%E6%9D%8E"),
+        (" ann", "UTF-8''%20ann"),
+        ("a\nb", "UTF-8''a%0Ab"),
+        ("utf-8''x", "UTF-8''utf-8%27%27x"),
+    ],
+)
+async def test_a_user_of_any_name_arrives(user: str, sent: str) -> None:
+    assert (await asked(user=user)).headers["X-User-Id"] == sent

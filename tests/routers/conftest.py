@@ -23,6 +23,7 @@ AGENTS = {
     "summing": {"memory": {"longterm": {"storage_scope": "summaries_only"}}},
     "forgetful": {},
 }
+CALLERS = ["shared", *[f"caller{number}" for number in range(300)]]
 _callers = itertools.count()
 
 
@@ -35,7 +36,7 @@ async def runtime(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
         {
             "storage": {"url": url},
             "server": {"max_message": 1000},
-            "auth": {"keys": {f"caller{number}": f"key-of-caller{number}" for number in range(100)}},
+            "auth": {"keys": {name: f"key-of-{name}" for name in CALLERS}},
             "llms": {"demo": {"type": "scripted"}},
             "embedders": {"default": {"type": "none"}},
             "agents": AGENTS,

@@ -33,7 +33,7 @@ async def test_a_receipt_counts_what_went_and_what_was_found(alice: httpx.AsyncC
     session_id = await say(alice, "My name is Ann", user_id="ann")
     kept = await say(alice, "My name is Ben", user_id="ben")
     receipt = await forget(alice, user_id="ann")
-    assert set(receipt) == {"agent", "removed", "found_afterwards", "found_in", "problem"}
+    assert set(receipt) == {"agent", "user_known", "found", "removed", "found_afterwards", "found_in", "problem"}
     assert list(receipt["removed"]) == list(ForgottenCounts.__annotations__)
     assert (receipt["found_afterwards"], receipt["found_in"], receipt["problem"]) == (0, {}, None)
     assert receipt["removed"]["sessions"] == 1
@@ -106,3 +106,49 @@ async def test_a_phrase_of_the_user_that_the_request_names_alone(alice: httpx.As
     hers, his = await say(alice, "xyzzy", user_id="ann"), await say(alice, "xyzzy", user_id="ben")
     good(await alice.post(PATH, json={"phrase": "xyzzy"}, headers={"X-User-Id": "ann"}))
     assert [(await texts(alice, one))[0] for one in (hers, his)] == ["[forgotten]", "xyzzy"]
+
+
+FORMS = {
+    "composed": "Jürgen".encode(),
+    "decomposed": "Ju\u0308rgen".encode(),
+    "latin-1": "Jürgen".encode("latin-1"),
+    "escaped": b"UTF-8''J%C3%BCrgen",
+}
+
+
+@pytest.mark.parametrize("stored", FORMS)
+@pytest.mark.parametrize("asked", ["Jürgen", "Ju\u0308rgen"])
+async def test_what_was_said_under_any_form_of_a_name_is_forgotten(
+    alice: httpx.AsyncClient, stored: str, asked: str
+) -> None:
+    header = {b"X-User-Id": FORMS[stored]}
+    session_id = good(await alice.post("/agents/assistant/sessions", headers=header))["session_id"]
+    path = f"/agents/assistant/sessions/{session_id}/messages"
+    good(await alice.post(path, json={"message": "My name is on the list"}, headers=header))
+    assert good(await alice.get("/agents/assistant/memories"))["memories"][0]["user_id"] == "Jürgen"
+    receipt = await forget(alice, user_id=asked)
+    assert receipt["user_known"] is True
+    assert receipt["found"] == {"sessions": 1, "messages": 2, "memories": 2, "usage_rows": 1}
+    assert (receipt["removed"]["sessions"], receipt["removed"]["memories"]) == (1, 2)
+    assert await memories(alice) == []
+    again = await forget(alice, user_id=asked)
+    assert again["user_known"] is False
+    assert set(again["found"].values()) == {0}
+
+
+async def test_a_receipt_says_what_was_found_of_each_thing_that_can_be_named(alice: httpx.AsyncClient) -> None:
+    session_id = await say(alice, "The parrot is blue", user_id="ann")
+    other = await say(alice, "The parrot is green", user_id="ben")
+    narrowed = await forget(alice, user_id="ben", phrase="parrot is blue")
+    assert narrowed["user_known"] is True
+    assert set(narrowed["found"].values()) == {0}
+    nobody = await forget(alice, user_id="cleo", phrase="parrot")
+    assert nobody["user_known"] is False
+    phrase = await forget(alice, phrase="parrot is blue")
+    assert phrase["user_known"] is None
+    assert phrase["found"] == {"sessions": 1, "messages": 1, "memories": 1, "usage_rows": 0}
+    told = next(one for one in await memories(alice) if one["text"] == "The parrot is green")
+    assert (await forget(alice, memory_id=told["memory_id"]))["found"]["memories"] == 1
+    session = await forget(alice, session_id=session_id)
+    assert (session["found"]["sessions"], session["found"]["messages"]) == (1, 2)
+    assert (await forget(alice, session_id=other, user_id="ben"))["found"]["sessions"] == 1

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, StrictStr
+from pydantic_core import PydanticCustomError
+
+from app.auth.users import MAX_USER_ID, normalize
+from app.domain.errors import InvalidRequest
+
+
+def _normalize(name: str) -> str:
+    try:
+        return normalize(name)
+    except InvalidRequest as error:
+        raise PydanticCustomError("user_id", "{problem}", {"problem": error.message}) from None
+
 
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-22T00:27:49.628Z"])]
 """UTC in ISO 8601, with milliseconds."""
@@ -14,6 +26,12 @@ EventNumber = Annotated[int, Field(description="Number of an event in its sessio
 
 AgentName = Annotated[str, Field(description="Key of the agent in the configuration.", examples=["assistant"])]
 UserId = Annotated[str, Field(description="The person on whose behalf requests are made.", examples=["ann"])]
+NamedUser = Annotated[
+    StrictStr,
+    AfterValidator(_normalize),
+    Field(json_schema_extra={"minLength": 1, "maxLength": MAX_USER_ID}, examples=["ann"]),
+]
+"""In a request: the person on whose behalf it is made, in Unicode normal form C."""
 SessionId = Annotated[str, Field(examples=["talk-1"])]
 TurnId = Annotated[str, Field(examples=["turn_1k80adrgdt8an1k54cc83t"])]
 MessageId = Annotated[str, Field(examples=["msg_1k80adrgdf40738uj3fmae"])]

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictStr
 from typing_extensions import TypedDict
 
 from app.domain.forgetting import ForgetReceipt as Receipt
-from app.routers.schemas.fields import AgentName
+from app.routers.schemas.fields import AgentName, NamedUser
 
 
 class Forget(BaseModel):
@@ -19,10 +19,19 @@ class Forget(BaseModel):
         json_schema_extra={"minProperties": 1, "examples": [{"user_id": "ann", "phrase": "xyzzy"}]},
     )
 
-    user_id: StrictStr | None = Field(default=None, min_length=1, max_length=256)
+    user_id: NamedUser | None = None
     session_id: StrictStr | None = Field(default=None, min_length=1, max_length=128)
     memory_id: StrictStr | None = Field(default=None, min_length=1, max_length=128)
     phrase: StrictStr | None = Field(default=None, min_length=1, max_length=1000)
+
+
+class FoundCounts(TypedDict):
+    """What was stored of what the request names, before anything was removed."""
+
+    sessions: int
+    messages: int
+    memories: int
+    usage_rows: int
 
 
 class ForgottenCounts(TypedDict):
@@ -44,6 +53,10 @@ class ForgottenCounts(TypedDict):
 
 class ForgetReceipt(TypedDict):
     agent: AgentName
+    user_known: Annotated[
+        bool | None, Field(description="Whether anything was stored of the user; null where none is named.")
+    ]
+    found: FoundCounts
     removed: ForgottenCounts
     found_afterwards: Annotated[int, Field(description="Places where it was still found.")]
     found_in: Annotated[dict[str, int], Field(description="In which files, and how often.")]
@@ -51,9 +64,16 @@ class ForgetReceipt(TypedDict):
 
 
 def receipt_json(agent: str, receipt: Receipt) -> ForgetReceipt:
-    removed = receipt.removed
+    found, removed = receipt.found, receipt.removed
     return {
         "agent": agent,
+        "user_known": receipt.knows_user,
+        "found": {
+            "sessions": found["sessions"],
+            "messages": found["messages"],
+            "memories": found["memories"],
+            "usage_rows": found["usage_rows"],
+        },
         "removed": {
             "sessions": removed["sessions"],
             "turns": removed["turns"],

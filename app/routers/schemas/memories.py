@@ -22,6 +22,7 @@ from app.routers.schemas.fields import (
     MessageId,
     Milliseconds,
     ModelName,
+    NamedUser,
     Role,
     Score,
     SessionId,
@@ -45,7 +46,7 @@ class AddMemory(BaseModel):
 
     text: StrictStr = Field(min_length=1)
     role: Role = "user"
-    user_id: StrictStr | None = Field(default=None, min_length=1, max_length=256)
+    user_id: NamedUser | None = None
     session_id: StrictStr | None = Field(default=None, description="The session that the memory is to belong to.")
     scope: Scope | None = Field(
         default=None, description="Who sees it; default, and at most: the agent's storage_scope."
@@ -99,7 +100,7 @@ class ImportedMemory(BaseModel):
     kind: MemoryKind = "note"
     role: Role = "user"
     speaker: StrictStr | None = Field(default=None, min_length=1, max_length=256)
-    user_id: StrictStr | None = Field(default=None, min_length=1, max_length=256)
+    user_id: NamedUser | None = None
     session_id: StrictStr | None = Field(default=None, max_length=128)
     turn_id: StrictStr | None = Field(default=None, max_length=128)
     message_id: StrictStr | None = Field(default=None, max_length=128)

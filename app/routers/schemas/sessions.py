@@ -10,7 +10,18 @@ from typing_extensions import TypedDict
 from app.domain.clock import iso
 from app.domain.session import Session as StoredSession
 from app.domain.session import SessionStatus
-from app.routers.schemas.fields import AgentName, Count, EventNumber, Role, SessionId, Time, Tokens, TurnId, UserId
+from app.routers.schemas.fields import (
+    AgentName,
+    Count,
+    EventNumber,
+    NamedUser,
+    Role,
+    SessionId,
+    Time,
+    Tokens,
+    TurnId,
+    UserId,
+)
 from app.routers.schemas.messages import Message
 from app.routers.schemas.turns import OpenTurn
 
@@ -37,7 +48,7 @@ class CreateSession(BaseModel):
     session_id: StrictStr | None = Field(
         default=None, description="An id of your own; sent again, it answers with the same session."
     )
-    user_id: StrictStr | None = Field(default=None, min_length=1, max_length=256)
+    user_id: NamedUser | None = None
     title: StrictStr | None = Field(default=None, max_length=500)
     metadata: dict[str, Any] | None = None
     ephemeral: StrictBool = Field(default=False, description="Keep the session in memory only.")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx2
 
@@ -45,6 +46,14 @@ def is_local(url: str) -> bool:
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
+def escape_user(user: str) -> str:
+    """The name as a header carries it through every proxy: beyond plain ASCII escaped as in RFC 8187."""
+    is_plain = user.isascii() and user.isprintable() and user == user.strip()
+    if is_plain and not user.lower().startswith("utf-8'"):
+        return user
+    return "UTF-8''" + quote(unicodedata.normalize("NFC", user), safe="")
+
+
 def settings(
     base_url: str | None, *, token: str | None, user: str | None, limits: TimeLimits
 ) -> tuple[str, dict[str, Any]]:
@@ -55,7 +64,7 @@ def settings(
     if token:
         headers["Authorization"] = f"Bearer {token}"
     if user is not None:
-        headers["X-User-Id"] = user
+        headers["X-User-Id"] = escape_user(user)
     return url, {
         "base_url": url,
         "headers": headers,
