@@ -9,6 +9,7 @@ from app.config.agent import AgentConfig, PromptConfig
 from app.config.root import Config
 from app.domain.errors import agent_not_found
 from app.llm.base import LLM
+from app.memory.budget import ModelBudget, budget_for
 from app.memory.buffer_window import BufferWindow
 from app.memory.summary_buffer import SummaryBuffer
 from app.memory.working import Entry, WorkingMemory, entry
@@ -35,6 +36,8 @@ class Agent:
     system: Entry
     summarizer: LLM | None
     """The model that sums up older messages; `None`: they are left out."""
+    budget: ModelBudget | None = None
+    """Fits the working memory to the model; `None`: the configuration says what it keeps."""
 
 
 class Roster:
@@ -75,18 +78,19 @@ def build_agents(config: Config, models: Mapping[str, LLM]) -> dict[str, Agent]:
 
 def build_agent(name: str, config: AgentConfig, llm: LLM, *, summarizer: LLM | None) -> Agent:
     working = config.memory.working
-    memory: WorkingMemory
+    system = entry("system", system_prompt(config.prompt))
     if working.strategy == "buffer_window":
-        memory = BufferWindow(working.window_size)
-    else:
-        memory = SummaryBuffer(
-            working.budget,
-            llm.count_tokens,
-            threshold=working.threshold,
-            target=working.target,
-            sums_up=summarizer is not None,
-        )
-    return Agent(name, config, llm, memory, entry("system", system_prompt(config.prompt)), summarizer)
+        return Agent(name, config, llm, BufferWindow(working.window_size), system, summarizer)
+    usual = budget_for(llm.context.known, answer_tokens=llm.context.answer_tokens, prompt_tokens=0)
+    memory = SummaryBuffer(
+        working.budget or usual,
+        llm.count_tokens,
+        threshold=working.threshold,
+        target=working.target,
+        sums_up=summarizer is not None,
+    )
+    budget = ModelBudget(memory, llm, system) if working.budget is None else None
+    return Agent(name, config, llm, memory, system, summarizer, budget)
 
 
 def system_prompt(prompt: PromptConfig) -> str:

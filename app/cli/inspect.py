@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from app.cli.run import complain
 from app.cli.tables import SESSION_HEADINGS, moment, print_pairs, print_rows, session_row
 from app.config.documents import DocumentStoreConfig
 from app.config.load import LoadedConfig
+from app.config.root import Config
 from app.llm.detect import HOW_TO_CHANGE
 from app.memory.notices import notices
 
@@ -48,7 +51,7 @@ def _agent_row(agent: dict[str, Any]) -> list[str]:
 
 async def info(target: Target, agent: str, session_id: str | None, *, as_json: bool) -> ExitCode:
     async with connect(target, only_looks=True) as client:
-        about = await get_agent(client, agent)
+        about = await get_agent(client, agent, ask_provider=session_id is None)
         found = about if session_id is None else await client.agent(agent).session(session_id).info()
         if as_json:
             _print_json(found)
@@ -66,12 +69,27 @@ def _about_agent(agent: dict[str, Any], stores: list[str], place: str) -> list[t
         ("name", agent["name"]),
         ("description", agent.get("description") or ""),
         ("llm", f"{agent['llm']['name']} ({agent['llm']['model']})"),
-        ("memory", agent["memory"]["strategy"]),
+        ("memory", _memory_words(agent["memory"])),
+        ("context", _context_words(agent["memory"].get("context"))),
         ("tools", ", ".join(agent["tools"])),
         ("documents", ", ".join(stores)),
         ("streams", "yes" if agent["streaming"] else "no"),
         ("served by", place),
     ]
+
+
+def _memory_words(memory: dict[str, Any]) -> str:
+    budget = memory.get("budget")
+    return f"{memory['strategy']}, {budget:,} tokens" if budget is not None else str(memory["strategy"])
+
+
+def _context_words(context: dict[str, Any] | None) -> str:
+    """How many tokens the model takes in, and who says so; an older server does not tell."""
+    if context is None:
+        return ""
+    from app.llm.context import SENTENCES
+
+    return f"{context['tokens']:,} tokens, {SENTENCES.get(context['source'], context['source'])}"
 
 
 def _about_session(session: dict[str, Any]) -> list[tuple[str, str]]:
@@ -125,6 +143,7 @@ def check(config: Path | None, *, as_json: bool) -> ExitCode:
 def _checked(loaded: LoadedConfig) -> dict[str, Any]:
     config = loaded.config
     used = {name: [key for key, agent in config.agents.items() if agent.llm == name] for name in config.llms}
+    sizes = asyncio.run(_sizes(config, [name for name, agents in used.items() if agents]))
     llms = [
         {
             "name": name,
@@ -133,6 +152,7 @@ def _checked(loaded: LoadedConfig) -> dict[str, Any]:
             "configured": (missing := _missing(name, loaded)) is None,
             "missing": missing,
             "agents": used[name],
+            "context": sizes.contexts.get(name),
         }
         for name, llm in config.llms.items()
     ]
@@ -143,7 +163,13 @@ def _checked(loaded: LoadedConfig) -> dict[str, Any]:
         "warnings": [*loaded.warnings, *notices(config)],
         "llms": llms,
         "agents": [
-            {"agent": key, "name": agent.name, "llm": agent.llm, "description": agent.description}
+            {
+                "agent": key,
+                "name": agent.name,
+                "llm": agent.llm,
+                "description": agent.description,
+                "budget": sizes.budgets[key],
+            }
             for key, agent in config.agents.items()
         ],
         "document_stores": [
@@ -151,6 +177,37 @@ def _checked(loaded: LoadedConfig) -> dict[str, Any]:
             for name, store in config.document_stores.items()
         ],
     }
+
+
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """The contexts of models, and of agents the tokens of history in a request (`None`: messages are counted)."""
+
+    contexts: dict[str, dict[str, Any]]
+    budgets: dict[str, int | None]
+
+
+async def _sizes(config: Config, used: list[str]) -> _Sizes:
+    """Asks the providers of the models in use, where they tell how much context a model has; for 2 s at most."""
+    from app.agents import build_agents
+    from app.llm.build import build_llm
+    from app.memory.summary_buffer import SummaryBuffer
+
+    models = {name: build_llm(name, llm) for name, llm in config.llms.items()}
+    try:
+        await asyncio.gather(*[models[name].context.find() for name in used if config.llms[name].is_configured])
+        agents = build_agents(config, models)
+        budgets: dict[str, int | None] = {}
+        for key, agent in agents.items():
+            if agent.budget is not None:
+                agent.budget.apply()
+            memory = agent.working_memory
+            budgets[key] = memory.budget if isinstance(memory, SummaryBuffer) else None
+        known = {name: models[name].context.known for name in used}
+    finally:
+        for model in models.values():
+            await model.close()
+    return _Sizes({name: {"tokens": one.tokens, "source": one.source} for name, one in known.items()}, budgets)
 
 
 def _missing(name: str, loaded: LoadedConfig) -> str | None:
@@ -189,8 +246,12 @@ def _print_checked(found: dict[str, Any]) -> None:
         model = f" {llm['model']}" if llm["model"] else ""
         users = f"; used by {', '.join(llm['agents'])}" if llm["agents"] else "; not used"
         print(f"llm {llm['name']}: {llm['type']}{model}: {state}{users}")
+        if llm["context"] is not None:
+            print(f"llm {llm['name']}: context: {_context_words(llm['context'])}")
     for agent in found["agents"]:
         print(f"agent {agent['agent']}: {agent['name']}, on {agent['llm']}")
+        if agent["budget"] is not None:
+            print(f"agent {agent['agent']}: history: {agent['budget']:,} tokens")
         if found["config"] is None:
             print(agent["description"])
     for store in found["document_stores"]:

@@ -23,13 +23,15 @@ QUIET_SECONDS = 1.5
 
 
 class Output(Protocol):
-    """Where an answer goes. `aside` is text that is not part of it: tools, thinking, debugging."""
+    """Where an answer goes. `aside` is text that is not part of it: tools, thinking; `note` a line of our own."""
 
     def text(self, chunk: str) -> None: ...
 
     def replace(self, text: str) -> None: ...
 
     def aside(self, kind: str, chunk: str) -> None: ...
+
+    def note(self, words: str) -> None: ...
 
     def status(self, words: str | None) -> None: ...
 
@@ -48,6 +50,9 @@ class Silent:
         """Nothing."""
 
     def aside(self, kind: str, chunk: str) -> None:
+        """Nothing."""
+
+    def note(self, words: str) -> None:
         """Nothing."""
 
     def status(self, words: str | None) -> None:
@@ -82,10 +87,10 @@ class Plain:
         if text.startswith(self._shown):
             self.text(text[len(self._shown) :])
         elif self._shown.startswith(text):
-            self._note(f"the last {len(self._shown) - len(text)} characters were lost by the server and are not stored")
+            self.note(f"the last {len(self._shown) - len(text)} characters were lost by the server and are not stored")
             self._shown = text
         else:
-            self._note("the server stored a different text than it had sent; the stored answer follows")
+            self.note("the server stored a different text than it had sent; the stored answer follows")
             self._shown = text
             self._write("\n" + text)
 
@@ -95,7 +100,7 @@ class Plain:
 
     def status(self, words: str | None) -> None:
         if words is not None and words != self._status:
-            self._note(words)
+            self.note(words)
         self._status = words
 
     def tick(self) -> None:
@@ -111,7 +116,7 @@ class Plain:
             self._out.flush()
             self._last = chunk
 
-    def _note(self, words: str) -> None:
+    def note(self, words: str) -> None:
         print(f"hector: {words}", file=self._notes, flush=True)
 
 
@@ -162,6 +167,11 @@ class Screen:
             if line.strip():
                 self._print(self._dim(line))
         self._touch()
+
+    def note(self, words: str) -> None:
+        self._turn_to("note")
+        self._print(self._dim(clean(words)))
+        self._touch(heard=False)
 
     def status(self, words: str | None) -> None:
         self._words = words

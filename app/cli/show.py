@@ -7,7 +7,7 @@ import contextlib
 from contextlib import aclosing
 
 from app.cli.run import Signals
-from app.cli.screen import REFRESH_SECONDS, Output
+from app.cli.screen import REFRESH_SECONDS, Output, clean
 from hector_client import Answer, Event, HectorError
 from hector_client.events import (
     Error,
@@ -15,6 +15,7 @@ from hector_client.events import (
     Offline,
     Online,
     Snapshot,
+    Summary,
     Text,
     TurnFinished,
     TurnQueued,
@@ -82,6 +83,8 @@ class Show:
             case Offline():
                 self._is_offline = True
                 output.status(f"{event.problem}; trying again")
+            case Summary():
+                output.note(clean(summary_words(event)))
             case Heartbeat() | TurnFinished() | Error():
                 pass
             case _ if event.chunk:
@@ -108,6 +111,22 @@ class Show:
             await self._answer.cancel()
         except HectorError:
             self._following.cancel()
+
+
+def summary_words(summary: Summary) -> str:
+    """What the model was given instead of older messages."""
+    many = f"{summary.left_out} older message{' is' if summary.left_out == 1 else 's are'} left out"
+    match summary.status:
+        case "failed":
+            return f"Older messages could not be summarised: {summary.message}" + (
+                f"; {many}." if summary.left_out else "."
+            )
+        case "no_room":
+            return "The message is too long for older ones beside it" + (f": {many}." if summary.left_out else ".")
+        case _ if summary.left_out:
+            return f"{many}."
+        case _:
+            return "Older messages are summarised."
 
 
 async def stop_quietly(answer: Answer) -> None:

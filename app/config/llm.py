@@ -27,6 +27,9 @@ HOST_VARIABLES = {"openai": "OPENAI_BASE_URL", "anthropic": "ANTHROPIC_BASE_URL"
 
 _WITHOUT_MODEL = ("local", "scripted")
 
+USUAL_ANSWER = 8000
+"""Tokens of the longest answer where the configuration does not say."""
+
 _OWN_SERVER: dict[str, Any] = {"max_tokens": None, "first_token_timeout": timedelta(minutes=5)}
 _DEFAULTS: dict[str, dict[str, Any]] = {
     # A model of this size talks on and on: longer answers are loops.
@@ -107,8 +110,10 @@ class LLMConfig(Section):
     """Base address of the API, such as `http://localhost:11434/v1`; null is the provider's own."""
     temperature: float | None = Field(default=0.7, ge=0, le=2)
     """How freely words are chosen, 0 to 2; null leaves it to the provider. Left out for `local`: 0.3."""
-    max_tokens: int | None = Field(default=8000, ge=1)
+    max_tokens: int | None = Field(default=USUAL_ANSWER, ge=1)
     """Longest answer in tokens; null leaves it to the provider. Left out: `local` 512, `ollama` and `vllm` null."""
+    context_window: int | None = Field(default=None, ge=1)
+    """Tokens it takes in, answer included; null: as the provider says, or by its name."""
     connect_timeout: Wait = timedelta(seconds=10)
     """How long to wait for a connection."""
     first_token_timeout: Wait = timedelta(seconds=60)
@@ -130,6 +135,9 @@ class LLMConfig(Section):
         if not isinstance(given, dict):
             return given
         defaults = _DEFAULTS.get(str(given.get("type")), {})
+        window = given.get("context_window")
+        if type(window) is int and window > 0 and "max_tokens" not in defaults:
+            defaults = {**defaults, "max_tokens": min(USUAL_ANSWER, max(window // 4, 1))}
         return _with_address({**defaults, **given})
 
     @model_validator(mode="after")

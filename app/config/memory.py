@@ -16,8 +16,8 @@ class WorkingMemoryConfig(Section):
 
     strategy: Literal["summary_buffer", "buffer_window"] = "summary_buffer"
     """`buffer_window`: the newest messages; `summary_buffer`: the newest, and a summary of those before them."""
-    budget: int = Field(default=2000, ge=1)
-    """Tokens of history and summary in a request, beside the system prompt and what is recalled."""
+    budget: int | None = Field(default=None, ge=1)
+    """Tokens of history and summary in a request; null: 60 % of what the model takes in, 2000 for the embedded one."""
     threshold: float = Field(default=0.8, gt=0, le=1)
     """Part of the budget above which the oldest messages are summarised, after the turn."""
     target: float = Field(default=0.6, gt=0, le=1)

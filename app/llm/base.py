@@ -10,6 +10,7 @@ from typing import Protocol
 import orjson
 
 from app.domain.turn import Usage
+from app.llm.context import ContextWindow
 
 
 class LLMError(Exception):
@@ -118,6 +119,7 @@ class LLM(Protocol):
 
     name: str
     model: str
+    context: ContextWindow
 
     def stream(self, request: LLMRequest) -> LLMStream:
         """Begin an answer; nothing is sent before the first `read`."""

@@ -7,13 +7,19 @@ from pathlib import Path
 
 from app.config.llm import LLMConfig
 from app.llm.base import LLM
-from app.llm.llama_cpp import LlamaServer
+from app.llm.context import ASSUMED, Context
+from app.llm.context_asking import Way
+from app.llm.known_contexts import known_context
+from app.llm.llama_cpp import CONTEXT, LlamaServer
 from app.llm.openai_compatible import LocalLLM, OpenAICompatible, OpenAISettings
 from app.llm.presets import PRESETS, quirks_for
 from app.llm.scripted import Answer, ScriptedLLM
 from app.llm.weights import FILE_NAME, weights_directory
 
 LOCAL_MODEL = "smollm2-135m-instruct"
+
+_OWN_SERVERS = ("ollama", "vllm")
+"""Types whose operator decides how much of a model's context is served, whatever the model is called."""
 
 _AGAINST_LOOPS = {"repeat_penalty": 1.1, "repeat_last_n": 256}
 """A model of this size falls into loops: one question in six ran for minutes without them."""
@@ -22,12 +28,13 @@ _AGAINST_LOOPS = {"repeat_penalty": 1.1, "repeat_last_n": 256}
 def build_llm(name: str, config: LLMConfig) -> LLM:
     """Nothing is started or connected before the first request."""
     if config.type == "scripted":
-        return ScriptedLLM(name, [Answer(**dict(answer)) for answer in config.script or ()])
+        answers = [Answer(**dict(answer)) for answer in config.script or ()]
+        return ScriptedLLM(name, answers, context=_context_of(config, "scripted"))
     if config.type == "local":
         path = Path(config.model) if config.model else weights_directory() / FILE_NAME
         model = path.stem if config.model else LOCAL_MODEL
         settings = replace(_settings(config, model, "http://local/v1"), extra=_AGAINST_LOOPS)
-        return LocalLLM(name, settings, LlamaServer(path))
+        return LocalLLM(name, settings, LlamaServer(path, context=settings.context.tokens))
     model = config.model or ""
     return OpenAICompatible(name, _settings(config, model, config.host or PRESETS[config.type].base_url))
 
@@ -50,4 +57,29 @@ def _settings(config: LLMConfig, model: str, base_url: str) -> OpenAISettings:
         max_concurrency=config.max_concurrency,
         is_patient=config.type in ("local", "ollama", "vllm"),
         quirks=quirks_for(config.type, model),
+        context=_context_of(config, model),
+        asks_for_context=_way_of(config, model),
     )
+
+
+def _context_of(config: LLMConfig, model: str) -> Context:
+    """What the model takes in, as far as it is known before its provider is asked."""
+    if config.context_window is not None:
+        return Context(config.context_window, "configured")
+    if config.is_embedded:
+        return Context(CONTEXT, "embedded")
+    if config.type == "local":
+        return Context(CONTEXT, "usual")
+    known = known_context(model) if config.type not in _OWN_SERVERS else None
+    return Context(known, "known") if known is not None else ASSUMED
+
+
+def _way_of(config: LLMConfig, model: str) -> Way | None:
+    """How to ask for the context; `None` where nobody tells it, or where there is no need."""
+    if config.context_window is not None or config.type == "local":
+        return None
+    if config.type == "ollama":
+        return "ollama"
+    if config.type in ("vllm", "openrouter"):
+        return "models"
+    return "models" if config.host is not None and known_context(model) is None else None

@@ -11,6 +11,7 @@ import httpx2
 import openai
 
 from app.llm.base import LLMError, LLMTimeout
+from app.llm.context import ContextWindow
 from app.llm.dialect import Reported, words_of
 from app.llm.retry import is_passing, is_retryable_status, retry_after
 
@@ -40,7 +41,7 @@ class Failures:
     """Makes the errors of one model.
 
     `key_name` is what to set where a key is missing or wrong; `name` is the entry of `llms`, for advice about its
-    keys, of which `max_tokens` is one that may be at fault where it is set.
+    keys, of which `max_tokens` is one that may be at fault where it is set. `context` learns from a refusal.
     """
 
     model: str
@@ -49,6 +50,7 @@ class Failures:
     key_name: str | None = None
     name: str = "<name>"
     max_tokens: int | None = None
+    context: ContextWindow | None = None
 
     @property
     def _who(self) -> str:
@@ -151,8 +153,14 @@ class Failures:
         """Which of our keys to change, where the words say that the request does not fit into the model."""
         if not _TOO_LONG.search(words):
             return ""
-        answer = f"llms.{self.name}.max_tokens ({self.max_tokens}) or " if self.max_tokens else ""
-        return f" (the request does not fit into its context: lower {answer}the agent's memory.working.budget)"
+        if self.context is not None:
+            self.context.learn(words)
+        answer = f"lower llms.{self.name}.max_tokens ({self.max_tokens}), " if self.max_tokens else ""
+        now = f" (now {self.context.known.tokens}, {self.context.known.source})" if self.context is not None else ""
+        return (
+            f" (the request does not fit into its context: {answer}set llms.{self.name}.context_window{now}, "
+            "or lower the agent's memory.working.budget where it is set)"
+        )
 
     def _detail(self, words: str) -> str:
         words = words.encode(errors="replace").decode()  # half a surrogate pair cannot be sent on

@@ -22,6 +22,9 @@ _LONGEST_SOCKET_PATH = 100  # bytes; the system's limit is 104 to 108
 _STDERR_LINES = 20
 _CLOSE_SECONDS = 2.0
 
+CONTEXT = 8192
+"""Tokens of context that a model is loaded with where the configuration does not say."""
+
 # What the child needs of the environment. The server's keys are not for native code that reads a file.
 _KEPT = (
     *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONPATH"),
@@ -53,7 +56,7 @@ class LlamaServer:
         model_path: Path,
         *,
         threads: int | None = None,
-        context: int = 8192,
+        context: int = CONTEXT,
         slots: int = 4,
         start_seconds: float = 120.0,
     ) -> None:

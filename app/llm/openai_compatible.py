@@ -16,8 +16,10 @@ import openai
 import orjson
 
 from app import __version__
-from app.llm import tokens
+from app.llm import context_asking, tokens
 from app.llm.base import Delta, LLMError, LLMRequest, LLMTimeout
+from app.llm.context import ASSUMED, Context, ContextWindow, Told
+from app.llm.context_asking import Way
 from app.llm.failures import Failures
 from app.llm.llama_cpp import LlamaServer, LlamaServerError
 from app.llm.loops import LoopWatch
@@ -30,6 +32,9 @@ _MAX_BYTES = 32 * 1024 * 1024
 _MAX_BYTES_PER_TOKEN = 512
 """An event around one token has 150 to 350 bytes."""
 
+_MAX_LIST_BYTES = 4 * 1024 * 1024
+"""A list of models that is longer is not read: parsing it would stall the loop."""
+
 _STREAM_OPTIONS = b',"stream_options":{"include_usage":true}'
 
 
@@ -39,6 +44,7 @@ class OpenAISettings:
 
     `key_name` is what to set where the key is missing, such as `OPENAI_API_KEY`. `is_patient`: heartbeats before the
     first token renew `first_token_timeout`, as of a server that loads its model. `extra`: further fields of a request.
+    `context`: what the model takes in, as far as that is known; `asks_for_context`: how its provider is asked.
     """
 
     model: str
@@ -56,6 +62,8 @@ class OpenAISettings:
     is_patient: bool = False
     extra: Mapping[str, object] = field(default_factory=dict)
     quirks: Quirks = field(default_factory=Quirks)
+    context: Context = ASSUMED
+    asks_for_context: Way | None = None
 
 
 class OpenAICompatible:
@@ -66,8 +74,19 @@ class OpenAICompatible:
         self.model = settings.model
         self.settings = settings
         self.slots = Slots(settings.max_concurrency)
+        self.context = ContextWindow(
+            settings.context,
+            answer_tokens=settings.max_tokens,
+            ask=self._ask_for_context if settings.asks_for_context is not None else None,
+        )
         self.failures = Failures(
-            settings.model, settings.base_url, settings.api_key, settings.key_name, name, settings.max_tokens
+            settings.model,
+            settings.base_url,
+            settings.api_key,
+            settings.key_name,
+            name,
+            settings.max_tokens,
+            self.context,
         )
         self.is_patient = settings.is_patient
         self.max_bytes = max(_MAX_BYTES, _MAX_BYTES_PER_TOKEN * (settings.max_tokens or 0))
@@ -151,6 +170,36 @@ class OpenAICompatible:
         self._heads.clear()
         without = _without_stream_options(body)
         return without if len(without) < len(body) else None
+
+    async def _ask_for_context(self) -> Told | None:
+        """What the provider says of the model's context. Raises what an unreachable server raises."""
+        way = self.settings.asks_for_context
+        if way is None or self._is_closed or (self.settings.needs_key and not self.settings.api_key):
+            return None
+        return await context_asking.ask(way, self._fetch, self.model)
+
+    async def _fetch(self, path: str, body: object) -> object:
+        """The JSON that the provider answers at `path`, below the address of the API; `None` for any refusal."""
+        if self._client is None:
+            self._make_client()
+        assert self._transport is not None
+        key = self.settings.api_key
+        headers = {"Authorization": f"Bearer {key}"} if key else _password(httpx2.URL(self.settings.base_url))
+        headers |= {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": f"hector/{__version__}"}
+        url = httpx2.URL(self._url)
+        base = url.path.removesuffix("/chat/completions")
+        if path.startswith("../"):
+            base, path = base.rpartition("/")[0], path.removeprefix("../")
+        url = url.copy_with(path=f"{base}/{path}")
+        request = httpx2.Request("GET" if body is None else "POST", url, headers=headers, json=body)
+        response = await self._transport.handle_async_request(request)
+        try:
+            if response.status_code != 200:
+                return None
+            content = await response.aread()
+        finally:
+            await response.aclose()
+        return orjson.loads(content) if len(content) <= _MAX_LIST_BYTES else None
 
     def entered(self, stream: OpenAIStream) -> None:
         """See `Upstream.entered`."""

@@ -14,6 +14,7 @@ import orjson
 from app.domain.turn import Usage
 from app.llm import tokens
 from app.llm.base import Delta, LLMError, LLMRequest, LLMStopped, StreamEnd, TextDelta, ThinkingDelta, escape
+from app.llm.context import ASSUMED, Context, ContextWindow
 
 _WORD = re.compile(r"\s*\S+\s*\Z|\s*\S+|\s+")
 
@@ -56,9 +57,17 @@ class ScriptedLLM:
     closed before their end.
     """
 
-    def __init__(self, name: str = "scripted", answers: Sequence[Answer] = (), *, echo: Answer | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "scripted",
+        answers: Sequence[Answer] = (),
+        *,
+        echo: Answer | None = None,
+        context: Context | None = None,
+    ) -> None:
         self.name = name
         self.model = "scripted"
+        self.context = ContextWindow(context or ASSUMED)
         self.asked = 0
         self.stopped = 0
         self._answers = list(answers)

@@ -5,19 +5,35 @@ Decides what is summarized when, and words the request; `app/turns` sends the re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from app.memory.working import Entry, entry
 
 SUMMARY_SHARE = 5
 """A summary takes at most a fifth of the budget, because every request pays for it."""
+LONGEST_SUMMARY = 2_000
+"""Tokens of a summary at most, however large the budget: more is no summary."""
 LEAST_SUMMARY = 16
 """Tokens of text below which a summary is not worth a call."""
 PORTION_SHARE = 2
 """One call summarizes messages of half the budget: with the old summary and the instructions the request still fits."""
+LONGEST_PORTION = 6_000
+"""Tokens that one call summarizes at most: from more a model drops facts, and it takes longer than we wait."""
 LEAST_PORTION = 64
 """Tokens of a portion at least, however small the budget."""
-_MARK = " […] "
+_MOST_CHARACTERS = 16
+"""Of a token, but for runs of white space: what is longer need not be counted to be too long."""
+PART = "(continued) "
+"""Before the further parts of a message that is too long for one portion."""
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """What one call summarizes: `text`, with which messages up to number `upto` are summarized whole (0: none yet)."""
+
+    text: str
+    upto: int
 
 
 class SummaryBuffer:
@@ -36,14 +52,21 @@ class SummaryBuffer:
         target: float = 0.6,
         sums_up: bool = True,
     ) -> None:
-        self.budget = budget
-        self.threshold = int(budget * threshold)
-        self.target = min(int(budget * target), self.threshold)
-        self.longest = max(budget // SUMMARY_SHARE, 1)
-        """Tokens of a summary at most."""
+        self._threshold = threshold
+        self._target = target
         self._count = count_tokens
-        self.portion_tokens = max(budget // PORTION_SHARE, LEAST_PORTION)
-        self._sums_up: bool | None = None if sums_up else False
+        self._has_model = sums_up
+        self.resize(budget)
+
+    def resize(self, budget: int) -> None:
+        """Keep history and summary within `budget` tokens from now on."""
+        self.budget = budget
+        self.threshold = int(budget * self._threshold)
+        self.target = min(int(budget * self._target), self.threshold)
+        self.longest = min(max(budget // SUMMARY_SHARE, 1), LONGEST_SUMMARY)
+        """Tokens of a summary at most."""
+        self.portion_tokens = min(max(budget // PORTION_SHARE, LEAST_PORTION), LONGEST_PORTION)
+        self._sums_up: bool | None = None if self._has_model else False
 
     @property
     def sums_up(self) -> bool:
@@ -100,20 +123,51 @@ class SummaryBuffer:
 
     # -- summarizing --------------------------------------------------------------------------------------------
 
-    def portion(self, messages: Sequence[Entry]) -> int:
-        """How many of the oldest messages one call summarizes; at least one."""
-        room, count = self.portion_tokens, 0
-        for message in messages:
-            room -= message.count(self._count)
-            if room < 0:
-                break
-            count += 1
-        return max(count, 1)
+    def portions(self, messages: Sequence[Entry], *, most: int | None = None) -> Iterator[Portion]:
+        """The messages as text for the calls that summarize them, oldest first; together all of the text.
 
-    def request(self, old: str, messages: Sequence[Entry]) -> list[bytes]:
-        """The request that extends the summary `old` by the messages after it."""
-        lines = [f"{'User' if message.is_users else 'Assistant'}: {message.text().strip()}" for message in messages]
-        said = self.shortened("\n".join(lines), self.portion_tokens)
+        `most`: tokens of a portion, if that is less than usual. A message that is longer is cut at white space.
+        """
+        most = max(min(most or self.portion_tokens, self.portion_tokens), LEAST_PORTION)
+        lines: list[str] = []
+        room, upto = most, 0
+        for message in messages:
+            if (tokens := message.count(self._count)) > room and lines:
+                yield Portion("\n".join(lines), upto)
+                lines, room = [], most
+            speaker = "User: " if message.is_users else "Assistant: "
+            text = message.text().strip()
+            if tokens <= room:
+                lines.append(speaker + text)
+                room, upto = room - tokens, message.seq
+                continue
+            *pieces, last = [*self._pieces(text, most)] or [""]
+            for place, piece in enumerate(pieces):
+                yield Portion(speaker + (PART if place else "") + piece, upto)
+            lines, room, upto = [speaker + PART + last], most - self._count(last), message.seq
+        if lines:
+            yield Portion("\n".join(lines), upto)
+
+    def _pieces(self, text: str, most: int) -> Iterator[str]:
+        """A text in pieces of at most `most` tokens, cut at white space where there is some."""
+        start = 0
+        while start < len(text):
+            end = self._end_of_piece(text, start, most)
+            yield text[start:end]
+            start = end
+
+    def _end_of_piece(self, text: str, start: int, most: int) -> int:
+        length = min(len(text) - start, most * _MOST_CHARACTERS)
+        while length > 1 and (tokens := self._count(text[start : start + length])) > most:
+            length = max(min(int(length * most / tokens), length * 9 // 10), 1)
+        end = start + length
+        if end == len(text):
+            return end
+        space = max(text.rfind("\n", start, end), text.rfind(" ", start, end))
+        return space + 1 if space - start > length * 2 // 3 else end
+
+    def request(self, old: str, said: str) -> list[bytes]:
+        """The request that extends the summary `old` by what was said after it."""
         before = f"Summary so far:\n{old}\n\n" if old else ""
         asked = f"{before}Said since then:\n{said}\n\nThe new summary of all of it:"
         return [entry("system", self._instructions()).encoded, entry("user", asked).encoded]
@@ -123,20 +177,6 @@ class SummaryBuffer:
             "You condense conversations. Keep what is needed to go on: facts, names, numbers, wishes, decisions, open "
             f"questions. Plain sentences, at most {max(self.longest // 2, 5)} words, no introduction."
         )
-
-    def shortened(self, text: str, most: int) -> str:
-        """The beginning and the end of a text that is longer than `most` tokens."""
-        tokens = self._count(text)
-        if tokens <= most:
-            return text
-        kept = int(len(text) * most / tokens)
-        while True:
-            head = text[: kept * 2 // 3].rstrip()
-            tail = text[len(text) - kept // 3 :].lstrip() if kept >= 3 else ""
-            short = head + _MARK + tail
-            if kept < 8 or self._count(short) <= most:
-                return short
-            kept = kept * 9 // 10
 
     def fitted(self, text: str) -> tuple[str, int]:
         """The summary, cut to `longest` tokens in a request, and the tokens it takes."""

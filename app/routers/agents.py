@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,6 +18,11 @@ from app.routers.schemas.agents import Agent, AgentList, Health, Readiness, agen
 router = json_router("server")
 
 
+AskProvider = Annotated[
+    bool, Query(description="Ask the model's provider for its context first, if it was not asked yet; 2 s at most.")
+]
+
+
 class _Exposition(Response):
     media_type = "text/plain"
 
@@ -26,7 +34,11 @@ async def list_agents(runtime: AppRuntime) -> Response:
 
 
 @router.get("/agents/{agent}", summary="An agent", response_model=Agent)
-async def get_agent(agent: NamedAgent) -> Response:
+async def get_agent(agent: NamedAgent, ask: AskProvider = False) -> Response:
+    if ask and agent.budget is not None:
+        await agent.budget.find()
+    elif ask:
+        await agent.llm.context.find()
     return answer(agent_json(agent))
 
 

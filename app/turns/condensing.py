@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from app.domain.turn import Usage
 from app.llm.base import LLM, LLMError, LLMRequest, LLMStopped, LLMStream, TextDelta, unescape
+from app.memory.budget import SMALL_TOKENS
 from app.memory.summary_buffer import SummaryBuffer
 from app.memory.working import Entry
 
@@ -22,6 +24,15 @@ LARGE_BYTES = 16_384
 
 class NotCondensed(Exception):
     """The model did not write a summary; the sentence says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condensed:
+    """A summary of `tokens`, of all messages up to number `upto`; 0 while the first of them is not whole."""
+
+    text: str
+    tokens: int
+    upto: int
 
 
 @dataclass(slots=True, eq=False)
@@ -42,17 +53,32 @@ class Condensing:
         if self._stream is not None:
             self._stream.close()
 
-    async def ask(self, memory: SummaryBuffer, old: str, portion: Sequence[Entry]) -> str:
-        """One call: a summary of `old` and the messages after it.
+    async def condense(self, memory: SummaryBuffer, old: str, messages: Sequence[Entry]) -> AsyncIterator[Condensed]:
+        """Summarize messages after the summary `old`, portion by portion, each into the summary of those before.
 
         Raises:
             LLMStopped: the job was stopped.
             NotCondensed: the model failed, was too slow, or said nothing.
         """
+        portions = memory.portions(messages, most=await self._largest(memory))
+        size = sum([len(message.encoded) for message in messages])
+        while (portion := await counted(lambda: next(portions, None), size=size)) is not None:
+            said = await self._ask(memory, old, portion.text)
+            old, tokens = await counted(partial(memory.fitted, said), size=len(said))
+            yield Condensed(old, tokens, portion.upto)
+
+    async def _largest(self, memory: SummaryBuffer) -> int:
+        """Tokens of a portion that the model takes in beside the old summary and the new one."""
+        context = self.llm.context
+        if memory.portion_tokens > SMALL_TOKENS:
+            await context.find()
+        return context.known.tokens * 3 // 10
+
+    async def _ask(self, memory: SummaryBuffer, old: str, said: str) -> str:
+        """One call: a summary of `old` and what was said after it. Raises like `condense`."""
         if self.is_stopped:
             raise LLMStopped
-        size = sum([len(message.encoded) for message in portion])
-        messages = await counted(lambda: memory.request(old, portion), size=size)
+        messages = memory.request(old, said)
         request = LLMRequest(messages, self.session_id, max_tokens=2 * memory.longest)
         stream = self._stream = self.llm.stream(request)
         timer = asyncio.get_running_loop().call_later(SECONDS, self._give_up)

@@ -36,6 +36,8 @@ class Desk:
     window: list[Entry] | None = None
     summary: Summary | None = None
     """Stands for what came before the window; read with it."""
+    left_out: int = 0
+    """Messages before the window that no summary stands for."""
     condensing: Condensing | None = None
     summary_failure: str | None = None
     """Why the last attempt to sum up failed, if it did."""

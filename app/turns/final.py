@@ -40,6 +40,8 @@ RESUMED_MS = 24 * 3600 * 1000
 CLOSE_SECONDS = 2.0
 LEAST_BUDGET = 500
 """Tokens that a final summary is written with, where the agent's own budget is too small for one."""
+USUAL_BUDGET = 2_000
+"""The same, where the agent has none."""
 
 
 class FinalMemories:
@@ -180,12 +182,8 @@ class FinalMemories:
         old = await read(partial(summaries.find, session_id=session_id, before=messages.NEWEST))
         rest = await self._said_after(session_log, memory, old.upto_seq if old is not None else 0)
         text = old.text if old is not None else ""
-        while rest:
-            size = sum([len(message.encoded) for message in rest if message.tokens is None])
-            count = await counted(partial(memory.portion, rest), size=size)
-            said = await job.ask(memory, text, rest[:count])
-            text, _ = await counted(partial(memory.fitted, said), size=len(said))
-            rest = rest[count:]
+        async for condensed in job.condense(memory, text, rest):
+            text = condensed.text
         return text
 
     async def _said_after(self, session_log: SessionLog, memory: SummaryBuffer, after: int) -> list[Entry]:
@@ -242,4 +240,5 @@ def _buffer_of(agent: Agent) -> SummaryBuffer:
     memory = agent.working_memory
     if isinstance(memory, SummaryBuffer) and memory.sums_up:
         return memory
-    return SummaryBuffer(max(agent.config.memory.working.budget, LEAST_BUDGET), agent.llm.count_tokens)
+    budget = agent.config.memory.working.budget or USUAL_BUDGET
+    return SummaryBuffer(max(budget, LEAST_BUDGET), agent.llm.count_tokens)

@@ -10,8 +10,9 @@ from app.domain.message import Message
 from app.domain.summary import Summary
 from app.llm.base import LLMRequest
 from app.memory.summary_buffer import SummaryBuffer, block
-from app.memory.working import Entry, WorkingMemory, entry
+from app.memory.working import Entry, entry
 from app.storage import messages, summaries
+from app.storage.connection import Connection
 from app.turns.condensing import counted
 from app.turns.desk import Desk
 from app.turns.open_turn import OpenTurn, Prompt
@@ -55,7 +56,8 @@ async def load_window(desk: Desk, *, before: int) -> None:
         )
         after = desk.summary.upto_seq if desk.summary is not None else 0
     window: list[Entry] = []
-    while await _wants_more(memory, window):
+    left_out = 0
+    while await _wants_more(desk, window):
         page = await desk.session_log.database.read(
             partial(messages.context, session_id=session.session_id, before=before, limit=PAGE)
         )
@@ -63,12 +65,29 @@ async def load_window(desk: Desk, *, before: int) -> None:
         if len(page) < PAGE or page[0].seq <= after:
             break
         before = page[0].seq
-    desk.window = window
+    else:
+        left_out = await _count_between(desk, after, before)
+    desk.window, desk.left_out = window, left_out
 
 
-async def _wants_more(memory: WorkingMemory, window: list[Entry]) -> bool:
+async def _count_between(desk: Desk, after: int, before: int) -> int:
+    """How many messages have a number between the two."""
+    session_id = desk.session_id
+
+    def count(connection: Connection) -> int:
+        return messages.count(connection, session_id, upto=before - 1) - messages.count(
+            connection, session_id, upto=after
+        )
+
+    return await desk.session_log.database.read(count)
+
+
+async def _wants_more(desk: Desk, window: list[Entry]) -> bool:
     if not window:
         return True
+    memory = desk.agent.working_memory
+    if desk.agent.budget is not None:
+        await desk.agent.budget.settle(window)
     return await counted(lambda: memory.wants_more(window), size=sum([len(item.encoded) for item in window]))
 
 
@@ -84,12 +103,18 @@ async def build(desk: Desk, turn: OpenTurn, summed_up: Summaries) -> Prompt:
     memory = desk.agent.working_memory
     summary: Summary | None = None
     if type(memory) is SummaryBuffer:
+        if desk.agent.budget is not None:
+            await desk.agent.budget.settle(desk.window)
         summary, selected = await summed_up.fit(desk, turn, memory, desk.window)
-        if turn.summary is not None:
-            turn.shown.append(desk.session_log.show(HistorySummarized(turn.turn_id, turn.summary)))
     else:
         # What was not selected now never will be: the window only moves on.
-        selected = desk.window = list(memory.select(desk.window))
+        selected = list(memory.select(desk.window))
+        desk.left_out += len(desk.window) - len(selected)
+        desk.window = selected
+        if desk.left_out:
+            turn.summary = {"status": "left_out", "left_out": desk.left_out}
+    if turn.summary is not None:
+        turn.shown.append(desk.session_log.show(HistorySummarized(turn.turn_id, turn.summary)))
     if turn.recalling is None and summary is None:
         return Prompt(system_of(desk.agent, turn.ask.instructions), list(selected))
     recalled = await _recalled(desk, turn, selected) if turn.recalling is not None else NOTHING

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from app.agents import Agent
@@ -19,7 +20,7 @@ from app.llm.base import LLMStopped
 from app.memory.summary_buffer import SummaryBuffer
 from app.memory.working import Entry
 from app.observability.tasks import Tasks
-from app.storage import summaries
+from app.storage import messages, summaries
 from app.turns.booking import Booking, total
 from app.turns.condensing import LARGE_BYTES, Condensing, NotCondensed, counted
 from app.turns.desk import Desk
@@ -62,7 +63,7 @@ class Summaries:
             return
         # Much text is counted by the job, in a thread.
         if _uncounted(window) >= LARGE_BYTES or not memory.fits(window, room):
-            self._begin(desk, memory.threshold)
+            self._begin(desk, is_urgent=False)
 
     # -- in a turn ----------------------------------------------------------------------------------------------
 
@@ -77,31 +78,42 @@ class Summaries:
             LLMStopped: the turn was stopped meanwhile.
         """
         if await _fits(desk, memory, window):
+            self._tell(desk, turn, desk.summary, desk.left_out)
             return desk.summary, list(window)
+        newest = await counted(lambda: memory.total(window[-1:]), size=_uncounted(window[-1:]))
         if not memory.sums_up:
-            desk.window = list(await counted(lambda: memory.renew(window), size=_uncounted(window)))
-            return None, list(desk.window)
-        if await self._can_help(desk, memory, window):
+            return None, await self._move_on(desk, turn, memory, window, newest=newest)
+        has_room = newest <= memory.budget - memory.longest
+        if has_room and len(window) > 1 and not self._is_pausing(desk):
             await self._sum_up_now(desk, turn, memory, window)
             window = _after(desk.summary, window)
-        summary = desk.summary
-        newest = await counted(lambda: memory.total(window[-1:]), size=_uncounted(window[-1:]))
-        if newest + _tokens(summary) > memory.budget:
-            summary = None  # the newest message leaves no room for it
-        taken = _tokens(summary)
-        selected = list(await counted(lambda: memory.select(window, taken=taken), size=_uncounted(window)))
-        if len(selected) < len(window) or summary is not desk.summary:
-            self._tell_left_out(desk, turn, len(window) - len(selected))
-            if desk.window is not None and desk.condensing is None:  # what cannot be summed up is not kept for ever
-                desk.window = list(memory.select(desk.window, taken=-memory.budget))
+        summary = desk.summary if newest + _tokens(desk.summary) <= memory.budget else None
+        selected = list(await counted(lambda: memory.select(window, taken=_tokens(summary)), size=_uncounted(window)))
+        left_out = len(window) - len(selected)
+        if summary is None and desk.summary is not None:
+            left_out += await _count_covered(desk, desk.summary)
+        if not has_room and (left_out or summary is not desk.summary or newest > memory.budget):
+            turn.summary = {"status": "no_room", "tokens": newest, "budget": memory.budget}
+        self._tell(desk, turn, summary, desk.left_out + left_out)
+        if left_out and self._is_pausing(desk) and desk.window is not None:
+            kept = list(
+                memory.select(desk.window, taken=-memory.budget)
+            )  # what cannot be summed up is not kept forever
+            desk.left_out += len(desk.window) - len(kept)
+            desk.window = kept
         return summary, selected
 
-    async def _can_help(self, desk: Desk, memory: SummaryBuffer, window: list[Entry]) -> bool:
-        """Whether a summary would make room: there is something to sum up, and a place for the result."""
-        if len(window) < 2 or self._is_pausing(desk):
-            return False
-        newest = await counted(lambda: memory.total(window[-1:]), size=_uncounted(window[-1:]))
-        return newest <= memory.budget - memory.longest
+    async def _move_on(
+        self, desk: Desk, turn: OpenTurn, memory: SummaryBuffer, window: list[Entry], *, newest: int
+    ) -> list[Entry]:
+        """Without summaries: the newest messages; the others are dropped from the window."""
+        selected = list(await counted(lambda: memory.renew(window), size=_uncounted(window)))
+        desk.left_out += len(window) - len(selected)
+        desk.window = list(selected)
+        if newest > memory.budget:
+            turn.summary = {"status": "no_room", "tokens": newest, "budget": memory.budget}
+        self._tell(desk, turn, None, desk.left_out)
+        return selected
 
     async def _sum_up_now(self, desk: Desk, turn: OpenTurn, memory: SummaryBuffer, window: list[Entry]) -> None:
         started = time.monotonic()
@@ -109,7 +121,7 @@ class Summaries:
         usages: list[Usage] = []
         while not await _fits(desk, memory, _after(desk.summary, window)):
             running = desk.condensing
-            job = turn.condensing = running or self._begin(desk, memory.budget)
+            job = turn.condensing = running or self._begin(desk, is_urgent=True)
             assert job.task is not None
             try:
                 await asyncio.wait([job.task])
@@ -130,28 +142,31 @@ class Summaries:
         turn.summary["took_ms"] = took_ms
         turn.summary["usage"] = total(usages).to_json() if usages else None
 
-    def _tell_left_out(self, desk: Desk, turn: OpenTurn, count: int) -> None:
-        if turn.summary is None:
-            turn.summary = {"status": "no_room"}
-            if desk.summary_failure:
-                turn.summary = {"status": "failed", "message": desk.summary_failure}
-        turn.summary["left_out"] = count
+    def _tell(self, desk: Desk, turn: OpenTurn, summary: Summary | None, left_out: int) -> None:
+        """Note in the turn what its request has instead of older messages, unless it has all of them."""
+        if turn.summary is None and left_out:
+            failure = desk.summary_failure
+            turn.summary = {"status": "failed", "message": failure} if failure else {"status": "left_out"}
+        elif turn.summary is None and summary is not None:
+            turn.summary = {"status": "used", "upto": summary.upto_seq, "tokens": summary.tokens}
+        if turn.summary is not None and left_out:
+            turn.summary["left_out"] = left_out
 
     # -- the work -----------------------------------------------------------------------------------------------
 
-    def _begin(self, desk: Desk, limit: int) -> Condensing:
-        """Sum up until no more than `limit` tokens are left; see `Condensing`."""
+    def _begin(self, desk: Desk, *, is_urgent: bool) -> Condensing:
+        """Summarize the oldest messages if history and summary are above the threshold, or `is_urgent` the budget."""
         llm = desk.agent.summarizer
         assert llm is not None  # its memory `sums_up`
         job = desk.condensing = Condensing(desk.session_id, llm)
         desk.session_log.is_pinned = True  # what is being written belongs to this object's window
         self._jobs.add(job)
-        job.task = self._tasks.start(self._run(desk, job, limit), name=f"summary of {job.session_id}")
+        job.task = self._tasks.start(self._run(desk, job, is_urgent), name=f"summary of {job.session_id}")
         return job
 
-    async def _run(self, desk: Desk, job: Condensing, limit: int) -> None:
+    async def _run(self, desk: Desk, job: Condensing, is_urgent: bool) -> None:
         try:
-            await self._condense(desk, job, limit)
+            await self._condense(desk, job, is_urgent)
             desk.summary_failure = None
         except LLMStopped:
             pass
@@ -174,27 +189,22 @@ class Summaries:
         desk.summary_failed_clock = time.monotonic()
         log.warning("older messages of session %s were not summed up: %s", job.session_id, why)
 
-    async def _condense(self, desk: Desk, job: Condensing, limit: int) -> None:
+    async def _condense(self, desk: Desk, job: Condensing, is_urgent: bool) -> None:
         memory = desk.agent.working_memory
         window = list(desk.window or ())
         if type(memory) is not SummaryBuffer:
             return
-        size = _uncounted(window)
+        if desk.agent.budget is not None:
+            await desk.agent.budget.settle(window)
+        size, limit = _uncounted(window), memory.budget if is_urgent else memory.threshold
         if await counted(lambda: memory.fits(window, limit - _tokens(desk.summary)), size=size):
             return
         rest = window[: await counted(lambda: memory.cut(window), size=size)]
-        while rest:
-            count = memory.portion(rest)
-            summary = await self._sum_up(memory, job, desk.summary, rest[:count])
-            await self._store(desk, summary)
-            rest = rest[count:]
-
-    async def _sum_up(
-        self, memory: SummaryBuffer, job: Condensing, old: Summary | None, portion: list[Entry]
-    ) -> Summary:
-        said = await job.ask(memory, old.text if old is not None else "", portion)
-        text, tokens = await counted(lambda: memory.fitted(said), size=len(said))
-        return Summary(portion[-1].seq, text, tokens, job.llm.model, self._clock_ms())
+        old = desk.summary.text if desk.summary is not None else ""
+        async for condensed in job.condense(memory, old, rest):
+            if condensed.upto > (desk.summary.upto_seq if desk.summary is not None else 0):
+                summary = Summary(condensed.upto, condensed.text, condensed.tokens, job.llm.model, self._clock_ms())
+                await self._store(desk, summary)
 
     async def _store(self, desk: Desk, summary: Summary) -> None:
         if not _is_open(desk):
@@ -248,6 +258,12 @@ def _after(summary: Summary | None, window: list[Entry]) -> list[Entry]:
 async def _fits(desk: Desk, memory: SummaryBuffer, window: list[Entry]) -> bool:
     room = memory.budget - _tokens(desk.summary)
     return await counted(lambda: memory.fits(window, room), size=_uncounted(window))
+
+
+async def _count_covered(desk: Desk, summary: Summary) -> int:
+    """How many messages a summary stands for."""
+    query = partial(messages.count, session_id=desk.session_id, upto=summary.upto_seq)
+    return await desk.session_log.database.read(query)
 
 
 def _tokens(summary: Summary | None) -> int:

@@ -80,6 +80,30 @@ async def test_check_says_which_llms_are_configured(here: Hector) -> None:
     assert [found.name for found in here.folder.iterdir()] == ["config.yaml"]
 
 
+async def test_check_says_how_much_a_model_takes_in_and_who_says_so(here: Hector) -> None:
+    (here.folder / "config.yaml").write_text(
+        "llms:\n  gpt: {type: openai, model: gpt-4o, api_key: k}\n  own: {type: vllm, model: m, host: 'http://127.0.0.1:9'}\n"
+        "  told: {type: vllm, model: m, context_window: 32000}\n"
+        "agents:\n  a: {llm: gpt}\n  b: {llm: own}\n  c: {llm: told, memory: {working: {budget: 500}}}\n"
+    )
+
+    people, machines = await here("check"), await here("check", "--json")
+
+    lines = people.out.splitlines()
+    assert "llm gpt: context: 128,000 tokens, known by its name" in lines
+    assert "llm own: context: 8,192 tokens, assumed, for nobody says; set context_window" in lines
+    assert "agent a: history: 76,800 tokens" in lines
+    assert "agent c: history: 500 tokens" in lines
+    assert machines.json["llms"][2]["context"] == {"tokens": 32_000, "source": "configured"}
+
+
+async def test_info_says_what_a_request_holds(hector: Hector) -> None:
+    result = await hector("info", "echo")
+
+    assert "memory\tsummary_buffer, 4,915 tokens\n" in result.out
+    assert "context\t8,192 tokens, assumed, for nobody says; set context_window\n" in result.out
+
+
 async def test_check_tells_every_problem_with_its_line_and_ends_with_2(here: Hector) -> None:
     (here.folder / "other.yaml").write_text("server:\n  prot: 1\nagents:\n  assistant: {llm: nobody}\n")
 

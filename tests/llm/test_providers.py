@@ -383,9 +383,10 @@ async def test_a_request_that_does_not_fit_names_our_keys(
     upstream: Upstream, make: Any, status: int, words: str
 ) -> None:
     upstream.default = Reply(status=status, body=orjson.dumps({"error": {"message": words}}))
-    with pytest.raises(LLMError, match=r"lower llms\.main\.max_tokens \(8000\) or the agent's memory\.working\.budget"):
+    keys = r"set llms\.main\.context_window \(now \d+, \w+\), or lower the agent's memory\.working\.budget"
+    with pytest.raises(LLMError, match=rf"context: lower llms\.main\.max_tokens \(8000\), {keys}"):
         await make(max_tokens=8000).stream(HELLO).read()
-    with pytest.raises(LLMError, match=r"lower the agent's memory\.working\.budget"):
+    with pytest.raises(LLMError, match=rf"context: {keys}"):
         await make().stream(HELLO).read()
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.llm import tokens
-from app.memory.summary_buffer import SummaryBuffer, block
+from app.memory.summary_buffer import PART, SummaryBuffer, block
 from app.memory.working import Entry, entry
 
 LINES = st.lists(st.text(alphabet=st.sampled_from('ab. ü€😀\n"<|>'), max_size=60), min_size=1, max_size=12)
@@ -51,13 +51,35 @@ def test_what_is_left_after_a_cut_meets_the_target_and_keeps_the_last_exchange(t
         assert buffer.total(kept) + buffer.longest <= buffer.target
 
 
-@given(LINES, st.integers(1, 400), st.text(max_size=80))
-def test_portions_cover_everything_in_order(texts: list[str], budget: int, old: str) -> None:
-    buffer, rest = SummaryBuffer(budget, tokens.count), talk(*texts)
-    while rest:
-        count = buffer.portion(rest)
-        assert 0 < count <= len(rest)
-        rest = rest[count:]
+@given(LINES, st.integers(1, 400), st.none() | st.integers(1, 100))
+def test_portions_are_the_whole_text_in_order(texts: list[str], budget: int, most: int | None) -> None:
+    buffer, messages = SummaryBuffer(budget, tokens.count), talk(*texts)
+    portions = list(buffer.portions(messages, most=most))
+    assert [portion.upto for portion in portions] == sorted([portion.upto for portion in portions])
+    assert portions[-1].upto == len(texts)
+    told = "".join([portion.text for portion in portions])
+    for word in ("User: ", "Assistant: ", PART):
+        told = told.replace(word, "")
+    assert "".join(told.split()) == "".join("".join(texts).split())
+
+
+@pytest.mark.parametrize(
+    "text", ["word " * 5000, "x" * 20_000, "one\n" * 3000 + "last", "\u732b" * 4000, "  \n " * 9000]
+)
+def test_a_message_longer_than_a_portion_is_read_in_pieces(text: str) -> None:
+    buffer = SummaryBuffer(2000, tokens.count)
+    portions = list(buffer.portions(talk("Before", "Yes", text, "After")))
+    assert all(tokens.count(portion.text) <= buffer.portion_tokens + 8 for portion in portions)
+    assert [portion.upto for portion in portions] == sorted([portion.upto for portion in portions])
+    assert portions[-1].upto == 4
+    assert portions[-1].text.endswith("Assistant: After")
+    assert sum([len("".join(portion.text.split())) for portion in portions]) >= len("".join(text.split()))
+
+
+def test_one_call_reads_no_more_than_a_model_can_keep_in_mind() -> None:
+    buffer = SummaryBuffer(600_000, words)
+    assert (buffer.portion_tokens, buffer.longest) == (6000, 2000)
+    assert len(list(buffer.portions(talk("word " * 13_000)))) == 3
 
 
 @given(st.text(max_size=2000), st.integers(170, 400))
@@ -85,15 +107,13 @@ def test_a_summary_is_cut_behind_a_sentence_if_one_ends_near() -> None:
 def test_a_request_for_a_summary_fits_the_budget_whatever_was_said(old: str) -> None:
     buffer = SummaryBuffer(2000, tokens.count)
     said = talk("My cat is called Pixel.", "Nice. " * 5000, "And?", "Fine.")
-    request = buffer.request(old, said[: buffer.portion(said)])
-    assert sum([Entry(message).count(tokens.count) for message in request]) <= buffer.budget
-    request = buffer.request(old, said)
-    assert sum([Entry(message).count(tokens.count) for message in request]) <= buffer.budget
-    content = orjson.loads(request[1])["content"]
-    assert "User: My cat is called Pixel." in content
-    assert content.count("[…]") == 1
-    assert "User: And?\nAssistant: Fine." in content
-    assert ("Summary so far:\nAnn" in content) == bool(old)
+    requests = [buffer.request(old, portion.text) for portion in buffer.portions(said)]
+    assert len(requests) > 5
+    for request in requests:
+        assert sum([Entry(message).count(tokens.count) for message in request]) <= buffer.budget
+        assert ("Summary so far:\nAnn" in orjson.loads(request[1])["content"]) == bool(old)
+    assert "User: My cat is called Pixel." in orjson.loads(requests[0][1])["content"]
+    assert "User: And?\nAssistant: Fine." in orjson.loads(requests[-1][1])["content"]
 
 
 def test_without_a_model_that_sums_up_it_is_a_window() -> None:

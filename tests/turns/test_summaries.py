@@ -97,7 +97,12 @@ async def test_a_budget_too_small_for_a_summary_is_a_window(make: Make) -> None:
     await hall.say(log, "Next", "Yes")
     assert hall.writer.streams == []
     assert [content[:2] for content in hall.told[1:]] == ["q2", "a2", "Ne"]
-    assert await summary_frames(hall, log) == []
+    frames = await summary_frames(hall, log)
+    assert [(frame["status"], frame["left_out"]) for frame in frames] == [
+        ("left_out", 2),
+        ("left_out", 4),
+        ("left_out", 4),
+    ]
 
 
 async def test_a_window_without_summaries_moves_on_by_leaps_so_that_models_meet_what_they_have_read(make: Make) -> None:
@@ -126,7 +131,9 @@ async def test_a_turn_that_crosses_it_is_summed_up_afterwards_and_the_next_is_to
         "Be brief.\n\n<summary>\nEarlier in this conversation, condensed:\nAnn likes words.\n</summary>"
     )
     assert [content[:2] for content in hall.told[1:]] == ["q1", "a1", "Ne"]
-    assert await summary_frames(hall, log) == [], "it was not done in a turn"
+    [frame] = await summary_frames(hall, log)
+    assert (frame["status"], frame["upto"]) == ("used", log.desk.summary.upto_seq)
+    assert "left_out" not in frame
 
 
 async def test_the_turn_that_crosses_it_does_not_wait(make: Make) -> None:
@@ -229,7 +236,84 @@ async def test_a_message_that_leaves_no_room_stands_alone(make: Make) -> None:
     await hall.say(log, long, "Yes")
     assert hall.told == ["Be brief.", long]
     [frame] = await summary_frames(hall, log)
-    assert (frame["status"], frame["left_out"]) == ("no_room", 2)
+    assert (frame["status"], frame["left_out"], frame["tokens"]) == ("no_room", 2, 2 * BUDGET + 4)
+
+
+async def test_what_a_long_message_pushed_out_is_summed_up_after_it(make: Make) -> None:
+    hall = await make(threshold=1.0)
+    log = await hall.session()
+    await hall.exchange(log, 0)
+    await hall.say(log, " ".join(["long"] * 3 * BUDGET), "Yes")
+    stream = await hall.writer.answering()
+    assert "User: q0" in stream.messages()[1][1]
+    await hall.summarize("Ann began with q0.")
+    assert log.desk.summary.text == "Ann began with q0."
+
+
+async def test_a_long_message_is_summed_up_from_its_first_word_to_its_last(make: Make) -> None:
+    hall = await make()
+    log = await hall.session()
+    contract = [f"paragraph{number}" for number in range(400)]
+    await hall.say(log, " ".join(contract), "Noted.")
+    turn = await hall.start(log, "What is in paragraph 150?")
+    read: list[str] = []
+    number = 0
+    while len(hall.llm.streams) < 2:
+        if len(hall.writer.streams) > number:
+            stream = await hall.writer.answering(number + 1)
+            asked = stream.messages()[1][1]
+            assert ("Summary so far:" in asked) == (number > 0), "each portion goes into the summary of those before"
+            read += [word for word in asked.split() if word.startswith("paragraph")]
+            await hall.write(f"Read {len(read)}.", number + 1)
+            number += 1
+        await asyncio.sleep(0)
+    (await hall.llm.answering(2)).finish()
+    await turn.done
+    assert read == contract
+    assert number > 4
+    assert "Read 400." in hall.told[0]
+    assert hall.told[1:] == ["Noted.", "What is in paragraph 150?"]
+    assert len(await hall.rows(log.session.session_id)) == 1, "half a message is no place to go on from"
+
+
+async def test_a_stop_in_the_middle_of_a_long_message_keeps_no_half_summary(make: Make) -> None:
+    hall = await make()
+    log = await hall.session()
+    await hall.say(log, " ".join(["long"] * 400), "Noted.")
+    turn = await hall.start(log, "And?")
+    await hall.write("The first part.", 1)
+    await hall.writer.answering(2)
+    await hall.stopping.cancel(log, wait_seconds=5)
+    assert turn.state is TurnState.CANCELLED
+    assert await hall.rows(log.session.session_id) == []
+
+
+async def test_a_window_by_number_tells_what_it_leaves_out(make: Make) -> None:
+    hall = await make(strategy="buffer_window", window_size=3)
+    log = await hall.session("cold")
+    for number in range(3):
+        await hall.exchange(log, number)
+    frames = await summary_frames(hall, log)
+    assert [(frame["status"], frame["left_out"]) for frame in frames] == [("left_out", 2)]
+    hall.live.remove("cold")
+    cold = await hall.live.open("cold")
+    assert cold is not None
+    outcome = await hall.say(cold, "Next", "Yes")
+    stored = await hall.stored(cold, outcome.turn_id)
+    assert stored.memory == {"summary": {"status": "left_out", "left_out": 4}}
+
+
+async def test_messages_that_a_cold_session_does_not_read_are_counted(make: Make) -> None:
+    hall = await make(budget=80)
+    log = await hall.session("cold")
+    for number in range(40):
+        await hall.exchange(log, number)
+    hall.live.remove("cold")
+    cold = await hall.live.open("cold")
+    assert cold is not None
+    await hall.say(cold, "Next", "Yes")
+    frames = await summary_frames(hall, cold)
+    assert frames[-1]["left_out"] == 80 + 1 - (len(hall.told) - 1)
 
 
 async def test_a_cold_session_reads_the_summary_and_what_came_after(make: Make) -> None:

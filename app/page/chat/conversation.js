@@ -197,7 +197,7 @@ export class Conversation extends EventTarget {
         this.setGone("session_terminated");
         break;
       default:
-        if (turn && NOTES.has(frame.type)) turn.notes.push({ at: turn.text.length, type: frame.type, chunk: frame.chunk, tool: frame.tool });
+        if (turn && NOTES.has(frame.type)) turn.notes.push({ at: turn.text.length, type: frame.type, chunk: frame.chunk, tool: frame.tool, frame });
     }
     this.changed(turn);
   }

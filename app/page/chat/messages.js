@@ -3,7 +3,7 @@ import { copyButton } from "./copy.js";
 import { h, icon, iconButton, say } from "./dom.js";
 import { ago, count, duration, ending, phaseWords, shorten } from "./format.js";
 import { MarkdownView } from "./markdown.js";
-import { recalledList, recalledWords } from "./recalled.js";
+import { recalledList, recalledWords, summaryWords } from "./recalled.js";
 
 const NEAR_PX = 80;
 const QUIET_MS = 1500;
@@ -130,7 +130,7 @@ export class MessagesView {
   }
 }
 
-const NOTES = { summary: "Earlier messages were summed up" };
+const NOTES = { summary: ({ frame }) => summaryWords(frame) };
 
 class TurnView {
   #texts = []; // MarkdownViews and the notes between them, in order
@@ -203,7 +203,7 @@ class TurnView {
         this.body.insertBefore(view.element, this.body.children[index] ?? null);
       }
       if (isText) view.update(part);
-      else view.element.textContent = part.chunk.trim() || (NOTES[part.type] ?? part.type.replace("_", " "));
+      else view.element.textContent = part.chunk.trim() || (NOTES[part.type]?.(part) ?? part.type.replace("_", " "));
     });
     for (const view of this.#texts.splice(parts.length)) view.element.remove();
   }

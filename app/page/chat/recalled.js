@@ -9,6 +9,14 @@ export function recalledWords(memories) {
   return memories.length === 1 ? "Remembered one thing" : `Remembered ${memories.length} things`;
 }
 
+/** What the model was given instead of older messages: the words of a summary frame. */
+export function summaryWords({ status, left_out: count = 0, message = "" }) {
+  const many = `${count} older message${count === 1 ? " is" : "s are"} left out`;
+  if (status === "failed") return `Older messages could not be summarised: ${message}${count ? `; ${many}` : ""}.`;
+  if (status === "no_room") return `The message is too long for older ones beside it${count ? `: ${many}` : ""}.`;
+  return count ? `${many}.` : "Older messages are summarised.";
+}
+
 /** A list of the memories; those of another session lead there. */
 export function recalledList(memories, { agent, sessionId }) {
   return h("ul.recalled", {}, ...memories.map((memory) => {

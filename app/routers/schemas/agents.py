@@ -8,6 +8,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from app.agents import Agent as LiveAgent
+from app.memory.summary_buffer import SummaryBuffer
 from app.routers.schemas.fields import AgentName
 
 
@@ -16,8 +17,22 @@ class AgentModel(TypedDict):
     model: Annotated[str, Field(description="The provider's name for it.", examples=["gpt-5-mini"])]
 
 
+class ModelContext(TypedDict):
+    tokens: Annotated[
+        int, Field(description="What the model takes in, request and answer together.", examples=[128000])
+    ]
+    source: Annotated[
+        Literal["configured", "provider", "refusal", "known", "embedded", "usual", "assumed"],
+        Field(description="Who says so. `known`: by the model's name; `assumed`: nobody."),
+    ]
+
+
 class AgentMemory(TypedDict):
     strategy: str
+    budget: Annotated[
+        int | None, Field(description="Tokens of history and summary in a request; null: messages are counted.")
+    ]
+    context: ModelContext
 
 
 class Agent(TypedDict):
@@ -43,13 +58,17 @@ class Readiness(TypedDict):
 
 
 def agent_json(agent: LiveAgent) -> Agent:
-    config = agent.config
+    config, memory, context = agent.config, agent.working_memory, agent.llm.context.known
     return {
         "agent": agent.name,
         "name": config.name,
         "description": config.description,
         "llm": {"name": agent.llm.name, "model": agent.llm.model},
-        "memory": {"strategy": config.memory.working.strategy},
+        "memory": {
+            "strategy": config.memory.working.strategy,
+            "budget": memory.budget if isinstance(memory, SummaryBuffer) else None,
+            "context": {"tokens": context.tokens, "source": context.source},
+        },
         "tools": list(config.tools),
         "streaming": config.reasoning.enable_streaming,
     }

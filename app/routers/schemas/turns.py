@@ -84,9 +84,13 @@ class Recalled(TypedDict, total=False):
 class SummaryOutcome(TypedDict):
     """What became of older messages that did not fit."""
 
-    status: Literal["written", "failed", "no_room"]
+    status: Annotated[
+        Literal["used", "written", "failed", "left_out", "no_room"],
+        Field(description="`used`: a summary stands for older messages; `no_room`: the message itself is too long."),
+    ]
     upto: NotRequired[int]
-    tokens: NotRequired[Tokens]
+    tokens: NotRequired[Annotated[int, Field(description="Of the summary; of the message where that is too long.")]]
+    budget: NotRequired[Tokens]
     message: NotRequired[str]
     source: NotRequired[Literal["counted", "estimated"]]
     took_ms: NotRequired[Milliseconds]

@@ -89,8 +89,8 @@ def agents() -> Call[list[JSON]]:
     return ask_list(Request("GET", "/agents"), "agents")
 
 
-def agent(name: str) -> Call[JSON]:
-    return ask(Request("GET", path("agents", name)))
+def agent(name: str, *, ask_provider: bool = False) -> Call[JSON]:
+    return ask(Request("GET", path("agents", name), query={"ask": "true"} if ask_provider else {}))
 
 
 def sessions(agent: str, *, limit: int, status: str | None, order: str) -> Call[Page]:

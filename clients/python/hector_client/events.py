@@ -108,10 +108,16 @@ class Memory(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary(Event):
-    """Older messages were summarised, or left out, for this turn."""
+    """The request of this turn has a summary instead of older messages, or `left_out` of them are missing.
+
+    `status`: `used` or `written` (the summary), `failed`, `left_out` or `no_room`; `message` says why it failed.
+    """
 
     type: str = "summary"
     turn_id: str = ""
+    status: str = ""
+    left_out: int = 0
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,8 +107,9 @@ class Agent:
         self.client = client
         self.memories = Memories(client, name)
 
-    def info(self) -> JSON:
-        return self.client.driver.call(operations.agent(self.name))
+    def info(self, *, ask_provider: bool = False) -> JSON:
+        """`ask_provider`: the server first asks how much context the model has, if it does not know; 2 s at most."""
+        return self.client.driver.call(operations.agent(self.name, ask_provider=ask_provider))
 
     def session(self, session_id: str | None = None) -> Session:
         """A handle; `connect` looks the session up, or creates one when no id is given."""
