@@ -15,7 +15,18 @@ from starlette.types import Receive, Scope, Send
 from app import __version__
 from app.domain.errors import HectorError
 from app.page import routes as page
-from app.routers import agents, conversations, documents, forgetting, memories, messages, openapi, sessions, usage
+from app.routers import (
+    agents,
+    conversations,
+    documents,
+    forgetting,
+    memories,
+    messages,
+    openapi,
+    sessions,
+    tickets,
+    usage,
+)
 from app.routers.direct_send import keep_server_send
 from app.routers.errors import on_hector_error, on_http_exception
 from app.routers.guard import Guard
@@ -56,6 +67,7 @@ def create_app(runtime: Runtime) -> FastAPI:
                     "Last-Event-ID",
                     "Idempotency-Key",
                     "X-User-Id",
+                    "X-User-Id*",
                 ],
                 expose_headers=["X-Session-Id", "Retry-After"],
             )
@@ -67,6 +79,7 @@ def create_app(runtime: Runtime) -> FastAPI:
             cors_origins=config.cors_origins,
             allowed_hosts=[*config.allowed_hosts, config.host],
             public_url=config.public_url,
+            tickets=runtime.tickets,
         )
     )
     app = Application(
@@ -80,7 +93,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     )
     app.state.runtime = runtime
     app.router.routes.extend(Streams(runtime).routes())
-    for room in (conversations, sessions, messages, memories, forgetting, documents, agents, usage):
+    for room in (conversations, sessions, tickets, messages, memories, forgetting, documents, agents, usage):
         app.include_router(room.router)
     app.router.routes.extend(page.routes())
     openapi.install(app, needs_key=bool(runtime.config.auth.keys), public_url=config.public_url)

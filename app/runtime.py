@@ -23,6 +23,7 @@ from app.llm.build import build_llm
 from app.memory.notices import notices
 from app.observability.metrics import Metrics
 from app.search.build import build_embedder
+from app.sessions.tickets import Tickets
 from app.storage import settings
 from app.storage.engine.database import Database
 from app.storage.engine.lock import make_lock
@@ -97,18 +98,22 @@ class Runtime:
         self._embedder = build_embedder(config.embedder)
         if self._embedder is not None:
             self._stack.push_async_callback(self._embedder.close)
+        key = await self._server_key()
         self.house = build(
             self._durable,
             ephemeral,
             self.roster,
             config.sessions,
-            tombstone_key=await self._tombstone_key(),
+            tombstone_key=key,
             new_id=new_id,
             clock_ms=self._clock_ms,
             embedder=self._embedder,
             metrics=self.metrics,
         )
         self._hand_out(self.house)
+        self.tickets = Tickets(
+            self.house.live, self.house.tombstones, self.authenticator, secret=key, clock_ms=self._clock_ms
+        )
         self.conversation = Conversation(
             self.house, self.roster, max_message=config.server.max_message, stop_signal=self.stop_signal
         )
@@ -134,7 +139,7 @@ class Runtime:
         await database.open(migrate=config.storage.migrate == "auto")
         return database
 
-    async def _tombstone_key(self) -> bytes:
+    async def _server_key(self) -> bytes:
         key = await self._durable.read(settings.find_tombstone_key)
         if key is None:
             key, unit = settings.make_tombstone_key()

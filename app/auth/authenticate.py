@@ -33,6 +33,12 @@ class Authenticator:
             raise Unauthenticated("Send a valid key: Authorization: Bearer <key>.")
         return self._principals[name]
 
+    def find(self, name: str) -> Principal | None:
+        """The principal of this name, if it can make requests."""
+        if not self._names:
+            return self._anonymous if name == ANONYMOUS else None
+        return self._principals.get(name)
+
 
 def _digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()

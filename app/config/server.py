@@ -179,6 +179,8 @@ class AuthConfig(Section):
 
     keys: dict[str, SecretStr] = Field(default_factory=dict)
     """Name and Bearer secret of each caller; a caller sees its own sessions only. Empty: no key is asked."""
+    max_ticket_ttl: Duration = Field(default=timedelta(hours=1), ge=timedelta(minutes=1))
+    """Longest time that a ticket for a browser may be good for; at least 1m."""
 
     @field_validator("keys")
     @classmethod

@@ -3,7 +3,7 @@
 HectorError
 ├── InvalidRequest          invalid_request, invalid_json
 ├── Unauthenticated         unauthenticated
-├── Forbidden               forbidden_origin, forbidden_host
+├── Forbidden               forbidden_origin, forbidden_host, forbidden_ticket
 ├── NotFound                agent_not_found, session_not_found, turn_not_found, memory_not_found, store_not_found
 ├── Conflict                session_busy, idempotency_conflict, session_exists, turn_cancelled, memory_off
 ├── SessionOver             session_ended, session_expired, session_terminated

@@ -19,6 +19,8 @@ from app.auth.authenticate import Authenticator
 from app.auth.users import with_named_user
 from app.domain.errors import Forbidden, HectorError, Internal, InvalidRequest
 from app.routers.errors import error_response
+from app.routers.tickets import admit, take_ticket
+from app.sessions.tickets import Tickets
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +43,10 @@ class Guard:
         cors_origins: Sequence[str],
         allowed_hosts: Sequence[str],
         public_url: str | None,
+        tickets: Tickets | None = None,
     ) -> None:
         self._app = app
+        self._tickets = tickets
         self._authenticator = authenticator
         self._origins = {origin.rstrip("/").lower() for origin in cors_origins}
         self._hosts = {host.lower() for host in allowed_hosts} | {"localhost"}
@@ -72,7 +76,9 @@ class Guard:
             await send(message)
 
         try:
-            self._admit(scope)
+            ticket = self._admit(scope)
+            if ticket is not None and self._tickets is not None:
+                scope["principal"] = with_named_user(await admit(self._tickets, ticket, scope), *_naming(scope))
         except HectorError as error:
             client = scope.get("client") or ("an unknown address",)
             log.info("refused a request from %s: %s", client[0], error.reason, extra={"request_id": request_id})
@@ -105,11 +111,13 @@ class Guard:
             scope["raw_path"] = scope["path"].encode()
         return False
 
-    def _admit(self, scope: Scope) -> None:
+    def _admit(self, scope: Scope) -> str | None:
+        """Put the principal into the scope; or return a ticket, whose owner is not looked up yet."""
         if "\0" in scope["path"] or b"%00" in scope.get("query_string", b""):
             raise InvalidRequest("An address cannot contain the character U+0000.")
         if len(scope["path"]) > 1 and scope["path"].endswith("/"):
             scope["path"] = scope["path"].rstrip("/")  # the same address: a redirect would lose curl's body
+        ticket = take_ticket(scope) if self._tickets is not None else None
         host = origin = authorization = None
         users: list[bytes] = []
         for name, value in scope["headers"]:
@@ -133,11 +141,14 @@ class Guard:
                 reason="forbidden_origin",
             )
         if scope["type"] == "http" and scope["method"] == "OPTIONS":
-            return  # a preflight carries no credentials
+            return None  # a preflight carries no credentials
+        if ticket is not None:
+            return ticket
         if not self._is_open(scope):
             principal = self._authenticator.authenticate(authorization)
             query = scope.get("query_string", b"")
             scope["principal"] = with_named_user(principal, users, query) if users or query else principal
+        return None
 
     def _accepts_host(self, host: str) -> bool:
         known = self._known_hosts.get(host)
@@ -174,6 +185,11 @@ class Guard:
             client = scope.get("client")
             return client is not None and _is_loopback(client[0])
         return False
+
+
+def _naming(scope: Scope) -> tuple[list[bytes], bytes]:
+    """Where a request may name a user: the values of the headers, and the query."""
+    return [value for name, value in scope["headers"] if name in _USER_HEADERS], scope.get("query_string", b"")
 
 
 def _hostname(host: str) -> str:

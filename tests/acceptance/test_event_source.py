@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -12,6 +10,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright
 
 from tests.acceptance.conftest import settings_for
+from tests.fixtures.front_end import open_front_end, serve_page, wait_for_chat
 from tests.fixtures.server import HectorServer
 from tests.fixtures.talk import Talk
 from tests.fixtures.upstream import Reply, Upstream
@@ -19,39 +18,11 @@ from tests.page.browsing import CHROMIUM, FLAGS
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.browser]
 
-FRONT_END = """<!doctype html><meta charset="utf-8"><title>A foreign page</title><link rel="icon" href="data:,">
-<pre id="chat"></pre>
-<script>
-const {base, sessionId} = Object.fromEntries(new URLSearchParams(location.search));
-const appendToChat = text => document.getElementById("chat").append(text);
-let opened = 0;
-
-const eventSource = new EventSource(
-  `${base}/agents/chatbot/sessions/${sessionId}/messages/stream`
-);
-eventSource.onmessage = (event) => {
-  const data = JSON.parse(event.data);
-  appendToChat(data.chunk);
-};
-eventSource.onopen = () => { opened += 1; };
-</script>
-"""
-
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def origin() -> AsyncIterator[str]:
-    """Serves the page; its origin differs from Hector's by the port."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        page = FRONT_END.encode()
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {len(page)}\r\nConnection: close\r\n\r\n"
-        writer.write(head.encode() + page)
-        await writer.drain()
-        writer.close()
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as pages:
-        yield f"http://127.0.0.1:{pages.sockets[0].getsockname()[1]}"
+    async with serve_page() as origin:
+        yield origin
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -86,20 +57,6 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
     yield page
     await context.close()
     assert failures == []
-
-
-async def open_front_end(page: Page, origin: str, talk: Talk) -> None:
-    query = urlencode({"base": str(talk.client.base_url).rstrip("/"), "sessionId": talk.session_id})
-    await page.goto(f"{origin}/?{query}")
-    await page.wait_for_function("opened === 1")
-
-
-async def wait_for_chat(page: Page, text: str) -> None:
-    """Until the page shows exactly this; at the end says what it shows instead."""
-    try:
-        await page.wait_for_function("text => document.getElementById('chat').textContent === text", arg=text)
-    finally:
-        assert await page.text_content("#chat") == text
 
 
 async def test_a_page_opened_once_shows_every_answer_also_those_after_a_restart_and_stops_at_the_end(

@@ -219,6 +219,15 @@ async def test_an_ended_session_is_readable_and_takes_no_message(echo: Agent) ->
     assert failure.value.reason == "session_ended"
 
 
+async def test_a_ticket_opens_the_stream_of_a_session(echo: Agent, server: HectorServer) -> None:
+    session = await echo.create_session()
+    made = await session.ticket(ttl="2m", can=["read", "chat"])
+    async with httpx2.AsyncClient(base_url=server.base_url, trust_env=False) as browser:
+        path = f"/agents/echo/sessions/{session.session_id}/messages/stream?ticket={made['ticket']}"
+        answer = await browser.post(path, json={"message": "Hello"})
+    assert '"chunk": "Hello"' in answer.text
+
+
 async def test_a_conversation_is_forked_edited_and_answered_again(echo: Agent) -> None:
     session = await echo.create_session()
     await session.ask("first").wait()

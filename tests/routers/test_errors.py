@@ -18,6 +18,7 @@ TABLE = {
     "unauthenticated": (401, "UNAUTHENTICATED"),
     "forbidden_origin": (403, "PERMISSION_DENIED"),
     "forbidden_host": (421, "PERMISSION_DENIED"),
+    "forbidden_ticket": (403, "PERMISSION_DENIED"),
     "agent_not_found": (404, "NOT_FOUND"),
     "session_not_found": (404, "NOT_FOUND"),
     "turn_not_found": (404, "NOT_FOUND"),

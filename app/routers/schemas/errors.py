@@ -29,7 +29,7 @@ class Error(TypedDict):
 DESCRIPTIONS = {
     400: "The body is not JSON.",
     401: "No key, or an unknown one.",
-    403: "The request comes from a page of a foreign origin.",
+    403: "A page of a foreign origin, or a ticket without the right.",
     404: "Unknown, or it belongs to another caller.",
     405: "This address has no such method.",
     409: "Busy, ended, taken, or another body under this idempotency key.",

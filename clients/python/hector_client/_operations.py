@@ -146,6 +146,10 @@ def terminate(agent: str, session_id: str, *, forget: bool = False) -> Call[JSON
     return ask(Request("DELETE", session_path(agent, session_id), query=query))
 
 
+def ticket(agent: str, session_id: str, body: Mapping[str, Any]) -> Call[JSON]:
+    return ask(Request("POST", session_path(agent, session_id, "tickets"), body=given(body)))
+
+
 def fork(agent: str, session_id: str, body: Mapping[str, Any]) -> Call[JSON]:
     return ask(Request("POST", session_path(agent, session_id, "fork"), body=given(body)))
 

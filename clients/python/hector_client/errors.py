@@ -6,7 +6,7 @@ HectorError
     ├── Unexpected          unexpected: an answer that is not a Hector server's, such as a proxy's page
     ├── InvalidRequest      invalid_request, invalid_json, method_not_allowed
     ├── Unauthenticated     unauthenticated
-    ├── Forbidden           forbidden_origin, forbidden_host
+    ├── Forbidden           forbidden_origin, forbidden_host, forbidden_ticket
     ├── NotFound            agent_not_found, session_not_found, turn_not_found, memory_not_found, store_not_found,
     │                       not_found
     ├── Conflict            session_busy, idempotency_conflict, session_exists, turn_cancelled, memory_off
@@ -152,6 +152,7 @@ REASONS: dict[str, type[Refused]] = {
     "unauthenticated": Unauthenticated,
     "forbidden_origin": Forbidden,
     "forbidden_host": Forbidden,
+    "forbidden_ticket": Forbidden,
     "agent_not_found": NotFound,
     "session_not_found": NotFound,
     "turn_not_found": NotFound,

@@ -268,6 +268,15 @@ class Session(SessionState):
         """Change `title` or `metadata`; each is replaced as a whole, `None` clears it."""
         return self._client.driver.call(operations.change_session(self.agent_name, self.session_id, change))
 
+    def ticket(self, *, ttl: float | str | None = None, can: Sequence[str] | None = None) -> JSON:
+        """A ticket that opens this session's stream without a key: `?ticket=` in the address of an EventSource.
+
+        `ttl`: seconds, or such as `15m`; `can`: `["read"]`, or `["read", "chat"]` for sending on the stream, too.
+        Returns `ticket` and `expires_at`.
+        """
+        body = {"ttl": ttl, "can": can}
+        return self._client.driver.call(operations.ticket(self.agent_name, self.session_id, body))
+
     def fork(self, at: str | None = None, *, title: str | None = None, session_id: str | None = None) -> Session:
         """Create a session with the messages up to and including `at` (a message id; default: all)."""
         body = {"at": at, "title": title, "session_id": session_id}

@@ -1,0 +1,74 @@
+"""Tickets over HTTP: issuing one, and taking it out of the address of a stream."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote_plus
+
+from starlette.responses import Response
+from starlette.types import Scope
+
+from app.config.units import format_duration
+from app.domain.clock import iso
+from app.domain.errors import InvalidRequest, Unauthenticated
+from app.domain.principal import Principal
+from app.routers.dependencies import AppRuntime, NamedSession
+from app.routers.json_route import answer, json_router
+from app.routers.schemas.tickets import SHORTEST, USUAL, AskForTicket
+from app.routers.schemas.tickets import Ticket as TicketShown
+from app.sessions.tickets import Right, Tickets
+
+router = json_router("sessions")
+
+_STREAM = re.compile(r"/agents/([^/]+)/sessions/([^/]+)/messages/stream")
+_RIGHTS = {"GET": Right.READ, "HEAD": Right.READ, "POST": Right.CHAT}
+_PARAMETER = b"ticket="
+
+
+@router.post(
+    "/agents/{agent}/sessions/{session_id}/tickets",
+    summary="A ticket that opens the session's streams in a browser",
+    status_code=201,
+    response_model=TicketShown,
+)
+async def create_ticket(runtime: AppRuntime, session_log: NamedSession, body: AskForTicket) -> Response:
+    """It stands in the address, because EventSource sends no headers; the server writes it nowhere."""
+    longest = runtime.config.auth.max_ticket_ttl
+    ttl = body.ttl if body.ttl is not None else min(USUAL, longest)
+    if not SHORTEST <= ttl <= longest:
+        raise InvalidRequest(f"ttl: from 1m to {format_duration(longest)} (auth.max_ticket_ttl).")
+    rights = [Right[word.upper()] for word in body.can]
+    made = runtime.tickets.issue(session_log.session, seconds=int(ttl.total_seconds()), rights=rights)
+    found: TicketShown = {"ticket": made.word, "expires_at": iso(made.expires_ms)}
+    response = answer(found, 201)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def take_ticket(scope: Scope) -> str | None:
+    """Take the ticket out of the address, so that nothing behind writes it anywhere.
+
+    Returns `None` if there is none, or if the address is no stream of a session: a ticket counts nowhere else.
+
+    Raises:
+        Unauthenticated: there are several.
+    """
+    query: bytes = scope.get("query_string", b"")
+    if _PARAMETER not in query:
+        return None
+    parts = query.split(b"&")
+    found = [part[len(_PARAMETER) :] for part in parts if part.startswith(_PARAMETER)]
+    scope["query_string"] = b"&".join([part for part in parts if not part.startswith(_PARAMETER)])
+    if not found or scope.get("method") not in _RIGHTS or not _STREAM.fullmatch(scope["path"]):
+        return None
+    if len(found) > 1:
+        raise Unauthenticated("The address has several tickets; send one.")
+    return unquote_plus(found[0].decode("latin-1"))
+
+
+async def admit(tickets: Tickets, ticket: str, scope: Scope) -> Principal:
+    """The principal of a request whose address had the ticket. Raises what `Tickets.admit` raises."""
+    stream = _STREAM.fullmatch(scope["path"])
+    assert stream is not None
+    right = _RIGHTS[scope["method"]]
+    return await tickets.admit(ticket, agent=stream[1], session_id=stream[2], right=right)

@@ -1,0 +1,124 @@
+"""Tickets: words in an address that open the streams of one session, for browsers, whose EventSource sends no key.
+
+A ticket is signed, not stored: with a secret of the database, so it survives a restart, and every server on the same
+database knows it. It says until when it is good, what it is good for, and by the time of creation which session it was
+made for; the signature covers agent and session, and is checked before anything is looked up.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import struct
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from enum import IntFlag
+
+from app.auth.authenticate import Authenticator
+from app.domain.errors import Forbidden, Unauthenticated
+from app.domain.principal import Principal
+from app.domain.session import Session, SessionStatus
+from app.events.live import LiveSessions
+from app.sessions.tombstones import Tombstones
+
+_PREFIX = "ticket_"
+_FORM = struct.Struct(">BQQ")
+"""What it is good for, until when, and when its session was created: milliseconds since the epoch."""
+_SIGNATURE_BYTES = 16
+
+
+class Right(IntFlag):
+    """What a ticket is good for; each word of `can` on the wire is one."""
+
+    READ = 1
+    """Following the session."""
+    CHAT = 2
+    """Sending a message on the stream of its turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    word: str
+    expires_ms: int
+
+
+class Tickets:
+    """Issues tickets, and finds out what one opens."""
+
+    def __init__(
+        self,
+        live: LiveSessions,
+        tombstones: Tombstones,
+        authenticator: Authenticator,
+        *,
+        secret: bytes,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self._live = live
+        self._tombstones = tombstones
+        self._authenticator = authenticator
+        self._secret = hmac.digest(secret, b"tickets", hashlib.sha256)
+        self._clock_ms = clock_ms
+
+    def issue(self, session: Session, *, seconds: int, rights: Collection[Right]) -> Ticket:
+        """A ticket for the streams of the session."""
+        expires_ms = self._clock_ms() + seconds * 1000
+        allowed = Right.READ
+        for right in rights:
+            allowed |= right
+        form = _FORM.pack(allowed, expires_ms, session.created_ms)
+        signature = self._sign(form, session.agent, session.session_id)
+        return Ticket(_PREFIX + base64.urlsafe_b64encode(form + signature).decode().rstrip("="), expires_ms)
+
+    async def admit(self, word: str, *, agent: str, session_id: str, right: Right) -> Principal:
+        """The owner of the session on whose streams the ticket is used, on behalf of the session's user.
+
+        Raises:
+            Unauthenticated: no ticket for this session, one that has expired, or the owner's key was removed.
+            SessionOver (`session_terminated`): a ticket for this session, which was terminated.
+            Forbidden (`forbidden_ticket`): it does not have the right.
+            Unavailable: the database does not answer.
+        """
+        form, signature = _parts_of(word)
+        if not hmac.compare_digest(signature, self._sign(form, agent, session_id)):
+            raise _invalid()
+        allowed, expires_ms, created_ms = _FORM.unpack(form)
+        if self._clock_ms() >= expires_ms:
+            raise Unauthenticated("This ticket has expired; ask for a new one: POST …/sessions/{id}/tickets.")
+        session_log = self._live.warm(session_id) or await self._live.open(session_id)
+        if session_log is None or session_log.over is SessionStatus.TERMINATED:
+            tombstone = await self._tombstones.find(session_id)
+            if session_log is None and tombstone is None:
+                raise _invalid()
+            raise self._tombstones.refusal(session_id, tombstone[1] if tombstone is not None else None)
+        session = session_log.session
+        owner = self._authenticator.find(session.principal)
+        if owner is None or session.created_ms != created_ms:
+            raise _invalid()
+        if not right & allowed:
+            raise Forbidden(
+                'This ticket is for reading; ask for one that can: ["read", "chat"].', reason="forbidden_ticket"
+            )
+        return Principal(owner.id, owner.kind, session.user_id)
+
+    def _sign(self, form: bytes, agent: str, session_id: str) -> bytes:
+        signed = form + f"{agent}\0{session_id}".encode("utf-8", "surrogatepass")
+        return hmac.digest(self._secret, signed, hashlib.sha256)[:_SIGNATURE_BYTES]
+
+
+def _parts_of(word: str) -> tuple[bytes, bytes]:
+    """What the ticket says, and its signature. Raises Unauthenticated for what is no ticket."""
+    encoded = word.removeprefix(_PREFIX)
+    try:
+        raw = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if not word.startswith(_PREFIX) or len(raw) != _FORM.size + _SIGNATURE_BYTES:
+        raise _invalid()
+    return raw[: _FORM.size], raw[_FORM.size :]
+
+
+def _invalid() -> Unauthenticated:
+    return Unauthenticated("This ticket does not open this stream; ask for one: POST …/sessions/{id}/tickets.")
