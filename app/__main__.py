@@ -1,5 +1,5 @@
 """python -m app = the CLI."""
 
-from app.cli.main import main
+from app.cli.entry import main
 
 main()

@@ -26,6 +26,7 @@ from app.config.root import Config
 from app.domain.errors import Unavailable
 from app.main import create_app
 from app.runtime import Runtime
+from app.storage.engine.file_lock import pid_space
 
 GRACE = timedelta(seconds=2)
 """How long running turns may continue when the command ends."""
@@ -110,7 +111,7 @@ def _announce(config: Config, address: str) -> None:
     """Write the socket into the lock file, which this process holds, so that another command finds this server."""
     lock = _lock_of(config)
     if lock is not None:
-        lock.write_text(json.dumps({"pid": os.getpid(), "url": UNIX + address}), encoding="utf-8")
+        lock.write_text(json.dumps({"pid": os.getpid(), "pids": pid_space(), "url": UNIX + address}), encoding="utf-8")
 
 
 def _lock_of(config: Config) -> Path | None:

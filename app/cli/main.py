@@ -221,6 +221,14 @@ def check(config: ConfigOption = None, as_json: JSONOption = False) -> None:
 
 
 @app.command()
+def reload(config: ConfigOption = None) -> None:
+    """Ask the running server to read its configuration again: agents and models, without a restart."""
+    from app.cli.reload import reload as run
+
+    raise typer.Exit(run(config))
+
+
+@app.command()
 def backup(
     target: Annotated[Path, typer.Argument(help="The file to write.")],
     config: Annotated[Path | None, typer.Option(help="Configuration file; default: ./config.yaml.")] = None,

@@ -54,11 +54,14 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # uvicorn raises a signal again once it has closed its connections, which would end the process
-        # before the running turns have got their grace and their end.
-        with super().capture_signals():
+        # uvicorn raises a signal again once it has closed its connections, which would end the process before the
+        # running turns have got their grace and their end. For the same reason SIGTERM stays caught until the end.
+        signal.signal(signal.SIGTERM, self.handle_exit)
+        before = signal.signal(signal.SIGINT, self.handle_exit)
+        try:
             yield
-            self._captured_signals.clear()
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         log.info("shutting down")
@@ -97,14 +100,17 @@ async def _serve(config: Config, read_again: Callable[[], Config]) -> int:
     try:
         listener = _bind(config)
     except OSError as error:
-        log.error("cannot listen on %s port %d: %s", config.server.host, config.server.port, error.strerror)
+        log.error(
+            "cannot listen on %s port %d: %s; try another with --port, or 0 for a free one",
+            *(config.server.host, config.server.port, (error.strerror or str(error)).lower()),
+        )
         return START_ERROR
     port = listener.getsockname()[1]
     config = config.model_copy(update={"server": config.server.model_copy(update={"port": port})})
     runtime = Runtime(config)
     try:
         await runtime.open()
-    except Unavailable as error:
+    except (Unavailable, OSError) as error:
         log.error("%s", error)
         listener.close()
         return START_ERROR

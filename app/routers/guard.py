@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
 from starlette.responses import RedirectResponse
@@ -182,8 +182,9 @@ class Guard:
         if path in _ALWAYS_OPEN or path.startswith(_PAGE_FILES):
             return True
         if path in _OPEN_FOR_LOOPBACK or path.startswith(_DOCS_FILES):
+            # Forwarded addresses are what somebody wrote: a request through a proxy never counts as of this machine.
             client = scope.get("client")
-            return client is not None and _is_loopback(client[0])
+            return client is not None and _is_loopback(client[0]) and not _is_forwarded(scope["headers"])
         return False
 
 
@@ -209,6 +210,10 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_forwarded(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    return any(name in (b"x-forwarded-for", b"forwarded") for name, _ in headers)
 
 
 def _is_loopback(host: str) -> bool:

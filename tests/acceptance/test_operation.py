@@ -18,6 +18,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.acceptance.conftest import settings_for
+from tests.cli.command import Hector
 from tests.fixtures.eventually import eventually
 from tests.fixtures.server import ROOT, HectorServer
 from tests.fixtures.talk import Talk, good, reason
@@ -198,6 +199,33 @@ async def test_no_line_holds_what_people_say(server: Operated, client: httpx.Asy
 
 
 # -- reload -----------------------------------------------------------------------------------------------------
+
+
+async def test_hector_reload_asks_the_running_server(server: Operated, settings: Settings, tmp_path: Path) -> None:
+    hector = Hector(tmp_path)
+    server.config_file.write_text(yaml.safe_dump(settings | {"agents": {"other": {}}}))
+
+    done = await hector("reload", "--config", str(server.config_file))
+
+    assert (done.code, done.err) == (0, "")
+    await server.wait_for_log("agents and models reloaded: other")
+
+
+async def test_hector_reload_asks_nothing_of_a_wrong_file_and_finds_no_server_where_none_is(
+    server: Operated, settings: Settings, tmp_path: Path
+) -> None:
+    hector = Hector(tmp_path)
+    wrong, elsewhere = tmp_path / "wrong.yaml", tmp_path / "elsewhere.yaml"
+    wrong.write_text("agents: {a: {llm: none}}\n")
+    elsewhere.write_text("storage: {url: 'sqlite:///other/hector.db'}\n")
+
+    refused = await hector("reload", "--config", str(wrong))
+    alone = await hector("reload", "--config", str(elsewhere))
+
+    assert (refused.code, alone.code) == (2, 3)
+    assert "agents.a.llm" in refused.err
+    assert "no server runs" in alone.err
+    assert "reloaded" not in server.log_text
 
 
 async def test_a_changed_prompt_and_a_new_agent_are_there_after_sighup(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from pathlib import Path
 
@@ -72,6 +73,24 @@ async def test_a_turn_that_outlasts_the_grace_is_interrupted_with_all_its_text(
     assert (finished["status"], finished["reason"]) == ("interrupted", "shutdown")
     assert screen.text == (await talk.texts())[1] == "".join([f" t{number}" for number in range(30)])
     await upstream.wait_for(active=0)
+
+
+async def test_further_sigterms_do_not_cut_the_close(
+    client: httpx.AsyncClient, upstream: Upstream, server: HectorServer
+) -> None:
+    talk = await Talk.begin(client)
+    upstream.answer(tokens=3, hang="after_tokens")
+    async with talk.stream("Hello") as stream:
+        await stream.take(3)
+        while server.is_alive:
+            with contextlib.suppress(ProcessLookupError):
+                server.ask_to_stop()
+            await asyncio.sleep(0.05)  # at every point of the close
+    assert await server.ended() == 0
+    assert server.log[-1].endswith("stopped")
+    await server.start()
+    [_, answer] = await talk.messages()
+    assert answer["status"] == "interrupted"
 
 
 async def test_a_paced_reader_comes_back_with_the_cursor_of_what_it_was_really_sent(

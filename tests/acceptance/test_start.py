@@ -58,6 +58,15 @@ async def test_a_port_in_use_is_named(tmp_path: Path, provider: Upstream) -> Non
     await server.close()
 
 
+async def test_a_folder_that_cannot_be_written_is_named_in_a_line(tmp_path: Path, provider: Upstream) -> None:
+    (tmp_path / "data").write_text("a file where a folder is needed")
+    server = HectorServer(tmp_path, settings_for(provider))
+    assert await server.run_to_end() == START_ERROR
+    [line] = [line for line in server.log if "cannot be written" in line]
+    assert str(tmp_path / "data") in line
+    await server.close()
+
+
 async def test_a_database_that_is_none_is_named(tmp_path: Path, provider: Upstream) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "hector.db").write_bytes(b"this is not a database" * 100)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import fnmatch
 import json
-import os
 import re
 import sys
 from dataclasses import dataclass
@@ -53,7 +52,7 @@ def stages() -> list[list[Instruction]]:
     return found
 
 
-BUILD, FINAL = stages()
+DEPENDENCIES, PROGRAM, WEIGHTS, FINAL = stages()
 
 
 def the(word: str, stage: list[Instruction] = FINAL) -> Instruction:
@@ -76,7 +75,9 @@ def filled(text: str, **environ: str) -> str:
             raise KeyError(name)
         return str(rest)
 
-    return re.sub(r"\$\{(\w+)(:[-?])([^}]*)\}", value, text)
+    while (inner := re.sub(r"\$\{(\w+)(:[-?])([^${}]*)\}", value, text)) != text:
+        text = inner
+    return text
 
 
 # -- the image --------------------------------------------------------------------------------------------------
@@ -98,7 +99,8 @@ def test_the_server_is_started_without_a_shell_and_gets_sigterm() -> None:
 
 
 def test_what_is_installed_is_pinned_with_hashes_and_only_in_the_stage_that_is_thrown_away() -> None:
-    installs = [instruction.text for instruction in BUILD if "pip install" in instruction.text]
+    both = (*DEPENDENCIES, *PROGRAM)
+    installs = [instruction.text for instruction in both if "pip install" in instruction.text]
 
     assert "--require-hashes -r requirements.txt" in installs[0]
     assert "--no-deps" in installs[1]
@@ -108,7 +110,7 @@ def test_what_is_installed_is_pinned_with_hashes_and_only_in_the_stage_that_is_t
 
 def test_everything_that_is_copied_exists_and_is_let_through_by_dockerignore() -> None:
     allowed = [line[1:] for line in IGNORE if line.startswith("!")]
-    copies = [instruction.text for stage in (BUILD, FINAL) for instruction in stage if instruction.word == "COPY"]
+    copies = [instruction.text for stage in stages() for instruction in stage if instruction.word == "COPY"]
     sources = [source for text in copies if "--from" not in text for source in text.split()[:-1]]
 
     assert len(sources) > 4
@@ -124,8 +126,10 @@ def test_what_is_private_or_large_does_not_enter_the_build(name: str) -> None:
 
 
 def test_weights_come_when_they_are_asked_for() -> None:
-    assert the("ARG", BUILD).text == "WEIGHTS=0"
-    [fetch] = [instruction.text for instruction in BUILD if "hector weights" in instruction.text]
+    assert the("ARG", WEIGHTS).text == "WEIGHTS=0"
+    [fetch] = [
+        instruction.text for instruction in WEIGHTS if "weights.py" in instruction.text and "if" in instruction.text
+    ]
     assert 'if [ "$WEIGHTS" = 1 ]; then' in fetch
     assert environment()["HECTOR_WEIGHTS_DIR"] == "/opt/weights"
 
@@ -135,17 +139,34 @@ def test_the_data_is_a_volume_of_the_user() -> None:
     assert any("install -d -o hector -g hector /data" in instruction.text for instruction in FINAL)
 
 
-async def test_the_health_check_is_python_and_tells_ready_from_not(tmp_path: Path) -> None:
+def test_a_change_of_the_program_changes_one_layer_and_fetches_no_weights() -> None:
+    """What is copied from other stages, in the order of how often it changes."""
+    stages_used = [text.split()[0] for text in (one.text for one in FINAL if one.word == "COPY") if "--from" in text]
+    assert stages_used == ["--from=dependencies", "--from=weights", "--from=program"]
+    copied = [one.text for stage in (DEPENDENCIES, WEIGHTS) for one in stage if one.word == "COPY"]
+    assert copied == ["requirements.txt ./", "app/llm/weights.py ./"]
+
+
+async def test_the_weights_are_fetched_by_a_program_that_stands_alone(tmp_path: Path) -> None:
+    script = ROOT / "app" / "llm" / "weights.py"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-IS", "-c", f"exec(open({str(script)!r}).read(), {{}})"
+    )
+
+    assert await process.wait() == 0
+
+
+async def test_the_health_check_is_python_alone_and_tells_ready_from_not(tmp_path: Path) -> None:
     arguments = json.loads(the("HEALTHCHECK").text.partition("CMD ")[2])
-    assert arguments[0] == "python"
-    assert "/ready" in arguments[2]
+    assert arguments == ["/usr/local/bin/python3", "-IS", "/opt/healthcheck.py"]
     server = HectorServer(tmp_path, SCRIPTED)
     await server.start()
 
     async def health() -> int:
-        environ = {"HECTOR_SERVER__PORT": str(server.port), "PATH": os.environ["PATH"]}
+        environ = {"HECTOR_SERVER__PORT": str(server.port), "http_proxy": "http://127.0.0.1:9"}
+        script = str(ROOT / "deploy" / "healthcheck.py")
         process = await asyncio.create_subprocess_exec(
-            sys.executable, *arguments[1:], env=environ, stderr=asyncio.subprocess.DEVNULL
+            sys.executable, "-IS", script, env=environ, stderr=asyncio.subprocess.DEVNULL
         )
         return await process.wait()
 
@@ -183,11 +204,37 @@ def test_without_a_key_compose_does_not_start() -> None:
 def test_the_server_of_the_compose_file_keeps_its_data_in_its_database() -> None:
     environ = {name: filled(value, HECTOR_KEY="secret") for name, value in SERVER["environment"].items()}
     loaded = load_config(IMAGE_CONFIG, environ=environ | {"HECTOR_SERVER__HOST": "0.0.0.0"})
-    database = {name: filled(value) for name, value in DATABASE["environment"].items()}
+    assert loaded.config.server.port == 8080
+    database = {name: filled(value, HECTOR_KEY="secret") for name, value in DATABASE["environment"].items()}
 
     user, password, name = (database[f"POSTGRES_{word}"] for word in ("USER", "PASSWORD", "DB"))
     assert loaded.config.storage.url == f"postgresql://{user}:{password}@database/{name}"
     assert loaded.warnings == ()
+
+
+def test_the_database_has_no_usual_password() -> None:
+    written = DATABASE["environment"]["POSTGRES_PASSWORD"]
+    with pytest.raises(KeyError, match="HECTOR_KEY"):
+        filled(written)
+
+    assert filled(written, HECTOR_KEY="secret") == "secret"
+    assert filled(written, HECTOR_KEY="secret", DATABASE_PASSWORD="other") == "other"
+
+
+def test_a_configuration_of_ones_own_is_mounted_read_only_and_may_start() -> None:
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    [(advice, line)] = re.findall(r"# .*cp (\S+) my-config\.yaml.*\n +# - (\S+)$", text, re.MULTILINE)
+
+    assert ROOT / advice == IMAGE_CONFIG
+    assert line == f"./my-config.yaml:{environment()['HECTOR_CONFIG']}:ro"
+
+
+def test_the_compose_file_limits_memory_processes_and_logs() -> None:
+    for service in (SERVER, DATABASE):
+        assert filled(service["mem_limit"])
+        assert service["pids_limit"] > 0
+        assert {"max-size", "max-file"} <= set(service["logging"]["options"])
+    assert set(COMPOSE["networks"]) >= {network for one in (SERVER, DATABASE) for network in one["networks"]}
 
 
 def test_the_server_waits_for_a_healthy_database() -> None:
@@ -213,6 +260,7 @@ def test_what_is_kept_lies_in_volumes_that_are_named() -> None:
 def test_only_the_server_can_be_reached_and_only_from_this_machine() -> None:
     assert "ports" not in DATABASE
     assert [filled(port) for port in SERVER["ports"]] == ["127.0.0.1:8080:8080"]
+    assert [filled(port, PORT="9000", BIND="::1") for port in SERVER["ports"]] == ["::1:9000:8080"]
     assert all(COMPOSE["networks"][network]["internal"] for network in DATABASE["networks"])
 
 

@@ -247,6 +247,13 @@ async def test_figures_and_document_need_no_key_on_this_machine(
     assert (await ask(guard(keys={"alice": "k"}), method="GET", path=path, client=client)).status == status
 
 
+@pytest.mark.parametrize("header", ["x-forwarded-for", "forwarded"])
+async def test_a_request_through_a_proxy_never_counts_as_of_this_machine(header: str) -> None:
+    guarded = guard(keys={"alice": "k"})
+
+    assert (await ask(guarded, method="GET", path="/metrics", headers={header: "127.0.0.1"})).status == 401
+
+
 async def test_a_user_id_that_is_too_long_is_refused() -> None:
     answer = await ask(guard(), headers={"x-user-id": "u" * 257})
     assert (answer.status, answer.reason) == (422, "invalid_request")

@@ -7,12 +7,15 @@ import contextlib
 import fcntl
 import json
 import os
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 from app.domain.errors import Unavailable, data_in_use
+
+_ONE_SERVER = "SQLite serves one server at a time: stop that one first, or give this one a database of its own."
 
 
 class FileLock:
@@ -32,19 +35,33 @@ class FileLock:
         """Take the lock; wait for another server that is shutting down.
 
         Raises:
-            Unavailable: another server still holds it after `wait_seconds`.
+            Unavailable: another server still holds it after `wait_seconds`, or its folder cannot be written.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115, ASYNC230 - held for the life of the server; once
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115, ASYNC230 - held for the life of the server; once
             await self._wait_for(self._file, time.monotonic() + wait_seconds)
+            self._name_holder(self._file, url)
+        except OSError as error:
+            self.release()
+            raise self._unwritable(error) from None
         except BaseException:
-            self._file.close()
-            self._file = None
+            if self._file is not None:
+                self._file.close()
+                self._file = None
             raise
-        self._file.truncate(0)
-        self._file.write(json.dumps({"pid": os.getpid(), "url": url}))
-        self._file.flush()
+
+    def _name_holder(self, file: IO[str], url: str) -> None:
+        file.truncate(0)
+        file.write(json.dumps({"pid": os.getpid(), "pids": pid_space(), "url": url}))
+        file.flush()
+
+    def _unwritable(self, error: OSError) -> Unavailable:
+        reason = (error.strerror or "unknown reason").lower()
+        return Unavailable(
+            f"The folder of the database, {self.path.parent}, cannot be written: {reason}. It must belong to the user "
+            f"of the server, here {os.geteuid()}:{os.getegid()}, and have space left.",
+        )
 
     async def _wait_for(self, file: IO[str], give_up: float) -> None:
         while True:
@@ -58,13 +75,17 @@ class FileLock:
                 return
 
     def _refusal(self) -> Unavailable:
-        return data_in_use(holder_of(self.path), "SQLite serves one process; use Postgres and Redis for several.")
+        return data_in_use(
+            holder_of(self.path),
+            "SQLite serves one server at a time: stop that one first, or use a database of its own.",
+        )
 
     def release(self) -> None:
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.truncate(0)
-            self._file.close()
+            with contextlib.suppress(OSError):
+                self._file.close()
             self._file = None
 
 
@@ -75,6 +96,14 @@ def holder_of(path: Path) -> dict[str, object] | None:
     except (OSError, ValueError):
         return None
     return holder if isinstance(holder, dict) else None
+
+
+def pid_space() -> str:
+    """Where a process id of this process means something: its namespace (a container has its own), else the machine."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return socket.gethostname()
 
 
 def lock_file(database: Path) -> Path:
