@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, bindparam, create_engine, event, inse
 from app.storage import tables
 from app.storage.engine.database import Database
 from app.storage.engine.fence import make_fence
-from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
+from app.storage.engine.unit_of_work import UnitOfWork, Unwritable, WriteConflict, WriteFailed
 from app.storage.engine.writer import MAX_BATCH, Writer
 
 _t = tables.settings
@@ -269,3 +269,35 @@ async def test_a_closed_writer_refuses(engine: Engine) -> None:
         with pytest.raises(WriteFailed, match="closed"):
             await writer.submit(put("late"))
         await writer.close()
+
+
+@pytest.mark.parametrize("value", [2**70, [1], object(), "\ud800"], ids=["too large", "list", "object", "surrogate"])
+async def test_a_unit_with_a_value_that_no_database_takes_is_told_from_one_that_has_to_wait(
+    engine: Engine, value: object
+) -> None:
+    row = {
+        "principal": "p",
+        "user_id": "u",
+        "agent": "a",
+        "llm": "m",
+        "day": 1,
+        "prompt_tokens": 1,
+        "completion_tokens": 1,
+    }
+    async with writer_on(engine) as writer:
+        unit = UnitOfWork("a")
+        unit.add(insert(tables.usage), row | {"turns": value})
+        results = await submit_all(writer, [put("x"), unit, put("y")])
+        assert [type(result) for result in results] == [type(None), Unwritable, type(None)]
+        assert not writer.is_failing
+    assert stored(engine) == {"x": b"", "y": b""}
+
+
+async def test_a_commit_is_announced_to_those_who_wait_for_one(engine: Engine) -> None:
+    async with writer_on(engine) as writer:
+        waiting = writer.next_commit()
+        await submit_all(writer, [swap("nothing", b"", b"")])
+        assert not waiting.done()
+        await writer.submit(put("a"))
+        await asyncio.wait_for(waiting, 5)
+        assert not writer.next_commit().done()

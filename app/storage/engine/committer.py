@@ -14,9 +14,9 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
 from app.storage.engine.batch import execute, split_into_layers
-from app.storage.engine.dialect import is_connection_lost
+from app.storage.engine.dialect import is_connection_lost, is_data_refused
 from app.storage.engine.fence import Fence, Superseded
-from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
+from app.storage.engine.unit_of_work import UnitOfWork, Unwritable, WriteConflict, WriteFailed
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +182,7 @@ def _for_callers(error: Exception) -> Exception:
         return WriteFailed(str(error))
     if isinstance(error, IntegrityError):
         return WriteConflict(str(error.orig))
-    return WriteFailed(_reason(error))
+    return (Unwritable if is_data_refused(error) else WriteFailed)(_reason(error))
 
 
 def _reason(error: Exception) -> str:

@@ -85,6 +85,10 @@ class Database:
     def submit(self, unit: UnitOfWork) -> asyncio.Future[None]:
         return self.writer.submit(unit)
 
+    def next_commit(self) -> asyncio.Future[None]:
+        """See `Writer.next_commit`."""
+        return self.writer.next_commit()
+
     def alone(self, work: Callable[[Connection], Any]) -> asyncio.Future[Any]:
         """See `Writer.alone`."""
         return self.writer.alone(work)

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.pool import NullPool
 
 from app.domain.errors import Unavailable
@@ -39,6 +39,7 @@ BUSY_MS = 5000
 BUSY_PAUSE_SECONDS = 0.01
 MIGRATION_BUSY_MS = 60_000
 """How long a migration waits for another one."""
+_NO_RIGHT = "42501"
 _READ_ONLY = "25006"  # this server has become a standby: the address will lead to the new primary in a moment
 
 
@@ -145,3 +146,16 @@ def is_connection_lost(error: BaseException) -> bool:
     if not isinstance(error, DBAPIError) or type(error.orig).__module__.startswith("sqlite3"):
         return False
     return error.connection_invalidated or getattr(error.orig, "sqlstate", None) == _READ_ONLY
+
+
+def is_data_refused(error: BaseException) -> bool:
+    """Whether the database, its driver or our own code refuses the values of a statement: a retry would not help."""
+    if not isinstance(error, DBAPIError):
+        return not isinstance(error, OSError | MemoryError)
+    if type(error.orig).__module__.startswith("sqlite3"):
+        # For a type that it does not know the class depends on the Python version; a closed connection has one of them.
+        return isinstance(error, DataError | InterfaceError) or "binding parameter" in str(error.orig)
+    state = getattr(error.orig, "sqlstate", None)
+    if state is None:  # the driver itself
+        return isinstance(error, DataError | ProgrammingError)
+    return state != _NO_RIGHT and state[:2] in ("22", "42")  # a value out of range; a value of another type

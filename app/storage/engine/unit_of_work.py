@@ -17,6 +17,10 @@ class WriteFailed(Exception):
     """The database could not write: disk full, read-only, gone. Nothing of the unit was written."""
 
 
+class Unwritable(WriteFailed):
+    """The unit itself is at fault (a number or a text that the database does not take): writing it again is no help."""
+
+
 @dataclass(slots=True)
 class UnitOfWork:
     """An ordered list of (statement, parameters, rows that must change or `None`).

@@ -25,7 +25,7 @@ from sqlalchemy import Connection, Engine
 
 from app.storage.engine.committer import Committer, Done, InDoubt, Lost, Outcome, Refused
 from app.storage.engine.fence import Fence
-from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
+from app.storage.engine.unit_of_work import UnitOfWork, Unwritable, WriteConflict, WriteFailed
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +71,7 @@ class Writer:
         self.is_failing = False
         """Whether the last batch could not be written: the disk is full, the database gone."""
         self._down_since: float | None = None
+        self._next_commit: asyncio.Future[None] | None = None
         self._in_doubt: list[Work] | None = None
         """The batch whose COMMIT is in doubt, after its callers have waited `patience_seconds`."""
         self._thread = threading.Thread(target=self._run, name="hector-writer", daemon=True)
@@ -107,6 +108,15 @@ class Writer:
         self._hand_over()
         self._queue.put(_Alone(work, answer))
         return answer
+
+    def next_commit(self) -> asyncio.Future[None]:
+        """Done when the next batch is committed: what could not be written before may be written then.
+
+        Shared: wait for it with `asyncio.wait`, which does not cancel it.
+        """
+        if self._next_commit is None:
+            self._next_commit = self._loop.create_future()
+        return self._next_commit
 
     @property
     def waiting(self) -> int:
@@ -188,7 +198,8 @@ class Writer:
                     if len(batch) > 1 and not self._is_down_for_long():
                         batches.extendleft([[one] for one in reversed(batch)])
                     else:
-                        self.is_failing = self.is_failing or isinstance(error, WriteFailed)
+                        is_ours = isinstance(error, WriteConflict | Unwritable)
+                        self.is_failing = self.is_failing or not is_ours
                         self._answer(batch, error)
                 case _:
                     assert_never(outcome)
@@ -243,18 +254,22 @@ class Writer:
 
     def _answer(self, batch: list[Work], error: Exception | None) -> None:
         self.units += len(batch)
-        self._loop.call_soon_threadsafe(_answer, batch, error)
+        self._loop.call_soon_threadsafe(self._tell, batch, error)
 
+    # -- on the loop again ----------------------------------------------------------------------
 
-def _answer(work: list[Work], error: Exception | None) -> None:
-    for _, future in work:
-        if future.done():
-            continue
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(error)
-            future.exception()  # a caller that went away leaves no "never retrieved" behind
+    def _tell(self, work: list[Work], error: Exception | None) -> None:
+        for _, future in work:
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+                future.exception()  # a caller that went away leaves no "never retrieved" behind
+        if error is None and self._next_commit is not None:
+            self._next_commit.set_result(None)
+            self._next_commit = None
 
 
 def _answer_alone(answer: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
