@@ -10,6 +10,7 @@ from sqlalchemy import Case, Column, Connection, and_, bindparam, case, delete, 
 
 from app.domain.session import Session, SessionStatus
 from app.storage import personal, tables
+from app.storage.counts import credible, read_count
 from app.storage.engine.unit_of_work import UnitOfWork
 from app.storage.personal import OwnerKind
 
@@ -33,8 +34,8 @@ _CHANGE = (
         last_seq=_at_least(_s.c.last_seq, "last"),
         reserved_seq=_at_least(_s.c.reserved_seq, "reserved"),
         message_count=_s.c.message_count + bindparam("messages"),
-        prompt_tokens=_s.c.prompt_tokens + bindparam("prompt"),
-        completion_tokens=_s.c.completion_tokens + bindparam("completion"),
+        prompt_tokens=credible(_s.c.prompt_tokens) + bindparam("prompt"),
+        completion_tokens=credible(_s.c.completion_tokens) + bindparam("completion"),
     )
 )
 _CHANGE_ACTIVE = _CHANGE.where(_s.c.status == "active")
@@ -316,8 +317,8 @@ def _session(row: Sequence[Any]) -> Session:
         reserved_seq,
         floor_seq,
         message_count,
-        prompt_tokens,
-        completion_tokens,
+        read_count(prompt_tokens),
+        read_count(completion_tokens),
         forked_from,
         remembered_seq,
     )

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, and_, bindparam, exists, insert, or_, se
 
 from app.domain.turn import Failure, Outcome, Timings, Turn, TurnState, Usage
 from app.storage import tables
+from app.storage.counts import read_count
 from app.storage.engine.unit_of_work import UnitOfWork
 
 _t = tables.turns
@@ -31,6 +32,11 @@ _FINISH = (
         timings=bindparam("new_timings"),
         error=bindparam("new_error"),
     )
+)
+_CLOSE = (
+    update(_t)
+    .where(_id, _t.c.finished_ms.is_(None))
+    .values(state="failed", reason="internal", last_seq=bindparam("last"), finished_ms=bindparam("now"))
 )
 _MEMORY = update(_t).where(_id).values(memory=bindparam("new_memory"))
 _INSERT_KEY = insert(_i)
@@ -93,6 +99,11 @@ def add_finish(unit: UnitOfWork, outcome: Outcome, *, last: int, now: int) -> No
         },
         expect=1,
     )
+
+
+def add_close(unit: UnitOfWork, turn_id: str, *, last: int, now: int) -> None:
+    """Mark a turn failed whose end could not be stored; nothing if it has an end. `last`: its last event."""
+    unit.add(_CLOSE, {"the_turn": turn_id, "last": last, "now": now})
 
 
 def add_memory(unit: UnitOfWork, turn_id: str, memory: dict[str, Any]) -> None:
@@ -174,7 +185,10 @@ def _turn(row: Row[Any]) -> Turn:
 
 
 def _usage(found: dict[str, Any] | None) -> Usage | None:
-    return None if found is None else Usage(found["prompt_tokens"], found["completion_tokens"], found["source"])
+    if not isinstance(found, dict):
+        return None
+    prompt, completion = read_count(found.get("prompt_tokens")), read_count(found.get("completion_tokens"))
+    return Usage(prompt, completion, found.get("source", "provider"))
 
 
 def _timings(found: dict[str, Any] | None) -> Timings | None:

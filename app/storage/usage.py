@@ -8,6 +8,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, func, select, text
 
 from app.storage import tables
+from app.storage.counts import MOST_TOKENS, credible, read_count
 from app.storage.engine.unit_of_work import UnitOfWork
 
 DAY_MS = 86_400_000
@@ -16,12 +17,15 @@ _u = tables.usage
 _s = tables.sessions
 _t = tables.turns
 # Both databases accept this statement; SQLAlchemy has a separate construct for each.
+_PROMPT, _COMPLETION = (
+    f"{name} = CASE WHEN usage.{name} BETWEEN 0 AND {MOST_TOKENS} THEN usage.{name} ELSE 0 END + excluded.{name}"
+    for name in ("prompt_tokens", "completion_tokens")
+)
 _ADD = text(
     "INSERT INTO usage (principal, user_id, agent, llm, day, turns, prompt_tokens, completion_tokens) "
     "VALUES (:principal, :user_id, :agent, :llm, :day, :turns, :prompt, :completion) "
-    "ON CONFLICT (principal, user_id, agent, llm, day) DO UPDATE SET turns = usage.turns + excluded.turns, "
-    "prompt_tokens = usage.prompt_tokens + excluded.prompt_tokens, "
-    "completion_tokens = usage.completion_tokens + excluded.completion_tokens"
+    "ON CONFLICT (principal, user_id, agent, llm, day) DO UPDATE SET "
+    f"turns = usage.turns + excluded.turns, {_PROMPT}, {_COMPLETION}"
 )
 
 By = Literal["user", "agent", "day"]
@@ -82,8 +86,8 @@ def sums(
         group,
         _u.c.llm,
         func.sum(_u.c.turns),
-        func.sum(_u.c.prompt_tokens),
-        func.sum(_u.c.completion_tokens),
+        func.sum(credible(_u.c.prompt_tokens)),
+        func.sum(credible(_u.c.completion_tokens)),
     )
     query = select(*columns).where(_u.c.principal == principal).group_by(group, _u.c.llm).order_by(group, _u.c.llm)
     if user_id is not None:
@@ -121,4 +125,4 @@ def by_session(
     if before_ms is not None:
         query = query.where(_s.c.active_ms < before_ms)
     rows = connection.execute(query.order_by(_s.c.active_ms.desc()).limit(limit))
-    return [UsageRow(row[0], row[1], int(row[2]), row[3], row[4]) for row in rows]
+    return [UsageRow(row[0], row[1], int(row[2]), read_count(row[3]), read_count(row[4])) for row in rows]
