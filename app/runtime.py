@@ -165,6 +165,11 @@ class Runtime:
         gauge, writer, runner = self.metrics.gauge, self._durable.writer, house.runner
         gauge("hector_turns_running", "Turns that run now.", lambda: len(runner.running))
         gauge("hector_sessions_warm", "Sessions kept in memory.", lambda: len(house.live))
+        gauge(
+            "hector_terminations_unstored",
+            "Terminated sessions that are not erased yet, because the database cannot write.",
+            lambda: len(house.tombstones.unstored),
+        )
         gauge("hector_readers", "Readers attached to a session.", lambda: house.live.readers)
         gauge("hector_upstream_streams", "Answers being read from models.", lambda: runner.streaming)
         gauge("hector_writer_units", "Units of work written since the start.", lambda: writer.units)

@@ -9,7 +9,9 @@ from datetime import timedelta
 from functools import partial
 
 from app.agents import Roster
+from app.domain.errors import Unavailable
 from app.house import House
+from app.storage.engine.unit_of_work import WriteFailed
 
 log = logging.getLogger(__name__)
 
@@ -48,5 +50,7 @@ async def guarded(sweep: Callable[[], Awaitable[object]]) -> None:
     """One round of background work; what it raises is logged, and the next round tries again."""
     try:
         await sweep()
+    except (Unavailable, WriteFailed) as error:
+        log.warning("the database does not answer, a sweep has to wait: %s", error)
     except Exception:  # the edge of a background sweep
         log.exception("a sweep failed")

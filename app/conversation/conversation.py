@@ -16,7 +16,7 @@ from app.conversation.cursor import Cursor, parse_cursor
 from app.conversation.phase import phase_of
 from app.conversation.readers import Readers
 from app.conversation.view import View, view_of
-from app.domain.errors import CursorExpired, InvalidRequest, TooLarge, Unavailable
+from app.domain.errors import CursorExpired, InvalidRequest, SessionOver, TooLarge, Unavailable
 from app.domain.principal import Principal
 from app.domain.turn import OnBusy, Outcome, Turn, TurnState
 from app.events.follow import Reading
@@ -88,17 +88,24 @@ class Following:
     async def _begin(self) -> OpenTurn | Turn:
         house, sending = self.conversation.house, self.sending
         grace = self.agent.config.streaming.disconnect_grace
-        turn = await house.admission.start(
-            self.session_log,
-            self.agent,
-            self.ask,
-            background=sending.background,
-            on_busy=sending.on_busy,
-            key=sending.key,
-            grace_seconds=0.0 if self.is_one_shot else None if grace is None else grace.total_seconds(),
-            debug=sending.debug,
-        )
+        try:
+            turn = await house.admission.start(
+                self.session_log,
+                self.agent,
+                self.ask,
+                background=sending.background,
+                on_busy=sending.on_busy,
+                key=sending.key,
+                grace_seconds=0.0 if self.is_one_shot else None if grace is None else grace.total_seconds(),
+                debug=sending.debug,
+            )
+        except SessionOver as error:
+            raise (await self._refusal() if error.reason == "session_terminated" else error) from None
         return await house.history.find(self.session_log, turn) if isinstance(turn, str) else turn
+
+    async def _refusal(self) -> SessionOver:
+        """The session was terminated. Raises Unavailable: that is not stored yet, so nothing is promised."""
+        return await self.conversation.house.tombstones.refusal(self.session_id)
 
     def view(self, turn: OpenTurn | Turn) -> View:
         """What a stream of this turn shows."""
@@ -115,7 +122,8 @@ class Following:
         """Wait for the end of the turn; `leaving` is done when the client has left.
 
         Raises:
-            Unavailable: the server stops first (`shutting_down`, with the partial text), or the client left.
+            Unavailable: the server stops first (`shutting_down`, with the partial text), the client left, or the
+                session was terminated and that is not stored yet.
         """
         if isinstance(turn, Turn):
             return await self.conversation.house.history.outcome_of(self.session_log, turn)
@@ -126,7 +134,10 @@ class Following:
         finally:
             left.cancel()
         if turn.done.done():
-            return turn.done.result()
+            outcome = turn.done.result()
+            if outcome.reason == "session_terminated":
+                await self._refusal()
+            return outcome
         if stopping.done():
             tape = self.session_log.tape
             raise Unavailable(

@@ -123,7 +123,10 @@ class Reading:
         if session_log.tape is not None:
             self._tape = session_log.tape  # kept: a reader that lags behind the end of the turn still needs it
         if session_log.cut_at is not None and self.cursor < session_log.cut_at:
+            ends = session_log.ends_before_cut(self.cursor, self._tape)
             self.cursor = session_log.cut_at
+            if ends:
+                return ends
         if self.cursor >= session_log.visible_seq:
             return []
         runs = session_log.tail_from(self.cursor)

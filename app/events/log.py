@@ -7,7 +7,7 @@ deltas and wakes each reader once. No queue, no await, no SQL on the way. Facts 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
@@ -15,11 +15,17 @@ from typing import Protocol
 from app.domain.event import Event, EventKind
 from app.domain.session import Session, SessionStatus
 from app.events.run import Run, fact_run
-from app.events.tape import Tape
+from app.events.tape import Segment, Tape
 from app.storage.engine.database import Database
 
 BLOCK = 1024
 """Numbers reserved at a time: a restarted server continues above the block, so it never repeats a number."""
+TAIL = 16
+"""Numbers at the end of a reserved block that no text gets (turns/engine.py keeps them free).
+
+The end of a turn that readers are told although it cannot be stored gets the last number; the end that a restart writes
+for the same turn has one of the numbers before it. So a reader that was told one end is never told another.
+"""
 
 
 class Listener(Protocol):
@@ -78,13 +84,15 @@ class SessionLog:
         self.is_pinned = False
         """Whether this object has something that is not stored yet and must not be evicted."""
         self.cut_at: int | None = None
-        """Set by a terminate: readers continue after this number and get none of the events up to it."""
+        """Set by `cut`: of the events up to this number readers get nothing more but ends of turns."""
         self.used_clock = monotonic()
         self._clock_ms = clock_ms
         self._ring_limit = ring_bytes
         self._ring: list[Run] = []
         self._ring_bytes = 0
         self._unready: list[Run] = []
+        self._ends_before_cut: list[Run] = []
+        self._visible_at_cut = 0
         self._readings: list[Listener] = []
 
     # -- writing --------------------------------------------------------------------------------
@@ -116,6 +124,10 @@ class SessionLog:
         self.last_seq = max(self.last_seq, self.reserved_seq)
         if not self._unready:
             self.visible_seq = self.last_seq
+
+    def skip_to_tail(self, count: int) -> None:
+        """Leave out numbers: the next `count` ones are the last of the reserved block."""
+        self.last_seq = max(self.last_seq, self.reserved_seq - count)
 
     def take_fact(self, event: Event) -> Run:
         """Take the next number for a fact that is being committed; show it later by `publish`."""
@@ -175,6 +187,16 @@ class SessionLog:
             drop += 1
         del self._ring[:drop]
 
+    def cut(self) -> None:
+        """The session is being terminated: text that readers have not been sent yet is dropped."""
+        self.cut_at, self._visible_at_cut = self.last_seq, self.visible_seq
+        self._ends_before_cut = _ends(self._ring)
+
+    def ends_before_cut(self, after: int, tape: Tape | None) -> list[Run]:
+        """The ends of turns above `after` that were visible before the cut; `tape`: that of a reader that lags."""
+        ends = {run.first: run for run in (*(_ends(tape.items) if tape is not None else ()), *self._ends_before_cut)}
+        return [ends[number] for number in sorted(ends) if after < number <= self._visible_at_cut]
+
     def drop_tail(self) -> None:
         """Drop the runs in memory, so that readers get them from the journal. Only without readers and turns."""
         self._ring = [run for run in self._ring if not run.ready]
@@ -232,3 +254,12 @@ class SessionLog:
 
 def _last(run: Run) -> int:
     return run.last
+
+
+def _ends(items: Sequence[Segment | Run]) -> list[Run]:
+    """What ends turns among these."""
+    return [
+        item
+        for item in items
+        if isinstance(item, Run) and item.kind in (EventKind.TURN_FINISHED, EventKind.ERROR) and not item.is_void
+    ]

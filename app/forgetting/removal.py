@@ -139,10 +139,14 @@ class Removal:
 
     async def _terminate(self, session_id: str) -> None:
         session_log = await self._places.live.open(session_id)
-        if session_log is None or session_log.over is SessionStatus.TERMINATED:
+        if session_log is None:
             return
-        await self._places.warm.end_turns(session_log)
-        await self._places.terminations.terminate(session_log, forget_all=True)
+        if session_log.over is not SessionStatus.TERMINATED:
+            await self._places.warm.end_turns(session_log)
+        if session_log.over is SessionStatus.TERMINATED:
+            await self._places.terminations.confirm(session_log)
+        else:
+            await self._places.terminations.terminate(session_log, forget_all=True)
 
     async def _remove_memory(self) -> None:
         """Remove a memory, its source message in every session that has it, and other memories of that message."""
@@ -206,7 +210,10 @@ class Removal:
         live = self._places.live
         session_log = await live.open(session_id)
         for _ in range(MAX_ATTEMPTS):
-            if session_log is None or session_log.over is SessionStatus.TERMINATED:
+            if session_log is None:
+                return
+            if session_log.over is SessionStatus.TERMINATED:
+                await self._places.terminations.confirm(session_log)
                 return
             await self._places.warm.end_turns(session_log)
             last_seq, database = session_log.last_seq, session_log.database

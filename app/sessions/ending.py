@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 from app.config.server import SessionsConfig
@@ -46,6 +47,7 @@ class Endings:
         self._max_duration_ms = _milliseconds(config.max_duration)
         self._retention_ms = _milliseconds(config.retention)
         self._tasks = Tasks()
+        self._being_written: dict[str, asyncio.Future[None]] = {}
 
     def expires_ms(self, session: Session) -> int | None:
         """When the session expires without further activity; `None` if never."""
@@ -65,7 +67,28 @@ class Endings:
     async def expire(self, session_log: SessionLog) -> None:
         await self._end(session_log, SessionStatus.EXPIRED)
 
+    @property
+    def are_being_written(self) -> bool:
+        return bool(self._being_written)
+
+    async def settled(self, session_log: SessionLog) -> None:
+        """Wait while an end of the session is being written: until then the session is neither active nor over."""
+        while (written := self._being_written.get(session_log.session.session_id)) is not None:
+            await asyncio.shield(written)
+
+    @contextmanager
+    def _writing(self, session_log: SessionLog) -> Iterator[None]:
+        session_id = session_log.session.session_id
+        written = self._being_written[session_id] = asyncio.get_running_loop().create_future()
+        try:
+            yield
+        finally:
+            if self._being_written[session_id] is written:  # another end may have begun meanwhile
+                del self._being_written[session_id]
+            written.set_result(None)
+
     async def _end(self, session_log: SessionLog, status: SessionStatus) -> None:
+        await self.settled(session_log)
         if (
             session_log.session.status is not SessionStatus.ACTIVE
             or session_log.session.ending is not None
@@ -75,18 +98,24 @@ class Endings:
         if not session_log.is_busy:
             await self._write_end(session_log, status)
             return
+        with self._writing(session_log):
+            await self._write_ending(session_log, status)
+        await self._settle_ending(session_log)  # the last turn may have ended while that was being written
+
+    async def _write_ending(self, session_log: SessionLog, status: SessionStatus) -> None:
+        """Store that the session ends after its open turn."""
         async with Change(session_log) as change:
             change.set_now(ending=status)  # messages are refused from now on
             sessions.add_end(change.unit, status=SessionStatus.ACTIVE, ending=status, ended_ms=None)
-        await self._settle_ending(session_log)  # the last turn may have ended while that was being written
 
     async def _write_end(self, session_log: SessionLog, status: SessionStatus) -> None:
         """Store the end and its event, and publish it."""
         now = self._clock_ms()
-        async with Change(session_log) as change:
-            change.set_now(status=status, ending=None, ended_ms=now)
-            change.fact(SessionEnded.by(status, session_log.session.session_id))
-            sessions.add_end(change.unit, status=status, ending=None, ended_ms=now)
+        with self._writing(session_log):
+            async with Change(session_log) as change:
+                change.set_now(status=status, ending=None, ended_ms=now)
+                change.fact(SessionEnded.by(status, session_log.session.session_id))
+                sessions.add_end(change.unit, status=status, ending=None, ended_ms=now)
         self._observer.session_over(session_log)
 
     def session_idle(self, session_log: SessionLog) -> None:
@@ -113,7 +142,7 @@ class Endings:
                 await self._settle_ending(session_log)
             except Unavailable as error:
                 log.warning("session %s could not be ended yet: %s", session_log.session.session_id, error)
-                await asyncio.sleep(RETRY_SECONDS)
+                await asyncio.wait([session_log.database.next_commit()], timeout=RETRY_SECONDS)
             except HectorError:  # terminated or deleted meanwhile
                 return
             else:

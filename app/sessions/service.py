@@ -13,6 +13,7 @@ from app.domain.errors import (
     QuotaExceeded,
     Unavailable,
     session_not_found,
+    session_over,
 )
 from app.domain.ids import CHOSEN_SESSION_ID, NewId
 from app.domain.principal import Principal
@@ -110,11 +111,11 @@ class Sessions:
             if session.agent != agent or not principal.may_see(session.principal, session.user_id):
                 raise _taken(session_id)
             if session_log.over is SessionStatus.TERMINATED:
-                raise self._tombstones.refusal(session_id)
+                raise await self._tombstones.refusal(session_id)
             return session_log, False
         if (tombstone := await self._tombstones.find(session_id)) is not None:
             if self._tombstones.is_owner(tombstone[0], agent=agent, principal=principal.id, session_id=session_id):
-                raise self._tombstones.refusal(session_id, tombstone[1])
+                raise session_over("terminated", session_id, tombstone[1])
             raise _taken(session_id)
         return await self._create(principal, agent, session_id, draft), True
 
@@ -172,6 +173,7 @@ class Sessions:
         Raises:
             NotFound (`session_not_found`): unknown, or of another principal or agent; the message is the same.
             SessionOver (`session_terminated`): the caller's session was terminated.
+            Unavailable: the database did not answer, or the session was terminated and that is not stored yet.
         """
         session_log = self._live.warm(session_id) or await self._live.open(session_id)
         if session_log is None:
@@ -179,17 +181,20 @@ class Sessions:
             if tombstone is not None and self._tombstones.is_owner(
                 tombstone[0], agent=agent, principal=principal.id, session_id=session_id
             ):
-                raise self._tombstones.refusal(session_id, tombstone[1])
+                raise session_over("terminated", session_id, tombstone[1])
             raise session_not_found(session_id)
         session = session_log.session
         if session.agent != agent or not principal.may_see(session.principal, session.user_id):
             raise session_not_found(session_id)
+        if self._endings.are_being_written:
+            await self._endings.settled(session_log)
+            session = session_log.session
         if session.status is SessionStatus.ACTIVE and session.ending is None and self._endings.is_due(session_log):
             await self._endings.expire(session_log)
         if (
             session_log.over is SessionStatus.TERMINATED
         ):  # checked last: a terminate may have come while the end was being written
-            raise self._tombstones.refusal(session_id)
+            raise await self._tombstones.refusal(session_id)
         return session_log
 
     async def list(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -15,14 +17,49 @@ from app.storage.engine.database import Database
 from app.storage.engine.unit_of_work import UnitOfWork
 
 
+class Pending:
+    """A termination that was ordered: stored, or to be stored again and again until it is."""
+
+    def __init__(self, session: Session, store: Callable[[], Awaitable[None]]) -> None:
+        """`store`: one attempt. It raises Unavailable when nothing was stored."""
+        self.session = session
+        self.receipt = StopReceipt(session.session_id, None, session.last_seq, 0, None, 0)
+        self.is_stored = False
+        self._store = store
+        self._attempt: asyncio.Future[None] | None = None
+
+    async def attempt(self) -> None:
+        """Return once the termination is stored; joins an attempt that is under way.
+
+        Raises:
+            Unavailable: it is not stored.
+        """
+        if self._attempt is None:
+            self._attempt = asyncio.ensure_future(self._store())
+            self._attempt.add_done_callback(self._attempted)
+        await asyncio.shield(self._attempt)
+
+    def _attempted(self, attempt: asyncio.Future[None]) -> None:
+        """A success stays, so that it is found by those who ask later."""
+        if attempt.cancelled() or attempt.exception() is not None:
+            self._attempt = None
+        else:
+            self.is_stored = True
+
+
 class Tombstones:
     """Writes and looks up tombstones. The hashes are keyed with `secret`, so that a stolen table reveals no ids."""
 
     def __init__(self, database: Database, *, secret: bytes) -> None:
         self._database = database
         self._secret = secret
-        self.fresh: dict[str, dict[str, Any]] = {}
-        """Receipts by session id, until the tombstones are stored."""
+        self.pending: dict[str, Pending] = {}
+        """Terminations by session id, until they are stored and their receipts are complete."""
+
+    @property
+    def unstored(self) -> list[str]:
+        """The ids of the sessions that were terminated and are not erased yet."""
+        return [session_id for session_id, pending in self.pending.items() if not pending.is_stored]
 
     async def find(self, session_id: str) -> tuple[bytes, dict[str, Any]] | None:
         """(hash of the owner, receipt) if a session with this id was terminated. Raises Unavailable."""
@@ -32,9 +69,20 @@ class Tombstones:
     def is_owner(self, owner_hash: bytes, *, agent: str, principal: str, session_id: str) -> bool:
         return hmac.compare_digest(owner_hash, self._owner_hash(agent, principal, session_id))
 
-    def refusal(self, session_id: str, receipt: dict[str, Any] | None = None) -> SessionOver:
-        """The error that the owner of a terminated session gets."""
-        return session_over("terminated", session_id, receipt or self.fresh.get(session_id))
+    async def refusal(self, session_id: str) -> SessionOver:
+        """The error that the owner of a terminated session gets, with the receipt.
+
+        It says that the session never comes back, so it is given only once that is stored.
+
+        Raises:
+            Unavailable: it could not be stored yet.
+        """
+        pending = self.pending.get(session_id)
+        if pending is not None:
+            await pending.attempt()
+            return session_over("terminated", session_id, receipt_json(pending.receipt))
+        found = await self.find(session_id)
+        return session_over("terminated", session_id, found[1] if found is not None else None)
 
     def make_erasure(self, session: Session, receipt: StopReceipt) -> UnitOfWork:
         """A unit that deletes every row of the session and inserts its tombstone."""

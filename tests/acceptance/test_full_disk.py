@@ -139,8 +139,11 @@ async def test_a_terminate_stops_the_answer_although_it_cannot_be_written_yet(
     assert reason(refused) == (503, "storage_unavailable")
     await upstream.wait_for(aborts=1)
     assert types_of(frames)[-3:] == ["turn_finished", "session_terminated", "done"]
-    assert reason(await client.get(talk.path)) == (410, "session_terminated")
+    for method in ("GET", "DELETE", "DELETE"):  # nothing is promised that is not stored
+        assert reason(await client.request(method, talk.path)) == (503, "storage_unavailable")
+    assert "hector_terminations_unstored 1.0" in (await client.get("/metrics")).text
     server.limit_file_size(None)
+    assert reason(await client.delete(talk.path)) == (410, "session_terminated")
 
     async def is_buried() -> bool:
         with contextlib.closing(sqlite3.connect(server.folder / "data" / "hector.db")) as database:
@@ -150,6 +153,40 @@ async def test_a_terminate_stops_the_answer_although_it_cannot_be_written_yet(
     assert await server.stop() == 0
     await server.start()
     assert reason(await client.get(talk.path)) == (410, "session_terminated")
+
+
+async def test_a_terminate_that_could_not_be_written_is_written_by_the_shutdown(
+    client: httpx.AsyncClient, upstream: Upstream, server: HectorServer
+) -> None:
+    talk = await Talk.begin(client)
+    await talk.say("secret")
+    waiting = await Talk.begin(client)
+    upstream.answer(tokens=5, hang="after_tokens")
+    posted = asyncio.create_task(waiting.post("Hello"))
+    await upstream.wait_for(requests=2, tokens=5)
+    server.limit_file_size(0)
+    for one in (talk, waiting):
+        for _ in range(2):
+            assert reason(await client.delete(one.path)) == (503, "storage_unavailable")
+    assert reason(await posted) == (503, "storage_unavailable")
+    server.limit_file_size(None)
+    begin = len(server.log)
+    assert await server.stop() == 0
+    await server.start()
+    for one in (talk, waiting):
+        assert reason(await client.get(one.path)) == (410, "session_terminated")
+    assert not [line for line in server.log[begin:] if "are not erased" in line]
+
+
+async def test_a_shutdown_on_a_full_disk_names_the_sessions_that_come_back(
+    client: httpx.AsyncClient, server: HectorServer
+) -> None:
+    talk = await Talk.begin(client)
+    server.limit_file_size(0)
+    assert reason(await client.delete(talk.path)) == (503, "storage_unavailable")
+    assert await server.stop() == 0
+    assert talk.session_id in await server.wait_for_log("terminated sessions are not erased")
+    await server.start()
 
 
 async def test_the_server_says_that_it_cannot_work_and_that_it_can_again(

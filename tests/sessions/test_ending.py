@@ -193,3 +193,18 @@ async def test_an_ephemeral_session_fades_after_its_last_turn_and_tells_its_read
     assert house.live.peek(log.session.session_id) is None
     await house.memory.submit(UnitOfWork(log.session.session_id))
     assert await count_rows(house.memory, log.session.session_id) == {}
+
+
+async def test_nobody_is_told_that_a_session_has_ended_before_that_is_stored(house: House) -> None:
+    log = await house.session("mine")
+    house.database.hold()
+    ending_it = [asyncio.ensure_future(house.endings.end(log)) for _ in range(2)]
+    await until(lambda: house.database.held == 1)
+    asking = asyncio.ensure_future(house.sessions.get(ALICE, "assistant", "mine"))
+    await asyncio.sleep(0.01)
+    assert not asking.done()
+    house.database.fail_held()
+    results = await asyncio.gather(*ending_it, return_exceptions=True)
+    assert isinstance(results[0], Unavailable)
+    assert results[1] is None, "the second found it active again and ended it"
+    assert (await asking).session.status is SessionStatus.ENDED

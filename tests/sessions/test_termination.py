@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+
 import pytest
 
-from app.domain.errors import Unavailable
+from app.domain.errors import SessionOver, Unavailable
 from app.domain.memory import Owner, Scope
 from app.domain.principal import Principal
 from app.events.log import SessionLog
 from app.memory.longterm import Saying
-from app.sessions.tombstones import Tombstones
+from app.sessions.tombstones import Tombstones, receipt_json
 from app.turns.memory import owner_of
 from tests.fixtures.house import ALICE, House, frames_of, until
 from tests.fixtures.rows import count_rows
@@ -129,3 +132,121 @@ async def test_also_when_the_durable_database_could_not_write_at_first(house: Ho
     house.database.refuses = None
     await until(lambda: house.live.peek(log.session.session_id) is None)
     assert await house.tombstones.find(log.session.session_id) is not None
+
+
+# -- the database cannot write ------------------------------------------------------------------
+
+
+@pytest.fixture
+def is_slow_to_retry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is retried because time has passed."""
+    monkeypatch.setattr("app.sessions.termination.MIN_PAUSE_SECONDS", 60)
+
+
+async def refused(house: House, *, ephemeral: bool = False) -> SessionLog:
+    """A session whose termination could not be stored."""
+    log = await house.session("mine", ephemeral=ephemeral)
+    house.database.refuses = lambda unit: True
+    with pytest.raises(Unavailable):
+        await house.terminations.terminate(log)
+    return log
+
+
+@pytest.mark.usefixtures("is_slow_to_retry")
+@pytest.mark.parametrize("ephemeral", [False, True])
+async def test_nobody_is_told_that_a_session_is_gone_before_that_is_stored(house: House, ephemeral: bool) -> None:
+    await refused(house, ephemeral=ephemeral)
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="cannot write"):
+            await house.sessions.get(ALICE, "assistant", "mine")
+        with pytest.raises(Unavailable, match="cannot write"):
+            await house.session("mine")
+    assert house.tombstones.unstored == ["mine"]
+    house.database.refuses = None
+    with pytest.raises(SessionOver) as caught:
+        await house.sessions.get(ALICE, "assistant", "mine")
+    assert await house.tombstones.find("mine") is not None
+    assert caught.value.details["session_id"] == "mine"
+    assert house.tombstones.unstored == []
+
+
+@pytest.mark.usefixtures("is_slow_to_retry")
+async def test_it_is_stored_as_soon_as_the_database_writes_anything(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    await refused(house)
+    await until(lambda: "session mine is stopped and not erased yet" in caplog.text)
+    house.database.refuses = None
+    await house.session("another")
+    await until(lambda: house.live.peek("mine") is None)
+    assert await house.tombstones.find("mine") is not None
+    assert await count_rows(house.database, "mine") == {}
+
+
+@pytest.mark.usefixtures("is_slow_to_retry")
+async def test_a_shutdown_tries_to_store_it_once_more(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    await refused(house)
+    house.database.refuses = None
+    await house.terminations.close()
+    assert await house.tombstones.find("mine") is not None
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+@pytest.mark.usefixtures("is_slow_to_retry")
+async def test_a_shutdown_names_the_sessions_that_come_back(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    await refused(house)
+    await house.terminations.close()
+    errors = [record.message for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(errors) == 1
+    assert "1 terminated sessions are not erased" in errors[0]
+    assert errors[0].endswith(": mine")
+
+
+async def test_who_comes_while_it_is_being_stored_waits_and_is_told_the_truth(house: House) -> None:
+    log = await house.session("mine")
+    house.database.hold()
+    terminating = asyncio.ensure_future(house.terminations.terminate(log))
+    await until(lambda: house.database.held == 1)
+    asking = [asyncio.ensure_future(house.sessions.get(ALICE, "assistant", "mine")) for _ in range(2)]
+    again = asyncio.ensure_future(house.terminations.terminate(log))
+    await asyncio.sleep(0.01)
+    assert not any(task.done() for task in (*asking, again))
+    house.database.fail_held()
+    results = await asyncio.gather(terminating, again, *asking, return_exceptions=True)
+    assert [type(result) for result in results] == [Unavailable] * 4
+
+
+async def test_a_second_terminate_at_the_same_moment_gets_the_receipt(house: House) -> None:
+    log = await house.session("mine")
+    first, second = await asyncio.gather(
+        house.terminations.terminate(log), house.terminations.terminate(log), return_exceptions=True
+    )
+    assert isinstance(second, SessionOver)
+    assert not isinstance(first, BaseException)
+    assert second.details == receipt_json(first)
+
+
+async def test_a_fault_in_what_others_are_to_keep_does_not_keep_it_alive(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    log = await house.session("mine")
+    monkeypatch.setattr(house.final, "before_erasure", fail)
+    await house.terminations.terminate(log)
+    assert await house.tombstones.find("mine") is not None
+
+
+async def test_a_deletion_request_is_not_finished_while_a_termination_is_not_stored(house: House) -> None:
+    log = await house.session("mine", user="Ann")
+    house.database.refuses = lambda unit: unit.session_id == "mine"
+    with pytest.raises(Unavailable):
+        await house.terminations.terminate(log)
+    for target in ({"user_id": "Ann"}, {"session_id": "mine"}):
+        with pytest.raises(Unavailable, match="retried"):
+            await house.forgettings.forget("assistant", "alice", **target)
+    house.database.refuses = None
+    await house.forgettings.resume()
+    assert await house.tombstones.find("mine") is not None
+    assert await count_rows(house.database, "mine") == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from app.domain.errors import SessionOver, Unavailable
 from app.domain.session import SessionStatus
 from app.domain.turn import TurnState
 from app.events.log import SessionLog
+from app.llm.base import LLMError
 from app.turns.open_turn import OpenTurn
 from tests.fixtures.house import House, frames_of, until
 from tests.fixtures.rows import count_rows
@@ -179,6 +181,42 @@ async def test_two_terminates_at_once_leave_one_tombstone(house: House) -> None:
     )
     assert not [result for result in results if isinstance(result, Exception) and not isinstance(result, SessionOver)]
     assert await count_rows(house.database, log.session.session_id) == {}
+
+
+async def test_terminate_right_after_an_end_does_not_take_it_from_a_reader_who_has_not_seen_it(house: House) -> None:
+    log = await house.session()
+    with house.read(log) as reading:
+        turn = await house.start(log)
+        stream = await house.llm.answering()
+        stream.say("all of it")
+        stream.finish()
+        await turn.done
+        await until(lambda: not log.is_busy)
+        await house.terminations.terminate(log)
+        found = [frame["status"] if kind == "turn_finished" else kind for _, kind, frame in await frames_of(reading)]
+    assert found == ["completed", "session_terminated"]
+
+
+async def test_nor_does_one_from_a_reader_who_lags_behind_what_is_kept_for_all(tmp_path: Path) -> None:
+    house = House(tmp_path / "hector.db", ring_bytes=100)
+    await house.open()
+    log = await house.session()
+    with house.read(log) as reading:
+        first = await house.start(log)
+        stream = await house.llm.answering()
+        stream.say("x" * 1000)
+        await until(lambda: log.last_seq == 2)
+        assert reading.take() is not None
+        stream.fail(LLMError("It is ill"))
+        await first.done
+        await until(lambda: not log.is_busy)
+        await house.start(log, "again")
+        (await house.llm.answering(2)).say(*["y" * 500] * 4)
+        await until(lambda: log.last_seq > 8)
+        await house.terminations.terminate(log)
+        found = [frame.get("status", kind) for _, kind, frame in await frames_of(reading)]
+    assert found == ["error", "failed", "cancelled", "session_terminated"]
+    await house.close()
 
 
 # -- cancel, end, replace -----------------------------------------------------------------------
