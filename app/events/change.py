@@ -134,6 +134,8 @@ class Change:
     ) -> None:
         if error is not None:
             self._take_back()
+            if self._on_failure is not None:
+                self._on_failure()
             return
         await self.commit()
 

@@ -21,7 +21,7 @@ from app.events.log import SessionLog
 from app.storage import messages
 from app.turns import begin
 from app.turns.ask import Ask
-from app.turns.desk import Desk, DeskHost, desk_of
+from app.turns.desk import Desk, DeskHost, Unclosed, desk_of
 from app.turns.keys import Key, hash_body
 from app.turns.open_turn import OpenTurn
 from app.turns.runner import Runner
@@ -130,6 +130,10 @@ class Admission:
         desk.queue.append(turn)
         desk.settle()
 
+    def leave_unclosed(self, session_log: SessionLog, agent: Agent, turn_id: str) -> None:
+        """A turn of the process before is over, and its row could not be told: the next turn closes it."""
+        self._desk(session_log, agent).unclosed.append(Unclosed(turn_id))
+
     def check_accepts(self, session_log: SessionLog) -> None:
         """Raise what a new message would be refused with: the session is over, ending, or the server stops."""
         if session_log.over is not None:
@@ -191,9 +195,9 @@ class Admission:
             self._runner.next(desk)
 
         async with Change(desk.session_log, requires_active=True) as change:
-            begin.begin_at_once(change, desk, turn, key, now_ms=self._clock_ms())
             change.on_commit(lambda: self._runner.launch(desk, turn))
             change.on_failure(refused)
+            begin.begin_at_once(change, desk, turn, key, now_ms=self._clock_ms())
 
     async def _enqueue(self, desk: Desk, turn: OpenTurn, key: Key | None, *, in_front: bool) -> None:
         desk.joining += 1
@@ -215,9 +219,9 @@ class Admission:
             self._runner.next(desk)
 
         async with Change(desk.session_log, requires_active=True, is_void_when_over=True) as change:
-            begin.enqueue(change, desk, turn, key)
             change.on_commit(joined)
             change.on_failure(refused)
+            begin.enqueue(change, desk, turn, key)
 
     def _desk(self, session_log: SessionLog, agent: Agent) -> Desk:
         desk = desk_of(session_log)

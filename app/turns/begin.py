@@ -50,6 +50,10 @@ def _number_start(change: Change, desk: Desk, turn: OpenTurn, *, now_ms: int) ->
     started = change.fact(TurnStarted(turn.turn_id, desk.session_id, turn.user_message_id, turn.text))
     turn.started_seq = started.first
     change.set(active_ms=now_ms)
+    for unclosed in desk.unclosed:
+        for run in unclosed.facts:
+            change.store(run)
+        turns.add_close(change.unit, unclosed.turn_id, last=turn.started_seq - 1, now=now_ms)
 
 
 def _row(desk: Desk, turn: OpenTurn, state: TurnState, *, first: int) -> Turn:

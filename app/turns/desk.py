@@ -8,6 +8,7 @@ from typing import Protocol
 from app.agents import Agent
 from app.domain.summary import Summary
 from app.events.log import SessionLog, StopOrder
+from app.events.run import Run
 from app.memory.working import Entry
 from app.turns.condensing import Condensing
 from app.turns.keys import Keys
@@ -20,6 +21,14 @@ class DeskHost(Protocol):
     def readers_changed(self, desk: Desk) -> None: ...
 
     def order_stop(self, desk: Desk) -> StopOrder: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Unclosed:
+    """A turn that is over although its row says that it runs, and the events that readers were told."""
+
+    turn_id: str
+    facts: tuple[Run, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -44,6 +53,8 @@ class Desk:
     summary_failed_clock: float | None = None
     is_remembered: bool | None = None
     """Whether long-term memory has everything before the open turn; `None` = not known."""
+    unclosed: list[Unclosed] = field(default_factory=list)
+    """Turns whose end could not be stored by our fault; the next turn closes them with its own start."""
     keys: Keys = field(default_factory=Keys)
     last_place: int = 0
 

@@ -18,11 +18,11 @@ from app.turns.prompt import build, request_of
 from app.turns.summaries import Summaries
 
 HEADROOM = 64
-"""Numbers kept free in the block for facts that readers see before they are committed."""
+"""Numbers kept free in the block for facts that readers see before they are committed, and for the log's `TAIL`."""
 
 
-async def answer(desk: Desk, turn: OpenTurn, *, memory: TurnMemory | None, summaries: Summaries) -> Usage:
-    """Run one turn to its end; its text is on the log's tape.
+async def answer(desk: Desk, turn: OpenTurn, *, memory: TurnMemory | None, summaries: Summaries) -> Usage | None:
+    """Run one turn to its end; its text is on the log's tape. Returns what the provider says it used.
 
     Raises:
         LLMStopped: `turn.stop` was set.
@@ -40,7 +40,7 @@ async def answer(desk: Desk, turn: OpenTurn, *, memory: TurnMemory | None, summa
         await _relay(desk.session_log, turn, stream)
     finally:
         stream.close()
-    return stream.end.usage or await count_usage(desk, prompt)
+    return stream.end.usage
 
 
 async def _prepare(desk: Desk, turn: OpenTurn, memory: TurnMemory | None, summaries: Summaries) -> Prompt:

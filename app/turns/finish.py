@@ -6,18 +6,22 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
 
 from app.domain.errors import HectorError, Unavailable
-from app.domain.event import EventKind, TurnFailed, TurnFinished
+from app.domain.event import EventKind, Snapshot, TurnFailed, TurnFinished
 from app.domain.message import Message
 from app.domain.turn import Failure, Outcome, Timings, TurnState, Usage
 from app.events.change import Change
+from app.events.log import TAIL
+from app.events.run import Run
 from app.events.tape import Segment, Tape
 from app.memory.working import entry
 from app.storage import events, messages, sessions, turns
 from app.storage import usage as ledger
-from app.storage.engine.unit_of_work import UnitOfWork
-from app.turns.desk import Desk
+from app.storage.engine.unit_of_work import UnitOfWork, Unwritable
+from app.turns.desk import Desk, Unclosed
 from app.turns.memory import TurnMemory
 from app.turns.open_turn import OpenTurn
 from app.turns.prompt import MARKS
@@ -28,6 +32,28 @@ RETRY_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """A database that cannot write is asked again for about 1.5 s before readers are told."""
 PATIENT_RETRY_SECONDS = 1.0
 """After that it is asked this often, until it takes the answer."""
+
+OUR_FAULT = Failure("internal", "Something went wrong on our side; the log has the details.")
+
+
+class Extent(Enum):
+    """How much is stored of an end: less where more has failed by our fault, so that every turn ends."""
+
+    WHOLE = "whole"
+    LEAST = "least"
+    """The state of the turn and its text, as a snapshot and a message."""
+    BARE = "bare"
+    """The state of the turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a turn is to end."""
+
+    state: TurnState
+    reason: str | None
+    failure: Failure | None = None
+    usage: Usage | None = None
 
 
 class End:
@@ -48,100 +74,171 @@ class End:
         self._clock_ms = clock_ms
         self._memory = memory
         self._on_commit = on_commit
+        self._stored: Outcome | None = None
+        self._told: Outcome | None = None
+        """What readers were told before it is stored, with its events."""
+        self._told_facts: list[Run] = []
 
-    async def write(
-        self, state: TurnState, reason: str | None, failure: Failure | None, usage: Usage | None
-    ) -> Outcome:
-        """Commit and publish the end; returns what became true.
+    async def write(self, verdict: Verdict) -> Outcome:
+        """Commit and publish the end; returns what became true. Whatever fails, readers are told one end.
 
         If the database cannot write: readers are told that the turn failed (`storage_unavailable`), and
         the answer goes on being offered to the database until it takes it; the session waits for that.
+        What fails by our fault is logged, and less is stored: see `Extent`.
         """
-        for pause in (*RETRY_SECONDS, None):
-            change = Change(self._desk.session_log)
-            outcome = self._compose(change, state, reason, failure, usage)
+        for extent in Extent:
             try:
-                await change.commit()
+                return await self._write(verdict, extent)
+            except Exception:
+                log.exception("the end of turn %s failed by our fault (%s)", self._turn.turn_id, extent.value)
+                if self._stored is not None:  # what follows the commit failed
+                    return self._stored
+                if self._desk.session_log.over is not None:  # the terminate has written the end
+                    return Outcome(self._turn.turn_id, TurnState.CANCELLED, "session_terminated")
+                verdict = Verdict(TurnState.FAILED, OUR_FAULT.reason, OUR_FAULT)
+        return self._end_in_memory(verdict)
+
+    async def _write(self, verdict: Verdict, extent: Extent) -> Outcome:
+        """Raises: whatever is our fault; nothing is stored then, and nothing told but what `_told` says."""
+        if self._told is not None:
+            return await self._store_told(self._told, extent)
+        for pause in (*RETRY_SECONDS, None):
+            outcome: Outcome | None = None
+            try:
+                async with Change(self._desk.session_log) as change:
+                    outcome = self._compose(change, verdict, extent)
             except Unavailable as error:
+                if isinstance(error.__cause__, Unwritable):
+                    raise
                 if pause is None:
-                    return await self._tell_unwritten(usage, error.message)
+                    return await self._store_told(self._tell(verdict, extent, error.message), extent)
                 await asyncio.sleep(pause)
-            except HectorError:  # terminated meanwhile: that has written the end
-                return outcome
+            except HectorError:
+                if self._desk.session_log.over is None or outcome is None:
+                    raise
+                return outcome  # terminated meanwhile: that has written the end
             else:
                 return outcome
         raise AssertionError("unreachable")
 
-    async def _tell_unwritten(self, usage: Usage | None, problem: str) -> Outcome:
-        """Tell readers before the database has it. The unit stays the same until it is taken."""
-        turn, session_log = self._turn, self._desk.session_log
+    def _tell(self, verdict: Verdict, extent: Extent, problem: str) -> Outcome:
+        """Tell readers before the database has it, and those who wait for the answer: they do not wait for the disk."""
+        turn = self._turn
         log.error("the end of turn %s cannot be stored: %s", turn.turn_id, problem)
         failure = Failure("storage_unavailable", f"The answer cannot be stored: {problem}")
+        verdict = Verdict(TurnState.FAILED, failure.reason, failure, verdict.usage)
+        told = self._outcome(verdict, extent)
+        self._show(told, failure)
+        turn.settle(told)
+        return told
+
+    def _show(self, outcome: Outcome, failure: Failure) -> None:
+        """Tell readers, in numbers of the tail: if a restart has to write another end, they do not see that one."""
+        session_log = self._desk.session_log
+        self._told = outcome
+        session_log.skip_to_tail(TAIL + 1)
+        self._told_facts = [session_log.show(TurnFailed(outcome.turn_id, failure))]
+        session_log.skip_to_tail(1)
+        self._told_facts.append(session_log.show(_finished(outcome)))
+
+    async def _store_told(self, outcome: Outcome, extent: Extent) -> Outcome:
+        """Store what readers have been told. The unit stays the same until it is taken."""
+        session_log = self._desk.session_log
+        if extent is not Extent.WHOLE:
+            text = outcome.text if extent is Extent.LEAST else ""
+            outcome = replace(outcome, text=text, usage=None, timings=None)
         change = Change(session_log)
         # The journal may get its text in before: make room for it in any case.
-        outcome = self._compose(change, TurnState.FAILED, failure.reason, failure, usage, drops_runs=True)
-        change.show()
-        turn.settle(outcome)  # those who wait for the answer do not wait for the disk
+        self._fill(change, outcome, extent, drops_runs=True)
         change.submit()
         while True:
             try:
                 await change.committed()
-            except Unavailable:
-                await asyncio.sleep(PATIENT_RETRY_SECONDS)
+            except Unavailable as error:
+                if isinstance(error.__cause__, Unwritable):
+                    raise
+                await asyncio.wait([session_log.database.next_commit()], timeout=PATIENT_RETRY_SECONDS)
                 change.submit_again()
-            except HectorError as refusal:
+            except HectorError:
                 if session_log.over is None:
-                    log.error("the end of turn %s was refused: %s", turn.turn_id, refusal)
+                    raise
                 return outcome
             else:
                 return outcome
 
-    def _compose(
-        self,
-        change: Change,
-        state: TurnState,
-        reason: str | None,
-        failure: Failure | None,
-        usage: Usage | None,
-        *,
-        drops_runs: bool = False,
-    ) -> Outcome:
+    def _end_in_memory(self, verdict: Verdict) -> Outcome:
+        """Nothing could be stored, by our fault: tell readers, and leave the turn's row to the next turn or start."""
+        outcome = self._told
+        if outcome is None:
+            outcome = Outcome(self._turn.turn_id, verdict.state, verdict.reason, failure=verdict.failure)
+            self._show(outcome, OUR_FAULT)
+        self._desk.unclosed.append(Unclosed(self._turn.turn_id, tuple(self._told_facts)))
+        self._desk.window = None  # to be read again
+        return outcome
+
+    def _compose(self, change: Change, verdict: Verdict, extent: Extent) -> Outcome:
+        outcome = self._outcome(verdict, extent)
+        self._fill(change, outcome, extent)
+        return outcome
+
+    def _outcome(self, verdict: Verdict, extent: Extent) -> Outcome:
+        turn = self._turn
+        tape = self._tape
+        text = tape.text() if tape is not None and extent is not Extent.BARE else ""
+        if extent is Extent.LEAST:
+            text = text.replace("\0", "\ufffd").encode(errors="replace").decode()
+        is_whole = extent is Extent.WHOLE
+        return Outcome(
+            turn.turn_id,
+            verdict.state,
+            verdict.reason,
+            text,
+            turn.message_id if text else None,
+            verdict.usage,
+            timings_of(turn) if is_whole else None,
+            verdict.failure,
+            self._clock_ms(),
+        )
+
+    @property
+    def _tape(self) -> Tape | None:
+        return self._desk.session_log.tape if self._turn is self._desk.open else None
+
+    def _fill(self, change: Change, outcome: Outcome, extent: Extent, *, drops_runs: bool = False) -> None:
         """Everything that becomes true with the end.
 
         `drops_runs`: make room for the turn's text also where the journal has not written any yet.
         """
         desk, turn = self._desk, self._turn
-        tape = desk.session_log.tape if turn is desk.open else None
-        text = tape.text() if tape is not None else ""
-        message_id = turn.message_id if text else None
-        now = self._clock_ms()
-        outcome = Outcome(turn.turn_id, state, reason, text, message_id, usage, timings_of(turn), failure, now)
+        text, now = outcome.text, outcome.finished_ms or 0
         change.set(active_ms=now)
-        change.count(messages=1 if text else 0, usage=usage)
-        seq = self._add_facts(change, outcome)
+        change.count(messages=1 if text else 0, usage=outcome.usage)
+        seq = self._add_facts(change, outcome, extent)
         turns.add_finish(change.unit, outcome, last=seq, now=now)
-        if usage is not None and not desk.session_log.session.ephemeral:
-            add_usage(change.unit, desk, usage, now)
         if text:
             messages.add(change.unit, self._message(outcome, seq=seq))
-        if (record := turn.memory_record) is not None:
-            turns.add_memory(change.unit, turn.turn_id, record)
-        if tape is not None:
-            self._add_runs(change.unit, tape, message_seq=seq, now=now, drops_runs=drops_runs)
-        is_remembered = self._remember(change, outcome, seq=seq)
+        is_remembered = False
+        if extent is Extent.WHOLE:
+            if outcome.usage is not None and not desk.session_log.session.ephemeral:
+                add_usage(change.unit, desk, outcome.usage, now)
+            if (record := turn.memory_record) is not None:
+                turns.add_memory(change.unit, turn.turn_id, record)
+            if (tape := self._tape) is not None:
+                self._add_runs(change.unit, tape, message_seq=seq, now=now, drops_runs=drops_runs)
+            is_remembered = self._remember(change, outcome, seq=seq)
         change.on_commit(lambda: self._committed(outcome, seq=seq, is_remembered=is_remembered))
-        return outcome
 
-    def _add_facts(self, change: Change, outcome: Outcome) -> int:
+    def _add_facts(self, change: Change, outcome: Outcome, extent: Extent) -> int:
         """The events of the end, and the rows of those that readers saw before; the number of the last."""
-        for run in self._turn.shown:
+        for run in [*(self._turn.shown if extent is Extent.WHOLE else []), *self._told_facts]:
             change.store(run)
+        if self._told_facts:
+            return self._told_facts[-1].first
+        if extent is not Extent.WHOLE and self._tape is not None:  # not all of its text may be stored as it was sent
+            change.fact(Snapshot(outcome.turn_id, self._turn.message_id, outcome.text))
         if outcome.failure is not None:
             change.fact(TurnFailed(outcome.turn_id, outcome.failure))
-        finished = TurnFinished(
-            outcome.turn_id, outcome.state, outcome.message_id, outcome.reason, outcome.usage, outcome.timings
-        )
-        return change.fact(finished).first
+        return change.fact(_finished(outcome)).first
 
     def _message(self, outcome: Outcome, *, seq: int) -> Message:
         return Message(
@@ -198,12 +295,19 @@ class End:
         """Keep the history that the next turn starts from."""
         desk, turn = self._desk, self._turn
         turn.is_stored = True
+        self._stored = outcome
         if desk.window is not None and outcome.text and turn is desk.open:
             said = outcome.text + MARKS.get(outcome.state.value, "")
             desk.window = [*desk.window, entry("assistant", said, turn.message_id, seq)]
         if self._memory is not None:
             self._memory.settle(desk, turn, is_remembered=is_remembered)
         self._on_commit(outcome)
+
+
+def _finished(outcome: Outcome) -> TurnFinished:
+    return TurnFinished(
+        outcome.turn_id, outcome.state, outcome.message_id, outcome.reason, outcome.usage, outcome.timings
+    )
 
 
 def add_usage(unit: UnitOfWork, desk: Desk, usage: Usage, now_ms: int) -> None:

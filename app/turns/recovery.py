@@ -9,14 +9,15 @@ import logging
 from collections.abc import Callable
 
 from app.agents import Roster
-from app.domain.errors import HectorError
+from app.domain.errors import HectorError, Unavailable
 from app.domain.event import Snapshot, TurnFinished
 from app.domain.message import Message
 from app.domain.turn import Outcome, Turn, TurnState
 from app.events.change import Change
 from app.events.live import LiveSessions
-from app.events.log import SessionLog
+from app.events.log import TAIL, SessionLog
 from app.storage import events, messages, turns
+from app.storage.engine.unit_of_work import Unwritable
 from app.turns.admission import Admission
 
 log = logging.getLogger(__name__)
@@ -36,8 +37,9 @@ class Recovery:
     async def recover(self) -> int:
         """Mark running and waiting turns `interrupted`, keep their text, and adopt the queued ones.
 
-        Returns how many were interrupted. Readers may have seen numbers up to the reserved block, and text that died
-        with the process: the events written here lie above that block and begin with a snapshot of what was kept.
+        Returns how many were interrupted. Readers may have seen numbers of the reserved block, and text that died with
+        the process: the events written here lie above all text of that block and begin with a snapshot of what was
+        kept; what comes after them lies above the block.
 
         Raises:
             Unavailable: the database did not answer.
@@ -50,12 +52,31 @@ class Recovery:
             if turn.state is TurnState.QUEUED:
                 self._adopt(session_log, turn)
                 continue
-            try:
-                await _end(session_log, turn, now_ms=self._clock_ms())
+            if await self._interrupt(session_log, turn):
                 interrupted += 1
-            except HectorError as error:
-                log.warning("turn %s could not be marked interrupted: %s", turn.turn_id, error)
         return interrupted
+
+    async def _interrupt(self, session_log: SessionLog, turn: Turn) -> bool:
+        """Whether the end of the turn is stored: with its text, or without where that fails by our fault."""
+        for has_text in (True, False):
+            try:
+                await _end(session_log, turn, now_ms=self._clock_ms(), has_text=has_text)
+            except Exception as error:  # the server must come up
+                log.log(
+                    logging.WARNING if isinstance(error, HectorError) else logging.ERROR,
+                    "turn %s could not be marked interrupted: %s",
+                    turn.turn_id,
+                    error,
+                    exc_info=None if isinstance(error, HectorError) else error,
+                )
+                if isinstance(error, Unavailable) and not isinstance(error.__cause__, Unwritable):
+                    break
+            else:
+                return True
+        agent = self._roster.find(session_log.session.agent)
+        if agent is not None:
+            self._admission.leave_unclosed(session_log, agent, turn.turn_id)
+        return False
 
     def _adopt(self, session_log: SessionLog, turn: Turn) -> None:
         agent = self._roster.find(session_log.session.agent)
@@ -65,24 +86,29 @@ class Recovery:
         self._admission.adopt(session_log, agent, turn)
 
 
-async def _end(session_log: SessionLog, turn: Turn, *, now_ms: int) -> None:
-    upto = max(session_log.reserved_seq, session_log.last_seq)
-    text = await session_log.database.read(
-        lambda connection: events.text_of_turn(
-            connection, turn.session_id, turn.turn_id, after=turn.first_seq - 1, upto=upto
-        )
-    )
+async def _end(session_log: SessionLog, turn: Turn, *, now_ms: int, has_text: bool) -> None:
+    text = await _text_of(session_log, turn) if has_text else ""
     message_id = turn.message_id if text else None
     outcome = Outcome(turn.turn_id, TurnState.INTERRUPTED, "crash", text, message_id, finished_ms=now_ms)
-    session_log.skip_reserved()
+    session_log.skip_to_tail(TAIL)  # above all text, and below an end that readers were told and that was not stored
     async with Change(session_log) as change:
         change.fact(Snapshot(turn.turn_id, turn.message_id, text))
         seq = change.fact(TurnFinished(turn.turn_id, outcome.state, message_id, outcome.reason)).first
+        session_log.skip_reserved()
         turns.add_finish(change.unit, outcome, last=seq, now=now_ms)
         change.set(active_ms=now_ms)
         if text:
             change.count(messages=1)
             messages.add(change.unit, _message(turn, outcome, seq=seq))
+
+
+async def _text_of(session_log: SessionLog, turn: Turn) -> str:
+    upto = max(session_log.reserved_seq, session_log.last_seq)
+    return await session_log.database.read(
+        lambda connection: events.text_of_turn(
+            connection, turn.session_id, turn.turn_id, after=turn.first_seq - 1, upto=upto
+        )
+    )
 
 
 def _message(turn: Turn, outcome: Outcome, *, seq: int) -> Message:

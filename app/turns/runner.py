@@ -19,10 +19,10 @@ from app.events.log import SessionLog
 from app.events.tape import Tape
 from app.llm.base import LLM, LLMError, LLMStopped, LLMTimeout
 from app.observability.tasks import Tasks
-from app.storage.engine.unit_of_work import UnitOfWork
+from app.storage.engine.unit_of_work import UnitOfWork, Unwritable
 from app.turns import begin, engine
 from app.turns.desk import Desk, desk_of
-from app.turns.finish import End, add_usage, timings_of
+from app.turns.finish import OUR_FAULT, End, Verdict, add_usage, timings_of
 from app.turns.grace import Grace
 from app.turns.memory import TurnMemory
 from app.turns.open_turn import OpenTurn
@@ -75,6 +75,7 @@ class Runner:
             return
         session_log.tape = Tape(turn.turn_id)
         self._live.store_of(session_log).journal.follow(session_log)
+        desk.unclosed.clear()  # with this start
         turn.state = TurnState.RUNNING
         self.running.add(turn)
         self.grace.watch(desk)
@@ -119,7 +120,12 @@ class Runner:
         if session_log.over is None:
             if turn.wants_debug and turn.started_clock:
                 self._debug_end(desk, turn, state)
-            outcome = await End(desk, turn, self._clock_ms, self._memory, end_with).write(state, reason, failure, usage)
+            end = End(desk, turn, self._clock_ms, self._memory, end_with)
+            try:
+                outcome = await end.write(Verdict(state, reason, failure, usage))
+            except Exception:  # not even readers could be told: the session goes on
+                log.exception("turn %s has no end, by our fault", turn.turn_id, extra=ids(desk, turn))
+                outcome = Outcome(turn.turn_id, TurnState.FAILED, OUR_FAULT.reason, failure=OUR_FAULT)
         else:  # the terminate has written the end
             timings = timings_of(turn)
             outcome = Outcome(turn.turn_id, TurnState.CANCELLED, "session_terminated", usage=usage, timings=timings)
@@ -129,6 +135,13 @@ class Runner:
     def _end_with(self, desk: Desk, turn: OpenTurn, outcome: Outcome) -> None:
         """The turn is over: tell those who wait and watch, enter what it used, make room for the next one."""
         turn.settle(outcome)
+        try:
+            self._tell_end(desk, turn, outcome)
+        except Exception:
+            log.exception("what follows turn %s failed by our fault", turn.turn_id, extra=ids(desk, turn))
+        self._clear(desk, turn)
+
+    def _tell_end(self, desk: Desk, turn: OpenTurn, outcome: Outcome) -> None:
         if desk.session_log.over is None:
             self._summaries.consider(desk)
         if self._reporter is not None:
@@ -138,7 +151,6 @@ class Runner:
             unit = UnitOfWork("")
             add_usage(unit, desk, outcome.usage, self._clock_ms())
             self._live.durable.database.submit(unit)
-        self._clear(desk, turn)
 
     async def wait_unused(self, llm: LLM) -> None:
         """Until no running turn asks this model any more."""
@@ -171,13 +183,17 @@ class Runner:
         if turn.stop is not None and state is not TurnState.COMPLETED:
             (state, reason), failure = turn.stop, None
         if usage is None:
-            usage = await engine.count_usage(desk, turn.prompt) if turn.prompt is not None else None
+            usage = await self._count_usage(desk, turn)
+        await self.finish(desk, turn, state, reason, failure, usage)
+
+    async def _count_usage(self, desk: Desk, turn: OpenTurn) -> Usage | None:
+        if turn.prompt is None:
+            return None
         try:
-            await self.finish(desk, turn, state, reason, failure, usage)
-        except Exception:
-            log.exception("the end of turn %s failed by our fault", turn.turn_id, extra=ids(desk, turn))
-            turn.settle(Outcome(turn.turn_id, TurnState.FAILED, "internal"))
-            self._clear(desk, turn)
+            return await engine.count_usage(desk, turn.prompt)
+        except Exception:  # a turn must end, counted or not
+            log.exception("the tokens of turn %s could not be counted", turn.turn_id, extra=ids(desk, turn))
+            return None
 
     async def _start_queued(self, desk: Desk, turn: OpenTurn) -> None:
         session_log = desk.session_log
@@ -185,12 +201,12 @@ class Runner:
             async with Change(session_log, requires_active=True) as change:
                 begin.begin_queued(change, desk, turn, now_ms=self._clock_ms())
                 change.on_commit(lambda: self.launch(desk, turn))
-        except HectorError as error:
+        except Exception as error:  # the edge of the task: every turn gets its end
             if session_log.over is not None:
                 return
-            if not isinstance(error, Unavailable):
-                log.error("turn %s cannot begin: %s", turn.turn_id, error, extra=ids(desk, turn))
-                await self.finish(desk, turn, TurnState.FAILED, "internal")
+            if not isinstance(error, Unavailable) or isinstance(error.__cause__, Unwritable):
+                log.exception("turn %s cannot begin", turn.turn_id, extra=ids(desk, turn))
+                await self.finish(desk, turn, TurnState.FAILED, OUR_FAULT.reason, OUR_FAULT)
                 return
             # The message is stored and stays queued: it waits for the database.
             desk.open = None
@@ -209,7 +225,8 @@ class Runner:
             desk.open = None
         desk.keys.release(turn)
         self.next(desk)
-        if not session_log.readers and not session_log.is_busy and not session_log.session.ephemeral:
+        has_rows = not session_log.session.ephemeral and session_log.over is None
+        if has_rows and not session_log.readers and not session_log.is_busy:
             session_log.drop_tail()
 
     # -- debug frames ---------------------------------------------------------------------------
@@ -219,6 +236,12 @@ class Runner:
         turn.shown.append(desk.session_log.show(DebugLine(turn.turn_id, line)))
 
     def _debug_end(self, desk: Desk, turn: OpenTurn, state: TurnState) -> None:
+        try:
+            self._show_figures(desk, turn, state)
+        except Exception:  # a turn must end, with its debug frames or without
+            log.exception("the figures of turn %s could not be shown", turn.turn_id, extra=ids(desk, turn))
+
+    def _show_figures(self, desk: Desk, turn: OpenTurn, state: TurnState) -> None:
         count = desk.agent.llm.count_tokens
         prompt = turn.prompt
         memory = sum([item.count(count) for item in prompt.messages]) + prompt.memory_tokens if prompt else 0
@@ -235,6 +258,6 @@ def _failure_of(error: Exception) -> Failure:
     if isinstance(error, LLMError):
         reason = "llm_timeout" if isinstance(error, LLMTimeout) else "llm_error"
         return Failure(reason, str(error), error.detail, error.status)
-    if isinstance(error, HectorError):
+    if isinstance(error, HectorError) and not isinstance(error.__cause__, Unwritable):
         return Failure("storage_unavailable", f"The database failed: {error}")
-    return Failure("internal", "Something went wrong on our side; the log has the details.")
+    return OUR_FAULT
