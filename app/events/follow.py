@@ -27,6 +27,7 @@ class Reading:
     """
 
     __slots__ = (
+        "_ends",
         "_journal",
         "_lag_bytes",
         "_merge",
@@ -55,6 +56,7 @@ class Reading:
         self._lag_bytes = lag_bytes
         self._merge = merge
         self._tape: Tape | None = None
+        self._ends: list[Run] = []
         self._waiter: asyncio.Future[None] | None = None
         self.cursor = after
         self.from_start = from_start
@@ -84,6 +86,10 @@ class Reading:
         waiter = self._waiter
         if waiter is not None and not waiter.done() and not (self.on_news is not None and self.on_news()):
             waiter.set_result(None)
+
+    def cut(self) -> None:
+        """See `Listener.cut`."""
+        self._ends = self._session_log.visible_ends(self.cursor, self._tape)
 
     async def wait(self) -> None:
         """Wait for a call of `notify`; the caller checks what has changed."""
@@ -123,9 +129,9 @@ class Reading:
         if session_log.tape is not None:
             self._tape = session_log.tape  # kept: a reader that lags behind the end of the turn still needs it
         if session_log.cut_at is not None and self.cursor < session_log.cut_at:
-            ends = session_log.ends_before_cut(self.cursor, self._tape)
             self.cursor = session_log.cut_at
-            if ends:
+            if self._ends:
+                ends, self._ends = self._ends, []
                 return ends
         if self.cursor >= session_log.visible_seq:
             return []

@@ -7,7 +7,7 @@ deltas and wakes each reader once. No queue, no await, no SQL on the way. Facts 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
@@ -15,7 +15,7 @@ from typing import Protocol
 from app.domain.event import Event, EventKind
 from app.domain.session import Session, SessionStatus
 from app.events.run import Run, fact_run
-from app.events.tape import Segment, Tape
+from app.events.tape import Tape
 from app.storage.engine.database import Database
 
 BLOCK = 1024
@@ -26,12 +26,17 @@ TAIL = 16
 The end of a turn that readers are told although it cannot be stored gets the last number; the end that a restart writes
 for the same turn has one of the numbers before it. So a reader that was told one end is never told another.
 """
+_ENDS = (EventKind.TURN_FINISHED, EventKind.ERROR)
 
 
 class Listener(Protocol):
     """A reader of a log: `notify` is called, without await, when there may be new events."""
 
     def notify(self) -> None: ...
+
+    def cut(self) -> None:
+        """The session is being terminated: what was not sent yet is dropped, except for the ends of turns."""
+        ...
 
 
 @dataclass(slots=True)
@@ -91,8 +96,6 @@ class SessionLog:
         self._ring: list[Run] = []
         self._ring_bytes = 0
         self._unready: list[Run] = []
-        self._ends_before_cut: list[Run] = []
-        self._visible_at_cut = 0
         self._readings: list[Listener] = []
 
     # -- writing --------------------------------------------------------------------------------
@@ -189,13 +192,15 @@ class SessionLog:
 
     def cut(self) -> None:
         """The session is being terminated: text that readers have not been sent yet is dropped."""
-        self.cut_at, self._visible_at_cut = self.last_seq, self.visible_seq
-        self._ends_before_cut = _ends(self._ring)
+        for reading in self._readings:
+            reading.cut()
+        self.cut_at = self.last_seq
 
-    def ends_before_cut(self, after: int, tape: Tape | None) -> list[Run]:
-        """The ends of turns above `after` that were visible before the cut; `tape`: that of a reader that lags."""
-        ends = {run.first: run for run in (*(_ends(tape.items) if tape is not None else ()), *self._ends_before_cut)}
-        return [ends[number] for number in sorted(ends) if after < number <= self._visible_at_cut]
+    def visible_ends(self, after: int, tape: Tape | None) -> list[Run]:
+        """What ended turns above `after`, as far as the ring has it, and `tape`, which a reader that lags keeps."""
+        items = (*(tape.items if tape is not None else ()), *self._ring)
+        ends = {item.first: item for item in items if isinstance(item, Run) and item.kind in _ENDS}
+        return [ends[at] for at in sorted(ends) if after < at <= self.visible_seq and not ends[at].is_void]
 
     def drop_tail(self) -> None:
         """Drop the runs in memory, so that readers get them from the journal. Only without readers and turns."""
@@ -254,12 +259,3 @@ class SessionLog:
 
 def _last(run: Run) -> int:
     return run.last
-
-
-def _ends(items: Sequence[Segment | Run]) -> list[Run]:
-    """What ends turns among these."""
-    return [
-        item
-        for item in items
-        if isinstance(item, Run) and item.kind in (EventKind.TURN_FINISHED, EventKind.ERROR) and not item.is_void
-    ]

@@ -23,6 +23,8 @@ LIMIT = 10
 class Bell:
     def notify(self) -> None: ...
 
+    def cut(self) -> None: ...
+
 
 @pytest.fixture
 async def live() -> AsyncIterator[LiveSessions]:

@@ -24,6 +24,8 @@ class Bell:
     def notify(self) -> None:
         self.rung += 1
 
+    def cut(self) -> None: ...
+
 
 def a_log(*, ring_bytes: int = 10_000, last_seq: int = 0) -> SessionLog:
     log = SessionLog(a_session(last_seq=last_seq), Database(None), ring_bytes=ring_bytes, clock_ms=Clock())

@@ -201,7 +201,7 @@ async def test_nor_does_one_from_a_reader_who_lags_behind_what_is_kept_for_all(t
     house = House(tmp_path / "hector.db", ring_bytes=100)
     await house.open()
     log = await house.session()
-    with house.read(log) as reading:
+    with house.read(log, after=1) as reading:
         first = await house.start(log)
         stream = await house.llm.answering()
         stream.say("x" * 1000)
