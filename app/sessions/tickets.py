@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import IntFlag
 
 from app.auth.authenticate import Authenticator
-from app.domain.errors import Forbidden, Unauthenticated
+from app.domain.errors import Forbidden, Unauthenticated, session_over
 from app.domain.principal import Principal
 from app.domain.session import Session, SessionStatus
 from app.events.live import LiveSessions
@@ -88,11 +88,11 @@ class Tickets:
         if self._clock_ms() >= expires_ms:
             raise Unauthenticated("This ticket has expired; ask for a new one: POST …/sessions/{id}/tickets.")
         session_log = self._live.warm(session_id) or await self._live.open(session_id)
-        if session_log is None or session_log.over is SessionStatus.TERMINATED:
+        if session_log is None:
             tombstone = await self._tombstones.find(session_id)
-            if session_log is None and tombstone is None:
-                raise _invalid()
-            raise self._tombstones.refusal(session_id, tombstone[1] if tombstone is not None else None)
+            raise session_over("terminated", session_id, tombstone[1]) if tombstone is not None else _invalid()
+        if session_log.over is SessionStatus.TERMINATED:
+            raise await self._tombstones.refusal(session_id)
         session = session_log.session
         owner = self._authenticator.find(session.principal)
         if owner is None or session.created_ms != created_ms:
