@@ -6,13 +6,14 @@ import re
 import sys
 import time
 from itertools import pairwise
-from typing import ClassVar, Protocol, TextIO
+from typing import Protocol, TextIO
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
-from rich.markdown import Heading, Markdown, MarkdownElement
 from rich.segment import Segment
 from rich.text import Text
+
+from app.cli.markdown import TerminalMarkdown
 
 # Control characters: a model must not move the cursor, change colours or ring the bell of the user's terminal.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -277,7 +278,7 @@ def split_stable(source: str) -> tuple[list[str], str]:
     if "\n" not in source:
         return [], source
     starts: list[int] = []
-    for token in _Markdown(source).parsed:
+    for token in TerminalMarkdown(source).parsed:
         if token.map is None or token.nesting < 0:
             continue
         if (token.level == 0 and token.type not in ("bullet_list_open", "ordered_list_open")) or (
@@ -290,16 +291,6 @@ def split_stable(source: str) -> tuple[list[str], str]:
     return pieces[:-1], pieces[-1]
 
 
-class _LeftHeading(Heading):
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        self.text.justify = "left"
-        yield self.text
-
-
-class _Markdown(Markdown):
-    elements: ClassVar[dict[str, type[MarkdownElement]]] = {**Markdown.elements, "heading_open": _LeftHeading}
-
-
 class _Block:
     """Markdown without empty lines around it; with `keep` only its last lines.
 
@@ -307,7 +298,7 @@ class _Block:
     """
 
     def __init__(self, source: str, *, keep: int | None = None) -> None:
-        self._what = _Markdown(source)
+        self._what = TerminalMarkdown(source)
         self._keep = keep
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:

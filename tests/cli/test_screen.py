@@ -203,3 +203,62 @@ def test_thinking_and_answer_do_not_run_into_each_other(pipe: tuple[Plain, io.St
     plain.close()
 
     assert out.getvalue() == "hm\n\nYes.\n"
+
+
+# -- tables -----------------------------------------------------------------------------------------
+
+MODELS = """\
+| model | provider | context | price |
+|:--|---|--:|---|
+| claude-opus-4-5 | Anthropic | 1,000,000 | 5 dollars a million tokens in, 25 out |
+| gpt-5-mini | OpenAI | 400,000 | 0.25 in |
+"""
+ADDRESSES = (
+    f"| what | where |\n|---|---|\n| docs | https://example.com/{'a' * 90} |\n| 模型 | 非常长的中文说明文字在这里 |\n"
+)
+
+
+def table(source: str, width: int) -> str:
+    terminal = Terminal(width=width, height=40)
+    terminal.screen.text(source)
+    terminal.screen.close()
+    return terminal.text
+
+
+@pytest.mark.parametrize("width", [200, 80, 60, 40, 24, 12])
+def test_a_table_keeps_its_text_at_every_width(width: int) -> None:
+    for source in (MODELS, ADDRESSES):
+        shown = table(source, width)
+        cells = [cell.strip() for line in source.splitlines()[2:] for cell in line.strip("|").split("|")]
+
+        assert "…" not in shown
+        for cell in cells:
+            for word in cell.split():
+                assert word in "".join(shown.split()), (word, shown)
+
+
+@pytest.mark.parametrize("width", [200, 80, 60, 40])
+def test_words_of_a_table_stay_whole_while_they_fit(width: int) -> None:
+    shown = table(MODELS, width)
+
+    for word in MODELS.replace("|", " ").split():
+        assert "-" * 3 in word or ":-" in word or "-:" in word or word in shown.split() or f"{word}:" in shown.split()
+
+
+def test_a_table_too_narrow_for_its_words_is_a_list_of_records() -> None:
+    lines = table(MODELS, 40).splitlines()
+
+    assert lines[:5] == [
+        "model: claude-opus-4-5",
+        "provider: Anthropic",
+        "context: 1,000,000",
+        "price: 5 dollars a million tokens in, 25",
+        "out",
+    ]
+    assert "provider: OpenAI" in lines
+
+
+def test_a_table_that_has_room_is_one_line_a_row() -> None:
+    lines = [line.split() for line in table("|a|b|\n|-|-|\n|1|2|\n|3|4|", 40).splitlines() if line.strip()]
+
+    assert [line for line in lines if line[0] in "a13"] == [["a", "b"], ["1", "2"], ["3", "4"]]
