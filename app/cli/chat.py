@@ -32,8 +32,8 @@ LISTED = 20
 HELP = """\
 Enter sends. Alt-Enter, or a backslash at the end of a line, begins a new line;
 pasted text keeps its lines. Up and Down go through what was typed before.
-Ctrl-C stops the answer; once more stops waiting for it. On an empty line
-Ctrl-C twice, or Ctrl-D, quits.
+Ctrl-C stops the answer; once more drops the messages that wait in this
+session. On an empty line Ctrl-C twice, or Ctrl-D, quits.
 
 /new [ID]       begin another session
 /sessions [N]   list this agent's sessions; with a number or an id, go on there
@@ -76,6 +76,8 @@ class Chat:
         self._session: Session | None = None
         self._listed: list[str] = []
         self._draft = ""
+        self._has_queue = False
+        """Whether an answer was stopped and others of the session go on."""
         self._code = ExitCode.OK
 
     async def run(self, session_id: str | None) -> ExitCode:
@@ -90,12 +92,15 @@ class Chat:
             except EOFError:
                 break
             except Interrupted:
+                if self._has_queue:
+                    await self._drop_queue()
+                    continue
                 interrupts += 1
                 if interrupts == 2:
                     break
                 self._note(QUIT_HINT)
                 continue
-            interrupts, self._draft = 0, ""
+            interrupts, self._draft, self._has_queue = 0, "", False
             try:
                 await self._obey(line)
             except Quit:
@@ -128,8 +133,7 @@ class Chat:
                 self._session = await self._agent.create_session()
                 self._note(f"session {self._session.session_id}")
             answer = self._session.ask(message)
-            await self._show(answer)
-            if answer.turn_id is None:
+            if not await self._show(answer):
                 self._draft = message
         except Unreachable:
             self._draft = message  # not known to be sent: offered again
@@ -138,36 +142,78 @@ class Chat:
             self._leave_session()
             raise
 
-    async def _show(self, answer: Answer) -> None:
+    async def _show(self, answer: Answer) -> bool:
+        """Show an answer to its end. False: its turn never began, the message is to be written again or not at all."""
         self._gap()
         output = make_output(hint="Ctrl-C stops")
-        show = Show(answer, output, self._signals)
+        dropped = 0
+
+        async def stop_all() -> None:
+            nonlocal dropped
+            dropped = await self._cancel_all()
+
+        show = Show(answer, output, self._signals, stop_all=stop_all)
         try:
             with _no_echo(self._is_terminal):
                 await show.run()
         except Abandoned:
             if answer.turn_id is None:
                 self._note("Not sent; the message is back in the line.")
+            elif dropped:
+                self._tell_dropped(dropped)
             else:
                 self._note("No longer waiting; the server may still complete the answer. /history shows it.")
-            return
+            return answer.turn_id is not None
         except BrokenPipeError:
             await stop_quietly(answer)
             raise
-        self._tell_end(answer, was_stopped=show.was_stopped)
-
-    def _tell_end(self, answer: Answer, *, was_stopped: bool) -> None:
         self._gap()
+        if show.was_stopped and answer.finished is not None and answer.finished.status == "cancelled":
+            self._note("stopped" if show.has_started else "withdrawn; the message is back in the line")
+            if dropped:
+                self._tell_dropped(dropped)
+            else:
+                await self._tell_queue()
+            return show.has_started
+        self._tell_end(answer)
+        return True
+
+    def _tell_end(self, answer: Answer) -> None:
         finished, failure = answer.finished, answer.failure()
         if finished is None or failure is None:
             return
         if isinstance(failure, SessionOver):
             self._leave_session()
-        if was_stopped and finished.status == "cancelled":
-            self._note("stopped")
-            return
         self._code = ExitCode.TURN_FAILED
         self._console.print(Text(clean(failure.message), style="red" if finished.status == "failed" else "yellow"))
+
+    # -- what waits in the session, of this program or another ----------------------------------
+
+    async def _tell_queue(self) -> None:
+        """After a stop: say whether other messages of the session are answered now, and how to stop that."""
+        with contextlib.suppress(HectorError):
+            if self._session is not None and (count := _count_open(await self._session.info())):
+                self._has_queue = self._is_terminal
+                hint = " Ctrl-C drops them." if self._is_terminal else ""
+                self._note(f"{_messages(count)} in this session {_verb(count, 'goes', 'go')} on.{hint}")
+
+    async def _cancel_all(self) -> int:
+        """Cancel the running turn and all queued ones; how many they were."""
+        if self._session is None:
+            return 0
+        count = _count_open(await self._session.info())
+        await self._session.cancel(everything=True)
+        return count
+
+    async def _drop_queue(self) -> None:
+        self._has_queue = False
+        try:
+            self._tell_dropped(await self._cancel_all())
+        except HectorError as failure:
+            self._complain(failure)
+
+    def _tell_dropped(self, count: int) -> None:
+        self._note(f"Stopped all: {_messages(count)} of this session {_verb(count, 'is', 'are')} no longer answered.")
 
     # -- sessions -------------------------------------------------------------------------------
 
@@ -316,6 +362,18 @@ class Chat:
     def _complain(self, failure: CommandFailed | HectorError) -> None:
         self._code = exit_code(failure)
         self._console.print(Text(clean(failure.message), style="red"))
+
+
+def _count_open(session: dict[str, Any]) -> int:
+    return int(session.get("queued", 0)) + (session.get("turn") is not None)
+
+
+def _messages(count: int) -> str:
+    return f"{count} {_verb(count, 'message', 'messages')}"
+
+
+def _verb(count: int, one: str, many: str) -> str:
+    return one if count == 1 else many
 
 
 @contextlib.contextmanager

@@ -1,9 +1,10 @@
-"""Follows one answer on an output to its end; Ctrl-C stops the answer, a second one the waiting."""
+"""Follows one answer on an output to its end; Ctrl-C stops the answer, a second one all that waits, and the waiting."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 from app.cli.run import Signals
@@ -27,35 +28,54 @@ class Abandoned(Exception):
     """The user stopped waiting; the turn may still run."""
 
 
-class Show:
-    """`was_stopped`: the user has asked to stop the answer."""
+STOP_SECONDS = 3
+"""How long a stop may take that nobody waits for any more."""
 
-    def __init__(self, answer: Answer, output: Output, signals: Signals) -> None:
+
+class Show:
+    """`was_stopped`: the user has asked to stop the answer. `has_started`: its turn was seen to begin."""
+
+    def __init__(
+        self,
+        answer: Answer,
+        output: Output,
+        signals: Signals,
+        *,
+        stop_all: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`stop_all` stops what waits in the session, too; called at the second Ctrl-C."""
         self.was_stopped = False
+        self.has_started = False
         self._is_offline = False
         self._answer = answer
         self._output = output
         self._signals = signals
+        self._stop_all = stop_all
         self._following: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
+        self._stopping_all: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Show the answer until its turn is over.
 
         Raises:
             HectorError: as the answer.
-            Abandoned: after a second Ctrl-C, or a first one before the message was accepted or when the stop fails.
+            Abandoned: after a second Ctrl-C (when `stop_all` is done, or at a third), or a first one before the
+                message was accepted or when the stop fails.
         """
         self._following = asyncio.create_task(self._follow(), name="answer")
         ticking = asyncio.create_task(self._tick(), name="screen")
         try:
             with self._signals.on_interrupt(self._interrupt):
                 await asyncio.wait([self._following])
+                if self._stopping_all is not None:
+                    await asyncio.wait([self._stopping_all])
         finally:
-            for task in (self._following, ticking, self._stopping):
-                if task is not None:
-                    task.cancel()
-            await asyncio.wait([task for task in (self._following, ticking, self._stopping) if task is not None])
+            tasks = [self._following, ticking, self._stopping, self._stopping_all]
+            begun = [task for task in tasks if task is not None]
+            for task in begun:
+                task.cancel()
+            await asyncio.wait(begun)
             self._output.close()
         if self._following.cancelled():
             raise Abandoned
@@ -78,6 +98,7 @@ class Show:
             case TurnQueued():
                 output.status("waiting for the answer before this one")
             case TurnStarted() | Online():
+                self.has_started |= isinstance(event, TurnStarted)
                 self._is_offline = False
                 output.status(None)
             case Offline():
@@ -97,13 +118,35 @@ class Show:
 
     def _interrupt(self) -> None:
         assert self._following is not None
-        if self.was_stopped or (self._is_offline and self._answer.turn_id is None):
+        if self._is_offline and self._answer.turn_id is None:
             self._following.cancel()
             return
+        if self.was_stopped:
+            self._interrupt_again()
+            return
         self.was_stopped = True
-        self._output.status("stopping; Ctrl-C again stops waiting")
+        again = "stops waiting" if self._stop_all is None else "drops what waits, too"
+        self._output.status(f"stopping; Ctrl-C again {again}")
         if self._answer.turn_id is not None:
             self._stopping = asyncio.create_task(self._stop(), name="stop")
+
+    def _interrupt_again(self) -> None:
+        assert self._following is not None
+        if self._stop_all is None:
+            self._following.cancel()
+        elif self._stopping_all is not None:
+            self._stopping_all.cancel()
+            self._following.cancel()
+        else:
+            self._output.status("stopping all; Ctrl-C again stops waiting")
+            self._stopping_all = asyncio.create_task(self._stop_everything(self._stop_all), name="stop all")
+
+    async def _stop_everything(self, stop_all: Callable[[], Awaitable[None]]) -> None:
+        assert self._following is not None
+        with contextlib.suppress(HectorError, TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await stop_all()
+        self._following.cancel()
 
     async def _stop(self) -> None:
         assert self._following is not None
@@ -130,8 +173,8 @@ def summary_words(summary: Summary) -> str:
 
 
 async def stop_quietly(answer: Answer) -> None:
-    """Try for three seconds to cancel the turn of an answer that is no longer shown."""
+    """Try for STOP_SECONDS to cancel the turn of an answer that is no longer shown."""
     if answer.finished is None and answer.turn_id is not None:
         with contextlib.suppress(HectorError, TimeoutError):
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(STOP_SECONDS):
                 await answer.cancel()

@@ -71,6 +71,49 @@ async def test_ctrl_c_stops_the_answer_and_not_the_program(
         assert await terminal.ended() == 0
 
 
+async def queue_up(http: httpx.AsyncClient, session: str, *messages: str) -> str:
+    """The path of a session in which the first message is answered for ever and the others wait."""
+    path = f"/agents/hanging/sessions/{session}"
+    await http.post("/agents/hanging/sessions", json={"session_id": session})
+    for message in messages:
+        await http.post(f"{path}/messages", json={"message": message, "background": True})
+    return path
+
+
+async def test_ctrl_c_after_a_stop_drops_what_waits(
+    server: HectorServer, tmp_path: Path, http: httpx.AsyncClient
+) -> None:
+    path = await queue_up(http, "drop", "one", "two", "three")
+    async with chat(server, tmp_path, "hanging", "drop", width=100) as terminal:
+        await terminal.shows("I am")
+        terminal.type(CTRL_C)
+        await terminal.shows("2 messages in this session go on. Ctrl-C drops them.")
+        await terminal.prompt()
+        terminal.type(CTRL_C)
+        await terminal.shows("Stopped all: 2 messages of this session are no longer answered.")
+
+    about = (await http.get(path)).json()
+    assert (about["turn"], about["queue"]) == (None, [])
+
+
+async def test_ctrl_c_takes_back_a_message_that_waits(
+    server: HectorServer, tmp_path: Path, http: httpx.AsyncClient
+) -> None:
+    async with chat(server, tmp_path, "hanging", "back", width=100) as terminal:
+        await terminal.shows("it is new")
+        await terminal.prompt()
+        path = await queue_up(http, "back", "one")
+        terminal.type("two\r")
+        await terminal.shows("waiting for the answer before")
+        terminal.type(CTRL_C)
+        await terminal.shows("withdrawn; the message is back in the line")
+        await terminal.until(lambda text: text.endswith("Ctrl-C drops them.\n> two"))
+
+    about = (await http.get(path)).json()
+    assert (about["turn"]["message"], about["queue"]) == ("one", [])
+    await http.post(f"{path}/cancel")
+
+
 async def test_a_session_is_taken_up_again_by_its_id(server: HectorServer, tmp_path: Path) -> None:
     async with chat(server, tmp_path, "echo", "again") as terminal:
         await terminal.shows("There was no session again; it is new.")
