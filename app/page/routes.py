@@ -27,8 +27,12 @@ _STRICT = (
     "form-action 'none'; "
     "frame-ancestors 'none'; "
 )
-# Markup enters the chat page only through the Trusted Types policy of the sanitiser.
-_CHAT_POLICY = _STRICT + "img-src 'self'; require-trusted-types-for 'script'; trusted-types dompurify"
+# Markup enters the chat page only through the Trusted Types policy of the sanitiser; the other policy knows the one
+# address of the worker that reads Markdown.
+_CHAT_POLICY = (
+    _STRICT + "img-src 'self'; worker-src 'self'; "
+    "require-trusted-types-for 'script'; trusted-types dompurify hector-worker"
+)
 # Swagger UI has its icons in its style sheet.
 _DOCS_POLICY = _STRICT + "img-src 'self' data:"
 

@@ -40,6 +40,17 @@ export function shorten(text, most) {
   return line.length > most ? `${line.slice(0, most - 1).trimEnd()}…` : line;
 }
 
+/** Piles of accents on one letter, for which a browser would need minutes, become lower ones. */
+export function flatten(text) {
+  return text.replace(/(\p{M}{24})\p{M}+/gu, "$1…");
+}
+
+/** What a lost connection means for an answer: without a reader the server stops it after `graceMs`, `null` is never. */
+export function lostWords(lostMs, graceMs) {
+  if (graceMs === null || lostMs < graceMs) return "Connection lost. The answer is still being written.";
+  return "Connection lost. Without a reader the server stops the answer.";
+}
+
 const ENDINGS = {
   cancelled: "Stopped",
   "cancelled/replaced": "Stopped: a newer message took its place",
@@ -53,6 +64,7 @@ const ENDINGS = {
   "failed/llm_timeout": "The model was too slow",
   "failed/storage_unavailable": "The answer could not be stored",
   replaced: "Replaced by a newer answer",
+  withdrawn: "Withdrawn",
 };
 
 /** How a turn ended, for a reader; `""` when it is complete or open. */
@@ -64,7 +76,7 @@ export function ending(status, reason) {
 export function phaseWords(phase) {
   if (phase?.startsWith("tool ")) return `Running ${phase.slice(5)}`;
   const words = {
-    queued: "Waiting for the answer before",
+    queued: "Queued: waits for the answer above.",
     recalling: "Recalling memories",
     model: "Waiting for the model",
     "waiting for approval": "Waiting for your approval",

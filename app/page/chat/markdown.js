@@ -3,16 +3,20 @@
  * a scrolled code block and the reader's eye stay where they are.
  *
  * What a model writes is not trusted: HTML is shown as text but for a few harmless tags, images become links
- * (loading one would tell another server what was said here), and all that is left goes through DOMPurify.
+ * (loading one would tell another server what was said here), all that is left goes through DOMPurify, and what
+ * cannot be read in time, or is too deep or too much, is shown as plain text (markdown-worker.js).
  */
-import { Marked } from "./vendor/marked.js";
 import DOMPurify from "./vendor/purify.js";
-import hljs from "./vendor/highlight.js";
 import { copyButton } from "./copy.js";
 import { h } from "./dom.js";
+import { flatten } from "./format.js";
+import { render } from "./rendering.js";
 
-const HARMLESS = /^<\/?(br|b|i|u|s|em|strong|sub|sup|kbd|mark|small|details|summary)\s*\/?>\s*$/i;
-const MOST_COLOURED = 30_000; // characters of one code block
+const PATIENCE_MS = 300; // then a text that is not read yet is shown as it is
+const PLAIN = 20_000; // characters of one element: a longer line is broken, for the browser's sake
+const DIRECTED = "p, li, h3, h4, h5, h6, th, td, summary"; // each by its own first letter
+const CONTAINERS = "ul, ol, blockquote, table"; // dir="auto" does not look into parts with a direction of their own
+const RIGHT_TO_LEFT = /^[^\p{L}]*[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/u;
 
 const SANITISE = {
   ALLOWED_TAGS: [
@@ -25,31 +29,6 @@ const SANITISE = {
   RETURN_TRUSTED_TYPE: true,
 };
 
-const escapes = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
-const escape = (text) => text.replace(/[&<>"']/g, (character) => escapes[character]);
-
-const marked = new Marked({
-  gfm: true,
-  breaks: false,
-  renderer: {
-    html: ({ text }) => (HARMLESS.test(text) ? text : escape(text)),
-    image: ({ href, text }) => `<a href="${escape(href)}">${escape(text || href)}</a>`,
-    checkbox: ({ checked }) => (checked ? "☑ " : "☐ "),
-    code: ({ text, lang }) => {
-      const language = (lang ?? "").match(/^[\w+#.-]*/)[0];
-      return `<pre data-language="${escape(language)}"><code class="hljs">${coloured(text, language)}</code></pre>`;
-    },
-    heading({ tokens, depth, level = Math.min(depth + 2, 6) }) {
-      return `<h${level} class="h${depth}">${this.parser.parseInline(tokens)}</h${level}>`;
-    },
-  },
-});
-
-function coloured(code, language) {
-  if (!hljs.getLanguage(language) || code.length > MOST_COLOURED) return escape(code);
-  return hljs.highlight(code, { language, ignoreIllegals: true }).value;
-}
-
 DOMPurify.addHook("afterSanitizeAttributes", (node) => {
   if (node.tagName === "A") {
     node.setAttribute("target", "_blank");
@@ -59,45 +38,111 @@ DOMPurify.addHook("afterSanitizeAttributes", (node) => {
 
 /** An element that shows growing Markdown: `update(text)` with the whole text so far. */
 export class MarkdownView {
+  skipped = []; // segments that take too long to be read (rendering.js)
+  isPlain = false;
+  #text = "";
   #drawn = []; // what stands in each child
+  #isDrawn = true;
+  #onDrawn;
 
-  constructor() {
+  /** `onDrawn` is called when something was drawn. */
+  constructor(onDrawn) {
     this.element = h("div.markdown");
+    this.#onDrawn = onDrawn;
   }
 
-  update(text) {
-    const tokens = marked.lexer(text).filter((token) => token.type !== "space" && token.type !== "def");
-    const blocks = this.element.children;
-    let level = 2; // that of the answer's own heading; below it none is left out, whatever a model begins with
-    tokens.forEach((token, index) => {
-      if (token.type === "heading") token.level = level = Math.min(token.depth + 2, level + 1, 6);
-      const shown = `${token.level ?? ""}${token.raw}`;
+  get isEmpty() {
+    return this.#drawn.length === 0;
+  }
+
+  /** Whether the newest text is shown as it will stay. */
+  get isDrawn() {
+    return this.#isDrawn;
+  }
+
+  update(source) {
+    const text = flatten(source);
+    if (text === this.#text) return;
+    if (!text.startsWith(this.#text)) {
+      this.skipped = [];
+      this.isPlain = false;
+    }
+    const isFirst = this.#text === "";
+    this.#text = text;
+    this.#isDrawn = false;
+    if (this.isPlain) return this.draw(plainBlocks(text), text);
+    render(this, text);
+    if (isFirst) setTimeout(() => this.isEmpty && this.#drawBlocks(plainBlocks(this.#text)), PATIENCE_MS);
+  }
+
+  /** `blocks`: `{raw, html}` of `text`, which may have grown since. */
+  draw(blocks, text) {
+    this.#drawBlocks(blocks);
+    this.#isDrawn = text === this.#text;
+    this.#onDrawn();
+  }
+
+  #drawBlocks(blocks) {
+    const children = this.element.children;
+    blocks.forEach((block, index) => {
+      const shown = block.html ?? block.raw;
       if (this.#drawn[index] === shown) return;
       this.#drawn[index] = shown;
-      const block = draw(token);
-      if (index < blocks.length) blocks[index].replaceWith(block);
-      else this.element.append(block);
+      const element = elementOf(block);
+      if (index < children.length) children[index].replaceWith(element);
+      else this.element.append(element);
     });
-    this.#drawn.length = tokens.length;
-    while (blocks.length > tokens.length) blocks[blocks.length - 1].remove();
+    this.#drawn.length = blocks.length;
+    while (children.length > blocks.length) children[children.length - 1].remove();
   }
 }
 
-function draw(token) {
-  const block = h("div.block");
-  block.innerHTML = DOMPurify.sanitize(marked.parser([token]), SANITISE);
-  for (const pre of block.querySelectorAll("pre")) frame(pre);
-  for (const table of block.querySelectorAll("table")) {
+function plainBlocks(text) {
+  return text ? [{ raw: text, html: null }] : [];
+}
+
+function elementOf({ raw, html }) {
+  if (html === null) return plainText(raw);
+  try {
+    const element = block(html);
+    if (element.textContent.trim() || element.querySelector("hr, br") || !raw.trim()) return element; // else it was tags alone
+  } catch {
+    // shown as it was written
+  }
+  return plainText(raw);
+}
+
+/** A text as it was written. */
+export function plainText(source) {
+  const text = flatten(source);
+  const parts = [];
+  for (let at = 0; at < text.length; ) {
+    let end = at + PLAIN;
+    if (end < text.length) end = text.lastIndexOf("\n", end) + 1 || end;
+    if (end <= at) end = at + PLAIN;
+    parts.push(h("div", { dir: "auto" }, text.slice(at, end)));
+    at = end;
+  }
+  return h("div.block.plain", {}, parts);
+}
+
+function block(html) {
+  const element = h("div.block");
+  element.innerHTML = DOMPurify.sanitize(html, SANITISE);
+  for (const pre of element.querySelectorAll("pre")) frame(pre);
+  for (const table of element.querySelectorAll("table")) {
     const scroller = h("div.scroller", { tabIndex: 0, role: "region", "aria-label": "Table" });
     table.replaceWith(scroller);
     scroller.append(table);
   }
-  return block;
+  for (const part of element.querySelectorAll(DIRECTED)) part.dir = "auto";
+  for (const part of element.querySelectorAll(CONTAINERS)) part.dir = RIGHT_TO_LEFT.test(part.textContent.slice(0, 200)) ? "rtl" : "ltr";
+  return element;
 }
 
 function frame(pre) {
   const language = pre.dataset.language;
-  const box = h("div.code", {}, h("div.code-bar", {}, h("span", {}, language || "text"), copyButton("Copy code", () => pre.textContent)));
+  const box = h("div.code", { dir: "ltr" }, h("div.code-bar", {}, h("span", {}, language || "text"), copyButton("Copy code", () => pre.textContent)));
   pre.tabIndex = 0; // so that a wide one can be scrolled with the keyboard
   pre.setAttribute("role", "region");
   pre.setAttribute("aria-label", `Code${language ? `, ${language}` : ""}`);

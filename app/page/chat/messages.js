@@ -1,8 +1,8 @@
 /** The conversation on the screen: one element for each turn, drawn again when its turn changes. */
 import { copyButton } from "./copy.js";
 import { h, icon, iconButton, say } from "./dom.js";
-import { ago, count, duration, ending, phaseWords, shorten } from "./format.js";
-import { MarkdownView } from "./markdown.js";
+import { ago, count, duration, ending, flatten, lostWords, phaseWords, shorten } from "./format.js";
+import { MarkdownView, plainText } from "./markdown.js";
 import { recalledList, recalledWords, summaryWords } from "./recalled.js";
 
 const NEAR_PX = 80;
@@ -20,10 +20,11 @@ export class MessagesView {
   #last = null;
   #status = null;
 
-  constructor(root, { onOlder, onAgain, onResend, onDiscard, agentOf }) {
+  constructor(root, { onOlder, onAgain, onWithdraw, onResend, onDiscard, agentOf }) {
     this.root = root;
     this.agentOf = agentOf;
     this.onAgain = onAgain;
+    this.onWithdraw = onWithdraw;
     this.older = h("button.button.older", { type: "button", hidden: true, onclick: onOlder }, "Show earlier messages");
     this.welcome = h("div.welcome");
     this.list = h("div.turns");
@@ -43,6 +44,7 @@ export class MessagesView {
     this.#sticks = true;
     conversation?.addEventListener("change", this.#onChange);
     conversation?.addEventListener("finished", ({ detail }) => announce(detail));
+    conversation?.addEventListener("withdrawn", () => say("Message withdrawn"));
     this.#schedule();
   }
 
@@ -68,7 +70,7 @@ export class MessagesView {
     const conversation = this.#conversation;
     const turns = conversation ? [...conversation.turns.values()] : [];
     const known = new Set(turns);
-    const last = turns.at(-1) ?? null;
+    const last = conversation?.lastTurn ?? null;
     if (last !== this.#last || conversation?.status !== this.#status) {
       for (const turn of [last, this.#last]) if (turn) this.#changed.add(turn);
       this.#last = last;
@@ -82,7 +84,7 @@ export class MessagesView {
     turns.forEach((turn, index) => {
       let view = this.#views.get(turn);
       if (!view) {
-        view = new TurnView(turn, this.onAgain);
+        view = new TurnView(turn, this.onAgain, this.onWithdraw);
         this.#views.set(turn, view);
         this.#changed.add(turn);
       }
@@ -99,7 +101,8 @@ export class MessagesView {
   #drawWelcome(hasTurns) {
     const agent = this.agentOf();
     this.welcome.hidden = hasTurns || Boolean(this.#conversation?.gone);
-    if (this.welcome.hidden || !agent) return;
+    if (this.welcome.hidden) return;
+    if (!agent) return this.welcome.replaceChildren();
     this.welcome.replaceChildren(
       h("div.welcome-mark", { "aria-hidden": "true" }, (agent.name || agent.agent).slice(0, 1).toUpperCase()),
       h("h2", {}, agent.name || agent.agent),
@@ -135,38 +138,66 @@ const NOTES = { summary: ({ frame }) => summaryWords(frame) };
 class TurnView {
   #texts = []; // MarkdownViews and the notes between them, in order
   #memories = null; // those that are shown
+  #userShown = "";
+  #thinkingShown = 0; // characters
 
-  constructor(turn, onAgain) {
+  constructor(turn, onAgain, onWithdraw) {
     this.turn = turn;
-    this.userText = h("div.bubble");
+    this.userText = h("div.bubble", { dir: "auto" });
     this.userTime = h("time.faint");
     const userTools = h("div.tools", {}, this.userTime, copyButton("Copy message", () => turn.user?.text ?? ""));
     this.user = h("article.user", {}, h("h2.visually-hidden", {}, "You"), this.userText, userTools);
     this.thinking = h("details.thinking", { hidden: true }, h("summary", {}, "Thinking"), h("div"));
     this.memories = h("details.thinking.memories", { hidden: true }, h("summary"), h("div"));
     this.body = h("div.answer-body");
-    this.state = h("div.state", { hidden: true }, h("span.pulse", { "aria-hidden": "true" }), h("span"));
+    this.busyWith = h("span");
+    this.withdraw = iconButton("close", "Withdraw this message", () => onWithdraw(turn), { hidden: true });
+    this.state = h("div.state", { hidden: true }, h("span.pulse", { "aria-hidden": "true" }), this.busyWith, this.withdraw);
     this.ending = h("div.ending", { hidden: true });
     this.words = h("span");
     this.again = iconButton("again", "Answer again", () => onAgain(turn));
-    this.tools = h("div.tools", { hidden: true }, copyButton("Copy answer", () => turn.text), this.again, this.words);
+    this.copy = copyButton("Copy answer", () => turn.text);
+    this.tools = h("div.tools", { hidden: true }, this.copy, this.again, this.words);
     const name = h("h2.visually-hidden", {}, "Answer");
     this.answer = h("article.answer", {}, name, this.memories, this.thinking, this.body, this.state, this.ending, this.tools);
     this.element = h("section.turn", { "data-turn": turn.id }, this.user, this.answer);
   }
 
+  /** What cannot be drawn must not keep the turns behind it from the screen. */
   update(conversation) {
+    try {
+      this.#update(conversation);
+    } catch (error) {
+      reportError(error);
+      this.element.dataset.status = this.turn.status ?? "";
+      this.#texts = [];
+      this.body.replaceChildren(h("p.ending", {}, "This answer cannot be drawn. Here is its text."), h("div.markdown", {}, plainText(String(this.turn.text))));
+    }
+  }
+
+  #update(conversation) {
     const turn = this.turn;
     this.user.hidden = !turn.user;
-    if (turn.user && this.userText.textContent !== turn.user.text) this.userText.textContent = turn.user.text;
-    this.element.dataset.status = turn.status ?? "";
+    if (turn.user && this.#userShown !== turn.user.text) {
+      this.#userShown = turn.user.text;
+      this.userText.textContent = flatten(turn.user.text);
+    }
     this.thinking.hidden = !turn.thinking;
-    if (turn.thinking) this.thinking.lastChild.textContent = turn.thinking;
+    if (turn.thinking.length !== this.#thinkingShown) {
+      this.#thinkingShown = turn.thinking.length;
+      this.thinking.lastChild.textContent = flatten(turn.thinking);
+    }
     this.#updateMemories(conversation);
     this.#updateBody();
     this.updateState(conversation);
     this.#updateEnding(conversation);
     this.updateTime();
+    this.#settle();
+  }
+
+  /** The state that style sheets see is told once the text of that state is there. */
+  #settle() {
+    if (this.#texts.every((view) => view.isDrawn)) this.element.dataset.status = this.turn.status ?? "";
   }
 
   #updateMemories(conversation) {
@@ -197,13 +228,13 @@ class TurnView {
       const isText = typeof part === "string";
       let view = this.#texts[index];
       if (!view || view.isText !== isText) {
-        view = isText ? Object.assign(new MarkdownView(), { isText }) : { isText, element: h("pre.note") };
+        view = isText ? Object.assign(new MarkdownView(() => this.#settle()), { isText }) : { isText, isDrawn: true, element: h("pre.note", { dir: "auto" }) };
         this.#texts[index]?.element.remove();
         this.#texts[index] = view;
         this.body.insertBefore(view.element, this.body.children[index] ?? null);
       }
       if (isText) view.update(part);
-      else view.element.textContent = part.chunk.trim() || (NOTES[part.type]?.(part) ?? part.type.replace("_", " "));
+      else view.element.textContent = flatten(part.chunk).trim() || (NOTES[part.type]?.(part) ?? part.type.replace("_", " "));
     });
     for (const view of this.#texts.splice(parts.length)) view.element.remove();
   }
@@ -214,10 +245,11 @@ class TurnView {
     const isOpen = ["queued", "running", "waiting"].includes(status);
     this.state.hidden = !isOpen;
     if (!isOpen) return;
-    const words = this.state.lastChild;
+    const words = this.busyWith;
+    this.withdraw.hidden = status !== "queued";
     const since = Date.now() - (heardAt || startedAt || Date.now());
-    if (!conversation.isConnected) words.textContent = "Not connected; the answer goes on";
-    else if (status === "queued") words.textContent = phaseWords("queued");
+    if (status === "queued") words.textContent = phaseWords("queued");
+    else if (!conversation.isConnected) words.textContent = lostWords(Date.now() - conversation.lostAt, conversation.graceMs);
     else if (status === "waiting") words.textContent = phaseWords("waiting for approval");
     else if (heardAt && since < QUIET_MS) words.textContent = "Answering";
     else {
@@ -229,7 +261,7 @@ class TurnView {
   #updateEnding(conversation) {
     const { status, reason, error, text, usage, timings } = this.turn;
     const isOpen = ["queued", "running", "waiting"].includes(status);
-    const words = isOpen ? "" : ending(status, reason);
+    const words = isOpen ? "" : ending(status, error?.message ? null : reason); // a message says what failed
     this.ending.hidden = !words;
     if (words) {
       const kept = text && status !== "replaced" ? " What was written is kept." : "";
@@ -239,7 +271,8 @@ class TurnView {
     this.again.hidden = conversation.status !== "active" || this.turn !== conversation.lastTurn;
     this.tools.hidden = isOpen || (!text && this.again.hidden);
     this.answer.hidden = !isOpen && !text && !words;
-    this.words.textContent = usage && timings ? `${count(usage.completion_tokens)} tokens in ${duration(timings.total_ms)}` : "";
+    this.copy.hidden = !text;
+    this.words.textContent = usage?.completion_tokens && timings ? `${count(usage.completion_tokens)} tokens in ${duration(timings.total_ms)}` : "";
   }
 }
 
@@ -270,8 +303,9 @@ class PendingView {
           h("button.text-button", { type: "button", onclick: () => this.onResend(message) }, "Send again"),
           h("button.text-button", { type: "button", onclick: () => this.onDiscard(message) }, "Discard"),
         )
-      : h("div.state", {}, h("span.pulse", { "aria-hidden": "true" }), h("span", {}, "Sending"));
-    return h("section.turn.pending", {}, h("article.user", {}, h("div.bubble", {}, message.text)), state);
+      : h("div.state", {}, h("span.pulse", { "aria-hidden": "true" }), h("span", {}, "Sending"),
+          iconButton("close", "Do not send this message", () => this.onDiscard(message)));
+    return h("section.turn.pending", {}, h("article.user", {}, h("div.bubble", { dir: "auto" }, flatten(message.text))), state);
   }
 }
 
