@@ -10,12 +10,15 @@ from app.turns.open_turn import OpenTurn
 
 
 def phase_of(session_log: SessionLog, turn: OpenTurn | None) -> dict[str, object]:
-    """`phase`, the seconds since the last token, the newest visible number; `turn` is the first open one."""
+    """`phase`, the seconds since the last token, the newest visible number; `turn` is the first open one.
+
+    Before its first token the seconds count from the turn's start: the token before belongs to another answer.
+    """
     found: dict[str, object] = {"phase": "idle"}
     if turn is not None:
         working = "model" if turn.recalling is None or turn.condensing is not None else "recalling"
         found["phase"] = "queued" if turn.state is TurnState.QUEUED else working
-        since = session_log.last_text_clock or turn.started_clock
+        since = max(session_log.last_text_clock or 0.0, turn.started_clock)
         if since:
             found["since_token_s"] = round(time.monotonic() - since, 1)
     found["seq"] = session_log.visible_seq

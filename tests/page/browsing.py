@@ -68,6 +68,7 @@ SETTINGS: dict[str, Any] = {
         "attacker": {"name": "Attacker", "llm": "attacking"},
         "failure": {"name": "Failure", "llm": "failing"},
         "silence": {"name": "Silence", "llm": "silent"},
+        "fleeting": {"name": "Fleeting", "llm": "counting slowly", "streaming": {"disconnect_grace": "2s"}},
         "elephant": {"name": "Elephant", "llm": "markdown", "memory": {"longterm": {"storage_scope": "all"}}},
     },
     "embedders": {"default": {"type": "none"}},

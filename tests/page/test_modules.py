@@ -112,6 +112,42 @@ async def test_a_snapshot_stands_for_all_that_was_shown_of_its_answer(devices: D
     assert shown == [["A?", "one two", "interrupted"]]
 
 
+async def test_the_clock_of_a_turn_counts_from_its_start_and_not_from_its_place_in_the_queue(devices: Devices) -> None:
+    tab = await devices.open()
+    begins = await tab.page.evaluate(
+        """async () => {
+            const { Conversation } = await import("/page/conversation.js");
+            const talk = new Conversation("assistant", "s");
+            const turn = { turn_id: "turn_b", message: "B?", message_id: "msg_2" };
+            talk.apply({ type: "turn_queued", ...turn });
+            const queued = talk.turns.get("turn_b").startedAt;
+            talk.apply({ type: "turn_started", ...turn });
+            return [queued, talk.turns.get("turn_b").startedAt > 0];
+        }"""
+    )
+
+    assert begins == [0, True]
+
+
+async def test_a_poll_tells_the_queue_and_what_was_withdrawn_from_it(devices: Devices) -> None:
+    tab = await devices.open()
+    shown = await tab.page.evaluate(
+        """async () => {
+            const { Conversation } = await import("/page/conversation.js");
+            const talk = new Conversation("assistant", "s");
+            const known = { user_message_id: "msg", status: "queued", created_at: "" };
+            const waits = (id) => ({ ...known, turn_id: id, message: id });
+            const page = { messages: [], next_before: null };
+            talk.replace({ queue: [waits("b"), waits("c")], turn: null }, page);
+            const before = talk.queued.map((turn) => turn.user.text);
+            talk.replace({ queue: [waits("c")], turn: null }, page);
+            return [before, talk.queued.map((turn) => turn.user.text), talk.turns.get("b").status];
+        }"""
+    )
+
+    assert shown == [["b", "c"], ["c"], "withdrawn"]
+
+
 async def test_a_message_put_first_is_shown_where_it_runs(devices: Devices) -> None:
     shown = await conversation(
         devices,

@@ -185,6 +185,7 @@ async def test_a_stopped_answer_keeps_its_text_and_says_so(
     await tab.wait_for_status("cancelled")
     before = await tab.shown()
     await tab.page.reload()
+    await tab.wait_for_status("cancelled")
     await expect(tab.page.locator(".ending")).to_have_text("Stopped. What was written is kept.")
 
     assert before == await tab.shown() == await tab.stored(client)
@@ -203,12 +204,16 @@ async def test_a_failure_is_told_in_the_providers_words(devices: Devices) -> Non
 async def test_waiting_shows_for_what_and_how_long(devices: Devices) -> None:
     tab = await devices.open("/#/silence")
     await tab.send("Anybody there?")
-    await expect(tab.turns.locator(".state")).to_have_text(re.compile(r"Waiting for the model, [23] s"))
     await tab.send("Hello?")
-    await expect(tab.turns.last.locator(".state")).to_have_text("Waiting for the answer before")
+    await expect(tab.turns.first.locator(".state")).to_have_text(re.compile(r"Waiting for the model, [23] s"))
+    await expect(tab.turns.last.locator(".state")).to_have_text("Queued: waits for the answer above.")
     await tab.page.reload()
     await expect(tab.turns).to_have_count(2)
-    await expect(tab.turns.last.locator(".state")).to_have_text("Waiting for the answer before")
+    await expect(tab.turns.last.locator(".state")).to_have_text("Queued: waits for the answer above.")
+    await tab.page.get_by_role("button", name="Stop the answer").click()
+    await tab.wait_for_status("running")
+    assert await tab.turns.last.locator(".state").inner_text() == "Waiting for the model"  # it has only begun
+    await tab.page.get_by_role("button", name="Stop the answer").click()
 
 
 async def test_the_last_answer_can_be_given_anew(devices: Devices) -> None:

@@ -2,21 +2,30 @@
 import { Refused, call, getKey, onKeyNeeded, sessionPath, setKey } from "./api.js";
 import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
-import { askForKey, askForText, askToConfirm } from "./dialogs.js";
+import { askForKey, askForText, askToConfirm, changeKey } from "./dialogs.js";
 import { h, say } from "./dom.js";
 import { Follower } from "./follower.js";
 import { Inspector } from "./inspector.js";
 import { MessagesView } from "./messages.js";
-import { createSession, resumeSending, send, sendAgain } from "./sender.js";
+import { start as startRendering } from "./rendering.js";
+import { createSession, discard, resumeSending, send, sendAgain } from "./sender.js";
 import { Sidebar, hashOf, sessionTitle } from "./sidebar.js";
 import { toggleTheme } from "./theme.js";
 import { Topbar } from "./topbar.js";
 
 const element = (id) => document.getElementById(id);
 const narrow = matchMedia("(max-width: 800px)");
+const TWICE_MS = 2000; // between two presses of Esc that mean all
 const others = new BroadcastChannel("hector.sessions"); // other tabs of this browser: their lists change with ours
 
-const state = { agents: [], agent: "", conversation: null, follower: null, link: { state: "idle" } };
+const state = {
+  agents: [],
+  agent: "",
+  conversation: null,
+  follower: null,
+  link: { state: "idle" },
+  wantsBack: new Set(), // turns whose messages go back into the box once they are withdrawn
+};
 
 // -- parts ------------------------------------------------------------------------------------------
 
@@ -36,14 +45,20 @@ const topbar = new Topbar(element("topbar"), {
 const messages = new MessagesView(element("messages"), {
   onOlder: loadOlder,
   onAgain: answerAgain,
+  onWithdraw: withdraw,
   onResend: (message) => sendAgain(state.conversation, state.follower, message),
   onDiscard: (message) => {
-    composer.text.value ||= message.text;
-    state.conversation.drop(message);
+    composer.giveBack(message.text);
+    discard(state.conversation, message);
   },
-  agentOf: () => state.agents.find((agent) => agent.agent === state.agent),
+  agentOf: knownAgent,
 });
-const composer = new Composer(element("composer"), { onSend: submit, onStop: stop, onNew: () => go(state.agent) });
+const composer = new Composer(element("composer"), {
+  onSend: submit,
+  onStop: stop,
+  onStopAll: stopAll,
+  onNew: () => go((knownAgent() ?? state.agents[0]).agent),
+});
 const inspector = new Inspector(element("inspector"), { onClose: () => showInspector(false) });
 
 // -- what the address names -------------------------------------------------------------------------
@@ -53,24 +68,31 @@ function go(agent, sessionId = null) {
 }
 
 function route() {
-  const [, agent = "", sessionId = ""] = location.hash.split("/").map(decodeURIComponent);
-  if (!state.agents.some((known) => known.agent === agent)) {
-    const first = state.agents[0]?.agent;
-    if (first) location.replace(hashOf(first));
-    return;
-  }
+  const [, agent = "", sessionId = ""] = location.hash.split("/").map(decode);
+  const [first] = state.agents;
+  if (!agent && first) return location.replace(hashOf(first.agent));
   state.agent = agent;
   showSidebar(false);
-  sidebar.show(agent, sessionId);
+  sidebar.show(knownAgent() ? agent : "", sessionId);
   if (state.conversation?.agent !== agent || (state.conversation?.sessionId ?? "") !== sessionId) open(sessionId);
   composer.open(`${agent}/${sessionId}`);
   composer.focus();
 }
 
+/** A part of the address, which anybody may have written. */
+function decode(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
 function open(sessionId) {
+  const agent = knownAgent();
   state.follower?.stop();
   state.link = { state: "idle" };
-  state.conversation = sessionId ? new Conversation(state.agent, sessionId) : null;
+  state.conversation = agent && sessionId ? new Conversation(state.agent, sessionId, agent.disconnect_grace_ms) : null;
   messages.show(state.conversation);
   if (state.conversation) {
     follow(state.conversation);
@@ -94,7 +116,13 @@ function follow(conversation) {
   state.follower = follower;
   conversation.addEventListener("change", () => conversation === state.conversation && update());
   conversation.addEventListener("finished", () => afterTurn(conversation));
+  conversation.addEventListener("gone", () => forget(conversation));
+  conversation.addEventListener("withdrawn", ({ detail }) => takeBack(conversation, detail));
   follower.run();
+}
+
+function knownAgent() {
+  return state.agents.find((agent) => agent.agent === state.agent);
 }
 
 async function afterTurn(conversation) {
@@ -108,22 +136,29 @@ async function afterTurn(conversation) {
 
 // -- what the user does -----------------------------------------------------------------------------
 
+let beginning = null; // the session for what is written on the page without one, while it is created
+
 async function submit(text) {
   if (!text) return;
   try {
     if (!state.conversation) {
-      const session = await createSession(state.agent, text);
-      sidebar.put(session);
-      others.postMessage(state.agent);
-      history.replaceState(null, "", hashOf(state.agent, session.session_id));
-      route();
-      state.conversation.session = session;
+      beginning ??= beginSession(text).finally(() => (beginning = null));
+      await beginning;
     }
     await send(state.conversation, state.follower, text);
   } catch (error) {
     composer.text.value ||= text;
     complain(error);
   }
+}
+
+async function beginSession(text) {
+  const session = await createSession(state.agent, text);
+  sidebar.put(session);
+  others.postMessage(state.agent);
+  history.replaceState(null, "", hashOf(state.agent, session.session_id));
+  route();
+  state.conversation.session = session;
 }
 
 /** Regenerate the last answer. A regenerated answer has no question of its own: the question before is its question. */
@@ -133,12 +168,44 @@ function answerAgain(turn) {
   if (question?.id) send(state.conversation, state.follower, question.text, question.id);
 }
 
+let stoppedAt = 0;
+
 async function stop() {
+  stoppedAt = Date.now();
   const turn = state.conversation?.openTurn;
   if (!turn) return;
-  say("Stopping");
-  await attempt("POST", "/cancel", { turn_id: turn.id });
-  state.follower.wake();
+  say(state.conversation.queued.length ? "Stopping this answer. Esc again stops all." : "Stopping");
+  if (turn.status === "queued") await withdraw(turn);
+  else await cancel({ turn_id: turn.id });
+}
+
+/** The answer, and all that waits. */
+async function stopAll() {
+  const { conversation } = state;
+  say("Stopping all");
+  for (const message of conversation.pending.filter((message) => !message.problem)) {
+    composer.giveBack(message.text);
+    discard(conversation, message);
+  }
+  for (const turn of conversation.queued) state.wantsBack.add(turn);
+  await cancel({ all: true });
+}
+
+async function withdraw(turn) {
+  state.wantsBack.add(turn);
+  await cancel({ turn_id: turn.id });
+}
+
+async function cancel(what) {
+  const { follower } = state;
+  await attempt("POST", "/cancel", what);
+  follower.wake();
+}
+
+/** A message that this tab has withdrawn goes back into the box, if it is empty; else it stays in sight until the next reload. */
+function takeBack(conversation, turn) {
+  if (!state.wantsBack.delete(turn) || conversation !== state.conversation) return;
+  if (turn.user && composer.giveBack(turn.user.text)) conversation.remove(turn);
 }
 
 async function rename() {
@@ -167,10 +234,15 @@ async function terminate() {
     isDanger: true,
   });
   if (!isSure || !(await attempt("DELETE", ""))) return;
-  sidebar.remove(conversation.sessionId);
-  others.postMessage(conversation.agent);
+  forget(conversation);
   say("Session deleted");
   go(conversation.agent);
+}
+
+/** It was deleted, here or elsewhere. */
+function forget(conversation) {
+  if (conversation.agent === state.agent) sidebar.remove(conversation.sessionId);
+  others.postMessage(conversation.agent);
 }
 
 async function loadOlder() {
@@ -180,8 +252,9 @@ async function loadOlder() {
 }
 
 async function enterKey() {
-  const key = await askForKey(false);
+  const key = await changeKey(getKey() !== "");
   if (key === null) return;
+  if (!key) sessionStorage.clear(); // drafts, too
   setKey(key);
   location.reload();
 }
@@ -216,8 +289,13 @@ const CLOSED = {
 
 function update() {
   const { conversation } = state;
-  topbar.update(conversation, state.agents.find((agent) => agent.agent === state.agent)?.name);
-  composer.update({ isBusy: Boolean(conversation?.openTurn), closed: conversation ? (CLOSED[conversation.status] ?? "") : "" });
+  const agent = knownAgent();
+  topbar.update(conversation, agent?.name);
+  composer.update({
+    isBusy: Boolean(conversation?.openTurn),
+    queued: conversation?.queued.length ?? 0,
+    closed: agent ? (CLOSED[conversation?.status] ?? "") : `There is no agent “${state.agent}” on this server.`,
+  });
   showLink();
 }
 
@@ -290,8 +368,9 @@ addEventListener("keydown", (event) => {
   if (document.body.classList.contains("sidebar-open")) {
     showSidebar(false);
     topbar.menuButton.focus();
-  } else if (state.conversation?.openTurn) {
-    stop();
+  } else if (state.conversation?.isBusy) {
+    if (Date.now() - stoppedAt < TWICE_MS) stopAll();
+    else stop();
   } else if (!element("inspector").hidden) {
     showInspector(false);
   }
@@ -312,5 +391,6 @@ async function begin() {
   route();
 }
 
+startRendering();
 showSidebar(false);
 begin();

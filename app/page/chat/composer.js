@@ -3,28 +3,33 @@ import { h, icon, iconButton } from "./dom.js";
 
 export class Composer {
   #name = "";
+  #given = ""; // what was put back and not changed since
 
-  constructor(root, { onSend, onStop, onNew }) {
+  constructor(root, { onSend, onStop, onStopAll, onNew }) {
     this.onSend = onSend;
     this.text = h("textarea", {
       id: "composer-text",
       rows: 1,
       disabled: true, // until it is known for which session
+      dir: "auto",
       placeholder: "Write a message",
       "aria-label": "Message",
       "aria-describedby": "composer-hint",
       oninput: () => this.#changed(),
       onkeydown: (event) => this.#onKey(event),
     });
-    this.sendButton = iconButton("send", "Send", () => this.#send());
+    this.sendButton = iconButton("send", "Send", () => this.#send(), { disabled: true });
     this.stopButton = iconButton("stop", "Stop the answer (Esc)", onStop, { hidden: true });
     this.sendButton.classList.add("send");
     this.stopButton.classList.add("stop");
+    this.waiting = h("span");
+    const stopAll = h("button.text-button", { type: "button", title: "Stop the answer and withdraw what waits (Esc twice)", onclick: onStopAll }, "Stop all");
+    this.queue = h("div.composer-queue", { hidden: true }, this.waiting, stopAll);
     this.box = h("div.composer-box", {}, this.text, h("div.composer-buttons", {}, this.stopButton, this.sendButton));
     this.closed = h("div.composer-closed", { hidden: true });
     this.newButton = h("button.button.primary", { type: "button", onclick: onNew }, icon("plus"), "New session");
-    const hint = h("p.composer-hint", { id: "composer-hint" }, "Enter sends, Shift-Enter begins a new line, Esc stops.");
-    root.append(this.box, this.closed, hint);
+    const hint = h("p.composer-hint", { id: "composer-hint" }, "Enter sends, Shift-Enter begins a new line, Esc stops, Esc twice stops all.");
+    root.append(this.queue, this.box, this.closed, hint);
   }
 
   /** Drafts are kept for each session. */
@@ -35,13 +40,24 @@ export class Composer {
     this.#changed();
   }
 
+  /** Put a withdrawn message back to be edited, below others that were put back. False: something else is written here. */
+  giveBack(text) {
+    if (this.text.value && this.text.value !== this.#given) return false;
+    this.text.value = this.#given = this.text.value ? `${this.text.value}\n\n${text}` : text;
+    this.#changed();
+    this.focus();
+    return true;
+  }
+
   focus() {
     if (!this.box.hidden && matchMedia("(hover: hover)").matches) this.text.focus(); // on a phone the keyboard would jump up
   }
 
-  /** `closed`: why no message can be written, or `""`. */
-  update({ isBusy, closed }) {
+  /** `queued`: how many messages wait; `closed`: why no message can be written, or `""`. */
+  update({ isBusy, queued, closed }) {
     this.stopButton.hidden = !isBusy;
+    this.queue.hidden = queued === 0;
+    this.waiting.textContent = queued === 1 ? "1 message waits." : `${queued} messages wait.`;
     this.box.hidden = closed !== "";
     this.closed.hidden = closed === "";
     if (closed && this.closed.firstChild?.textContent !== closed) this.closed.replaceChildren(h("span", {}, closed), this.newButton);

@@ -3,7 +3,8 @@
  * No network and no elements here. Tells of every change by a `change` event.
  *
  * A turn: `{id, user: {text, at, id} | null, text, thinking, notes: [{at, type, chunk}], status, reason, error,
- * usage, timings, at, heardAt, startedAt}`; `notes` are tool frames and where in the text they came.
+ * usage, timings, at, heardAt, startedAt}`; `notes` are tool frames and where in the text they came. The status
+ * `withdrawn` is the page's own: the turn was cancelled before it began, so that the history does not have its message.
  */
 const OPEN = new Set(["queued", "running", "waiting"]);
 const NOTES = new Set(["tool_call", "tool_progress", "tool_result", "approval_request", "approval_decided", "summary"]);
@@ -11,17 +12,22 @@ const NOTES = new Set(["tool_call", "tool_progress", "tool_result", "approval_re
 export class Conversation extends EventTarget {
   #explanations = new Map();
   #known = new Map(); // every turn by its id: a reset fills the same objects again, so that little is redrawn
+  #removed = new Set(); // ids of withdrawn turns that are not shown any more
+  #open = null; // what the session said of its open turns when the history was read: {upto, ids}
 
-  constructor(agent, sessionId) {
+  /** `graceMs`: how long an answer is written without a reader; `null`: to its end. */
+  constructor(agent, sessionId, graceMs = null) {
     super();
     this.agent = agent;
+    this.graceMs = graceMs;
     this.sessionId = sessionId;
     this.session = null;
     this.turns = new Map();
-    this.pending = []; // messages on their way to the server: {key, text, again, problem}
+    this.pending = []; // messages on their way to the server: {key, text, again, problem, isWithdrawn}
     this.running = null;
     this.phase = null; // what the last heartbeat said, while no text came since
     this.isConnected = true;
+    this.lostAt = 0; // when the connection was lost
     this.nextBefore = null;
     this.gone = null; // why there is nothing to show: session_terminated, session_not_found
   }
@@ -35,8 +41,13 @@ export class Conversation extends EventTarget {
     return this.running ?? [...this.turns.values()].find((turn) => OPEN.has(turn.status)) ?? null;
   }
 
+  /** Turns whose messages wait, in their order. */
+  get queued() {
+    return [...this.turns.values()].filter((turn) => turn.status === "queued");
+  }
+
   get lastTurn() {
-    return [...this.turns.values()].at(-1) ?? null;
+    return [...this.turns.values()].filter((turn) => turn.status !== "withdrawn").at(-1) ?? null;
   }
 
   get status() {
@@ -52,10 +63,14 @@ export class Conversation extends EventTarget {
     this.changed();
   }
 
+  /** The server has nothing of it any more, so nothing is shown either. */
   setGone(reason) {
     this.gone = reason;
     this.running = null;
+    this.turns = new Map();
+    this.nextBefore = null;
     this.changed();
+    this.dispatchEvent(new CustomEvent("gone"));
   }
 
   // -- history ------------------------------------------------------------------------------------
@@ -70,6 +85,8 @@ export class Conversation extends EventTarget {
     this.running = null;
     this.phase = null;
     this.nextBefore = page.next_before;
+    const { queue = [], turn: open, last_seq: last = 0 } = this.session ?? {};
+    this.#open = { upto: last, ids: new Set([open?.turn_id, ...queue.map((turn) => turn.turn_id)]) };
     const early = new Set(page.messages.filter((message) => message.seq <= upto).map((message) => message.turn_id));
     this.#addAll(page.messages.filter((message) => message.seq <= upto || (early.has(message.turn_id) && !OPEN.has(message.status))));
     for (const turn of this.turns.values()) this.changed(turn);
@@ -100,11 +117,11 @@ export class Conversation extends EventTarget {
     }
   }
 
-  /** Turns that ended otherwise than complete and of which the history does not say how. */
+  /** Turns of which the history does not say enough: how they ended, if not complete; of the last one, what it used. */
   unexplained() {
-    return [...this.turns.values()].filter(
-      (turn) => turn.reason === undefined && turn.id.startsWith("turn") && !OPEN.has(turn.status) && !["completed", "replaced"].includes(turn.status),
-    );
+    const last = this.lastTurn;
+    const isUnclear = ({ status }) => !OPEN.has(status) && !["completed", "replaced"].includes(status);
+    return [...this.turns.values()].filter((turn) => turn.reason === undefined && turn.id.startsWith("turn") && (isUnclear(turn) || (turn === last && turn.status === "completed")));
   }
 
   explain(turn, found) {
@@ -114,9 +131,9 @@ export class Conversation extends EventTarget {
     this.changed(Object.assign(turn, explanation));
   }
 
-  /** What a poll saw instead of a stream: the whole newest page and the running turn's text so far. */
+  /** What a poll saw instead of a stream: the whole newest page, the running turn's text so far, and the queue. */
   replace(session, page) {
-    const waiting = [...this.turns.values()].filter((turn) => turn.status === "queued"); // a session tells their number only
+    const waited = this.queued;
     this.session = session;
     this.reset(page);
     const open = session.turn;
@@ -127,7 +144,12 @@ export class Conversation extends EventTarget {
       this.running = turn;
       this.changed(turn);
     }
-    for (const turn of waiting) if (session.queued && !this.turns.has(turn.id)) this.turns.set(turn.id, turn);
+    for (const { turn_id: id, user_message_id: messageId, message, created_at: at, status } of session.queue) {
+      const turn = this.#turn(id);
+      turn.user ??= { text: message, at, id: messageId };
+      turn.status = status;
+    }
+    for (const turn of waited.filter((turn) => !this.turns.has(turn.id))) this.#withdraw(turn);
     this.changed();
   }
 
@@ -149,11 +171,13 @@ export class Conversation extends EventTarget {
     this.pending = this.pending.filter((other) => other !== message);
     const turn = this.#turn(turnId);
     if (!message.again) turn.user ??= { text: message.text, at: new Date().toISOString(), id: null };
-    turn.status ??= "queued";
+    turn.status ??= this.running ? "queued" : "running";
     this.changed(turn);
   }
 
+  /** Do not send this message, or no longer. */
   drop(message) {
+    message.isWithdrawn = true;
     this.pending = this.pending.filter((other) => other !== message);
     this.changed();
   }
@@ -166,7 +190,11 @@ export class Conversation extends EventTarget {
 
   // -- frames -------------------------------------------------------------------------------------
 
-  apply(frame) {
+  /** `seq`: the frame's number. */
+  apply(frame, seq = Infinity) {
+    if (frame.type === "turn_queued" && this.#isLongWithdrawn(frame.turn_id, seq)) this.#removed.add(frame.turn_id);
+    if (frame.type === "turn_started") this.#removed.delete(frame.turn_id);
+    if (this.#removed.has(frame.turn_id)) return;
     const turn = frame.turn_id ? this.#turn(frame.turn_id) : this.running;
     switch (frame.type) {
       case undefined:
@@ -176,7 +204,7 @@ export class Conversation extends EventTarget {
         break;
       case "turn_queued":
       case "turn_started":
-        this.#open(turn, frame);
+        this.#begin(turn, frame);
         break;
       case "snapshot":
         Object.assign(turn, { text: frame.text, notes: [] });
@@ -212,6 +240,7 @@ export class Conversation extends EventTarget {
   setConnected(isConnected) {
     if (isConnected === this.isConnected) return;
     this.isConnected = isConnected;
+    this.lostAt = Date.now();
     this.changed(this.running);
   }
 
@@ -233,14 +262,14 @@ export class Conversation extends EventTarget {
     this.changed(turn);
   }
 
-  #open(turn, frame) {
+  #begin(turn, frame) {
     const before = [...this.turns.values()].find((other) => other !== turn && other.user && other.user.id === frame.message_id);
     if (before) this.#replace(before);
     else turn.user = { text: frame.message, at: turn.user?.at ?? new Date().toISOString(), id: frame.message_id };
     turn.status = frame.type === "turn_started" ? "running" : "queued";
-    turn.startedAt ||= Date.now();
     this.#settlePending(frame.message);
     if (turn.status === "running") {
+      turn.startedAt ||= Date.now();
       this.running = turn;
       this.phase = null;
       this.turns.delete(turn.id); // in the order in which they run, for one may have been put first
@@ -260,11 +289,32 @@ export class Conversation extends EventTarget {
 
   #finish(turn, frame) {
     const { status, reason = null, usage, timings } = frame;
+    if (turn.status === "queued" && status === "cancelled") return this.#withdraw(turn);
     Object.assign(turn, { status, reason, usage, timings });
     if (this.running === turn) {
       this.running = null;
       this.phase = null;
     }
     this.dispatchEvent(new CustomEvent("finished", { detail: turn }));
+  }
+
+  /** Its message was taken back before its turn began. Tells of it by a `withdrawn` event. */
+  #withdraw(turn) {
+    turn.status = "withdrawn";
+    this.turns.set(turn.id, turn);
+    this.dispatchEvent(new CustomEvent("withdrawn", { detail: turn }));
+    this.changed(turn);
+  }
+
+  /** Whether a turn that a replay tells of was taken from the queue before the page was opened. */
+  #isLongWithdrawn(id, seq) {
+    return this.#open !== null && seq <= this.#open.upto && !this.#open.ids.has(id) && !this.turns.has(id);
+  }
+
+  /** Show a withdrawn turn no longer. */
+  remove(turn) {
+    this.#removed.add(turn.id);
+    this.turns.delete(turn.id);
+    this.changed();
   }
 }

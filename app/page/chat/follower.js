@@ -162,7 +162,7 @@ export class Follower {
       if (!isAfter(event.id, this.#cursor)) return false; // had it already
       this.#cursor = event.id;
     }
-    this.conversation.apply(frame);
+    this.conversation.apply(frame, event.id === undefined ? undefined : Number.parseInt(event.id, 10));
     if (frame.type === "turn_finished" && frame.message_id) this.#check(this.conversation.turns.get(frame.turn_id));
     return false;
   }

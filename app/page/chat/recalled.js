@@ -1,6 +1,6 @@
 /** What long-term memory had to say to a message: each memory with its age, how well it fitted, and where it came from. */
 import { h } from "./dom.js";
-import { ago, shorten } from "./format.js";
+import { ago, flatten, shorten } from "./format.js";
 
 const MOST_CHARACTERS = 400;
 const KINDS = { note: "Note", summary: "Summary" };
@@ -14,7 +14,7 @@ export function summaryWords({ status, left_out: count = 0, message = "" }) {
   const many = `${count} older message${count === 1 ? " is" : "s are"} left out`;
   if (status === "failed") return `Older messages could not be summarised: ${message}${count ? `; ${many}` : ""}.`;
   if (status === "no_room") return `The message is too long for older ones beside it${count ? `: ${many}` : ""}.`;
-  return count ? `${many}.` : "Older messages are summarised.";
+  return count ? `${many}.` : "Older messages were summarised.";
 }
 
 /** A list of the memories; those of another session lead there. */
@@ -23,6 +23,6 @@ export function recalledList(memories, { agent, sessionId }) {
     const { session_id: source } = memory;
     const about = [KINDS[memory.kind] ?? (memory.role === "assistant" ? "Answer" : "Message"), ago(memory.created_at), `score ${memory.score}`];
     const link = source && source !== sessionId ? h("a", { href: `#/${encodeURIComponent(agent)}/${encodeURIComponent(source)}` }, "open its session") : null;
-    return h("li", {}, shorten(memory.text, MOST_CHARACTERS), h("span.faint", {}, about.filter(Boolean).join(" · "), link ? " · " : null, link));
+    return h("li", { dir: "auto" }, flatten(shorten(memory.text, MOST_CHARACTERS)), h("span.faint", {}, about.filter(Boolean).join(" · "), link ? " · " : null, link));
   }));
 }

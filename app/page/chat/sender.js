@@ -40,10 +40,18 @@ export function sendAgain(conversation, follower, message) {
   return deliver(conversation, follower, message);
 }
 
+/** Do not send this message, or no longer. */
+export function discard(conversation, message) {
+  conversation.drop(message);
+  store(conversation);
+}
+
 async function deliver(conversation, follower, message) {
   for (let failures = 0; ; failures++) {
     try {
+      if (message.isWithdrawn) return;
       const turnId = await offer(conversation, follower, message);
+      if (message.isWithdrawn) return await cancel(conversation, turnId); // it was on its way
       conversation.accept(message, turnId);
       store(conversation);
       follower.wake();
@@ -58,6 +66,10 @@ async function deliver(conversation, follower, message) {
       await pause(PAUSES_MS[Math.min(failures, PAUSES_MS.length - 1)]);
     }
   }
+}
+
+function cancel(conversation, turnId) {
+  return call("POST", `${sessionPath(conversation.agent, conversation.sessionId)}/cancel`, { turn_id: turnId });
 }
 
 /** Waits, but no longer than until the browser is online again. */

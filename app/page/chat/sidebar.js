@@ -1,13 +1,13 @@
 /** Agents and their sessions: choose, search, start a new one. */
 import { agentPath, call } from "./api.js";
 import { h, icon, iconButton } from "./dom.js";
-import { ago } from "./format.js";
+import { ago, flatten } from "./format.js";
 
 const PAGE = 100;
 const MOST_PAGES_SEARCHED = 10;
 
 export function sessionTitle(session) {
-  return session.title || `Session ${session.session_id.slice(-8)}`;
+  return flatten(session.title ?? "") || `Session ${session.session_id.slice(-8)}`;
 }
 
 /** The session a link leads to; sessions in the address survive a reload and can be kept as a bookmark. */
@@ -26,7 +26,7 @@ export class Sidebar {
     this.root = root;
     this.choice = h("select", { "aria-label": "Agent", onchange: () => onAgent(this.choice.value) });
     this.newLink = h("a.button.primary.wide", {}, icon("plus"), "New session");
-    this.search = h("input", { type: "search", placeholder: "Search sessions", "aria-label": "Search sessions", oninput: () => this.#search() });
+    this.search = h("input", { type: "search", placeholder: "Search sessions", dir: "auto", "aria-label": "Search sessions", oninput: () => this.#search() });
     this.list = h("ul.session-list");
     this.empty = h("p.faint.empty", { hidden: true });
     this.more = h("button.button.wide", { type: "button", hidden: true, onclick: () => this.#more() }, "Show more");
@@ -43,11 +43,11 @@ export class Sidebar {
     this.choice.hidden = agents.length < 2;
   }
 
-  /** Marks what is open; loads the list when the agent is another one. */
+  /** Marks what is open; loads the list when the agent is another one; `""` when there is none to be chosen. */
   show(agent, sessionId) {
     this.#current = sessionId;
     this.choice.value = agent;
-    this.newLink.href = hashOf(agent);
+    this.newLink.href = agent ? hashOf(agent) : "#/"; // of the first agent
     if (agent !== this.#agent) {
       this.#agent = agent;
       this.#sessions = [];
@@ -59,6 +59,7 @@ export class Sidebar {
 
   async refresh() {
     const load = ++this.#load;
+    if (!this.#agent) return;
     const page = await this.#page(null);
     if (load !== this.#load) return;
     this.#sessions = page.sessions;
@@ -107,7 +108,7 @@ export class Sidebar {
     });
     this.list.replaceChildren(...found.map((session) => this.#item(session)));
     this.empty.hidden = found.length > 0;
-    this.empty.textContent = words.length ? "No session has this title." : "No sessions yet.";
+    this.empty.textContent = words.length ? "No sessions match." : "No sessions yet.";
     this.more.hidden = !this.#cursor || words.length > 0;
   }
 
@@ -120,7 +121,7 @@ export class Sidebar {
       h(
         "a.session",
         { href: hashOf(this.#agent, session.session_id), "aria-current": isCurrent ? "page" : null },
-        h("span.session-title", {}, sessionTitle(session)),
+        h("span.session-title", { dir: "auto" }, sessionTitle(session)),
         h("span.session-meta", {}, ago(session.active_at), state === "active" ? null : h("span.pill", {}, state)),
       ),
     );

@@ -18,7 +18,7 @@ export class Topbar {
       "aria-controls": "sidebar",
       "aria-expanded": "false",
     });
-    this.title = h("h1.title");
+    this.title = h("h1.title", { dir: "auto" });
     this.pill = h("span.pill", { hidden: true });
     this.inspectButton = iconButton("chart", "Inspect the session", onInspect, { "aria-controls": "inspector", "aria-expanded": "false" });
     const item = (label, action, name = "button.menu-item") =>

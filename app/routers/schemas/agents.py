@@ -43,6 +43,10 @@ class Agent(TypedDict):
     memory: AgentMemory
     tools: list[str]
     streaming: bool
+    disconnect_grace_ms: Annotated[
+        int | None,
+        Field(description="How long an answer is written after its last reader has left; null: to its end."),
+    ]
 
 
 class AgentList(TypedDict):
@@ -59,6 +63,7 @@ class Readiness(TypedDict):
 
 def agent_json(agent: LiveAgent) -> Agent:
     config, memory, context = agent.config, agent.working_memory, agent.llm.context.known
+    grace = config.streaming.disconnect_grace
     return {
         "agent": agent.name,
         "name": config.name,
@@ -71,4 +76,5 @@ def agent_json(agent: LiveAgent) -> Agent:
         },
         "tools": list(config.tools),
         "streaming": config.reasoning.enable_streaming,
+        "disconnect_grace_ms": None if grace is None else round(grace.total_seconds() * 1000),
     }

@@ -1,0 +1,135 @@
+"""What the page says where something is not there any more: agents, sessions, keys, connections."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.async_api import Route, expect
+
+from tests.fixtures.server import HectorServer
+from tests.page.browsing import Devices, Tab, open_tab
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="package")]
+
+
+@pytest.mark.parametrize("link", ["/#/nobody", "/#/nobody/sess_1", "/#/%E0%A4%A", "/#/%E0%A4%A/%"])
+async def test_a_link_to_an_unknown_agent_says_so_and_leads_on(link: str, devices: Devices) -> None:
+    tab = Tab(await (await devices.add()).new_page())
+    await tab.page.goto(link)
+    await expect(tab.page.locator(".composer-closed")).to_contain_text(
+        re.compile("There is no agent “.+” on this server")
+    )
+    await tab.page.locator(".composer-closed").get_by_role("button", name="New session").click()
+    await expect(tab.page.locator(".welcome h2")).to_have_text("Assistant")
+    await expect(tab.box).to_be_enabled()
+
+
+async def test_a_session_deleted_elsewhere_leaves_the_list_and_the_screen(
+    devices: Devices, client: httpx.AsyncClient
+) -> None:
+    tab = await devices.open()
+    await tab.send("Soon gone")
+    await tab.wait_for_status("completed")
+    await expect(tab.page.locator(".session", has_text="Soon gone")).to_have_count(1)
+    await client.delete(tab.session_path)
+    await expect(tab.page.locator(".composer-closed")).to_contain_text("was deleted")
+    await expect(tab.page.locator(".session", has_text="Soon gone")).to_have_count(0)
+    await expect(tab.turns).to_have_count(0)
+
+
+async def test_a_search_without_a_match_says_so(devices: Devices) -> None:
+    tab = await devices.open()
+    await tab.page.get_by_label("Search sessions").fill("nothing is called so")
+    await expect(tab.page.locator(".empty")).to_have_text("No sessions match.")
+
+
+async def test_a_refused_key_is_shown_as_an_error_and_an_accepted_one_can_be_put_away(
+    devices: Devices, tmp_path: Path
+) -> None:
+    settings = {
+        "auth": {"keys": {"alice": "secret"}},
+        "llms": {"demo": {"type": "scripted"}},
+        "agents": {"assistant": {}},
+    }
+    server = HectorServer(tmp_path, settings)
+    await server.start()
+    context = await devices.add(base_url=server.base_url)
+    page = await context.new_page()
+    await page.goto("/")
+    dialog = page.get_by_role("dialog")
+    await expect(dialog.get_by_role("alert")).to_have_count(0)
+    for key in ("wrong", "secret"):
+        await dialog.get_by_label("Key").fill(key)
+        await dialog.get_by_role("button", name="Continue").click()
+        if key == "wrong":
+            await expect(dialog.get_by_role("alert")).to_have_text("The server does not accept this key.")
+            await expect(dialog.get_by_label("Key")).to_have_attribute("aria-invalid", "true")
+    await expect(page.locator("#composer-text")).to_be_enabled()
+    await page.locator("#composer-text").fill("A draft")
+    await page.get_by_role("button", name="Key of this server").click()
+    await page.get_by_role("button", name="Log out").click()
+    await expect(page.get_by_role("heading", name="This server asks for a key")).to_be_visible()
+    kept = await page.evaluate("Object.values(sessionStorage)")
+    await context.close()
+    await server.close()
+
+    assert kept == []
+
+
+async def test_a_lost_connection_tells_how_long_the_answer_is_written_without_a_reader(devices: Devices) -> None:
+    tab = await devices.open("/#/fleeting")
+    await tab.send("Count")
+    await tab.wait_for("w1")
+    await tab.unplug()
+    state = tab.turns.locator(".state")
+    await expect(state).to_have_text("Connection lost. The answer is still being written.")
+    await expect(state).to_have_text("Connection lost. Without a reader the server stops the answer.")
+    await tab.plug_in()
+    await tab.wait_for_status("cancelled")
+    await expect(tab.turns.locator(".ending")).to_contain_text("no reader was left")
+
+
+async def test_what_an_answer_took_is_told_after_a_reload_too(devices: Devices) -> None:
+    tab = await devices.open()
+    await tab.send("What is a gate?")
+    await tab.wait_for_status("completed")
+    took = await tab.turns.locator(".answer > .tools").inner_text()
+    await tab.page.reload()
+
+    assert re.match(r"\d+ tokens in ", took.strip())
+    await expect(tab.turns.locator(".answer > .tools")).to_have_text(took.strip())
+
+
+async def test_a_turn_that_cannot_be_drawn_does_not_hide_the_others(devices: Devices) -> None:
+    tab = await devices.open()
+    for message in ("One", "Two"):
+        await tab.send(message)
+        await tab.wait_for_status("completed")
+    address = tab.page.url
+
+    async def distort(route: Route) -> None:
+        answer = await route.fetch()
+        page = await answer.json()
+        page["messages"][1]["content"] = ["not a text"]
+        await route.fulfill(response=answer, json=page)
+
+    await tab.page.route("**/messages", distort)
+    await tab.page.goto("about:blank")
+    await tab.page.goto(address)
+    await tab.wait_for("qubit")
+
+    await expect(tab.turns.first).to_contain_text("This answer cannot be drawn.")
+    devices.complaints.clear()  # it was reported
+
+
+async def test_without_the_worker_answers_are_plain_text(devices: Devices) -> None:
+    context = await devices.add()
+    await context.route("**/markdown-worker.js", lambda route: route.abort())
+    tab = await open_tab(context)
+    await tab.send("What is a gate?")
+    await tab.wait_for_status("completed")
+
+    await expect(tab.answer().locator(".plain")).to_contain_text("A **qubit** is not a `bit`.")
