@@ -94,6 +94,16 @@ def checked_address(address: str) -> str:
     return address
 
 
+def is_azure(address: str) -> bool:
+    """Whether Azure answers there: its keys travel in a header of their own, `api-key`."""
+    return (urlsplit(address).hostname or "").lower().rstrip(".").endswith(_AZURE)
+
+
+def key_header(key: str, address: str) -> dict[str, str]:
+    """The header in which a key travels to an address."""
+    return {"api-key": key} if is_azure(address) else {"Authorization": f"Bearer {key}"}
+
+
 def without_password(address: str) -> str:
     """An address to be shown."""
     return re.sub(r"(?<=://)[^/@]*@", "***@", address)

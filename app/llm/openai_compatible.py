@@ -16,6 +16,7 @@ import openai
 import orjson
 
 from app import __version__
+from app.config.address import is_azure, key_header
 from app.llm import context_asking, tokens
 from app.llm.base import Delta, LLMError, LLMRequest, LLMTimeout
 from app.llm.context import ASSUMED, Context, ContextWindow, Told
@@ -99,7 +100,7 @@ class OpenAICompatible:
         # An absolute address spares the client from joining it with its base each time (30 us).
         base = httpx2.URL(settings.base_url)
         self._url = str(base.copy_with(userinfo=b"", path=base.path.rstrip("/") + "/chat/completions"))
-        self._options = _options({} if settings.api_key else _password(base))
+        self._options = _options(_credentials(settings.api_key, base))
         self._client: openai.AsyncOpenAI | None = None
         self._transport: AiohttpTransport | None = None
         self._is_closed = False
@@ -184,7 +185,8 @@ class OpenAICompatible:
             self._make_client()
         assert self._transport is not None
         key = self.settings.api_key
-        headers = {"Authorization": f"Bearer {key}"} if key else _password(httpx2.URL(self.settings.base_url))
+        base_url = self.settings.base_url
+        headers = key_header(key, base_url) if key else _password(httpx2.URL(base_url))
         headers |= {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": f"hector/{__version__}"}
         url = httpx2.URL(self._url)
         base = url.path.removesuffix("/chat/completions")
@@ -321,7 +323,14 @@ class _Client(openai.AsyncOpenAI):
         return self._prepared[1]
 
 
-def _options(headers: dict[str, str]) -> Any:
+def _credentials(key: str | None, base: httpx2.URL) -> dict[str, str | openai.Omit]:
+    """The headers that differ from the client's own `Authorization: Bearer KEY`."""
+    if not key:
+        return {**_password(base)}
+    return {"Authorization": openai.omit, **key_header(key, str(base))} if is_azure(str(base)) else {}
+
+
+def _options(headers: Mapping[str, str | openai.Omit]) -> Any:
     """Options of each request. Retries, time limits and redirects are the stream's business, not the client's.
 
     Every option of the client has a value: for each one without, it copies a default, and makes up a key that is

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import httpx2
 import orjson
 
+from app.config.address import key_header
 from app.llm.transport import AiohttpTransport, LeanClient
 from app.search.embedder import Embedding, EmbeddingFailed, pack
 
@@ -38,7 +39,7 @@ class OpenAIEmbedder:
         self._place = str(base.copy_with(userinfo=b"", query=None))
         self._headers = {"content-type": "application/json"}
         if api_key:
-            self._headers["authorization"] = f"Bearer {api_key}"
+            self._headers |= key_header(api_key, base_url)
         elif base.userinfo:
             credentials = base64.b64encode(f"{base.username}:{base.password}".encode()).decode()
             self._headers["authorization"] = f"Basic {credentials}"

@@ -9,6 +9,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 
+from app.config.address import key_header
 from app.llm.base import LLMError, LLMRequest
 from app.llm.openai_compatible import OpenAICompatible, OpenAISettings
 from app.llm.proxies import Proxies, place_of
@@ -144,3 +145,28 @@ async def test_a_password_of_the_proxy_is_sent(upstream: Upstream, monkeypatch: 
     monkeypatch.setenv("http_proxy", upstream.base_url.removesuffix("/v1").replace("//", "//user:pass@"))
     await ask("http://far.invalid/v1")
     assert upstream.requests[0].headers["proxy-authorization"] == "Basic dXNlcjpwYXNz"
+
+
+async def test_a_key_for_azure_travels_in_its_own_header_and_the_version_behind_the_path(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", upstream.base_url.removesuffix("/v1"))  # so that the name leads to us
+    await ask("http://mine.openai.azure.com/openai/deployments/gpt?api-version=2024-10-21")
+
+    [request] = upstream.requests
+    assert request.target.endswith("/openai/deployments/gpt/chat/completions?api-version=2024-10-21")
+    assert request.headers["api-key"] == "sk-secret-key"
+    assert "authorization" not in request.headers
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("https://mine.openai.azure.com/openai/v1", "api-key"),
+        ("https://mine.services.ai.azure.com/models", "api-key"),
+        ("https://openai.azure.com.evil.example/v1", "Authorization"),
+        ("https://api.openai.com/v1", "Authorization"),
+    ],
+)
+def test_only_azure_gets_the_key_in_its_own_header(address: str, name: str) -> None:
+    assert list(key_header("k", address)) == [name]
