@@ -146,7 +146,7 @@ async def _reload(runtime: Runtime, read_again: Callable[[], Config]) -> None:
         config = read_again()
         server = config.server.model_copy(update={"port": runtime.config.server.port})
         waits = await runtime.reload(config.model_copy(update={"server": server}))
-    except ConfigError as error:
+    except (ConfigError, Unavailable) as error:
         log.error("the configuration was not reloaded:\n%s", error)
         return
     log.info("agents and models reloaded: %s", ", ".join([agent.name for agent in runtime.roster]))

@@ -14,6 +14,7 @@ from app.llm.llama_cpp import CONTEXT, LlamaServer
 from app.llm.openai_compatible import LocalLLM, OpenAICompatible, OpenAISettings
 from app.llm.presets import PRESETS, quirks_for
 from app.llm.scripted import Answer, ScriptedLLM
+from app.llm.transport import check_certificates
 from app.llm.weights import FILE_NAME, weights_directory
 
 LOCAL_MODEL = "smollm2-135m-instruct"
@@ -26,7 +27,11 @@ _AGAINST_LOOPS = {"repeat_penalty": 1.1, "repeat_last_n": 256}
 
 
 def build_llm(name: str, config: LLMConfig) -> LLM:
-    """Nothing is started or connected before the first request."""
+    """Nothing is started or connected before the first request.
+
+    Raises:
+        Unavailable: it is reached by TLS, and the certificates that the environment names are not there.
+    """
     if config.type == "scripted":
         answers = [Answer(**dict(answer)) for answer in config.script or ()]
         return ScriptedLLM(name, answers, context=_context_of(config, "scripted"))
@@ -36,6 +41,8 @@ def build_llm(name: str, config: LLMConfig) -> LLM:
         settings = replace(_settings(config, model, "http://local/v1"), extra=_AGAINST_LOOPS)
         return LocalLLM(name, settings, LlamaServer(path, context=settings.context.tokens))
     model = config.model or ""
+    if (config.host or PRESETS[config.type].base_url).startswith("https:"):
+        check_certificates()
     return OpenAICompatible(name, _settings(config, model, config.host or PRESETS[config.type].base_url))
 
 

@@ -17,6 +17,7 @@ import orjson
 
 from app import __version__
 from app.config.address import is_azure, key_header
+from app.domain.errors import Unavailable
 from app.llm import context_asking, tokens
 from app.llm.base import Delta, LLMError, LLMRequest, LLMTimeout
 from app.llm.context import ASSUMED, Context, ContextWindow, Told
@@ -147,7 +148,10 @@ class OpenAICompatible:
             raise self.failures.missing_key()
         if self._is_closed:
             raise self.failures.closed()
-        client = self._client or self._make_client()
+        try:
+            client = self._client or self._make_client()
+        except Unavailable as exc:
+            raise LLMError(str(exc)) from exc
         try:
             response = await client.post(
                 self._url,

@@ -8,12 +8,15 @@ event hooks, which the openai client does not need from it (90 us of CPU a reque
 
 from __future__ import annotations
 
+import os
+import ssl
 from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import httpx2
 
+from app.domain.errors import Unavailable
 from app.llm.proxies import Proxies, place_of
 from app.llm.unpack import readable
 
@@ -24,6 +27,7 @@ MAX_ERROR_BYTES = 64 * 1024
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """Of an answer that is read whole, unpacked. Streams have a limit of their own."""
 
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _KEEPALIVE_SECONDS = 300.0
 _CONTENT = "content"
 
@@ -39,7 +43,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
     """
 
     def __init__(self, *, connect_timeout: float | None = None, uds: str | None = None, secure: bool = True) -> None:
-        self._ssl = httpx2.create_ssl_context() if secure and uds is None else True
+        self._ssl = _load_certificates() if secure and uds is None else True
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout)
         self._uds = uds
         self._session: aiohttp.ClientSession | None = None
@@ -103,6 +107,25 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         except httpx2.UnsupportedProtocol:
             return None  # its error names it
         return place_of(proxy) if proxy else None
+
+
+def check_certificates() -> None:
+    """Raises Unavailable: a file of certificates that the environment names cannot be read. Loads nothing."""
+    for variable in _CERTIFICATES:
+        path = os.environ.get(variable)
+        if path and not os.access(path, os.R_OK):
+            reason = "cannot be read" if os.path.exists(path) else "does not exist"
+            raise Unavailable(f"{variable} names {path!r}, which {reason}; mend it or unset it.")
+
+
+def _load_certificates() -> ssl.SSLContext:
+    """Raises Unavailable, too."""
+    check_certificates()
+    try:
+        return httpx2.create_ssl_context()
+    except OSError as error:
+        named = ", ".join([variable for variable in _CERTIFICATES if os.environ.get(variable)]) or "the system"
+        raise Unavailable(f"The certificates of {named} cannot be loaded: {error}") from error
 
 
 class LeanClient(httpx2.AsyncClient):

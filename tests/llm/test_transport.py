@@ -11,6 +11,9 @@ import openai
 import pytest
 import pytest_asyncio
 
+from app.config.llm import LLMConfig
+from app.domain.errors import Unavailable
+from app.llm.build import build_llm
 from app.llm.transport import MAX_ERROR_BYTES, AiohttpTransport, LeanClient
 from tests.fixtures.upstream import Upstream
 
@@ -86,3 +89,28 @@ async def test_a_proxy_of_the_environment_is_used_but_not_for_its_exceptions(
         upstream.answer(body=b"direct")
         assert (await client.post(upstream.base_url, content=b"{}")).text == "direct"
     assert upstream.requests[0].headers["host"] == "far.invalid"
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"), [(None, "which does not exist"), ("no certificate", "cannot be loaded")]
+)
+def test_certificates_that_are_not_there_are_named(
+    content: str | None, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_text(content)
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+
+    with pytest.raises(Unavailable, match=f"SSL_CERT_FILE.*{sentence}"):
+        AiohttpTransport()
+
+
+def test_a_model_behind_tls_is_not_built_without_the_certificates_that_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+
+    with pytest.raises(Unavailable, match="does not exist"):
+        build_llm("a", LLMConfig.model_validate({"type": "openai", "model": "m", "api_key": "k"}))
+    build_llm("b", LLMConfig.model_validate({"type": "ollama", "model": "m"}))
