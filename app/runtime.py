@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.agents import Roster, build_agents
 from app.auth.authenticate import Authenticator
+from app.auth.brake import Brake
 from app.config.root import Config
 from app.conversation.conversation import Conversation
 from app.domain.errors import Unavailable
@@ -87,8 +88,10 @@ class Runtime:
 
     async def _open_parts(self, config: Config) -> None:
         self.metrics = Metrics()
+        auth = config.auth
         self.authenticator = Authenticator(
-            {name: secret.get_secret_value() for name, secret in config.auth.keys.items()}
+            {name: secret.get_secret_value() for name, secret in auth.keys.items()},
+            Brake(allowed=auth.max_wrong_keys, longest_seconds=auth.max_wrong_key_wait.total_seconds()),
         )
         self._durable = await self._open_database(config.storage.url, config)
         ephemeral = await self._open_database(None, config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
+from app.auth.brake import Brake
 from app.domain.errors import Unauthenticated
 from app.domain.principal import ANONYMOUS, Principal
 
@@ -12,10 +13,12 @@ from app.domain.principal import ANONYMOUS, Principal
 class Authenticator:
     """Static Bearer keys (`auth.keys`); without any, everybody is the anonymous principal."""
 
-    def __init__(self, keys: Mapping[str, str]) -> None:
+    def __init__(self, keys: Mapping[str, str], brake: Brake | None = None) -> None:
+        """`brake`: slows down who guesses keys."""
         # Looked up by hash: the time it takes tells nothing about how much of a guess was right.
         self._names = {_digest(secret): name for name, secret in keys.items()}
         self._principals = {name: Principal(name, "key") for name in keys}
+        self._brake = brake
         self._anonymous = Principal(ANONYMOUS, "anonymous")
 
     @property
@@ -23,14 +26,25 @@ class Authenticator:
         """Whether no key is asked."""
         return not self._names
 
-    def authenticate(self, authorization: str | None) -> Principal:
-        """`authorization` is that header. Raises Unauthenticated: no key, or a wrong one."""
+    def authenticate(self, authorization: str | None, address: str = "") -> Principal:
+        """`authorization` is that header, `address` where the request comes from; empty if it comes from here.
+
+        Raises:
+            Unauthenticated: no key, or a wrong one.
+            QuotaExceeded: too many wrong keys came from the address.
+        """
         if not self._names:
             return self._anonymous
         scheme, _, token = (authorization or "").partition(" ")
-        name = self._names.get(_digest(token.strip())) if scheme.lower() == "bearer" else None
+        token = token.strip()
+        name = self._names.get(_digest(token)) if scheme.lower() == "bearer" else None
+        brake = self._brake if address else None
         if name is None:
+            if brake is not None and token:
+                brake.note_wrong(address)
             raise Unauthenticated("Send a valid key: Authorization: Bearer <key>.")
+        if brake is not None:
+            brake.note_right(address, name)
         return self._principals[name]
 
     def find(self, name: str) -> Principal | None:

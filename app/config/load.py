@@ -21,6 +21,7 @@ from app.config.llm import HOST_VARIABLES, KEY_VARIABLES, EmbedderConfig, LLMCon
 from app.config.not_built_yet import find_unbuilt
 from app.config.prune import lacks_a_section, prune
 from app.config.root import Config
+from app.config.server import STRONG_KEY, weak_keys
 from app.config.v1.sections import rewrite
 from app.config.variables import fill, settings
 
@@ -174,7 +175,15 @@ class _Draft:
             f"{self._where(keys[0])}: {', '.join(map(dotted, keys))}: {sentence}"
             for sentence, keys in sorted(self.notes.items(), key=lambda note: self._line(note[1][0]))
         )
-        return (*moved, *unbuilt, *self._read_addresses(config))
+        return (*moved, *unbuilt, *self._read_addresses(config), *self._weak_keys(config))
+
+    def _weak_keys(self, config: Config) -> Iterator[str]:
+        for name in weak_keys(config.auth):
+            key = ("auth", "keys", name)
+            yield (
+                f"{self._where(key)}: {dotted(key)}: has fewer than {STRONG_KEY} characters and can be guessed;"
+                " make one with: openssl rand -hex 24"
+            )
 
     def _read_addresses(self, config: Config) -> Iterator[str]:
         """Says which `host` was taken for another address than the one written."""

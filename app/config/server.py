@@ -15,6 +15,8 @@ from app.config.section import Section
 from app.config.units import Duration, Size, Wait
 
 _SQLITE = "sqlite:///"
+STRONG_KEY = 16
+"""Characters of a key below which the operator is warned."""
 
 
 class ServerConfig(Section):
@@ -182,6 +184,11 @@ class AuthConfig(Section):
     max_ticket_ttl: Duration = Field(default=timedelta(hours=1), ge=timedelta(minutes=1))
     """Longest time that a ticket for a browser may be good for; at least 1m."""
 
+    max_wrong_keys: int | None = Field(default=20, ge=1)
+    """Wrong keys an address may send before it has to wait, a second at first, then longer; null: any number."""
+    max_wrong_key_wait: Wait = timedelta(minutes=1)
+    """Longest time that an address has to wait after a wrong key."""
+
     @field_validator("keys")
     @classmethod
     def _are_usable_and_different(cls, keys: dict[str, SecretStr]) -> dict[str, SecretStr]:
@@ -199,6 +206,11 @@ class AuthConfig(Section):
                 raise ValueError(f"{owners[secret]!r} and {name!r} have the same secret")
             owners[secret] = name
         return keys
+
+
+def weak_keys(auth: AuthConfig) -> list[str]:
+    """Names of keys that are so short that they can be guessed."""
+    return [name for name, key in auth.keys.items() if len(key.get_secret_value()) < STRONG_KEY]
 
 
 class RedisConfig(Section):

@@ -145,7 +145,8 @@ class Guard:
         if ticket is not None:
             return ticket
         if not self._is_open(scope):
-            principal = self._authenticator.authenticate(authorization)
+            client = scope.get("client")
+            principal = self._authenticator.authenticate(authorization, client[0] if client else "")
             query = scope.get("query_string", b"")
             scope["principal"] = with_named_user(principal, users, query) if users or query else principal
         return None

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
+from weakref import WeakValueDictionary
 
 from app.domain.errors import (
     Conflict,
@@ -48,6 +49,7 @@ class Sessions:
         self._clock_ms = clock_ms
         self._max_per_user = max_per_user
         self._one_shots: dict[tuple[str, str, str, str], asyncio.Future[SessionLog]] = {}
+        self._counting: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._creating: dict[str, asyncio.Future[None]] = {}
 
     # -- making and finding ---------------------------------------------------------------------
@@ -120,9 +122,19 @@ class Sessions:
         return await self._create(principal, agent, session_id, draft), True
 
     async def _create(self, principal: Principal, agent: str, session_id: str, draft: Draft) -> SessionLog:
+        if self._max_per_user is None or draft.ephemeral:
+            return await self._store(principal, agent, session_id, draft)
+        # One at a time for each user, from the count to the commit: else many at once would all count the same.
+        owner = (principal.id, principal.effective_user)
+        lock = self._counting.get(owner)
+        if lock is None:
+            lock = self._counting[owner] = asyncio.Lock()
+        async with lock:
+            await self._check_quota(principal, self._max_per_user)
+            return await self._store(principal, agent, session_id, draft)
+
+    async def _store(self, principal: Principal, agent: str, session_id: str, draft: Draft) -> SessionLog:
         user_id = principal.effective_user
-        if self._max_per_user is not None and not draft.ephemeral:
-            await self._check_quota(principal, agent, user_id)
         now = self._clock_ms()
         # The messages a session begins with have numbers, but no events: the events count as deleted.
         last_seq = draft.last_seq
@@ -158,11 +170,12 @@ class Sessions:
             self._endings.session_idle(session_log)
         return session_log
 
-    async def _check_quota(self, principal: Principal, agent: str, user_id: str) -> None:
-        open_sessions = await self._live.durable.database.read(
-            lambda connection: sessions.count_open(connection, principal=principal.id, agent=agent, user_id=user_id)
-        )
-        if self._max_per_user is not None and open_sessions >= self._max_per_user:
+    async def _check_quota(self, principal: Principal, most: int) -> None:
+        """Raises QuotaExceeded if the user has as many active sessions as allowed, with all agents together."""
+        user_id = principal.effective_user
+        count = partial(sessions.count_open, principal=principal.id, user_id=user_id)
+        open_sessions = await self._live.durable.database.read(count)
+        if open_sessions >= most:
             raise QuotaExceeded(
                 f"User {user_id!r} has {open_sessions} active sessions, the most allowed; end or delete one."
             )

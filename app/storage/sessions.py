@@ -222,14 +222,10 @@ def owned(
     return set(connection.execute(query).scalars())
 
 
-def count_open(connection: Connection, *, principal: str, agent: str, user_id: str) -> int:
-    """How many active sessions a user has with an agent."""
-    rows = connection.execute(
-        select(_s.c.session_id).where(
-            _s.c.principal == principal, _s.c.agent == agent, _s.c.user_id == user_id, _s.c.status == "active"
-        )
-    )
-    return len(rows.all())
+def count_open(connection: Connection, *, principal: str, user_id: str) -> int:
+    """How many active sessions a user has."""
+    active = and_(_s.c.principal == principal, _s.c.user_id == user_id, _s.c.status == "active")
+    return int(connection.execute(select(func.count()).select_from(_s).where(active)).scalar() or 0)
 
 
 def due_for_expiry(

@@ -307,3 +307,13 @@ def test_no_traceback_leads_from_the_error_to_the_values(write: Write) -> None:
         load(write("auth: {keys: {a: ''}}"))
 
     assert caught.value.__context__ is None
+
+
+def test_a_key_that_can_be_guessed_is_told_without_the_key(write: Write) -> None:
+    path = write(f"auth:\n  keys:\n    ann: fifteen-letters\n    bob: {'b' * 16}\n    Ju\u0308rgen: ${{KEY}}\n")
+    warnings = load(path, KEY="short").warnings
+    assert [warning.partition(": has fewer than 16")[0] for warning in warnings] == [
+        f"{path}:3: auth.keys.ann",
+        f"{path}:5: auth.keys.Jürgen",
+    ]
+    assert not any(secret in "".join(warnings) for secret in ("fifteen-letters", "short"))

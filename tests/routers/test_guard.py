@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 
 from app.auth.authenticate import Authenticator
+from app.auth.brake import Brake
 from app.domain.errors import Conflict
 from app.domain.principal import Principal
 from app.routers.guard import Guard
@@ -257,6 +258,18 @@ async def test_a_request_through_a_proxy_never_counts_as_of_this_machine(header:
 async def test_a_user_id_that_is_too_long_is_refused() -> None:
     answer = await ask(guard(), headers={"x-user-id": "u" * 257})
     assert (answer.status, answer.reason) == (422, "invalid_request")
+
+
+async def test_an_address_that_guesses_keys_has_to_wait() -> None:
+    guarded = guard(keys={"alice": "k"})
+    guarded._authenticator = Authenticator({"alice": "k"}, Brake(allowed=2, longest_seconds=60))
+    guess = {"authorization": "Bearer wrong"}
+    statuses = [(await ask(guarded, headers=guess, client=("192.0.2.7", 5))).status for _ in range(4)]
+    assert statuses == [401, 401, 401, 429]
+    refused = await ask(guarded, headers={"authorization": "Bearer k"}, client=("192.0.2.7", 6))
+    assert (refused.status, refused.reason, refused.headers[b"retry-after"]) == (429, "rate_limited", b"1")
+    assert (await ask(guarded, headers={"authorization": "Bearer k"}, client=("192.0.2.8", 5))).status == 200
+    assert (await ask(guarded, method="GET", path="/health", client=("192.0.2.7", 5))).status == 200
 
 
 # -- our own faults ---------------------------------------------------------------------------------

@@ -143,6 +143,18 @@ async def test_a_user_has_no_more_active_sessions_than_allowed(house: House) -> 
     await house.session()
 
 
+async def test_no_more_sessions_are_made_at_once_than_one_after_another(house: House) -> None:
+    house.sessions._max_per_user = 3
+    agents = ("assistant", "other")
+    made = await asyncio.gather(
+        *[house.sessions.create(on_behalf("u7"), agents[number % 2]) for number in range(60)], return_exceptions=True
+    )
+    assert [type(one) for one in made if isinstance(one, BaseException)] == [QuotaExceeded] * 57
+    await house.sessions.create(on_behalf("u8"), "assistant")
+    with pytest.raises(QuotaExceeded):
+        await house.sessions.create(on_behalf("u7"), "assistant")
+
+
 async def listed(house: House, principal: Principal = ALICE, **wanted: Any) -> list[str]:
     query: dict[str, Any] = {"status": None, "order": "creation", "before": None, "limit": 50}
     page = await house.sessions.list(principal, "assistant", **(query | wanted))
