@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from app import __version__
 from app.domain.errors import HectorError
@@ -35,11 +35,24 @@ from app.runtime import Runtime
 
 
 class Application(FastAPI):
-    """FastAPI, which lets streams reach the server's own `send`."""
+    """FastAPI, which lets streams reach the server's own `send`, and answers HEAD wherever it answers GET."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "HEAD" and not scope["path"].endswith("/stream"):
+            scope, send = {**scope, "method": "GET"}, without_body(send)  # streams answer HEAD themselves
         keep_server_send(scope, send)
         await super().__call__(scope, receive, send)
+
+
+def without_body(send: Send) -> Send:
+    """What a GET answers, as HEAD is to have it."""
+
+    async def send_head(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await send(message)
+
+    return send_head
 
 
 def create_app(runtime: Runtime) -> FastAPI:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Any
 
+from app.cli.failures import CommandFailed, ExitCode
 from hector_client import Client
 from hector_client.errors import NotFound
 
@@ -17,3 +19,21 @@ async def get_agent(client: Client, name: str, *, ask_provider: bool = False) ->
             known = ", ".join([str(agent["agent"]) for agent in await client.agents()])
             refusal.message = f"There is no agent {name!r}; this server has: {known or 'none'}."
         raise
+
+
+async def choose_agent(client: Client, name: str | None) -> dict[str, Any]:
+    """The agent that is named, or the only one. Raises NotFound, and CommandFailed (2) if there are several."""
+    if name is not None:
+        return await get_agent(client, name)
+    found = await client.agents()
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join([str(agent["agent"]) for agent in found])
+    raise CommandFailed(f"Name an agent; this server has: {names or 'none'}.", code=ExitCode.USAGE, reason="no_agent")
+
+
+async def is_message(client: Client, word: str) -> bool:
+    """Whether the only word of a command is meant for the only agent, and is not the agent's name, or nearly so."""
+    found = await client.agents()
+    names = [str(agent["agent"]) for agent in found]
+    return len(names) == 1 and not get_close_matches(word.lower(), [names[0].lower()])

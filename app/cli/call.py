@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import dataclass
 
-from app.cli.agents import get_agent
+from app.cli.agents import choose_agent, is_message
 from app.cli.connection import Target, connect
 from app.cli.failures import CommandFailed, ExitCode, exit_code
 from app.cli.run import Signals, complain
@@ -18,7 +18,8 @@ from hector_client.events import TurnFinished
 
 @dataclass(frozen=True, slots=True)
 class CallOptions:
-    agent: str
+    agent: str | None
+    """Without a message it may be the message instead, for the only agent that the server has."""
     message: str | None
     session_id: str | None
     stream: bool
@@ -27,10 +28,16 @@ class CallOptions:
 
 
 async def call(target: Target, options: CallOptions, signals: Signals) -> ExitCode:
-    message = _message(options.message)
+    name, words = options.agent, options.message
+    if name in (None, "-"):  # hector call -: the message is standard input
+        name, words = None, "-"
+    message = None if words is None else _message(words)
     async with connect(target) as client:
-        await get_agent(client, options.agent)
-        answer = await _ask(client.agent(options.agent), message, options.session_id)
+        if message is None and name is not None and await is_message(client, name):
+            name, words = None, name
+        agent = await choose_agent(client, name)
+        message = _message(words) if message is None else message
+        answer = await _ask(client.agent(str(agent["agent"])), message, options.session_id)
         output = Silent() if options.as_json or not options.stream else make_output()
         show = Show(answer, output, signals)
         try:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from app.cli.agents import get_agent
+from app.cli.agents import choose_agent
 from app.cli.connection import Target, connect
 from app.cli.failures import CommandFailed, ExitCode, exit_code
 from app.cli.prompt import QUIT_HINT, Editor, Interrupted, Lines, Prompt, history_file
@@ -50,13 +50,13 @@ class Quit(Exception):
     """The user wants to leave."""
 
 
-async def chat(target: Target, agent: str, session_id: str | None, signals: Signals) -> ExitCode:
+async def chat(target: Target, agent: str | None, session_id: str | None, signals: Signals) -> ExitCode:
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     async with connect(target) as client:
         prompt: Prompt = (
             Editor(history=history_file(os.environ), commands=list(Chat.commands)) if is_terminal else Lines()
         )
-        talk = Chat(client, await get_agent(client, agent), prompt, signals, is_terminal=is_terminal)
+        talk = Chat(client, await choose_agent(client, agent), prompt, signals, is_terminal=is_terminal)
         return await talk.run(session_id)
 
 

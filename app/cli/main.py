@@ -11,7 +11,7 @@ import typer
 from app import __version__
 from app.cli.asking import Answer, Ask, asks
 from app.cli.memory_commands import memory
-from app.cli.options import AgentArgument, ConfigOption, JSONOption
+from app.cli.options import AgentArgument, ConfigOption, JSONOption, OptionalAgentArgument
 from app.config.find import find_config
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Hector: own your agents.")
@@ -102,7 +102,7 @@ def weights() -> None:
 @asks(app, prints_json=False)
 def chat(
     ask: Ask,
-    agent: AgentArgument,
+    agent: OptionalAgentArgument = None,
     session: Annotated[
         str | None, typer.Option(help="Continue this session; an unknown one is created under this name.")
     ] = None,
@@ -116,7 +116,7 @@ def chat(
 @asks(app)
 def call(
     ask: Ask,
-    agent: AgentArgument,
+    agent: OptionalAgentArgument = None,
     message: Annotated[str | None, typer.Argument(help="The message; if omitted or -, standard input.")] = None,
     session: Annotated[
         str | None,

@@ -8,6 +8,9 @@ from typing import Annotated
 import typer
 
 AgentArgument = Annotated[str, typer.Argument(help="Name of the agent; `hector list` shows them.")]
+OptionalAgentArgument = Annotated[
+    str | None, typer.Argument(help="Name of the agent; may be left out where the server has one agent only.")
+]
 ConfigOption = Annotated[Path | None, typer.Option(help="Configuration file; default: ./config.yaml, if there is one.")]
 JSONOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 ServerOption = Annotated[

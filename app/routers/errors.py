@@ -99,4 +99,6 @@ def _methods_at(request: Request) -> list[str]:
         match, _ = context.original_route.matches(request.scope)
         if match is not Match.NONE:
             found |= context.methods or set()
+    if "GET" in found:
+        found.add("HEAD")
     return sorted(found)

@@ -6,6 +6,7 @@ import asyncio
 import re
 import shutil
 import signal
+from pathlib import Path
 
 import httpx
 import pytest
@@ -101,6 +102,30 @@ async def test_a_failed_turn_in_json_is_the_error_of_the_api(hector: Hector) -> 
     assert result.json["error"]["details"]["partial"].strip() == "so far"
 
 
+async def test_the_only_agent_need_not_be_named(tmp_path: Path) -> None:
+    server = HectorServer(
+        tmp_path,
+        {"llms": {"echo": {"type": "scripted"}}, "agents": {"assistant": {}}, "embedders": {"d": {"type": "none"}}},
+    )
+    await server.start()
+    alone = Hector(tmp_path, server.base_url)
+    words, stdin, dash, named, misspelt, talk = await asyncio.gather(
+        alone("call", "Say hello"),
+        alone("call", stdin="from a pipe"),
+        alone("call", "-", stdin="from a pipe"),
+        alone("call", "assistant", stdin="from a pipe"),
+        alone("call", "asistant", stdin="from a pipe"),
+        alone("chat", stdin="Hello\n"),
+    )
+    await server.close()
+
+    assert (words.code, words.out) == (0, "Say hello\n")
+    assert [result.out for result in (stdin, dash, named)] == ["from a pipe\n"] * 3
+    assert (misspelt.code, misspelt.out) == (4, "")
+    assert "this server has: assistant" in misspelt.err
+    assert (talk.code, talk.out) == (0, "Hello\n")
+
+
 REFUSALS = {
     ("call", "echo", "  "): (2, "no message"),
     ("call", "echo", "hi", "--colour"): (2, "No such option"),
@@ -108,11 +133,14 @@ REFUSALS = {
     ("call", "echo", "hi", "--server", "ftp://somewhere"): (2, "no address"),
     ("call", "echo", "hi", "--server", "127.0.0.1:1"): (3, "connection refused"),
     ("call", "nobody", "hi"): (4, "echo, failing, hanging, slow"),
+    ("call", "hi"): (4, "echo, failing, hanging, slow"),
+    ("call",): (2, "echo, failing, hanging, slow"),
+    ("chat",): (2, "echo, failing, hanging, slow"),
 }
 
 
 async def test_every_refusal_has_its_exit_code_and_its_words(hector: Hector) -> None:
-    results = await asyncio.gather(*[hector(*arguments) for arguments in REFUSALS])
+    results = await asyncio.gather(*[hector(*arguments, stdin="hi") for arguments in REFUSALS])
 
     for result, (code, words) in zip(results, REFUSALS.values(), strict=True):
         assert (result.code, result.out) == (code, "")
