@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from app.cli.main import main
 from app.routers import frames, streams
 from app.routers.frames import EventStream
-from app.routers.sse import DONE, OPENING
+from app.routers.sse import DONE, RETRY
 
 
 class StockStream(EventStream):
@@ -29,7 +29,7 @@ class StockStream(EventStream):
 
     async def _bytes(self) -> AsyncIterator[bytes]:
         reading = self.reading
-        body = OPENING
+        body = RETRY  # with the first event
         with reading:
             while True:
                 runs = reading.take()
@@ -37,7 +37,7 @@ class StockStream(EventStream):
                     runs = await reading.replay()
                 if runs:
                     body += self._render(runs)
-                if body:
+                if body not in (b"", RETRY):
                     yield body
                     body = b""
                 if self._is_over:

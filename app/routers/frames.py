@@ -24,7 +24,7 @@ from app.events.run import Run
 from app.routers.dependencies import gone
 from app.routers.direct_send import Begun, server_send
 from app.routers.pacing import Pacer
-from app.routers.sse import DONE, NAMED_DONE, OPENING, encode, frame
+from app.routers.sse import DONE, NAMED_DONE, RETRY, encode, frame
 
 _START = {
     "type": "http.response.start",
@@ -52,6 +52,8 @@ class EventStream:
         self._phase = phase
         self._pacer = None if view.is_plain else Pacer(view.chunk_size, whole=view.whole, skip=view.skip)
         self._is_over = False
+        self._opening = RETRY
+        """Lines that go out with the first event; empty from then on."""
         self._server_send: Send | None = None
         self._begun: Begun | None = None
         """A send that met a slow reader; this stream's task sees it through."""
@@ -69,8 +71,10 @@ class EventStream:
         try:
             await send(self._start(scope))
             send = self._server_send = server_send(scope, send)
-            if self._pacer is None:
-                reading.on_news = self._send_now
+            if self._view.turn_id is None:
+                # Where a reader that is cut before its first event comes back to. A comment: a block with an `id` and
+                # no data is an empty event to httpx-sse and fetch-event-source.
+                await self._send(send, b": cursor %b\n" % self._sent)
             await self._stream(send)
             if not reading.gone:
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -92,46 +96,34 @@ class EventStream:
 
     async def _stream(self, send: Send) -> None:
         reading = self.reading
-        body = OPENING
-        if self._view.turn_id is None:
-            body += b"id: %b\n\n" % self._sent  # a reader that is cut before its first event comes back here
         while True:
             runs = reading.take()
             if runs is None:
-                if body:
-                    await self._send(send, body)
-                    body = b""
                 try:
                     runs = await reading.replay()
                 except Unavailable:
-                    await self._send(send, self._reconnect())
+                    await self._send_reconnect(send)
                     return
                 if not runs:
                     continue
             if runs:
                 if self._pacer is not None:
-                    if body:
-                        await self._send(send, body)
-                        body = b""
                     if not await self._send_paced(send, runs, self._pacer):
                         if not reading.gone:
-                            await self._send(send, self._reconnect())
+                            await self._send_reconnect(send)
                         return
-                else:
-                    body += self._render(runs)
-            if body:
-                await self._send(send, body)
-                body = b""
+                elif body := self._render(runs):
+                    await self._send_events(send, body)
             if self._is_over or reading.gone:
                 return
             if runs:
                 continue
             if self._view.is_exhausted(reading.log):
                 if self._view.turn_id is not None:
-                    await self._send(send, DONE)
+                    await self._send_events(send, DONE)
                 return
             if reading.stopping:
-                await self._send(send, self._reconnect())
+                await self._send_reconnect(send)
                 return
             if reading.has_news:  # it came while something was being sent, and nobody was there to be woken
                 continue
@@ -140,7 +132,8 @@ class EventStream:
                 begun, self._begun = self._begun, None
                 await begun
             elif not reading.has_news and not reading.gone and not reading.stopping:
-                body = b": heartbeat %b\n\n" % orjson.dumps(self._phase())
+                # One line end: the blank line behind it would end a block, and there is nothing in it.
+                await self._send(send, b": heartbeat %b\n" % orjson.dumps(self._phase()))
 
     def _send_now(self) -> bool:
         """Send new text in the tick it arrived in, while this stream's task sleeps; whether the task can sleep on.
@@ -156,6 +149,13 @@ class EventStream:
         if not begun.is_done:
             self._begun = begun
         return begun.is_done
+
+    async def _send_events(self, send: Send, body: bytes) -> None:
+        if self._opening:
+            body, self._opening = self._opening + body, b""
+            if self._pacer is None:
+                self.reading.on_news = self._send_now
+        await self._send(send, body)
 
     async def _send(self, send: Send, body: bytes) -> None:
         self.last_sent = time.monotonic()
@@ -200,7 +200,7 @@ class EventStream:
             if self._view.ends_turn(run):
                 body += self._farewell(run)
             if body:
-                await self._send(send, body)
+                await self._send_events(send, body)
             self._sent = b"%d" % run.last
             if self._is_over:
                 return True
@@ -215,7 +215,7 @@ class EventStream:
                 return True
             if reading.gone or reading.stopping:
                 return False
-            await self._send(send, piece.wire(with_id=not self._view.text_only))
+            await self._send_events(send, piece.wire(with_id=not self._view.text_only))
             self._sent = piece.cursor
             if delay:
                 await self._pause(delay)
@@ -239,11 +239,13 @@ class EventStream:
         finally:
             handle.cancel()
 
-    def _reconnect(self) -> bytes:
-        # Spread over two seconds, so that a restarted server is not met by all its readers at once.
-        retry = b"retry: %d\n" % random.randint(1000, 3000)
+    async def _send_reconnect(self, send: Send) -> None:
         if self._view.text_only:
-            return retry + b"\n"
+            return  # it has chunks and an end, and this is neither
         cursor = self._sent.decode() if self._pacer is not None else str(self.reading.cursor)
         after = int(cursor) if cursor.isdigit() else cursor
-        return retry + frame(Reconnect(after))
+        # Spread over two seconds, so that a restarted server is not met by all its readers at once.
+        block = b"retry: %d\n" % random.randint(1000, 3000)
+        if self._opening:  # no event has told this reader a cursor
+            block += b"id: %b\n" % cursor.encode()
+        await self._send(send, block + frame(Reconnect(after)))

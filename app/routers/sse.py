@@ -1,6 +1,7 @@
 """SSE: how events look on a server-sent events stream. Made once for a run and shared by all its readers.
 
-The form is that of the contract: `id: N`, one JSON object with `chunk` in `data:`, a blank line.
+The form is that of the contract: `id: N`, one JSON object with `chunk` in `data:`, a blank line. No block is without
+data.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from app.events.run import Run, fact_json
 DONE = b"data: [DONE]\n\n"
 NAMED_DONE = b"event: done\ndata: [DONE]\n\n"
 """On GET the mark is a named event: `JSON.parse` in an `onmessage` never meets it."""
-OPENING = b"retry: 1000\n\n"
+RETRY = b"retry: 1000\n"
+"""Stands before the first event of a stream, in its block: some clients hand on every block, also one without data."""
 _TEXT = b'id: %d\ndata: {"chunk": "%b"}\n\n'
 _TYPED = b'id: %%d\ndata: {"chunk": "%%b", "type": "%b"}\n\n'
 

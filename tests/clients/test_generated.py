@@ -6,9 +6,7 @@ packages in `.venv/clients`, apart from those of the server.
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import re
 import shutil
 from collections.abc import AsyncIterator
@@ -19,11 +17,11 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.fixtures.server import ROOT, HectorServer
+from tests.clients.tools import HERE, NODE_MODULES, PROGRAMS, run
+from tests.fixtures.server import HectorServer
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
-HERE = Path(__file__).parent
 KEY = "secret"
 SETTINGS: dict[str, Any] = {
     "auth": {"keys": {"alice": KEY}},
@@ -63,26 +61,8 @@ async def folder(server: HectorServer, tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def run(*command: str | Path, folder: Path) -> str:
-    """What a command writes. Raises AssertionError with it if the command fails."""
-    program = Path(command[0])
-    assert shutil.which(program), f"{program} is missing; `make install-dev` installs it"
-    path = f"{ROOT / '.venv' / 'clients' / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        cwd=folder,
-        env={"PATH": path, "HOME": str(folder), "PYTHONPATH": str(folder), "NO_COLOR": "1"},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    said, _ = await process.communicate()
-    assert process.returncode == 0, f"{program.name}: {said.decode()}"
-    return said.decode()
-
-
 async def test_a_generated_typescript_client_is_typed_and_works(server: HectorServer, folder: Path) -> None:
-    modules = HERE / "typescript" / "node_modules"
+    modules = NODE_MODULES
     (folder / "node_modules").symlink_to(modules)
     for name in ("call.ts", "tsconfig.json", "package.json"):
         shutil.copy(HERE / "typescript" / name, folder)
@@ -95,11 +75,10 @@ async def test_a_generated_typescript_client_is_typed_and_works(server: HectorSe
 
 
 async def test_a_generated_python_client_works(server: HectorServer, folder: Path) -> None:
-    programs = ROOT / ".venv" / "clients" / "bin"
-    generate = (programs / "openapi-python-client", "generate", "--path", "openapi.json", "--meta", "none")
+    generate = (PROGRAMS / "openapi-python-client", "generate", "--path", "openapi.json", "--meta", "none")
     said = await run(*generate, "--output-path", "hector_api", folder=folder)
     answered = json.loads(
-        await run(programs / "python", HERE / "python" / "call.py", server.base_url, KEY, folder=folder)
+        await run(PROGRAMS / "python", HERE / "python" / "call.py", server.base_url, KEY, folder=folder)
     )
 
     assert "from-python" in answered.pop("list_sessions")

@@ -19,10 +19,10 @@ Opened = list[bytes | HectorError] | HectorError | str
 
 
 def frame(kind: str, seq: int | str | None = None, **fields: Any) -> bytes:
-    """A block of a stream: `text`, `done`, `cursor`, or any other type."""
+    """A block of a stream: `text`, `done`, or any other type; or `cursor`, the comment it begins with."""
     number = f"id: {seq}\n".encode() if seq is not None else b""
     if kind == "cursor":
-        return number + b"\n"
+        return b": cursor %b\n" % str(seq).encode()
     if kind == "done":
         return b"event: done\ndata: [DONE]\n\n"
     shown = {"chunk": "", **({} if kind == "text" else {"type": kind}), **fields}

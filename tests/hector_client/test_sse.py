@@ -7,10 +7,9 @@ import pytest
 from hector_client._sse import Frame, Parser
 
 STREAM = (
-    b"retry: 1500\n\n"
-    b"id: 40\n\n"
-    b': heartbeat {"phase": "model", "seq": 40}\n\n'
-    b'id: 41\ndata: {"chunk": "a\xe2\x80\xa8b \xc3\xa9"}\n\n'
+    b": cursor 40\n"
+    b': heartbeat {"phase": "model", "seq": 40}\n'
+    b'retry: 1500\nid: 41\ndata: {"chunk": "a\xe2\x80\xa8b \xc3\xa9"}\n\n'
     b'id: 42:3\r\ndata: {"chunk": "", "type": "turn_finished", "status": "completed"}\r\n\r\n'
     b"event: done\ndata: [DONE]\n\n"
 )
@@ -31,6 +30,10 @@ def test_frames_do_not_depend_on_how_the_bytes_were_cut(size: int) -> None:
 
     assert frames == FRAMES
     assert parser.retry_seconds == 1.5
+
+
+def test_an_id_without_data_is_a_cursor() -> None:
+    assert list(Parser().feed(b"id: 40\n\n")) == [Frame("cursor", "40")]
 
 
 def test_half_a_frame_at_the_end_is_none() -> None:

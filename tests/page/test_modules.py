@@ -11,14 +11,13 @@ from tests.page.browsing import Devices
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="package")]
 
 STREAM = (
-    "retry: 1500\n\nid: 7\n\n: heartbeat {}\n\nid: 8\r\n"
+    ": cursor 7\n: heartbeat {}\nretry: 1500\nid: 8\r\n"
     'data: {"chunk": "é🙂"}\r\n\r\nevent: done\ndata: a\ndata: b\n\ndata: cut'
 )
 EVENTS = [
-    {"retry": 1500},
-    {"id": "7"},
+    {"comment": "cursor 7"},
     {"comment": "heartbeat {}"},
-    {"id": "8", "data": '{"chunk": "é🙂"}'},
+    {"retry": 1500, "id": "8", "data": '{"chunk": "é🙂"}'},
     {"name": "done", "data": "a\nb"},
 ]
 

@@ -67,9 +67,9 @@ class Client:
         found = []
         for frame in self.sent.decode().split("\n\n"):
             lines = dict(line.partition(": ")[::2] for line in frame.splitlines() if ": " in line and line[0] != ":")
-            data = lines.get("data")
-            if data is None:
+            if not lines:
                 continue
+            data = lines["data"]  # every block has some
             name = f"{lines['event']} " if "event" in lines else ""
             shown = data if data == "[DONE]" else orjson.loads(data).get("type") or orjson.loads(data)["chunk"]
             found.append(name + shown)
@@ -169,7 +169,7 @@ async def test_a_get_begins_with_the_cursor_it_would_come_back_to(room: Room) ->
     room.say("a", "b", "c")
     client = room.open(SESSION, after=2)
     await quiet()
-    assert client.sent.startswith(b'retry: 1000\n\nid: 2\n\nid: 3\ndata: {"chunk": "c"}\n\n')
+    assert client.sent.startswith(b': cursor 2\nretry: 1000\nid: 3\ndata: {"chunk": "c"}\n\n')
 
 
 async def test_a_queued_post_is_not_shown_the_turn_before_it(room: Room) -> None:
@@ -225,7 +225,7 @@ async def test_only_text_is_exactly_plain_chunks_and_done(room: Room) -> None:
     room.say("Hel", "lo")
     room.fact(EventKind.TURN_FINISHED)
     await ended(room)
-    assert client.sent == b'retry: 1000\n\ndata: {"chunk": "Hel"}\n\ndata: {"chunk": "lo"}\n\ndata: [DONE]\n\n'
+    assert client.sent == b'retry: 1000\ndata: {"chunk": "Hel"}\n\ndata: {"chunk": "lo"}\n\ndata: [DONE]\n\n'
 
 
 async def test_a_whole_answer_is_one_chunk(room: Room) -> None:
@@ -254,7 +254,7 @@ async def test_a_reader_that_comes_back_inside_an_event_gets_its_rest(room: Room
     client = room.open(replace(SESSION, skip=(1, 3)), after=0)
     await quiet()
     assert client.frames == ["de", "fg"]
-    assert b"id: 1:3\n\n" in client.sent, "cut again now, it comes back to the same place"
+    assert client.sent.startswith(b": cursor 1:3\n"), "cut again now, it comes back to the same place"
 
 
 async def test_what_could_not_be_committed_ends_nothing(room: Room) -> None:
@@ -295,6 +295,7 @@ async def test_an_end_that_is_still_being_written_is_waited_for(room: Room) -> N
 
 async def test_a_terminate_is_told_to_a_reader_after_the_text_before_it(room: Room) -> None:
     post, get = room.open(TURN), room.open(SESSION)
+    room.fact(EventKind.TURN_STARTED)
     await quiet()
     room.say("sent")
     room.log.over = SessionStatus.TERMINATED
@@ -306,14 +307,18 @@ async def test_a_terminate_is_told_to_a_reader_after_the_text_before_it(room: Ro
     await quiet()
     room.log.publish(*facts)
     await ended(room)
-    assert post.frames == ["sent", "turn_finished", "session_terminated", "[DONE]"]
-    assert get.frames == ["sent", "turn_finished", "done [DONE]", "session_terminated"]
+    assert post.frames == ["turn_started", "sent", "turn_finished", "session_terminated", "[DONE]"]
+    assert get.frames == ["turn_started", "sent", "turn_finished", "done [DONE]", "session_terminated"]
 
 
 async def test_a_terminate_drops_what_a_slow_reader_was_not_sent_yet(room: Room) -> None:
     client = room.open(SESSION, slow=True)
     await quiet()
     client.go_on()  # for the opening
+    await quiet()
+    room.fact(EventKind.TURN_STARTED)
+    await quiet()
+    client.go_on()
     await quiet()
     room.say("in its pipe")
     room.say("dropped")
@@ -324,14 +329,15 @@ async def test_a_terminate_drops_what_a_slow_reader_was_not_sent_yet(room: Room)
         client.go_on()
         await quiet()
     await ended(room)
-    assert client.frames == ["in its pipe", "session_terminated"]
+    assert client.frames == ["turn_started", "in its pipe", "session_terminated"]
 
 
 async def test_text_is_sent_in_the_tick_it_comes_in(room: Room) -> None:
     post, get = room.open(TURN), room.open(SESSION)
+    room.fact(EventKind.TURN_STARTED)
     await quiet()
     room.say("now")
-    assert post.frames == get.frames == ["now"]
+    assert post.frames == get.frames == ["turn_started", "now"]
 
 
 async def test_a_post_that_waits_is_not_sent_the_text_of_the_turn_before(room: Room) -> None:
@@ -385,10 +391,21 @@ async def test_at_shutdown_a_reader_is_told_where_to_come_back(room: Room) -> No
     await ended(room)
     assert client.frames == ["a", "b", "reconnect"]
     assert b'"after":2}' in client.sent
-    late = room.open(TURN, after=2)
+    late = room.open(SESSION, after=2)
     await ended(room)
     assert late.frames == ["reconnect"]
+    assert late.sent.startswith(b": cursor 2\nretry: ")
+    assert late.sent.endswith(b'\nid: 2\ndata: {"chunk": "", "type": "reconnect", "after":2}\n\n')
     assert len(room.readers) == 0
+
+
+async def test_at_shutdown_a_reader_of_plain_text_is_sent_nothing_else(room: Room) -> None:
+    client = room.open(replace(SESSION, text_only=True), merge=False)
+    room.say("a")
+    await quiet()
+    room.readers.stop()
+    await ended(room)
+    assert client.sent == b': cursor 0\nretry: 1000\ndata: {"chunk": "a"}\n\n'
 
 
 async def test_at_shutdown_a_paced_reader_comes_back_to_what_it_was_sent(room: Room) -> None:
@@ -422,6 +439,7 @@ async def test_a_reader_that_wanted_only_what_there_was_is_done_then(room: Room)
 
 async def test_what_comes_while_a_slow_reader_is_sent_something_is_not_slept_over(room: Room) -> None:
     client = room.open(TURN, slow=True)
+    room.fact(EventKind.TURN_STARTED)
     while not client.is_waiting:
         await asyncio.sleep(0)
     room.say("a")  # the wake-up finds nobody asleep
@@ -430,7 +448,7 @@ async def test_what_comes_while_a_slow_reader_is_sent_something_is_not_slept_ove
         client.go_on()
         await quiet()
     await ended(room)
-    assert client.frames == ["a", "turn_finished", "[DONE]"]
+    assert client.frames == ["turn_started", "a", "turn_finished", "[DONE]"]
 
 
 async def test_a_silent_stream_is_told_what_goes_on(room: Room) -> None:
@@ -438,7 +456,14 @@ async def test_a_silent_stream_is_told_what_goes_on(room: Room) -> None:
     await quiet()
     room.log.wake()
     await quiet()
-    assert client.sent.endswith(b': heartbeat {"phase":"model"}\n\n')
+    assert client.sent == b': cursor 0\n: heartbeat {"phase":"model"}\n'
+    room.say("a")
+    await quiet()
+    room.log.wake()
+    await quiet()
+    room.fact(EventKind.TURN_FINISHED)
+    await quiet()
+    assert client.frames == ["a", "turn_finished", "done [DONE]"]
 
 
 async def test_only_the_silent_are_woken(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,9 +115,10 @@ export class Follower {
       for await (const event of events(response.body)) {
         watch();
         if (event.retry) this.#pause = event.retry;
-        if (isFirst && event.id !== undefined) {
+        const begin = isFirst && /^cursor (\S+)$/.exec(event.comment ?? "");
+        if (begin) {
           isFirst = false;
-          if (!(await this.#begin(event.id, cursor))) return 0;
+          if (!(await this.#begin(begin[1], cursor))) return 0;
           continue;
         }
         if (this.#take(event)) return this.#pause;

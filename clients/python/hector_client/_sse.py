@@ -1,8 +1,8 @@
 """Server-sent events: bytes in, frames out. Does no I/O.
 
 SSE libraries (httpx-sse, httpx2's EventSource) differ in two points that matter here. Lines end at LF (or CR LF) only:
-a splitter that knows all of Unicode's line ends would cut a chunk that contains one. And a block with an `id` but
-without data is a cursor to keep, not an empty message.
+a splitter that knows all of Unicode's line ends would cut a chunk that contains one. And the comment `cursor 40`, with
+which the stream of a session begins, is a cursor to keep; so is a block with an `id` and without data.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ DONE = "[DONE]"
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One block or comment. `type` is `text` for plain text, `done` for the end mark, `cursor` for an id without data,
-    `heartbeat` for the comment; otherwise the server's word. `id` is the cursor to come back with.
+    """One block or comment. `type` is `text` for plain text, `done` for the end mark, `cursor` and `heartbeat` for
+    the comments of that name; otherwise the server's word. `id` is the cursor to come back with.
     """
 
     type: str
@@ -46,7 +46,7 @@ class Parser:
         if not line:
             return self._dispatch()
         if line.startswith(":"):
-            return _heartbeat(line[1:].strip())
+            return _comment(line[1:].strip())
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if name == "data":
@@ -68,8 +68,10 @@ class Parser:
         return Frame(str(fields.get("type", "text")), cursor, fields)
 
 
-def _heartbeat(comment: str) -> Frame | None:
+def _comment(comment: str) -> Frame | None:
     word, _, rest = comment.partition(" ")
+    if word == "cursor" and rest:
+        return Frame("cursor", rest)
     return Frame("heartbeat", fields=_object(rest)) if word == "heartbeat" else None
 
 
