@@ -171,7 +171,9 @@ async def test_a_configuration_of_a_page_loads(page: Path, block: Block, tmp_pat
         settings["agents"] = {"assistant": {"llm": next(iter(settings["llms"]))}}
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    environ = {name: f"secret-{name}" for name in re.findall(r"\$\{(\w+)", path.read_text(encoding="utf-8"))}
+    environ = {
+        name: f"secret-of-this-page-{name}" for name in re.findall(r"\$\{(\w+)", path.read_text(encoding="utf-8"))
+    }
 
     assert load_config(path, environ=environ).warnings == ()
 
