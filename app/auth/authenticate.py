@@ -23,7 +23,7 @@ class Authenticator:
 
     @property
     def is_open(self) -> bool:
-        """Whether no key is asked."""
+        """Whether there is no authentication."""
         return not self._names
 
     def authenticate(self, authorization: str | None, address: str = "") -> Principal:

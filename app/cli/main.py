@@ -14,7 +14,7 @@ from app.cli.memory_commands import memory
 from app.cli.options import AgentArgument, ConfigOption, JSONOption, OptionalAgentArgument
 from app.config.find import find_config
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Hector: own your agents.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Run AI agents and talk to them.")
 
 
 def _print_version(wanted: bool) -> None:
@@ -29,7 +29,7 @@ def root(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Hector: own your agents."""
+    """Run AI agents and talk to them."""
 
 
 @app.command()

@@ -48,7 +48,7 @@ def read_document(text: str) -> Document:
         if root is None or root.tag == _NULL:
             return Document()
         if not isinstance(root, MappingNode):
-            raise DocumentError((_line(root), "the file has to consist of keys and values"))
+            raise DocumentError((_line(root), "the file must be a mapping (key: value)"))
         repeated = tuple(_repeated_keys(root, (), set()))
         if repeated:
             raise DocumentError(*repeated)

@@ -13,7 +13,7 @@ from app.config.keys import explain_unknown
 from app.config.section import Problems
 from app.config.variables import may_be_shown
 
-_MAPPING = "has to consist of keys and values"
+_MAPPING = "must be a mapping (key: value)"
 _SENTENCES = {
     "missing": "is needed",
     "model_type": _MAPPING,

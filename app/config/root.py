@@ -73,7 +73,7 @@ class Config(Section):
             (
                 "server",
                 "host",
-            ): f"{self.server.host!r} can be reached from other machines and no key is asked: "
+            ): f"{self.server.host!r} can be reached from other machines without authentication: "
             "add auth.keys, listen on 127.0.0.1, or confirm with server.allow_unauthenticated: true"
         }
 

@@ -27,7 +27,7 @@ class ServerConfig(Section):
     port: int = Field(default=8080, ge=0, le=65535)
     """TCP port of HTTP and WebSocket; 0 picks a free one."""
     grpc_port: int | None = Field(default=50051, ge=0, le=65535)
-    """TCP port of gRPC; null closes that door. Not built yet."""
+    """TCP port of gRPC; null turns gRPC off. Not built yet."""
     public_url: str | None = Field(default=None, pattern="^https?://")
     """Address under which clients reach the server; its path may stand before every path. Null: the request's own."""
     cors_origins: tuple[str, ...] = ()
@@ -180,7 +180,7 @@ class AuthConfig(Section):
     """Who may use the server."""
 
     keys: dict[str, SecretStr] = Field(default_factory=dict)
-    """Name and Bearer secret of each caller; a caller sees its own sessions only. Empty: no key is asked."""
+    """Name and Bearer secret of each caller; a caller sees its own sessions only. Empty: no authentication."""
     max_ticket_ttl: Duration = Field(default=timedelta(hours=1), ge=timedelta(minutes=1))
     """Longest time that a ticket for a browser may be good for; at least 1m."""
 

@@ -115,6 +115,6 @@ def session_over(status: str, session_id: str, details: dict[str, object] | None
     sentence = {
         "ended": f"Session {session_id!r} has ended and takes no more messages; start a new one.",
         "expired": f"Session {session_id!r} has expired; start a new one.",
-        "terminated": f"Session {session_id!r} was terminated and is gone for good; start a new one.",
+        "terminated": f"Session {session_id!r} was terminated; its ID cannot be used again. Start a new session.",
     }[status]
     return SessionOver(sentence, reason=f"session_{status}", details=details)

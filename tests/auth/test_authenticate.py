@@ -1,4 +1,4 @@
-"""Who asks: a key's name, or anybody where no key is asked."""
+"""Who asks: the name of a key, or the anonymous caller of a server without authentication."""
 
 from __future__ import annotations
 

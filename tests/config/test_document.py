@@ -68,7 +68,7 @@ def test_broken_syntax_names_line_and_column() -> None:
 
 @pytest.mark.parametrize("text", ["- a\n", "hello\n", "1\n"])
 def test_a_file_that_is_no_mapping_is_refused(text: str) -> None:
-    assert refused(text) == ((1, "the file has to consist of keys and values"),)
+    assert refused(text) == ((1, "the file must be a mapping (key: value)"),)
 
 
 @pytest.mark.parametrize("sign", "*!&%@`")

@@ -183,7 +183,7 @@ def test_a_broken_section_does_not_hide_what_is_wrong_between_others(write: Writ
 
     assert refused(path) == [
         "config.yaml:2: llms.gpt.mode: unknown key; did you mean 'model'?",
-        "config.yaml:3: llms.bad: has to consist of keys and values (got 5)",
+        "config.yaml:3: llms.bad: must be a mapping (key: value) (got 5)",
         "config.yaml:5: agents.a.llm: there is no llm 'gtp'; did you mean 'gpt'? (llms: gpt, bad)",
         "config.yaml:7: agents.c.llm: environment variable NONE is not set; set it or write ${NONE:-default}",
         "config.yaml:8: server.prot: unknown key; did you mean 'port'?",
@@ -276,7 +276,7 @@ def test_a_file_that_is_not_text_names_the_line(tmp_path: Path) -> None:
 def test_a_value_where_keys_belong_is_refused_in_a_sentence(write: Write, section: str) -> None:
     [problem] = refused(write(section), {"HECTOR_LOGGING__LEVEL": "debug"})
 
-    assert "has to consist of keys and values" in problem
+    assert "must be a mapping (key: value)" in problem
 
 
 @pytest.mark.parametrize(
