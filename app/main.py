@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Message, Receive, Scope, Send
 
 from app import __version__
@@ -30,6 +29,7 @@ from app.routers import (
 from app.routers.direct_send import keep_server_send
 from app.routers.errors import on_hector_error, on_http_exception
 from app.routers.guard import Guard
+from app.routers.origins import LOCAL, NotingCors, RefusedOrigins
 from app.routers.streams import Streams
 from app.runtime import Runtime
 
@@ -55,8 +55,11 @@ def without_body(send: Send) -> Send:
     return send_head
 
 
-def create_app(runtime: Runtime) -> FastAPI:
-    """The application on an opened runtime; closing the runtime is the caller's business."""
+def create_app(runtime: Runtime, *, accepts_local_pages: bool = False) -> FastAPI:
+    """The application on an opened runtime; closing the runtime is the caller's business.
+
+    `accepts_local_pages`: as if every origin of this machine were in `server.cors_origins`.
+    """
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -68,11 +71,14 @@ def create_app(runtime: Runtime) -> FastAPI:
     readers = runtime.conversation.readers
     runtime.on_stop(readers.stop)
     middleware = []
-    if config.cors_origins:
+    refused = RefusedOrigins(config.cors_origins)
+    if config.cors_origins or accepts_local_pages:
         middleware.append(
             Middleware(
-                CORSMiddleware,
+                NotingCors,
+                refused=refused,
                 allow_origins=list(config.cors_origins),
+                allow_origin_regex=LOCAL.pattern if accepts_local_pages else None,
                 allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
                 allow_headers=[
                     "Content-Type",
@@ -93,6 +99,8 @@ def create_app(runtime: Runtime) -> FastAPI:
             allowed_hosts=[*config.allowed_hosts, config.host],
             public_url=config.public_url,
             tickets=runtime.tickets,
+            refused=refused,
+            accepts_local_pages=accepts_local_pages,
         )
     )
     app = Application(

@@ -50,6 +50,9 @@ def serve(
     tools: Annotated[bool, typer.Option("--tools", help="Without a file: give the assistant its usual tools.")] = False,
     mcp_url: Annotated[str | None, typer.Option(help="Without a file: address of an MCP server.")] = None,
     docs: Annotated[str | None, typer.Option(help="Without a file: folder of documents to search.")] = None,
+    dev: Annotated[
+        bool, typer.Option("--dev", help="For development: let in pages of this machine, break streams, log requests.")
+    ] = False,
 ) -> None:
     """Serve the agents over HTTP. Without a file: one, on the model of a key that is set, an Ollama, or our own."""
     from app.llm.detect import Probe
@@ -59,7 +62,8 @@ def serve(
     from app.cli.without_file import QuickFlags
 
     quick = QuickFlags(provider, model, api_key, base_url, tools, mcp_url, docs)
-    raise typer.Exit(run(config=config, overrides={"server.host": host, "server.port": port}, quick=quick, probe=probe))
+    overrides = {"server.host": host, "server.port": port}
+    raise typer.Exit(run(config=config, overrides=overrides, quick=quick, probe=probe, is_development=dev))
 
 
 @app.command()

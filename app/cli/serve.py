@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from app.cli.without_file import NO_FLAGS, QuickFlags, read_config
 from app.config.find import find_config
@@ -70,7 +71,12 @@ class Server(uvicorn.Server):
 
 
 def serve(
-    *, config: Path | None, overrides: dict[str, Any], quick: QuickFlags = NO_FLAGS, probe: Probe | None = None
+    *,
+    config: Path | None,
+    overrides: dict[str, Any],
+    quick: QuickFlags = NO_FLAGS,
+    probe: Probe | None = None,
+    is_development: bool = False,
 ) -> int:
     """Run until a signal stops it. Returns the exit code (2: the configuration is wrong, 3: it cannot start)."""
 
@@ -92,11 +98,11 @@ def serve(
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(_serve(loaded.config, lambda: read().config))
-    return uvloop.run(_serve(loaded.config, lambda: read().config))
+        return asyncio.run(_serve(loaded.config, lambda: read().config, is_development=is_development))
+    return uvloop.run(_serve(loaded.config, lambda: read().config, is_development=is_development))
 
 
-async def _serve(config: Config, read_again: Callable[[], Config]) -> int:
+async def _serve(config: Config, read_again: Callable[[], Config], *, is_development: bool) -> int:
     try:
         listener = _bind(config)
     except OSError as error:
@@ -115,7 +121,7 @@ async def _serve(config: Config, read_again: Callable[[], Config]) -> int:
         listener.close()
         return START_ERROR
     settings = uvicorn.Config(
-        create_app(runtime),
+        _make_app(runtime, is_development=is_development),
         http="httptools",
         ws="none",
         lifespan="on",
@@ -138,6 +144,15 @@ async def _serve(config: Config, read_again: Callable[[], Config]) -> int:
         await runtime.close()
         log.info("stopped")
     return START_ERROR if runtime.was_superseded else 0
+
+
+def _make_app(runtime: Runtime, *, is_development: bool) -> ASGIApp:
+    if not is_development:
+        return create_app(runtime)
+    from app.routers.development import NOTICE, Development
+
+    log.warning("%s", NOTICE)
+    return Development(create_app(runtime, accepts_local_pages=True))
 
 
 async def _reload(runtime: Runtime, read_again: Callable[[], Config]) -> None:

@@ -19,6 +19,7 @@ from app.auth.authenticate import Authenticator
 from app.auth.users import with_named_user
 from app.domain.errors import Forbidden, HectorError, Internal, InvalidRequest
 from app.routers.errors import error_response
+from app.routers.origins import LOCAL, RefusedOrigins
 from app.routers.tickets import admit, take_ticket
 from app.sessions.tickets import Tickets
 
@@ -44,8 +45,13 @@ class Guard:
         allowed_hosts: Sequence[str],
         public_url: str | None,
         tickets: Tickets | None = None,
+        refused: RefusedOrigins | None = None,
+        accepts_local_pages: bool = False,
     ) -> None:
+        """`refused` is told the pages that are kept out; `accepts_local_pages` lets in those of this machine."""
         self._app = app
+        self._refused = refused or RefusedOrigins(cors_origins)
+        self._accepts_local_pages = accepts_local_pages
         self._tickets = tickets
         self._authenticator = authenticator
         self._origins = {origin.rstrip("/").lower() for origin in cors_origins}
@@ -135,11 +141,13 @@ class Guard:
                 reason="forbidden_host",
             )
         is_change = scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS
-        if origin is not None and is_change and not self._accepts_origin(origin, host):
-            raise Forbidden(
-                f"Pages from {origin!r} may not change anything here; add it to server.cors_origins.",
-                reason="forbidden_origin",
-            )
+        if origin is not None and not self._accepts_origin(origin, host):
+            self._refused.note(origin)  # also of a GET: the browser keeps the answer from the page
+            if is_change:
+                raise Forbidden(
+                    f"Pages from {origin!r} may not change anything here; add it to server.cors_origins.",
+                    reason="forbidden_origin",
+                )
         if scope["type"] == "http" and scope["method"] == "OPTIONS":
             return None  # a preflight carries no credentials
         if ticket is not None:
@@ -162,7 +170,7 @@ class Guard:
     def _accepts_origin(self, origin: str, host: str | None) -> bool:
         if origin in self._origins or ("*" in self._origins and origin != "null"):
             return True
-        if origin == self._public_origin:
+        if origin == self._public_origin or (self._accepts_local_pages and LOCAL.fullmatch(origin) is not None):
             return True
         try:
             parts = urlsplit(origin)
