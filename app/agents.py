@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from app.config.agent import AgentConfig, PromptConfig
 from app.config.root import Config
 from app.domain.errors import agent_not_found
+from app.domain.message import is_blank
 from app.llm.base import LLM
 from app.memory.budget import ModelBudget, budget_for
 from app.memory.buffer_window import BufferWindow
@@ -33,7 +34,8 @@ class Agent:
     config: AgentConfig
     llm: LLM
     working_memory: WorkingMemory
-    system: Entry
+    system: Entry | None
+    """The system prompt; `None` if it is blank."""
     summarizer: LLM | None
     """The model that sums up older messages; `None`: they are left out."""
     budget: ModelBudget | None = None
@@ -78,7 +80,8 @@ def build_agents(config: Config, models: Mapping[str, LLM]) -> dict[str, Agent]:
 
 def build_agent(name: str, config: AgentConfig, llm: LLM, *, summarizer: LLM | None) -> Agent:
     working = config.memory.working
-    system = entry("system", system_prompt(config.prompt))
+    prompt = system_prompt(config.prompt)
+    system = None if is_blank(prompt) else entry("system", prompt)
     if working.strategy == "buffer_window":
         return Agent(name, config, llm, BufferWindow(working.window_size), system, summarizer)
     usual = budget_for(llm.context.known, answer_tokens=llm.context.answer_tokens, prompt_tokens=0)

@@ -35,7 +35,7 @@ def budget_for(context: Context, *, answer_tokens: int | None, prompt_tokens: in
 class ModelBudget:
     """Gives a `SummaryBuffer` its budget, and another one when more is known of its model's context."""
 
-    def __init__(self, buffer: SummaryBuffer, llm: LLM, system: Entry) -> None:
+    def __init__(self, buffer: SummaryBuffer, llm: LLM, system: Entry | None) -> None:
         self._buffer = buffer
         self._llm = llm
         self._system = system
@@ -57,7 +57,7 @@ class ModelBudget:
     def apply(self) -> None:
         """Set the budget from what is known. Counts the system prompt, so it may take a moment."""
         context = self._llm.context.known
-        prompt = self._system.count(self._llm.count_tokens)
+        prompt = self._system.count(self._llm.count_tokens) if self._system is not None else 0
         answer = self._llm.context.answer_tokens
         self._buffer.resize(budget_for(context, answer_tokens=answer, prompt_tokens=prompt))
         self._applied = context

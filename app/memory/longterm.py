@@ -10,6 +10,7 @@ from functools import partial
 from app.domain.forgetting import FORGOTTEN
 from app.domain.ids import NewId
 from app.domain.memory import Memory, MemoryKind, Owner, Scope
+from app.domain.message import is_blank
 from app.memory import scope as scopes
 from app.memory.embedding import BATCH, BATCH_SECONDS, MemoriesToEmbed
 from app.memory.recall import Recall, Recollection
@@ -81,7 +82,7 @@ class LongTermMemory:
         drafts = [
             (self._memory(owner, audience, saying), terms(saying.text))
             for saying in sayings
-            if saying.text.strip() and saying.text != FORGOTTEN and scopes.may_store(scope, saying.kind)
+            if not is_blank(saying.text) and saying.text != FORGOTTEN and scopes.may_store(scope, saying.kind)
         ]
         if drafts:
             memories.insert(unit, drafts)

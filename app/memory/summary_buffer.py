@@ -103,11 +103,16 @@ class SummaryBuffer:
         return sum([message.count(self._count) for message in history])
 
     def cut(self, history: Sequence[Entry]) -> int:
-        """How many of the oldest messages to summarize to reach `target`; never the last user message or later ones."""
+        """How many of the oldest messages to summarize to reach `target`; never the last user message or later ones.
+
+        What is left begins with a message of the user: an answer without its question says little.
+        """
         if not history:
             return 0
         start = self._newest(history, self.target - self.longest)
         last = max([place for place, message in enumerate(history) if message.is_users], default=len(history) - 1)
+        while start < last and not history[start].is_users:
+            start += 1
         return min(start, last)
 
     def _newest(self, history: Sequence[Entry], room: int) -> int:
@@ -166,11 +171,11 @@ class SummaryBuffer:
         space = max(text.rfind("\n", start, end), text.rfind(" ", start, end))
         return space + 1 if space - start > length * 2 // 3 else end
 
-    def request(self, old: str, said: str) -> list[bytes]:
+    def request(self, old: str, said: str) -> list[Entry]:
         """The request that extends the summary `old` by what was said after it."""
         before = f"Summary so far:\n{old}\n\n" if old else ""
         asked = f"{before}Said since then:\n{said}\n\nThe new summary of all of it:"
-        return [entry("system", self._instructions()).encoded, entry("user", asked).encoded]
+        return [entry("system", self._instructions()), entry("user", asked)]
 
     def _instructions(self) -> str:
         return (

@@ -16,10 +16,11 @@ MESSAGE_OVERHEAD_TOKENS = 4
 class Entry:
     """One message as the model receives it, encoded once. Its tokens are counted on first use.
 
-    `message_id` and `seq` are those of the stored message.
+    `role` is the one in `encoded`; `message_id` and `seq` are those of the stored message.
     """
 
     encoded: bytes
+    role: str
     tokens: int | None = None
     message_id: str = ""
     seq: int = 0
@@ -36,7 +37,7 @@ class Entry:
 
     @property
     def is_users(self) -> bool:
-        return self.encoded.startswith(b'{"role":"user"')
+        return self.role == "user"
 
     def at_most(self) -> int:
         """An upper bound on the tokens without counting: no token is shorter than a byte."""
@@ -44,7 +45,7 @@ class Entry:
 
 
 def entry(role: str, content: str, message_id: str = "", seq: int = 0) -> Entry:
-    return Entry(orjson.dumps({"role": role, "content": content}), None, message_id, seq)
+    return Entry(orjson.dumps({"role": role, "content": content}), role, None, message_id, seq)
 
 
 class WorkingMemory(Protocol):

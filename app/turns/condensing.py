@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
+from app.domain.message import is_blank
 from app.domain.turn import Usage
 from app.llm.base import LLM, LLMError, LLMRequest, LLMStopped, LLMStream, TextDelta, unescape
 from app.memory.budget import SMALL_TOKENS
 from app.memory.summary_buffer import SummaryBuffer
 from app.memory.working import Entry
+from app.turns.template import fit_template
 
 T = TypeVar("T")
 
@@ -79,7 +81,7 @@ class Condensing:
         if self.is_stopped:
             raise LLMStopped
         messages = memory.request(old, said)
-        request = LLMRequest(messages, self.session_id, max_tokens=2 * memory.longest)
+        request = LLMRequest(fit_template(messages), self.session_id, max_tokens=2 * memory.longest)
         stream = self._stream = self.llm.stream(request)
         timer = asyncio.get_running_loop().call_later(SECONDS, self._give_up)
         chunks: list[bytes] = []
@@ -98,7 +100,7 @@ class Condensing:
             text = unescape(b"".join(chunks)).strip()
             if text or stream.end.usage is not None:
                 self.usages.append(stream.end.usage or _count(self.llm, messages, text))
-        if not text:
+        if is_blank(text):
             raise NotCondensed("the model said nothing")
         return text
 
@@ -117,9 +119,9 @@ class Condensing:
             self._stream.close()
 
 
-def _count(llm: LLM, messages: Sequence[bytes], text: str) -> Usage:
+def _count(llm: LLM, messages: Sequence[Entry], text: str) -> Usage:
     """What a call cost by our own count; of a provider that does not say, or of a call that was cut."""
-    prompt = sum([Entry(message).count(llm.count_tokens) for message in messages])
+    prompt = sum([message.count(llm.count_tokens) for message in messages])
     return Usage(prompt, llm.count_tokens(text), "counted" if llm.counts_exactly else "estimated")
 
 

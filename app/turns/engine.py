@@ -97,8 +97,7 @@ async def count_usage(desk: Desk, prompt: Prompt) -> Usage:
     """What the turn cost by our own count, for providers that do not say and turns that were stopped."""
     tape = desk.session_log.tape
     text = tape.text() if tape is not None else ""
-
-    entries = [prompt.system, *prompt.messages]
+    entries = prompt.entries
 
     def count() -> Usage:
         llm = desk.agent.llm

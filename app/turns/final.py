@@ -26,7 +26,7 @@ from app.turns.booking import Booking
 from app.turns.condensing import Condensing, NotCondensed, counted
 from app.turns.desk import desk_of
 from app.turns.memory import TurnMemory, owner_of
-from app.turns.prompt import PAGE, as_entry
+from app.turns.prompt import PAGE, as_entries
 
 log = logging.getLogger(__name__)
 
@@ -193,7 +193,7 @@ class FinalMemories:
         while await counted(lambda: memory.fits(found, most), size=sum([len(one.encoded) for one in found])):
             query = partial(messages.context, session_id=session_log.session.session_id, before=before, limit=PAGE)
             page = await read(query)
-            found[:0] = [as_entry(message) for message in page if message.seq > after]
+            found[:0] = as_entries(page, after=after)
             if len(page) < PAGE or page[0].seq <= after:
                 break
             before = page[0].seq

@@ -11,7 +11,7 @@ from enum import Enum
 
 from app.domain.errors import HectorError, Unavailable
 from app.domain.event import EventKind, Snapshot, TurnFailed, TurnFinished
-from app.domain.message import Message
+from app.domain.message import Message, is_blank
 from app.domain.turn import Failure, Outcome, Timings, TurnState, Usage
 from app.events.change import Change
 from app.events.log import TAIL
@@ -296,7 +296,7 @@ class End:
         desk, turn = self._desk, self._turn
         turn.is_stored = True
         self._stored = outcome
-        if desk.window is not None and outcome.text and turn is desk.open:
+        if desk.window is not None and not is_blank(outcome.text) and turn is desk.open:
             said = outcome.text + MARKS.get(outcome.state.value, "")
             desk.window = [*desk.window, entry("assistant", said, turn.message_id, seq)]
         if self._memory is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from app.domain.errors import InvalidRequest, turn_not_found
-from app.domain.message import Message
+from app.domain.message import Message, is_blank
 from app.domain.turn import Outcome, Turn
 from app.events.log import SessionLog
 from app.storage import events, messages, turns
@@ -75,6 +75,8 @@ class History:
         question = newest[-1] if answer is None else newest[0]
         if question.role != "user":
             raise InvalidRequest("There is no user message to answer; send one.")
+        if is_blank(question.content):  # from an import, or an earlier release
+            raise InvalidRequest("The last user message is blank; edit it, or send another one.")
         if message_id is not None and message_id not in (question.message_id, answer.message_id if answer else None):
             raise InvalidRequest("Only the last answer can be regenerated; fork the session at an earlier message.")
         replaced = (answer.seq, answer.message_id) if answer is not None else (None, None)

@@ -16,12 +16,17 @@ from app.turns.recalling import Recalling
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the model is told: the system prompt with all that belongs to it, then messages."""
+    """What the model is told: the system prompt with all that belongs to it, if there is any, then messages."""
 
-    system: Entry
+    system: Entry | None
     messages: list[Entry]
     memory_tokens: int = 0
     """Those of `system` that were recalled or sum up older messages."""
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All of it, in order."""
+        return [self.system, *self.messages] if self.system is not None else self.messages
 
 
 @dataclass(slots=True, eq=False)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from app.agents import Agent
 from app.domain.event import HistorySummarized, MemoryRecalled
-from app.domain.message import Message
+from app.domain.message import Message, is_blank
 from app.domain.summary import Summary
 from app.llm.base import LLMRequest
 from app.memory.summary_buffer import SummaryBuffer, block
@@ -18,6 +19,7 @@ from app.turns.desk import Desk
 from app.turns.open_turn import OpenTurn, Prompt
 from app.turns.recalling import Recalled
 from app.turns.summaries import Summaries
+from app.turns.template import fit_template, from_user
 
 PAGE = 64
 NOTHING = Recalled("nothing")
@@ -35,13 +37,20 @@ def as_entry(message: Message) -> Entry:
     return entry(message.role, message.content + mark, message.message_id, message.seq)
 
 
-def system_of(agent: Agent, *parts: str | None) -> Entry:
+def as_entries(page: Sequence[Message], *, after: int) -> list[Entry]:
+    """The messages with a number above `after` as the model sees them; blank ones are left out."""
+    return [as_entry(message) for message in page if message.seq > after and not is_blank(message.content)]
+
+
+def system_of(agent: Agent, *parts: str | None) -> Entry | None:
     """The system prompt of a turn, with what is said this once below it.
 
     One message, for some models take no second one of this role.
     """
-    said = [part for part in parts if part]
-    return entry("system", "\n\n".join([agent.system.text(), *said])) if said else agent.system
+    said = [part for part in parts if part and not is_blank(part)]
+    if not said:
+        return agent.system
+    return entry("system", "\n\n".join([agent.system.text(), *said] if agent.system is not None else said))
 
 
 async def load_window(desk: Desk, *, before: int) -> None:
@@ -61,7 +70,7 @@ async def load_window(desk: Desk, *, before: int) -> None:
         page = await desk.session_log.database.read(
             partial(messages.context, session_id=session.session_id, before=before, limit=PAGE)
         )
-        window[:0] = [as_entry(message) for message in page if message.seq > after]
+        window[:0] = as_entries(page, after=after)
         if len(page) < PAGE or page[0].seq <= after:
             break
         before = page[0].seq
@@ -99,7 +108,8 @@ async def build(desk: Desk, turn: OpenTurn, summed_up: Summaries) -> Prompt:
         await summed_up.end(desk)
         await load_window(desk, before=before)
     assert desk.window is not None
-    desk.window.append(entry("user", turn.text, turn.user_message_id, before))
+    if not is_blank(turn.text):  # an earlier release may have queued it
+        desk.window.append(entry("user", turn.text, turn.user_message_id, before))
     memory = desk.agent.working_memory
     summary: Summary | None = None
     if type(memory) is SummaryBuffer:
@@ -111,8 +121,10 @@ async def build(desk: Desk, turn: OpenTurn, summed_up: Summaries) -> Prompt:
         selected = list(memory.select(desk.window))
         desk.left_out += len(desk.window) - len(selected)
         desk.window = selected
-        if desk.left_out:
-            turn.summary = {"status": "left_out", "left_out": desk.left_out}
+        if not memory.wants_more(selected):
+            selected = from_user(selected)
+        if left_out := desk.left_out + len(desk.window) - len(selected):
+            turn.summary = {"status": "left_out", "left_out": left_out}
     if turn.summary is not None:
         turn.shown.append(desk.session_log.show(HistorySummarized(turn.turn_id, turn.summary)))
     if turn.recalling is None and summary is None:
@@ -138,5 +150,4 @@ async def _recalled(desk: Desk, turn: OpenTurn, selected: list[Entry]) -> Recall
 
 
 def request_of(desk: Desk, prompt: Prompt) -> LLMRequest:
-    messages = [prompt.system.encoded, *[item.encoded for item in prompt.messages]]
-    return LLMRequest(messages, desk.session_log.session.session_id)
+    return LLMRequest(fit_template(prompt.entries), desk.session_log.session.session_id)

@@ -18,13 +18,14 @@ from app.events.change import Change
 from app.events.log import SessionLog
 from app.llm.base import LLMStopped
 from app.memory.summary_buffer import SummaryBuffer
-from app.memory.working import Entry
+from app.memory.working import Entry, entry
 from app.observability.tasks import Tasks
 from app.storage import messages, summaries
 from app.turns.booking import Booking, total
 from app.turns.condensing import LARGE_BYTES, Condensing, NotCondensed, counted
 from app.turns.desk import Desk
 from app.turns.open_turn import OpenTurn
+from app.turns.template import LEFT_OUT, begins_with_assistant, from_user
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,8 @@ class Summaries:
             await self._sum_up_now(desk, turn, memory, window)
             window = _after(desk.summary, window)
         summary = desk.summary if newest + _tokens(desk.summary) <= memory.budget else None
-        selected = list(await counted(lambda: memory.select(window, taken=_tokens(summary)), size=_uncounted(window)))
+        taken = _tokens(summary)
+        selected = from_user(await counted(lambda: memory.select(window, taken=taken), size=_uncounted(window)))
         left_out = len(window) - len(selected)
         if summary is None and desk.summary is not None:
             left_out += await _count_covered(desk, desk.summary)
@@ -112,8 +114,9 @@ class Summaries:
         desk.window = list(selected)
         if newest > memory.budget:
             turn.summary = {"status": "no_room", "tokens": newest, "budget": memory.budget}
-        self._tell(desk, turn, None, desk.left_out)
-        return selected
+        begun = from_user(selected)
+        self._tell(desk, turn, None, desk.left_out + len(selected) - len(begun))
+        return begun
 
     async def _sum_up_now(self, desk: Desk, turn: OpenTurn, memory: SummaryBuffer, window: list[Entry]) -> None:
         started = time.monotonic()
@@ -257,6 +260,8 @@ def _after(summary: Summary | None, window: list[Entry]) -> list[Entry]:
 
 async def _fits(desk: Desk, memory: SummaryBuffer, window: list[Entry]) -> bool:
     room = memory.budget - _tokens(desk.summary)
+    if begins_with_assistant(window):
+        room -= memory.total([entry("user", LEFT_OUT)])
     return await counted(lambda: memory.fits(window, room), size=_uncounted(window))
 
 

@@ -57,6 +57,29 @@ async def test_a_message_that_is_none_is_422_and_says_which_field(
     assert not upstream.requests
 
 
+@pytest.mark.parametrize("text", [" ", "\n\t", "\u200b\ufeff", "\u3000\u2060\u3164"])
+async def test_a_blank_message_is_422_at_every_door(client: httpx.AsyncClient, upstream: Upstream, text: str) -> None:
+    talk = await Talk.begin(client, messages=[{"role": "user", "content": "Hello"}])
+    message = (await talk.messages())[0]["message_id"]
+    said = {"role": "user", "content": text}
+    doors: list[tuple[str, str, dict[str, object]]] = [
+        ("POST", MESSAGES, {"message": text}),
+        ("POST", f"{MESSAGES}/stream", {"message": text}),
+        ("POST", f"{talk.path}/messages", {"message": text}),
+        ("POST", f"{talk.path}/messages", {"message": text, "background": True}),
+        ("POST", f"{talk.path}/messages/stream", {"message": text}),
+        ("POST", f"{talk.path}/messages", {**said, "turn": False}),
+        ("POST", SESSIONS, {"messages": [said]}),
+        ("PUT", f"{talk.path}/messages/{message}", {"content": text}),
+    ]
+    for method, path, body in doors:
+        refused = await client.request(method, path, json=body)
+        assert reason(refused) == (422, "invalid_request"), path
+        assert "blank" in refused.json()["error"]["message"]
+    assert not upstream.requests
+    assert len(await talk.messages()) == 1
+
+
 @pytest.mark.parametrize(
     "body",
     [

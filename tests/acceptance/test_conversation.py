@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import pytest
 
+from app.domain.message import is_blank
 from tests.fixtures.server import HectorServer
-from tests.fixtures.talk import Talk, reason
+from tests.fixtures.talk import Talk, good, reason
 from tests.fixtures.upstream import Upstream
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -139,7 +142,41 @@ async def test_a_message_whose_answer_never_began_is_still_part_of_the_conversat
     upstream.answer(status=400)
     assert reason(await talk.post("Anybody?")) == (502, "llm_error")
     await talk.say("Hello again")
-    assert asked(upstream) == [("user", "Anybody?"), ("user", "Hello again")]
+    assert asked(upstream) == [("user", "Anybody?\n\nHello again")], "many models refuse two in a row"
+
+
+@pytest.mark.parametrize("agent", ["assistant", "forgetful", "frugal"])
+async def test_the_strictest_chat_template_takes_what_the_model_is_asked(
+    client: httpx.AsyncClient, upstream: Upstream, agent: str
+) -> None:
+    """After failed, empty, blank and thinking answers, and after blank messages of an import."""
+    said = [("assistant", "Hi."), ("user", " \n"), ("user", "one"), ("assistant", "\u200b"), ("assistant", "")]
+    exported = {"messages": [{"role": role, "content": content} for role, content in said]}
+    made = good(await client.post(f"/agents/{agent}/sessions/import", json=exported))
+    talk = Talk(client, made["session_id"], agent=agent)
+    replies: list[dict[str, Any]] = [
+        {"tokens": []},
+        {"status": 400},
+        {"tokens": ["\n", " \u200b"]},
+        {"cut_after": -1},
+        {"tokens": ["<think>a</think>"]},
+    ]
+    for reply in replies:
+        upstream.answer(**reply)
+        await talk.post("two")
+        _check_alternation(upstream)
+    upstream.answer(tokens=["A."])
+    await talk.say("three")
+    await talk.say("four")
+    _check_alternation(upstream)
+    assert asked(upstream)[-2:] == [("assistant", "A."), ("user", "four")]
+
+
+def _check_alternation(upstream: Upstream) -> None:
+    messages = upstream.requests[-1].json["messages"]
+    roles = [message["role"] for message in messages]
+    assert roles == ["system", *["user", "assistant"] * (len(roles) // 2 - 1), "user"]
+    assert not [message for message in messages if is_blank(message["content"])]
 
 
 async def test_the_history_pages_backwards_through_every_message(client: httpx.AsyncClient, upstream: Upstream) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from app.sessions.draft import Draft, Seed
 from app.turns.prompt import MARKS, as_entry
-from tests.fixtures.house import House, until
+from app.turns.template import LEFT_OUT
+from tests.fixtures.house import ALICE, House, until
 from tests.fixtures.rows import a_message
 
 
@@ -64,8 +66,18 @@ async def test_a_long_history_is_read_page_by_page_but_not_further_than_needed()
     assert cold is not None
     await house.say(cold, "last", "a")
     found = asked(house)
-    assert len(found) == 150
+    assert len(found) == 149, "the oldest of the newest 150 is an answer without its question"
+    assert found[0] == "q16"
     assert found[-3:] == ["q89", "a89", "last"]
+    await house.close()
+
+
+@pytest.mark.parametrize(("size", "sent"), [(1, ["q"]), (2, ["q"]), (3, [LEFT_OUT, "a", "q"])])
+async def test_an_assistant_that_spoke_first_does_not_widen_the_window(size: int, sent: list[str]) -> None:
+    house = await house_of(strategy="buffer_window", window_size=size)
+    log, _ = await house.sessions.create(ALICE, "assistant", draft=Draft(seeds=(Seed("assistant", "a"),)))
+    await house.say(log, "q", "b")
+    assert asked(house) == sent
     await house.close()
 
 

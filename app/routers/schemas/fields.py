@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from app.auth.users import MAX_USER_ID, normalize
 from app.domain.errors import InvalidRequest
+from app.domain.message import is_blank
 
 
 def _normalize(name: str) -> str:
@@ -16,6 +17,12 @@ def _normalize(name: str) -> str:
         return normalize(name)
     except InvalidRequest as error:
         raise PydanticCustomError("user_id", "{problem}", {"problem": error.message}) from None
+
+
+def _refuse_blank(text: str) -> str:
+    if is_blank(text):
+        raise PydanticCustomError("blank", "The text is blank: white space and invisible characters only; send words.")
+    return text
 
 
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-22T00:27:49.628Z"])]
@@ -39,6 +46,8 @@ MemoryId = Annotated[str, Field(examples=["memory_1k8bpq5r5bgabb20ut1s49"])]
 StoreName = Annotated[str, Field(description="Key of the document store in the configuration.", examples=["handbook"])]
 ModelName = Annotated[str, Field(examples=["all-MiniLM-L6-v2"])]
 
+SaidText = Annotated[StrictStr, Field(min_length=1), AfterValidator(_refuse_blank)]
+"""The text of a message that a client gives: not blank, for many models refuse a history with a blank message."""
 Role = Literal["user", "assistant"]
 Score = Annotated[float, Field(description="0 to 1.", examples=[0.93])]
 Cues = Annotated[dict[str, float], Field(description="The parts that the score is made of.", examples=[{"words": 0.8}])]

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from app.domain.clock import iso
 from app.domain.message import Message as StoredMessage
 from app.domain.turn import Outcome
-from app.routers.schemas.fields import EventNumber, MessageId, Role, SessionId, Time, TurnId
+from app.routers.schemas.fields import EventNumber, MessageId, Role, SaidText, SessionId, Time, TurnId
 from app.routers.schemas.turns import Timings, TurnUsage, timings_json, usage_json
 
 # -- bodies ------------------------------------------------------------------------------------------
@@ -21,7 +21,7 @@ class SendMessage(BaseModel):
 
     model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"message": "What is a qubit?"}]})
 
-    message: StrictStr = Field(min_length=1)
+    message: SaidText
     background: StrictBool = Field(
         default=False, description="Answer with 202 at once; the turn goes on without a reader."
     )
@@ -42,14 +42,14 @@ class AddMessage(BaseModel):
     )
 
     role: Role
-    content: StrictStr = Field(min_length=1)
+    content: SaidText
     turn: Literal[False]
 
 
 class EditMessage(BaseModel):
     model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"content": "What is a qutrit?"}]})
 
-    content: StrictStr = Field(min_length=1)
+    content: SaidText
 
 
 class Regenerate(BaseModel):

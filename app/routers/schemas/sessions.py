@@ -16,6 +16,7 @@ from app.routers.schemas.fields import (
     EventNumber,
     NamedUser,
     Role,
+    SaidText,
     SessionId,
     Time,
     Tokens,
@@ -32,7 +33,7 @@ class SeedMessage(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     role: Role
-    content: StrictStr = Field(min_length=1)
+    content: SaidText
 
 
 class CreateSession(BaseModel):
