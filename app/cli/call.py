@@ -11,7 +11,7 @@ from app.cli.connection import Target, connect
 from app.cli.failures import CommandFailed, ExitCode, exit_code
 from app.cli.run import Signals, complain
 from app.cli.screen import Silent, make_output
-from app.cli.show import Abandoned, Show, stop_quietly
+from app.cli.show import Abandoned, Show, shortfall_of, stop_quietly
 from hector_client import Agent, Answer, HectorError, Unreachable
 from hector_client.events import TurnFinished
 
@@ -103,6 +103,8 @@ def _print_whole(text: str) -> None:
 def _end(answer: Answer, *, was_stopped: bool) -> ExitCode:
     failure = answer.failure()
     if failure is None:
+        if (shortfall := shortfall_of(answer.finished)) is not None:
+            complain(shortfall)
         return ExitCode.OK
     complain(failure.message)
     return ExitCode.INTERRUPTED if was_stopped else ExitCode.TURN_FAILED

@@ -19,7 +19,7 @@ from app.cli.failures import CommandFailed, ExitCode, exit_code
 from app.cli.prompt import QUIT_HINT, Editor, Interrupted, Lines, Prompt, history_file
 from app.cli.run import Signals
 from app.cli.screen import clean, make_output
-from app.cli.show import Abandoned, Show, stop_quietly
+from app.cli.show import Abandoned, Show, shortfall_of, stop_quietly
 from app.cli.tables import SESSION_HEADINGS, print_rows, session_row, session_table
 from hector_client import Answer, Client, HectorError, Session, Unreachable
 from hector_client.errors import SessionOver
@@ -180,6 +180,8 @@ class Chat:
 
     def _tell_end(self, answer: Answer) -> None:
         finished, failure = answer.finished, answer.failure()
+        if (shortfall := shortfall_of(finished)) is not None:
+            self._note(shortfall)
         if finished is None or failure is None:
             return
         if isinstance(failure, SessionOver):

@@ -23,6 +23,12 @@ from hector_client.events import (
     TurnStarted,
 )
 
+_SHORTFALLS = {
+    "length": "The answer is cut: the model reached its limit of tokens (max_tokens).",
+    "content_filter": "A content filter of the model withheld the answer or its rest.",
+    "refusal": "The model refused to answer.",
+}
+
 
 class Abandoned(Exception):
     """The user stopped waiting; the turn may still run."""
@@ -170,6 +176,15 @@ def summary_words(summary: Summary) -> str:
             return f"{many}."
         case _:
             return "Older messages are summarised."
+
+
+def shortfall_of(finished: TurnFinished | None) -> str | None:
+    """What a completed answer lacks, by the model's own word for its end; `None` if it is whole."""
+    if finished is None or finished.status != "completed" or finished.finish_reason is None:
+        return None
+    if finished.finish_reason in _SHORTFALLS:
+        return _SHORTFALLS[finished.finish_reason]
+    return None if finished.message_id is not None else "The model ended without a word."
 
 
 async def stop_quietly(answer: Answer) -> None:

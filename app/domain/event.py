@@ -60,7 +60,7 @@ class TurnStarted:
 
 @dataclass(frozen=True, slots=True)
 class TurnFinished:
-    """A turn ended. `message_id` is the answer; `None` if the model said nothing."""
+    """A turn ended. `message_id` is the answer; `None` if the model said nothing. `finish_reason` is its own word."""
 
     kind: ClassVar = EventKind.TURN_FINISHED
     turn_id: str
@@ -69,6 +69,7 @@ class TurnFinished:
     reason: str | None = None
     usage: Usage | None = None
     timings: Timings | None = None
+    finish_reason: str | None = None
 
     def to_json(self) -> dict[str, object]:
         reason = {} if self.reason is None else {"reason": self.reason}
@@ -77,6 +78,7 @@ class TurnFinished:
             **reason,
             "turn_id": self.turn_id,
             "message_id": self.message_id,
+            "finish_reason": self.finish_reason,
             "usage": self.usage.to_json() if self.usage is not None else None,
             "timings": self.timings.to_json() if self.timings is not None else None,
         }

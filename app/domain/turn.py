@@ -90,6 +90,8 @@ class Outcome:
     timings: Timings | None = None
     failure: Failure | None = None
     finished_ms: int | None = None
+    finish_reason: str | None = None
+    """Why the model ended its answer, in its own word: `stop`, `length`, `content_filter`, …; `None`: it gave none."""
 
     def raise_for_end(self, session_id: str) -> None:
         """Raise the error for any end but completion; its details contain the partial text.
@@ -147,3 +149,4 @@ class Turn:
     failure: Failure | None = None
     instructions: str | None = None
     memory: dict[str, object] | None = None
+    finish_reason: str | None = None

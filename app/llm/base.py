@@ -88,9 +88,12 @@ class StreamEnd:
 
 
 class LLMStream(Protocol):
-    """One answer on its way."""
+    """One answer on its way. `was_accepted`: the model has taken the request, so it may cost something."""
 
     end: StreamEnd
+
+    @property
+    def was_accepted(self) -> bool: ...
 
     async def read(self) -> list[Delta]:
         """Wait for what the model says next: all that has arrived, in order; `[]` when it is over.

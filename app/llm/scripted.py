@@ -105,6 +105,11 @@ class ScriptedStream:
         self._is_stopped = False
         self._wait: asyncio.Future[None] | None = None
 
+    @property
+    def was_accepted(self) -> bool:
+        """See `LLMStream`. A script that fails at once refuses its request."""
+        return self._given > 0 or not self._answer.fails
+
     async def read(self) -> list[Delta]:
         """See `LLMStream.read`."""
         if self._is_stopped:

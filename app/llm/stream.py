@@ -81,7 +81,7 @@ class OpenAIStream:
     __slots__ = (
         "_begun", "_body", "_closing", "_content", "_deadline", "_end_deadline", "_failure", "_first_deadline",
         "_has_text", "_head", "_is_failed", "_is_over", "_loop", "_opening", "_parser", "_received", "_response",
-        "_retries", "_slot", "_stop", "_think", "_timer", "_upstream", "end",
+        "_retries", "_slot", "_stop", "_think", "_timer", "_upstream", "end", "was_accepted",
     )  # fmt: skip
 
     def __init__(self, upstream: Upstream, body: bytes) -> None:
@@ -108,6 +108,7 @@ class OpenAIStream:
     def _prepare(self) -> None:
         """What belongs to one attempt."""
         self.end = StreamEnd()
+        self.was_accepted = False
         self._parser: StreamParser | None = None  # until the first bytes tell what the body is
         self._head = b""
         self._think: ThinkTag | None = ThinkTag()  # until the text has begun
@@ -226,6 +227,7 @@ class OpenAIStream:
         if self._timer is None:
             self._timer = self._loop.call_at(self._deadline, self._tick)
         response = self._response = await upstream.connect(self._body)
+        self.was_accepted = True
         try:
             self._content = readable(response)
         except UnknownCompression as exc:
@@ -316,6 +318,8 @@ class OpenAIStream:
         if deltas or self._begun:
             self._is_failed = True
             self._leave()
+        elif self.end.finish_reason is None:
+            self.was_accepted = False  # a refusal of status 200
 
     def _fault(self) -> LLMError | None:
         """What the provider itself says against its answer: a failure, or that there is none."""

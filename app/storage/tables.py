@@ -111,6 +111,7 @@ turns = Table(
     Column("error", Text, info=_JSON),
     Column("instructions", Text, info=_TEXT),
     Column("memory", Text, info=_JSON),
+    Column("finish_reason", Text, info=not_personal("a short word of the model's provider")),
     info=personal.of_session("turns", Redaction.TURNS),
 )
 # At most one turn of a session runs or waits: the rule lives here, not in the code that hopes for it.

@@ -31,6 +31,7 @@ _FINISH = (
         usage=bindparam("new_usage"),
         timings=bindparam("new_timings"),
         error=bindparam("new_error"),
+        finish_reason=bindparam("new_finish_reason"),
     )
 )
 _CLOSE = (
@@ -96,6 +97,7 @@ def add_finish(unit: UnitOfWork, outcome: Outcome, *, last: int, now: int) -> No
             "new_usage": _json(usage.to_json()) if usage is not None else None,
             "new_timings": _json(timings.to_json()) if timings is not None else None,
             "new_error": _json(failure.to_json()) if failure is not None else None,
+            "new_finish_reason": outcome.finish_reason,
         },
         expect=1,
     )
@@ -181,6 +183,7 @@ def _turn(row: Row[Any]) -> Turn:
         failure=_failure(_object(row.error)),
         instructions=row.instructions,
         memory=_object(row.memory),
+        finish_reason=row.finish_reason,
     )
 
 

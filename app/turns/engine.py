@@ -43,6 +43,16 @@ async def answer(desk: Desk, turn: OpenTurn, *, memory: TurnMemory | None, summa
     return stream.end.usage
 
 
+async def usage_of(desk: Desk, turn: OpenTurn) -> Usage | None:
+    """What a turn used that did not complete; `None` if the model never took its request."""
+    stream = turn.stream
+    if stream is None or turn.prompt is None:
+        return None
+    if stream.end.usage is not None or not stream.was_accepted:
+        return stream.end.usage
+    return await count_usage(desk, turn.prompt)
+
+
 async def _prepare(desk: Desk, turn: OpenTurn, memory: TurnMemory | None, summaries: Summaries) -> Prompt:
     if memory is None or desk.agent.config.memory.longterm is None:
         return await build(desk, turn, summaries)

@@ -198,6 +198,7 @@ class End:
             timings_of(turn) if is_whole else None,
             verdict.failure,
             self._clock_ms(),
+            turn.finish_reason if is_whole else None,
         )
 
     @property
@@ -306,7 +307,13 @@ class End:
 
 def _finished(outcome: Outcome) -> TurnFinished:
     return TurnFinished(
-        outcome.turn_id, outcome.state, outcome.message_id, outcome.reason, outcome.usage, outcome.timings
+        outcome.turn_id,
+        outcome.state,
+        outcome.message_id,
+        outcome.reason,
+        outcome.usage,
+        outcome.timings,
+        outcome.finish_reason,
     )
 
 

@@ -56,6 +56,8 @@ class History:
             turn.usage,
             turn.timings,
             turn.failure,
+            turn.finished_ms,
+            turn.finish_reason,
         )
 
     async def again(self, session_log: SessionLog, message_id: str | None, instructions: str | None) -> Ask:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass, field
 
 from app.domain.turn import Outcome, TurnState
@@ -12,6 +13,9 @@ from app.memory.working import Entry
 from app.turns.ask import Ask
 from app.turns.condensing import Condensing
 from app.turns.recalling import Recalling
+
+LONGEST_REASON = 64
+"""Characters of a finish reason; real ones are a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,14 @@ class OpenTurn:
     """The summary that it waits for."""
     summary: dict[str, object] | None = None
     """What became of older messages that did not fit, as the wire has it."""
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the model ended its answer, in its own word; `None` if it gave none."""
+        reason = self.stream.end.finish_reason if self.stream is not None else None
+        if reason is None or (reason.isascii() and reason.isprintable() and len(reason) <= LONGEST_REASON):
+            return reason
+        return re.sub(r"[^ -~]", "?", reason[:LONGEST_REASON])
 
     def settle(self, outcome: Outcome) -> None:
         """Tell those who wait for the end; the first outcome counts."""

@@ -187,10 +187,8 @@ class Runner:
         await self.finish(desk, turn, state, reason, failure, usage)
 
     async def _count_usage(self, desk: Desk, turn: OpenTurn) -> Usage | None:
-        if turn.prompt is None:
-            return None
         try:
-            return await engine.count_usage(desk, turn.prompt)
+            return await engine.usage_of(desk, turn)
         except Exception:  # a turn must end, counted or not
             log.exception("the tokens of turn %s could not be counted", turn.turn_id, extra=ids(desk, turn))
             return None

@@ -102,9 +102,39 @@ async def test_the_first_frame_names_the_turn_and_the_last_tells_its_end(
         "status": "completed",
         "turn_id": answer["turn_id"],
         "message_id": answer["message_id"],
+        "finish_reason": "stop",
         "usage": {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12, "source": "provider"},
     }
     assert [user["seq"], answer["seq"]] == [frames[0].seq, frames[-2].seq]
+
+
+@pytest.mark.parametrize("word", ["stop", "length", "content_filter", "odd\0word\u20ac" * 20, None])
+async def test_the_models_word_for_its_end_is_told_in_the_stream_the_events_and_the_turn(
+    client: httpx.AsyncClient, upstream: Upstream, word: str | None
+) -> None:
+    talk = await Talk.begin(client)
+    upstream.answer(finish=word)
+    finished = (await talk.stream_all("Hello"))[-2].json
+    shown = word if word is None or len(word) < 64 else finished["finish_reason"]
+    assert (finished["status"], finished["finish_reason"]) == ("completed", shown)
+    assert len(shown or "") <= 64
+    assert (await talk.turn(finished["turn_id"]))["finish_reason"] == shown
+    assert (await talk.replay())[-2].json == finished
+    events = good(await client.get(f"{talk.path}/events"))["events"]
+    assert events[-1]["finish_reason"] == shown
+
+
+async def test_a_model_that_used_up_its_tokens_before_the_first_word_has_failed(
+    client: httpx.AsyncClient, upstream: Upstream
+) -> None:
+    for tokens in ([], ["<think>Hm", "</think>"]):
+        talk = await Talk.begin(client)
+        upstream.answer(tokens=tokens, finish="length")
+        frames = await talk.stream_all("Hello")
+        error, finished = frames[-3].json, frames[-2].json
+        assert (finished["status"], finished["finish_reason"]) == ("failed", "length")
+        assert "max_tokens" in error["message"]
+        assert finished["usage"]["source"] == "provider", "it is paid for all the same"
 
 
 async def test_usage_is_counted_when_the_provider_does_not_say(client: httpx.AsyncClient, upstream: Upstream) -> None:

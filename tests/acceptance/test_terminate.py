@@ -92,6 +92,7 @@ async def test_a_terminate_in_mid_stream_ends_every_reader_properly(talk: Talk, 
         "reason": "session_terminated",
         "turn_id": frames[0].json["turn_id"],
         "message_id": finished.json["message_id"],
+        "finish_reason": None,
         "usage": None,
         "timings": None,
     }

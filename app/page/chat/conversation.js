@@ -2,8 +2,8 @@
  * What is known of one session: its turns in order, and how frames of its stream change them.
  * No network and no elements here. Tells of every change by a `change` event.
  *
- * A turn: `{id, user: {text, at, id} | null, text, thinking, notes: [{at, type, chunk}], status, reason, error,
- * usage, timings, at, heardAt, startedAt}`; `notes` are tool frames and where in the text they came. The status
+ * A turn: `{id, user: {text, at, id} | null, text, thinking, notes: [{at, type, chunk}], status, reason, finishReason,
+ * error, usage, timings, at, heardAt, startedAt}`; `notes` are tool frames and where in the text they came. The status
  * `withdrawn` is the page's own: the turn was cancelled before it began, so that the history does not have its message.
  */
 const OPEN = new Set(["queued", "running", "waiting"]);
@@ -125,8 +125,8 @@ export class Conversation extends EventTarget {
   }
 
   explain(turn, found) {
-    const { status, reason = null, error = null, usage, timings } = found;
-    const explanation = { status, reason, error, usage, timings };
+    const { status, reason = null, finish_reason: finishReason, error = null, usage, timings } = found;
+    const explanation = { status, reason, finishReason, error, usage, timings };
     if (!OPEN.has(status)) this.#explanations.set(turn.id, explanation);
     this.changed(Object.assign(turn, explanation));
   }
@@ -288,9 +288,9 @@ export class Conversation extends EventTarget {
   }
 
   #finish(turn, frame) {
-    const { status, reason = null, usage, timings } = frame;
+    const { status, reason = null, finish_reason: finishReason, usage, timings } = frame;
     if (turn.status === "queued" && status === "cancelled") return this.#withdraw(turn);
-    Object.assign(turn, { status, reason, usage, timings });
+    Object.assign(turn, { status, reason, finishReason, usage, timings });
     if (this.running === turn) {
       this.running = null;
       this.phase = null;

@@ -67,8 +67,15 @@ const ENDINGS = {
   withdrawn: "Withdrawn",
 };
 
-/** How a turn ended, for a reader; `""` when it is complete or open. */
-export function ending(status, reason) {
+const CUTS = {
+  length: "The model reached its limit of tokens: the answer is cut",
+  content_filter: "A content filter withheld the answer or its rest",
+  refusal: "The model refused to answer",
+};
+
+/** How a turn ended, for a reader; `""` when it is whole or open. */
+export function ending({ status, reason, finishReason, text }) {
+  if (status === "completed") return CUTS[finishReason] ?? (finishReason && !text ? "The model ended without a word" : "");
   return ENDINGS[`${status}/${reason}`] ?? ENDINGS[status] ?? "";
 }
 

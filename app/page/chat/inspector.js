@@ -94,7 +94,7 @@ export class Inspector {
       return h("section.turn-card", {},
         h("h4", {}, turn.question),
         h("p.faint", {}, [
-          ending(turn.status, turn.reason) || "Completed",
+          ending({ ...turn, finishReason: turn.finish_reason, text: turn.message_id }) || "Completed",
           usage ? `${count(usage.prompt_tokens)} in, ${count(usage.completion_tokens)} out (${usage.source})` : null,
           rate ? `${rate} tokens/s` : null,
         ].filter(Boolean).join(" · ")),

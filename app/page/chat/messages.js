@@ -259,9 +259,9 @@ class TurnView {
   }
 
   #updateEnding(conversation) {
-    const { status, reason, error, text, usage, timings } = this.turn;
+    const { status, error, text, usage, timings } = this.turn;
     const isOpen = ["queued", "running", "waiting"].includes(status);
-    const words = isOpen ? "" : ending(status, error?.message ? null : reason); // a message says what failed
+    const words = isOpen ? "" : ending({ ...this.turn, reason: error?.message ? null : this.turn.reason }); // a message says what failed
     this.ending.hidden = !words;
     if (words) {
       const kept = text && status !== "replaced" ? " What was written is kept." : "";
@@ -310,6 +310,6 @@ class PendingView {
 }
 
 function announce(turn) {
-  const words = ending(turn.status, turn.reason);
+  const words = ending(turn);
   say(words ? `${words}.` : `Answer complete. ${shorten(turn.text, 600)}`);
 }

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from app.domain.clock import iso
 from app.domain.turn import TurnState
 from app.events.run import Run
-from app.routers.schemas.fields import EventNumber, MessageId, SessionId, Time, TurnId
+from app.routers.schemas.fields import EventNumber, FinishReason, MessageId, SessionId, Time, TurnId
 from app.routers.schemas.turns import Recalled, SummaryOutcome, Timings, TurnUsage
 
 Shown = Annotated[str, Field(description="What a plain front end appends to the answer; often empty.")]
@@ -57,6 +57,7 @@ class TurnFinishedEvent(_Event):
     reason: NotRequired[Annotated[str, Field(description="Why it ended other than completed.")]]
     turn_id: TurnId
     message_id: Annotated[MessageId | None, Field(description="Of the answer; null if there is none.")]
+    finish_reason: FinishReason | None
     usage: TurnUsage | None
     timings: Timings | None
 

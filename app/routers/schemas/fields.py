@@ -51,5 +51,13 @@ SaidText = Annotated[StrictStr, Field(min_length=1), AfterValidator(_refuse_blan
 Role = Literal["user", "assistant"]
 Score = Annotated[float, Field(description="0 to 1.", examples=[0.93])]
 Cues = Annotated[dict[str, float], Field(description="The parts that the score is made of.", examples=[{"words": 0.8}])]
+FinishReason = Annotated[
+    str,
+    Field(
+        description="Why the model ended its answer, in its own word: `stop`, `content_filter`, `length` (it reached "
+        "its limit of tokens), …",
+        examples=["stop"],
+    ),
+]
 Tokens = Annotated[int, Field(examples=[17])]
 Count = Annotated[int, Field(examples=[2])]

@@ -14,6 +14,7 @@ from app.domain.turn import Turn as StoredTurn
 from app.domain.turn import Usage as UsedTokens
 from app.routers.schemas.fields import (
     Cues,
+    FinishReason,
     MemoryId,
     MessageId,
     Milliseconds,
@@ -124,6 +125,7 @@ class Turn(TypedDict):
     user_message_id: MessageId
     message_id: Annotated[MessageId | None, Field(description="The answer; null if there is none.")]
     steps: list[Step]
+    finish_reason: FinishReason | None
     usage: TurnUsage | None
     timings: Timings | None
     memory: NotRequired[TurnMemory]
@@ -174,19 +176,23 @@ def turn_json(turn: StoredTurn | WarmTurn, session_id: str) -> Turn:
     usage: UsedTokens | None
     timings: Times | None
     failure: Failure | None
+    finish_reason: str | None
     memory: Any
     if isinstance(turn, WarmTurn):
         outcome = turn.done.result() if turn.done.done() else None
         started_ms, memory = turn.started_ms or None, turn.memory_record
         if outcome is None:
             message_id, finished_ms, usage, timings, reason, failure = turn.message_id, None, None, None, None, None
+            finish_reason = None
         else:
             message_id, finished_ms, usage = outcome.message_id, outcome.finished_ms, outcome.usage
             timings, reason, failure = outcome.timings, outcome.reason, outcome.failure
+            finish_reason = outcome.finish_reason
     else:
         started_ms, memory = turn.started_ms, turn.memory
         message_id, finished_ms, usage = turn.message_id, turn.finished_ms, turn.usage
         timings, reason, failure = turn.timings, turn.reason, turn.failure
+        finish_reason = turn.finish_reason
     used = usage_json(usage)
     step: Step = {"kind": "model", "usage": used, "started_at": iso(started_ms), "finished_at": iso(finished_ms)}
     shown: Any = {"turn_id": turn.turn_id, "session_id": session_id, "status": turn.state}
@@ -202,6 +208,7 @@ def turn_json(turn: StoredTurn | WarmTurn, session_id: str) -> Turn:
         "user_message_id": turn.user_message_id,
         "message_id": message_id,
         "steps": [step] if started_ms is not None else [],
+        "finish_reason": finish_reason,
         "usage": used,
         "timings": timings_json(timings),
     }

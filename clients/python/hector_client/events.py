@@ -67,7 +67,10 @@ class TurnStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnFinished(Event):
-    """The end of a turn, `completed`, `failed`, `cancelled` or `interrupted`; `message_id` is the answer's."""
+    """The end of a turn, `completed`, `failed`, `cancelled` or `interrupted`; `message_id` is the answer's.
+
+    `finish_reason` is the model's own word for the end of its answer: `stop`, `length`, `content_filter`, …
+    """
 
     type: str = "turn_finished"
     status: str = ""
