@@ -38,7 +38,8 @@ class View:
 
     def shows(self, run: Run) -> bool:
         """A reader whose turn is queued waits through the turns before it, which it does not see."""
-        if self.turn_id is not None and run.turn_id is not None and run.turn_id != self.turn_id:
+        is_others = run.turn_id is not None or run.kind is EventKind.SNAPSHOT  # of a message that no turn made
+        if self.turn_id is not None and run.turn_id != self.turn_id and is_others:
             return False
         return run.kind not in self.hidden
 

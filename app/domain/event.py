@@ -137,7 +137,7 @@ class Snapshot:
     """A whole answer, for readers whose events were deleted: it replaces what they show of the answer."""
 
     kind: ClassVar = EventKind.SNAPSHOT
-    turn_id: str
+    turn_id: str | None
     message_id: str
     text: str
 

@@ -19,12 +19,12 @@ _VISIBLE = re.compile(
 class Message:
     """A message. Once stored only `status` changes: the status of its turn, or `replaced` by another answer.
 
-    `seq` is the number of the last event it covers.
+    `seq` is the number of the last event it covers. `turn_id`: `None` for a message that no turn made.
     """
 
     message_id: str
     session_id: str
-    turn_id: str
+    turn_id: str | None
     role: Role
     content: str
     status: str

@@ -72,7 +72,7 @@ class Draft:
                 Message(
                     new_id("msg"),
                     unit.session_id,
-                    "",
+                    None,
                     seed.role,
                     seed.content,
                     seed.status,

@@ -66,7 +66,7 @@ def add(unit: UnitOfWork, message: Message) -> None:
             "session_id": message.session_id,
             "seq": message.seq,
             "message_id": message.message_id,
-            "turn_id": message.turn_id,
+            "turn_id": message.turn_id or "",
             "role": message.role,
             "content": message.content,
             "status": message.status,
@@ -99,7 +99,7 @@ def copy(unit: UnitOfWork, *, source: str, upto: int) -> None:
 
 def add_all(unit: UnitOfWork, seeds: list[Message]) -> None:
     """Insert many messages at once."""
-    rows = [{name: getattr(seed, name) for name in _COLUMNS} for seed in seeds]
+    rows = [{name: getattr(seed, name) for name in _COLUMNS} | {"turn_id": seed.turn_id or ""} for seed in seeds]
     if rows:
         unit.calls.append(lambda connection: connection.execute(_INSERT, rows))
 
@@ -142,7 +142,7 @@ def _message(row: Row[Any]) -> Message:
     return Message(
         message_id=row.message_id,
         session_id=row.session_id,
-        turn_id=row.turn_id,
+        turn_id=row.turn_id or None,
         role=row.role,
         content=row.content,
         status=row.status,

@@ -130,6 +130,7 @@ Index(
     postgresql_where=text("finished_ms IS NULL"),
 )
 
+# `turn_id` is empty for a message that no turn made.
 messages = Table(
     "messages",
     metadata,

@@ -94,7 +94,7 @@ class Admission:
                 message = Message(
                     message_id=self._new_id("msg"),
                     session_id=session_log.session.session_id,
-                    turn_id="",
+                    turn_id=None,
                     role=role,
                     content=content,
                     status="completed",

@@ -172,7 +172,7 @@ class TurnMemory:
             return False
         session = session_log.session
         said = [
-            _saying(session, m.role, m.content, m.created_ms, m.turn_id or None, m.message_id)
+            _saying(session, m.role, m.content, m.created_ms, m.turn_id, m.message_id)
             for m in found
             if m.role == "user" or m.status == "completed"
         ]

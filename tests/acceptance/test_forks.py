@@ -342,6 +342,9 @@ async def test_a_session_can_begin_with_messages(
 ) -> None:
     talk = await Talk.begin(client, messages=SEEDS)
     assert [(message["role"], message["content"]) for message in await talk.messages()] == ONE
+    assert [message["turn_id"] for message in await talk.messages()] == [None, None]
+    [snapshot, *_] = await talk.replay(1)
+    assert (snapshot.json["type"], snapshot.json["turn_id"]) == ("snapshot", None)
     assert (await talk.info())["message_count"] == 2
     assert upstream.requests == []
     await restart(server)
@@ -364,6 +367,7 @@ async def test_a_message_can_be_added_without_a_turn(
     response = await add(talk, "assistant", "By the way.")
     assert response.status_code == 201
     assert response.json() == (await talk.messages())[-1]
+    assert response.json()["turn_id"] is None
     assert len(upstream.requests) == 1
     await talk.say("two")
     assert received(upstream) == [ONE[0], ("assistant", "ONE\n\nBy the way."), ("user", "two")]

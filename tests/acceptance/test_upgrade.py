@@ -87,6 +87,8 @@ class Upgraded:
     def stable(self, value: Any) -> Any:
         """An answer without what is different each time: times after the kill, and `CHANCE`."""
         if isinstance(value, dict):
+            # Messages that no turn made had an empty id of a turn once.
+            value = value | {"turn_id": value["turn_id"] or None} if "turn_id" in value else value
             return {name: self.stable(part) for name, part in value.items() if name not in CHANCE}
         if isinstance(value, list):
             return [self.stable(part) for part in value]

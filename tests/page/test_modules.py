@@ -62,7 +62,7 @@ async def conversation(
     )
 
 
-def said(seq: int, turn: str, role: str, content: str) -> dict[str, Any]:
+def said(seq: int, turn: str | None, role: str, content: str) -> dict[str, Any]:
     return {
         "seq": seq,
         "turn_id": turn,
@@ -73,7 +73,7 @@ def said(seq: int, turn: str, role: str, content: str) -> dict[str, Any]:
     }
 
 
-def fact(kind: str, turn: str, **fields: Any) -> dict[str, Any]:
+def fact(kind: str, turn: str | None, **fields: Any) -> dict[str, Any]:
     return {"chunk": "", "type": kind, "turn_id": turn, **fields}
 
 
@@ -162,3 +162,35 @@ async def test_a_message_put_first_is_shown_where_it_runs(devices: Devices) -> N
     )
 
     assert [turn[0] for turn in shown] == ["A?", "C?", "B?"]
+
+
+async def test_messages_that_no_turn_made_are_all_shown(devices: Devices) -> None:
+    history = [
+        said(1, None, "user", "A?"),
+        said(2, None, "assistant", "one"),
+        said(3, None, "user", "B?"),
+        said(9, None, "assistant", "two"),  # added while the page loads: no frame tells of it
+    ]
+    shown = await conversation(devices, history, 4, [fact("snapshot", None, message_id="msg_2", text="one!")])
+
+    assert [turn[:2] for turn in shown] == [["A?", ""], [None, "one!"], ["B?", ""], [None, "two"]]
+
+
+@pytest.mark.parametrize(
+    ("turn", "words"),
+    [
+        ({"status": "completed", "finishReason": "stop", "text": "Hi"}, ""),
+        ({"status": "completed", "finishReason": None, "text": ""}, ""),
+        ({"status": "completed", "finishReason": "length", "text": "Hi"}, "limit of tokens"),
+        ({"status": "completed", "finishReason": "content_filter", "text": ""}, "filter"),
+        ({"status": "completed", "finishReason": "refusal", "text": "No"}, "refused"),
+        ({"status": "completed", "finishReason": "stop", "text": ""}, "without a word"),
+        ({"status": "failed", "reason": "llm_error", "finishReason": "length", "text": ""}, "The model failed"),
+    ],
+)
+async def test_an_answer_that_is_not_whole_says_why(devices: Devices, turn: dict[str, Any], words: str) -> None:
+    tab = await devices.open()
+    shown = await tab.page.evaluate("async (turn) => (await import('/page/format.js')).ending(turn)", turn)
+
+    assert words in shown
+    assert bool(words) == bool(shown)

@@ -88,7 +88,8 @@ export class Conversation extends EventTarget {
     const { queue = [], turn: open, last_seq: last = 0 } = this.session ?? {};
     this.#open = { upto: last, ids: new Set([open?.turn_id, ...queue.map((turn) => turn.turn_id)]) };
     const early = new Set(page.messages.filter((message) => message.seq <= upto).map((message) => message.turn_id));
-    this.#addAll(page.messages.filter((message) => message.seq <= upto || (early.has(message.turn_id) && !OPEN.has(message.status))));
+    // No frame tells of a message that no turn made (`turn_id` is null).
+    this.#addAll(page.messages.filter((message) => message.seq <= upto || !message.turn_id || (early.has(message.turn_id) && !OPEN.has(message.status))));
     for (const turn of this.turns.values()) this.changed(turn);
     this.changed();
   }
@@ -195,7 +196,8 @@ export class Conversation extends EventTarget {
     if (frame.type === "turn_queued" && this.#isLongWithdrawn(frame.turn_id, seq)) this.#removed.add(frame.turn_id);
     if (frame.type === "turn_started") this.#removed.delete(frame.turn_id);
     if (this.#removed.has(frame.turn_id)) return;
-    const turn = frame.turn_id ? this.#turn(frame.turn_id) : this.running;
+    const id = frame.turn_id ?? (frame.type === "snapshot" ? frame.message_id : null);
+    const turn = id ? this.#turn(id) : this.running;
     switch (frame.type) {
       case undefined:
         return this.#addText(turn, frame.chunk);

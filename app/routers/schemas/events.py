@@ -84,7 +84,7 @@ class SnapshotEvent(_Event):
     """All of a message so far: show it instead of what you have of that message."""
 
     type: Literal["snapshot"]
-    turn_id: TurnId
+    turn_id: Annotated[TurnId | None, Field(description="Null for a message that no turn made.")]
     message_id: MessageId
     text: str
 

@@ -67,7 +67,7 @@ class Regenerate(BaseModel):
 
 class Message(TypedDict):
     message_id: MessageId
-    turn_id: TurnId
+    turn_id: Annotated[TurnId | None, Field(description="Null for a message that no turn made.")]
     role: Role
     content: Annotated[str, Field(examples=["A qubit is a quantum bit."])]
     status: Annotated[str, Field(description="That of its turn, or `replaced`.", examples=["completed"])]

@@ -87,7 +87,7 @@ class Snapshot(Event):
     """`text` is all of the message so far: it replaces what is shown of that message."""
 
     type: str = "snapshot"
-    turn_id: str = ""
+    turn_id: str | None = None
     message_id: str | None = None
     text: str = ""
 
