@@ -23,6 +23,7 @@ from app.events.follow import Reading
 from app.events.log import SessionLog
 from app.house import House
 from app.turns.ask import Ask
+from app.turns.keys import Key, make_key
 from app.turns.open_turn import OpenTurn
 
 MAX_KEY = 200
@@ -44,6 +45,19 @@ class Sending:
     debug: bool = False
     text_only: bool = False
 
+    def make_key(self) -> Key | None:
+        """The idempotency key with the body as it was given."""
+        if self.key is None:
+            return None
+        return make_key(
+            self.key,
+            self.text,
+            instructions=self.instructions,
+            message_id=self.message_id,
+            background=self.background,
+            on_busy=self.on_busy,
+        )
+
 
 @dataclass(slots=True)
 class Following:
@@ -56,10 +70,12 @@ class Following:
     session_log: SessionLog
     agent: Agent
     sending: Sending
-    ask: Ask
+    ask: Ask | None
+    """`None`: made when the turn begins, for a key may know the turn already."""
     reading: Reading
     is_one_shot: bool
     attached: OpenTurn | Turn | None
+    """The turn, if it was there before."""
     cursor: Cursor | None
 
     def __enter__(self) -> Self:
@@ -75,6 +91,10 @@ class Following:
     def session_id(self) -> str:
         return self.session_log.session.session_id
 
+    @property
+    def cursor_after(self) -> int:
+        return self.cursor.after if self.cursor is not None else 0
+
     async def start(self) -> OpenTurn | Turn:
         """The turn of this message: begun, queued, or found by its key or cursor. Sets the reading's cursor.
 
@@ -82,26 +102,42 @@ class Following:
         """
         turn = self.attached or await self._begin()
         first = turn.after if isinstance(turn, OpenTurn) else turn.first_seq - 1
-        self.reading.cursor = max(first, self.cursor.after) if self.attached and self.cursor else first
+        is_within = isinstance(turn, OpenTurn) or turn.last_seq is None or self.cursor_after <= turn.last_seq
+        self.reading.cursor = max(first, self.cursor_after) if self.attached and is_within else first
         return turn
 
     async def _begin(self) -> OpenTurn | Turn:
-        house, sending = self.conversation.house, self.sending
-        grace = self.agent.config.streaming.disconnect_grace
+        house, key = self.conversation.house, self.sending.make_key()
+        begun: OpenTurn | None = None
+
+        async def begin() -> OpenTurn:
+            nonlocal begun
+            begun = await self._admit(key)
+            return begun
+
         try:
-            turn = await house.admission.start(
-                self.session_log,
-                self.agent,
-                self.ask,
-                background=sending.background,
-                on_busy=sending.on_busy,
-                key=sending.key,
-                grace_seconds=0.0 if self.is_one_shot else None if grace is None else grace.total_seconds(),
-                debug=sending.debug,
-            )
+            if key is None:
+                return await self._admit(None)
+            turn = await house.admission.once(self.session_log, self.agent, key, begin)
         except SessionOver as error:
             raise (await self._refusal() if error.reason == "session_terminated" else error) from None
-        return await house.history.find(self.session_log, turn) if isinstance(turn, str) else turn
+        found = await house.history.find(self.session_log, turn) if isinstance(turn, str) else turn
+        if found is not begun:
+            self.attached = found
+        return found
+
+    async def _admit(self, key: Key | None) -> OpenTurn:
+        sending, grace = self.sending, self.agent.config.streaming.disconnect_grace
+        return await self.conversation.house.admission.start(
+            self.session_log,
+            self.agent,
+            self.ask or await self.conversation.ask(self.session_log, sending),
+            background=sending.background,
+            on_busy=sending.on_busy,
+            key=key,
+            grace_seconds=0.0 if self.is_one_shot else None if grace is None else grace.total_seconds(),
+            debug=sending.debug,
+        )
 
     async def _refusal(self) -> SessionOver:
         """The session was terminated. Raises Unavailable: that is not stored yet, so nothing is promised."""
@@ -167,13 +203,14 @@ class Conversation:
         self._roster = roster
         self._max_message = max_message
 
-    async def session(self, principal: Principal, agent: str, session_id: str) -> SessionLog:
-        """A session that takes messages.
+    async def session(self, principal: Principal, agent: str, session_id: str, *, has_key: bool) -> SessionLog:
+        """A session that takes messages; with an idempotency key one that took them once.
 
-        Raises: agent or session not found, over or ending, the server stops.
+        Raises: agent or session not found, terminated; without a key also over or ending, or the server stops.
         """
         session_log = await self.house.sessions.get(principal, self._roster.get(agent).name, session_id)
-        self.house.admission.check_accepts(session_log)
+        if not has_key:  # with one, its turn answers, whatever became of the session since
+            self.house.admission.check_accepts(session_log)
         return session_log
 
     async def send(
@@ -192,15 +229,20 @@ class Conversation:
         is_one_shot = session_log is None
         if session_log is None:
             session_log = await self.house.sessions.one_shot(principal, agent.name, sending.key)
-        history = self.house.history
-        if sending.text is not None:
-            ask = Ask(sending.text, sending.instructions)
-        else:
-            ask = await history.again(session_log, sending.message_id, sending.instructions)
         cursor = parse_cursor(sending.resume, session_log)
-        attached = await history.find_at(session_log, cursor.after + 1, ask.text) if cursor is not None else None
+        ask = attached = None
+        if sending.text is not None or sending.key is None:
+            ask = await self.ask(session_log, sending)
+        if cursor is not None and ask is not None:
+            attached = await self.house.history.find_at(session_log, cursor.after + 1, ask.text)
         reading = self.read(session_log, agent, after=session_log.last_seq)
         return Following(self, session_log, agent, sending, ask, reading, is_one_shot, attached, cursor)
+
+    async def ask(self, session_log: SessionLog, sending: Sending) -> Ask:
+        """What the turn of a message is asked to do. Raises InvalidRequest: there is nothing to answer again."""
+        if sending.text is not None:
+            return Ask(sending.text, sending.instructions)
+        return await self.house.history.again(session_log, sending.message_id, sending.instructions)
 
     async def attach(
         self,
@@ -246,7 +288,13 @@ class Conversation:
             until_caught_up=until_turn_end and running is None,
             skip=cursor.skip,
         )
-        return Attached(self.read(session_log, agent, after=cursor.after, from_start=from_start), view)
+        reading = self.read(session_log, agent, after=cursor.after, from_start=from_start)
+        # An empty answer would leave the reader where it is: it would come back for it again and again.
+        if not can_wait and not await _has_frames(
+            self.read(session_log, agent, after=cursor.after, from_start=from_start), view
+        ):
+            return None
+        return Attached(reading, view)
 
     def read(
         self,
@@ -276,6 +324,17 @@ class Conversation:
     def check_length(self, text: str) -> None:
         if len(text) > self._max_message:
             raise TooLarge(f"The message is longer than {self._max_message} characters (server.max_message).")
+
+
+async def _has_frames(reading: Reading, view: View) -> bool:
+    """Whether a reader that does not wait is shown anything. Reads only as far as it must."""
+    while reading.has_news:
+        runs = reading.take()
+        if runs is None:
+            runs = await reading.replay()
+        if any(view.shows(run) for run in runs):
+            return True
+    return False
 
 
 def _start_of(turn: OpenTurn) -> int:

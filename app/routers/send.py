@@ -41,9 +41,11 @@ async def accept(
     if b'"user_id"' in given:
         take_user(scope, read_json(given))
     principal = scope["principal"]
+    key = request.headers.get("idempotency-key")
     session_log: SessionLog | None = None
     if door is not Door.ONE_SHOT:
-        session_log = await conversation.session(principal, agent, scope["path_params"]["session_id"])
+        session_id: str = scope["path_params"]["session_id"]
+        session_log = await conversation.session(principal, agent, session_id, has_key=key is not None)
     body: SendMessage | Regenerate
     body = parse(given, Regenerate) if door is Door.REGENERATE else parse(given, SendMessage)
     has_query = scope["query_string"] != b""
@@ -53,7 +55,7 @@ async def accept(
         message_id=None if isinstance(body, SendMessage) else body.message_id,
         background=body.background,
         on_busy=body.on_busy if isinstance(body, SendMessage) else None,
-        key=request.headers.get("idempotency-key"),
+        key=key,
         resume=request.headers.get("last-event-id"),
         debug=has_query and flag(request, "debug"),
         text_only=has_query and wants_text(request),

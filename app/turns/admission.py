@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from app.agents import Agent
 from app.domain.errors import Conflict, QuotaExceeded, Unavailable, session_over
@@ -22,7 +22,7 @@ from app.storage import messages
 from app.turns import begin
 from app.turns.ask import Ask
 from app.turns.desk import Desk, DeskHost, Unclosed, desk_of
-from app.turns.keys import Key, hash_body
+from app.turns.keys import Key
 from app.turns.open_turn import OpenTurn
 from app.turns.runner import Runner
 from app.turns.stop import stop
@@ -57,24 +57,32 @@ class Admission:
         *,
         background: bool = False,
         on_busy: OnBusy | None = None,
-        key: str | None = None,
+        key: Key | None = None,
         grace_seconds: float | None,
         debug: bool = False,
-    ) -> OpenTurn | str:
+    ) -> OpenTurn:
         """Accept a user message: when this returns it is stored, and its turn runs or is queued.
 
-        Returns the open turn; or, for an idempotency `key` used before, that turn (or its id if it is over).
+        `key` is stored with it; `once` looks it up.
 
         Raises:
-            SessionOver, Conflict (`session_busy`, `idempotency_conflict`), QuotaExceeded (`queue_full`),
-            Unavailable: nothing was stored.
+            SessionOver, Conflict (`session_busy`), QuotaExceeded (`queue_full`), Unavailable: nothing was stored.
         """
         desk = self._desk(session_log, agent)
         turn = self._new_turn(desk, ask, background=background, grace_seconds=grace_seconds, debug=debug)
-        if key is None:
-            return await self._accept(desk, turn, on_busy, None)
-        keyed = (key, hash_body(ask, background, on_busy))
-        return await desk.keys.once(session_log, keyed, lambda: self._accept(desk, turn, on_busy, keyed), desk.find)
+        return await self._accept(desk, turn, on_busy, key)
+
+    async def once(
+        self, session_log: SessionLog, agent: Agent, key: Key, start: Callable[[], Awaitable[OpenTurn]]
+    ) -> OpenTurn | str:
+        """The turn of an idempotency key: begun by `start` the first time, whatever the session's state is; later
+        that turn, or its id once it is over.
+
+        Raises:
+            Conflict (`idempotency_conflict`), and what `start` raises: nothing was stored.
+        """
+        desk = self._desk(session_log, agent)
+        return await desk.keys.once(session_log, key, start, desk.find)
 
     async def add(self, session_log: SessionLog, agent: Agent, role: Role, content: str) -> Message:
         """Put a message into the history without a turn.

@@ -12,11 +12,13 @@ from enum import Enum
 from app.domain.errors import HectorError, Unavailable
 from app.domain.event import EventKind, Snapshot, TurnFailed, TurnFinished
 from app.domain.message import Message, is_blank
+from app.domain.session import Session
 from app.domain.turn import Failure, Outcome, Timings, TurnState, Usage
 from app.events.change import Change
 from app.events.log import TAIL
 from app.events.run import Run
 from app.events.tape import Segment, Tape
+from app.llm.base import LLM
 from app.memory.working import entry
 from app.storage import events, messages, sessions, turns
 from app.storage import usage as ledger
@@ -221,7 +223,7 @@ class End:
         is_remembered = False
         if extent is Extent.WHOLE:
             if outcome.usage is not None and not desk.session_log.session.ephemeral:
-                add_usage(change.unit, desk, outcome.usage, now)
+                add_usage(change.unit, desk.session_log.session, desk.agent.llm, outcome.usage, now)
             if (record := turn.memory_record) is not None:
                 turns.add_memory(change.unit, turn.turn_id, record)
             if (tape := self._tape) is not None:
@@ -317,15 +319,14 @@ def _finished(outcome: Outcome) -> TurnFinished:
     )
 
 
-def add_usage(unit: UnitOfWork, desk: Desk, usage: Usage, now_ms: int) -> None:
+def add_usage(unit: UnitOfWork, session: Session, llm: LLM, usage: Usage, now_ms: int) -> None:
     """Enter the tokens of a turn into the ledger."""
-    session = desk.session_log.session
     ledger.add(
         unit,
         principal=session.principal,
         user_id=session.user_id,
         agent=session.agent,
-        llm=desk.agent.llm.name,
+        llm=llm.name,
         now_ms=now_ms,
         prompt=usage.prompt_tokens,
         completion=usage.completion_tokens,

@@ -13,7 +13,6 @@ import orjson
 from app.domain.errors import Conflict, Internal
 from app.events.log import SessionLog
 from app.storage import turns
-from app.turns.ask import Ask
 from app.turns.open_turn import OpenTurn
 
 Key = tuple[str, bytes]
@@ -94,7 +93,15 @@ class Keys:
                 del self._used[name]
 
 
-def hash_body(ask: Ask, background: bool, on_busy: str | None) -> bytes:
-    """What counts as the same request under one key."""
-    body = [background, on_busy, ask.text, ask.instructions, ask.again.message_id if ask.again else None]
-    return hashlib.sha256(orjson.dumps(body)).digest()
+def make_key(
+    name: str,
+    text: str | None,
+    *,
+    instructions: str | None = None,
+    message_id: str | None = None,
+    background: bool = False,
+    on_busy: str | None = None,
+) -> Key:
+    """The key `name` with what counts as the same request under it: the body as the client gave it."""
+    body = [background, on_busy, text, instructions, message_id]
+    return name, hashlib.sha256(orjson.dumps(body)).digest()

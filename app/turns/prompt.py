@@ -9,6 +9,8 @@ from app.agents import Agent
 from app.domain.event import HistorySummarized, MemoryRecalled
 from app.domain.message import Message, is_blank
 from app.domain.summary import Summary
+from app.domain.turn import Turn, Usage
+from app.events.log import SessionLog
 from app.llm.base import LLMRequest
 from app.memory.summary_buffer import SummaryBuffer, block
 from app.memory.working import Entry, entry
@@ -147,6 +149,28 @@ async def _recalled(desk: Desk, turn: OpenTurn, selected: list[Entry]) -> Recall
     if recalled.how != "nothing":
         turn.shown.append(desk.session_log.show(MemoryRecalled(turn.turn_id, turn.memory)))
     return recalled
+
+
+async def estimate_usage(session_log: SessionLog, agent: Agent, turn: Turn, text: str) -> Usage:
+    """What a turn used that died with its process after `text`: its request is made again, without what it recalled
+    and at most a page of messages long."""
+    read, session_id, memory = session_log.database.read, turn.session_id, agent.working_memory
+    asked = await read(partial(messages.find, session_id=session_id, message_id=turn.user_message_id))
+    before = asked.seq + 1 if asked is not None else turn.first_seq
+    summary: Summary | None = None
+    if isinstance(memory, SummaryBuffer):
+        summary = await read(partial(summaries.find, session_id=session_id, before=before))
+    page = await read(partial(messages.context, session_id=session_id, before=before, limit=PAGE))
+    window = as_entries(page, after=summary.upto_seq if summary is not None else 0)
+    taken, system = summary.tokens if summary is not None else 0, system_of(agent, turn.instructions)
+
+    def count() -> Usage:
+        selected = memory.select(window, taken=taken) if isinstance(memory, SummaryBuffer) else memory.select(window)
+        entries = [*([system] if system is not None else []), *selected]
+        prompt = taken + sum([message.count(agent.llm.count_tokens) for message in entries])
+        return Usage(prompt, agent.llm.count_tokens(text), "estimated")
+
+    return await counted(count, size=len(text) + sum([len(message.encoded) for message in window]))
 
 
 def request_of(desk: Desk, prompt: Prompt) -> LLMRequest:

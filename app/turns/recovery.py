@@ -8,17 +8,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from app.agents import Roster
+from app.agents import Agent, Roster
 from app.domain.errors import HectorError, Unavailable
 from app.domain.event import Snapshot, TurnFinished
 from app.domain.message import Message
-from app.domain.turn import Outcome, Turn, TurnState
+from app.domain.turn import Outcome, Turn, TurnState, Usage
 from app.events.change import Change
 from app.events.live import LiveSessions
 from app.events.log import TAIL, SessionLog
 from app.storage import events, messages, turns
 from app.storage.engine.unit_of_work import Unwritable
 from app.turns.admission import Admission
+from app.turns.finish import add_usage
+from app.turns.prompt import estimate_usage
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +62,7 @@ class Recovery:
         """Whether the end of the turn is stored: with its text, or without where that fails by our fault."""
         for has_text in (True, False):
             try:
-                await _end(session_log, turn, now_ms=self._clock_ms(), has_text=has_text)
+                await self._end(session_log, turn, has_text=has_text)
             except Exception as error:  # the server must come up
                 log.log(
                     logging.WARNING if isinstance(error, HectorError) else logging.ERROR,
@@ -85,21 +87,34 @@ class Recovery:
             return
         self._admission.adopt(session_log, agent, turn)
 
+    async def _end(self, session_log: SessionLog, turn: Turn, *, has_text: bool) -> None:
+        agent, now_ms = self._roster.find(session_log.session.agent), self._clock_ms()
+        text = await _text_of(session_log, turn) if has_text else ""
+        message_id = turn.message_id if text else None
+        # Without text nobody knows whether the model was asked at all.
+        usage = await _estimate(session_log, agent, turn, text) if text and agent is not None else None
+        outcome = Outcome(turn.turn_id, TurnState.INTERRUPTED, "crash", text, message_id, usage, finished_ms=now_ms)
+        # Above all text, and below an end that readers were told and that was not stored.
+        session_log.skip_to_tail(TAIL)
+        async with Change(session_log) as change:
+            change.fact(Snapshot(turn.turn_id, turn.message_id, text))
+            seq = change.fact(TurnFinished(turn.turn_id, outcome.state, message_id, outcome.reason, usage)).first
+            session_log.skip_reserved()
+            turns.add_finish(change.unit, outcome, last=seq, now=now_ms)
+            change.set(active_ms=now_ms)
+            change.count(messages=1 if text else 0, usage=usage)
+            if text:
+                messages.add(change.unit, _message(turn, outcome, seq=seq))
+            if usage is not None and agent is not None:
+                add_usage(change.unit, session_log.session, agent.llm, usage, now_ms)
 
-async def _end(session_log: SessionLog, turn: Turn, *, now_ms: int, has_text: bool) -> None:
-    text = await _text_of(session_log, turn) if has_text else ""
-    message_id = turn.message_id if text else None
-    outcome = Outcome(turn.turn_id, TurnState.INTERRUPTED, "crash", text, message_id, finished_ms=now_ms)
-    session_log.skip_to_tail(TAIL)  # above all text, and below an end that readers were told and that was not stored
-    async with Change(session_log) as change:
-        change.fact(Snapshot(turn.turn_id, turn.message_id, text))
-        seq = change.fact(TurnFinished(turn.turn_id, outcome.state, message_id, outcome.reason)).first
-        session_log.skip_reserved()
-        turns.add_finish(change.unit, outcome, last=seq, now=now_ms)
-        change.set(active_ms=now_ms)
-        if text:
-            change.count(messages=1)
-            messages.add(change.unit, _message(turn, outcome, seq=seq))
+
+async def _estimate(session_log: SessionLog, agent: Agent, turn: Turn, text: str) -> Usage | None:
+    try:
+        return await estimate_usage(session_log, agent, turn, text)
+    except Exception:  # a turn must end, counted or not
+        log.exception("the tokens of turn %s could not be estimated", turn.turn_id)
+        return None
 
 
 async def _text_of(session_log: SessionLog, turn: Turn) -> str:

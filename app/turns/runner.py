@@ -149,7 +149,7 @@ class Runner:
         if outcome.usage is not None and (desk.session_log.session.ephemeral or not turn.is_stored):
             # What was used was used, also where nothing else is kept.
             unit = UnitOfWork("")
-            add_usage(unit, desk, outcome.usage, self._clock_ms())
+            add_usage(unit, desk.session_log.session, desk.agent.llm, outcome.usage, self._clock_ms())
             self._live.durable.database.submit(unit)
 
     async def wait_unused(self, llm: LLM) -> None:

@@ -83,6 +83,10 @@ async def test_a_killed_turn_is_interrupted_and_keeps_its_text_but_for_the_last_
     kept = answer["content"].count(" t")
     assert kept > 0
     assert all(scene[1] - seen < LOST_SECONDS for seen in killed.times[kept:])
+    assert turn["usage"]["source"] == "estimated"
+    assert turn["usage"]["completion_tokens"] >= kept, "counted from what is kept"
+    assert turn["usage"]["prompt_tokens"] > 0
+    assert (await killed.talk.info())["usage"]["total_tokens"] == turn["usage"]["total_tokens"]
 
 
 async def test_a_reader_that_comes_back_is_told_the_text_that_stays_and_the_end(killed: Killed) -> None:

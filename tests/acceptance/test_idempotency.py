@@ -132,6 +132,46 @@ async def test_one_shots_with_the_same_key_are_one_turn(client: httpx.AsyncClien
     assert len(upstream.requests) == 1
 
 
+@pytest.mark.parametrize("path", ["messages", "messages/stream"])
+async def test_a_key_is_looked_up_before_the_state_of_its_session(
+    client: httpx.AsyncClient, upstream: Upstream, path: str
+) -> None:
+    talk = await Talk.begin(client)
+    first = good(await talk.post("Hello", headers=KEY))
+    await talk.end()
+    again = await client.post(f"{talk.path}/{path}", json={"message": "Hello"}, headers=KEY)
+    assert again.status_code == 200
+    assert first["turn_id"] in again.text
+    assert reason(await talk.post("Else", headers=KEY)) == (409, "idempotency_conflict")
+    assert reason(await talk.post("Hello", headers={"Idempotency-Key": "new"})) == (409, "session_ended")
+    await talk.terminate()
+    assert reason(await talk.post("Hello", headers=KEY)) == (410, "session_terminated")
+    assert len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_a_new_answer_under_a_key_is_found_whatever_came_after_it(
+    client: httpx.AsyncClient, upstream: Upstream, server: HectorServer, restarts: bool
+) -> None:
+    talk = await Talk.begin(client)
+    await talk.say("Hello")
+    replaced = (await talk.messages())[-1]["message_id"]
+    path, body = f"{talk.path}/regenerate", {"message_id": replaced, "instructions": "Be brief."}
+    first = good(await client.post(path, json=body, headers=KEY))
+    await talk.say("something else")
+    await talk.end()
+    if restarts:
+        await server.stop()
+        await server.start()
+    assert good(await client.post(path, json=body, headers=KEY)) == first
+    for other in ({}, {"message_id": first["message_id"]}, {**body, "instructions": "Be long."}):
+        assert reason(await client.post(path, json=other, headers=KEY)) == (409, "idempotency_conflict")
+    headers = KEY | {"Last-Event-ID": str((await talk.replay())[-3].seq)}
+    async with open_stream(client, "POST", f"{path}/stream", json=body, headers=headers) as stream:
+        assert (await stream.rest())[0].seq is not None, "a cursor of another turn begins this one"
+    assert len(upstream.requests) == 3
+
+
 async def test_a_queued_turn_is_found_by_its_key(client: httpx.AsyncClient, upstream: Upstream) -> None:
     talk = await Talk.begin(client)
     upstream.answer(tokens=2, hang="after_tokens")

@@ -184,6 +184,21 @@ async def test_with_nothing_to_wait_for_and_nothing_to_tell_the_answer_is_204(
     assert reason(await client.get(f"{path}?until=never")) == (422, "invalid_request")
 
 
+@pytest.mark.parametrize("query", ["", "&frames=text"])
+async def test_a_reader_below_numbers_without_events_is_not_called_back_for_ever(
+    client: httpx.AsyncClient, upstream: Upstream, query: str
+) -> None:
+    """Messages that no turn made have numbers and no events: an empty answer would leave the cursor where it is."""
+    talk = await Talk.begin(client, messages=[{"role": "user", "content": "Hi"}])
+    path = f"{talk.path}/messages/stream?until=turn_end{query}"
+    assert (await client.get(f"{path}&after=0")).status_code == 204
+    last = (await talk.stream_all("Hello"))[-2]
+    note = {"role": "assistant", "content": "By the way.", "turn": False}
+    assert (await client.post(f"{talk.path}/messages", json=note)).status_code == 201
+    answer = await client.get(path, headers={"Last-Event-ID": str(last.id)})
+    assert (answer.status_code, answer.content) == (204, b"")
+
+
 async def test_a_post_that_is_sent_again_with_its_cursor_goes_on_instead_of_starting_anew(
     client: httpx.AsyncClient, upstream: Upstream
 ) -> None:

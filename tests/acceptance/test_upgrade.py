@@ -37,6 +37,9 @@ READ_NS = 1_795_716_491_484_000_000
 """When the papers were changed last, as the rows tell."""
 CHANCE = {"timings", "checked_at"}
 """Fields that are different each time."""
+DIED = (("session_id", "killed"), ("reason", "crash"), ("agent", "slow"), ("user_id", "anonymous"))
+USED = {"usage", "steps", "turns", "prompt_tokens", "completion_tokens", "total_tokens"}
+"""Fields that count what a killed turn used, and where they stand."""
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
@@ -87,9 +90,10 @@ class Upgraded:
     def stable(self, value: Any) -> Any:
         """An answer without what is different each time: times after the kill, and `CHANCE`."""
         if isinstance(value, dict):
-            # Messages that no turn made had an empty id of a turn once.
+            # Messages that no turn made had an empty id of a turn once, and a turn that died was not counted.
             value = value | {"turn_id": value["turn_id"] or None} if "turn_id" in value else value
-            return {name: self.stable(part) for name, part in value.items() if name not in CHANCE}
+            left_out = CHANCE | (USED if any(value.get(name) == of for name, of in DIED) else set())
+            return {name: self.stable(part) for name, part in value.items() if name not in left_out}
         if isinstance(value, list):
             return [self.stable(part) for part in value]
         if isinstance(value, str) and TIME.fullmatch(value):

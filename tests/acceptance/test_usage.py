@@ -18,7 +18,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SETTINGS = {
     "llm": {"price": {"prompt": 2.0, "completion": 10.0}},
-    "agents": {"assistant": {}, "second": {}},
+    "llms": {
+        "dead": {"type": "openai", "model": "m", "host": "http://127.0.0.1:9/v1", "api_key": "k", "max_retries": 0},
+        "keyless": {"type": "openai", "model": "m", "api_key": ""},
+    },
+    "agents": {"assistant": {}, "second": {}, "dead": {"llm": "dead"}, "keyless": {"llm": "keyless"}},
 }
 TODAY = datetime.now(UTC).date()
 
@@ -115,6 +119,47 @@ async def test_a_turn_that_a_terminate_cut_counts_what_was_seen(person: Person, 
     assert row["turns"] == 1
     assert row["prompt_tokens"] > 0
     assert row["completion_tokens"] > 0
+
+
+@pytest.mark.parametrize(
+    ("agent", "reply"),
+    [
+        ("dead", None),
+        ("keyless", None),
+        ("assistant", {"status": 401}),
+        ("assistant", {"status": 500}),
+        ("assistant", {"raw": [b'data: {"error": {"message": "overloaded", "code": 503}}\n\n']}),
+        ("assistant", {"cut_after": -1}),
+    ],
+)
+async def test_a_turn_that_no_model_took_costs_nothing(
+    person: Person, server: HectorServer, agent: str, reply: dict[str, Any] | None
+) -> None:
+    talk = await person.begin(agent)
+    if reply is not None:
+        person.upstream.answer(**reply)
+    counted = await tokens_total(person.client)
+    finished = (await talk.stream_all("word " * 1000))[-2].json
+    assert (finished["status"], finished["usage"]) == ("failed", None)
+    assert (await talk.turn(finished["turn_id"]))["usage"] is None
+    assert (await talk.info())["usage"]["total_tokens"] == 0
+    assert await person.usage("user") == []
+    assert await tokens_total(person.client) == counted
+
+
+async def tokens_total(client: httpx.AsyncClient) -> list[str]:
+    lines = (await client.get("/metrics")).text.splitlines()
+    return [line for line in lines if line.startswith("hector_tokens_total")]
+
+
+async def test_a_turn_that_was_cut_is_counted_from_what_was_read(person: Person, server: HectorServer) -> None:
+    talk = await person.begin()
+    person.upstream.answer(tokens=["one", " two", " three"], cut_after=2)
+    finished = (await talk.stream_all("Hello"))[-2].json
+    assert finished["usage"]["source"] != "provider"
+    assert finished["usage"]["completion_tokens"] == 2
+    [row] = await person.usage("user")
+    assert row["total_tokens"] == finished["usage"]["total_tokens"]
 
 
 async def test_a_fork_costs_nothing_and_a_new_answer_does(person: Person, server: HectorServer) -> None:

@@ -27,7 +27,7 @@ from app.storage import summaries, tables
 from app.storage.engine.unit_of_work import UnitOfWork
 from app.storage.memories import Owned
 from app.turns.ask import Ask
-from app.turns.open_turn import OpenTurn
+from app.turns.keys import make_key
 from tests.fixtures.clock import Ids
 from tests.fixtures.house import ALICE, House, frames_of, until
 from tests.fixtures.rows import count_rows
@@ -110,13 +110,13 @@ async def talk_of_ann(house: House) -> SessionLog:
     log, _ = await house.sessions.create(owner, "assistant", session_id="session-of-ann", draft=draft)
     await house.say(log, f"The word is {SECRET}", f"I see, {SECRET}")
     turn = await house.admission.start(
-        log, house.agent, Ask("And now?", f"Mind {SECRET}"), key="a-key", grace_seconds=None
+        log, house.agent, Ask("And now?", f"Mind {SECRET}"), key=make_key("a-key", "And now?"), grace_seconds=None
     )
     stream = await house.llm.answering(2)
     stream.think(f"Hm, {SECRET}")
     stream.say("Nothing")
     stream.finish(Usage(3, 1, "counted"))
-    await turn.done  # type: ignore[union-attr]
+    await turn.done
     unit = UnitOfWork("session-of-ann")
     summaries.add(unit, Summary(3, f"They spoke of {SECRET}", 5, "hand", 1000))
     await house.database.submit(unit)
@@ -318,8 +318,7 @@ async def test_turns_that_answered_the_message_again_are_redacted_with_it(house:
     log = await house.session("session-of-ann", user=ANN)
     await house.say(log, f"The word is {SECRET}", "I see")
     again = await house.history.again(log, None, "Think of the word")
-    turn = await house.admission.start(log, house.agent, again, key="a-key", grace_seconds=None)
-    assert isinstance(turn, OpenTurn)
+    turn = await house.admission.start(log, house.agent, again, key=make_key("a-key", None), grace_seconds=None)
     (await house.llm.answering(2)).finish()
     await turn.done
     receipt = await forget(house, phrase=SECRET)

@@ -10,13 +10,22 @@ from app.domain.errors import Conflict, Unavailable
 from app.events.log import SessionLog
 from app.turns.ask import Ask
 from app.turns.desk import desk_of
+from app.turns.keys import make_key
 from app.turns.open_turn import OpenTurn
 from tests.fixtures.house import NEVER, House
 
 
-async def start(house: House, log: SessionLog, text: str = "Hi", key: str = "k", **options: object) -> OpenTurn | str:
-    given = {"grace_seconds": NEVER, "key": key} | options
-    return await house.admission.start(log, house.agent, Ask(text), **given)  # type: ignore[arg-type]
+async def start(
+    house: House, log: SessionLog, text: str = "Hi", name: str = "k", *, background: bool = False
+) -> OpenTurn | str:
+    key = make_key(name, text, background=background)
+
+    async def begin() -> OpenTurn:
+        return await house.admission.start(
+            log, house.agent, Ask(text), background=background, key=key, grace_seconds=NEVER
+        )
+
+    return await house.admission.once(log, house.agent, key, begin)
 
 
 async def test_the_same_key_and_body_is_the_same_turn(house: House) -> None:
