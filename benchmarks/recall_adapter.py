@@ -41,7 +41,9 @@ class Memory:
         await self.search("warm up", 1)
 
     async def search(self, query: str, k: int) -> list[str]:
-        found = await self._memory.recall(query, owner=self._owner("asking"), scope=Scope.CONVERSATIONAL, limit=k)
+        found = await self._memory.recall(
+            query, owner=self._owner("asking"), scope=Scope.CONVERSATIONAL, limit=k, each_once=True
+        )
         return [hit.memory.message_id or "" for hit in found.hits]
 
     async def close(self) -> None:

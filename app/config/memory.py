@@ -43,7 +43,7 @@ class LongTermConfig(Section):
     """Most memories recalled for one message."""
     recall_timeout: Wait = timedelta(milliseconds=300)
     """How long a turn waits for its memories; it goes on without those that are late."""
-    similarity_threshold: float = Field(default=0.0, ge=0, le=1)
+    similarity_threshold: float = Field(default=0.01, ge=0, le=1)
     """Least score of a recalled memory, 0 to 1."""
     max_items: int | None = Field(default=None, ge=1)
     """Most memories kept for one audience, pinned ones aside; null sets no limit."""

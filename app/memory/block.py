@@ -8,13 +8,16 @@ from datetime import UTC, datetime
 from app.domain.clock import iso
 from app.domain.memory import Memory, Owner
 from app.memory.recall import Hit
-from app.search.excerpt import shorten
+from app.search.excerpt import excerpt
+from app.search.words import words
 
 LONGEST = 600
-"""Characters of a recalled memory in the model's block."""
+"""Characters of a recalled memory in the model's block: those that say most about the question."""
 LONGEST_NEIGHBOUR = 200
-LONGEST_EXCERPT = 200
+LONGEST_FACT = 200
 """Characters of a memory in the facts."""
+MOST_COMPARED = 300
+"""Characters of a neighbour that are compared with the hits: what they say is not said again."""
 CORRECTED = " (corrected later)"
 OTHER_USER = "another user"
 TAG = "recalled_memories"
@@ -35,14 +38,17 @@ def block(hits: Sequence[Hit], *, shown: Collection[str], asker: Owner) -> str:
     `all` the block does not say which other user a memory is from.
     """
     pieces: dict[_Place, str] = {}
+    told = {_words(hit.memory) for hit in hits}
     for hit in hits:
         for near in (hit.before, hit.after):
-            if near is not None and near.message_id not in shown:
-                pieces.setdefault(_place(near), _line(near, LONGEST_NEIGHBOUR, asker))
+            if near is not None and near.message_id not in shown and _words(near) not in told:
+                said = excerpt(near.text, hit.wanted, length=LONGEST_NEIGHBOUR)
+                pieces.setdefault(_place(near), _line(near, said, asker))
     corrected = {memory_id for hit in hits for memory_id in hit.corrects}
     for hit in hits:
         mark = CORRECTED if hit.memory.memory_id in corrected else ""
-        pieces[_place(hit.memory)] = _line(hit.memory, LONGEST, asker) + mark
+        said = excerpt(hit.memory.text, hit.wanted, length=LONGEST)
+        pieces[_place(hit.memory)] = _line(hit.memory, said, asker) + mark
     passages: list[str] = []
     for hit in hits:
         if lines := _passage(pieces, _place(hit.memory)):
@@ -67,9 +73,14 @@ def _place(memory: Memory) -> _Place:
     return memory.owner.session_id, memory.place
 
 
-def _line(memory: Memory, longest: int, asker: Owner) -> str:
+def _line(memory: Memory, said: str, asker: Owner) -> str:
     speaker = memory.speaker if memory.role != "user" or _is_own(memory, asker) else OTHER_USER
-    return f"{_plain(speaker)}: {_plain(shorten(memory.text, longest))}"
+    return f"{_plain(speaker)}: {_plain(said)}"
+
+
+def _words(memory: Memory) -> str:
+    """What two memories have in common that read alike."""
+    return " ".join(words(memory.text[:MOST_COMPARED]))
 
 
 def _is_own(memory: Memory, asker: Owner) -> bool:
@@ -93,7 +104,7 @@ def facts(hit: Hit, asker: Owner) -> dict[str, object]:
         "kind": memory.kind,
         "role": memory.role,
         "created_at": iso(memory.created_ms),
-        "text": shorten(memory.text, LONGEST_EXCERPT),
+        "text": excerpt(memory.text, hit.wanted, length=LONGEST_FACT),
         "score": round(hit.score, 3),
         "cues": {name: round(value, 2) for name, value in hit.cues.items()},
         "corrects": list(hit.corrects),

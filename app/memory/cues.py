@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from enum import IntEnum
 
 from app.memory.names import find_names, without_names
+from app.search.function_words import FUNCTION_TERMS, Language, is_first_person, language_of
 from app.search.words import terms
 
 _MONTHS = {
@@ -101,7 +102,9 @@ class Asked:
     is_how_many: bool
     is_about_past: bool
     is_about_now: bool
-    """It asks about the present: it says so, or the user asks about himself, and it says nothing of the past."""
+    """It asks about the present: it says so, or the user asks about himself, and it says nothing of the past. In
+    English: the tenses of other languages are not known, nor are vectors of them good enough to find corrections."""
+    language: Language = Language.ENGLISH
 
     @property
     def is_dated(self) -> bool:
@@ -139,8 +142,14 @@ def ask(question: str, names: frozenset[str]) -> Asked:
     """Parse a question. `names`: the folded names of the scope's participants."""
     bare = without_names(question, names)
     found = dict.fromkeys(terms(bare))
+    language = language_of(bare)
+    if language is Language.OTHER:
+        found = dict.fromkeys([term for term in found if term not in FUNCTION_TERMS]) or found
     periods, months = find_periods(question)
     roles, is_about_past = _roles(question), _PAST.search(question) is not None
+    is_about_user = "user" in roles
+    if not roles and language is Language.OTHER and is_first_person(bare):
+        roles = frozenset({"user"})
     return Asked(
         text=bare,
         terms=tuple(found),
@@ -151,7 +160,8 @@ def ask(question: str, names: frozenset[str]) -> Asked:
         is_when=_WHEN.search(question) is not None,
         is_how_many=_HOW_MANY.search(question) is not None,
         is_about_past=is_about_past,
-        is_about_now=not is_about_past and ("user" in roles or _PRESENT.search(question) is not None),
+        is_about_now=not is_about_past and (is_about_user or _PRESENT.search(question) is not None),
+        language=language,
     )
 
 

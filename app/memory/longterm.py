@@ -115,11 +115,18 @@ class LongTermMemory:
         scope: Scope,
         limit: int = 5,
         threshold: float = 0.0,
+        each_once: bool = False,
         audiences: Sequence[str] | None = None,
     ) -> Recollection:
         """See `Recall.recall`."""
         return await self._recall.recall(
-            question, owner=owner, scope=scope, limit=limit, threshold=threshold, audiences=audiences
+            question,
+            owner=owner,
+            scope=scope,
+            limit=limit,
+            threshold=threshold,
+            each_once=each_once,
+            audiences=audiences,
         )
 
     async def find(self, owned: Owned) -> Memory | None:

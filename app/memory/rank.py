@@ -19,8 +19,11 @@ from operator import mul
 from app.memory.cues import Asked, Sign, fits_date
 from app.memory.doc import Doc
 from app.memory.shelf import Pool
+from app.search.function_words import Language
 from app.search.lexical import Matches
 
+SUMMARY = "summary"
+"""The speaker of summaries."""
 CANDIDATES = 100
 """Turns nominated by BM25, and as many by cosine."""
 B = 0.2
@@ -156,6 +159,9 @@ def _answers(doc: Doc, before: Doc) -> bool:
 
 
 def _speaks(asked: Asked, doc: Doc) -> float:
+    """Whether the turn is by whom the question asks about. A summary speaks about all of them."""
+    if SUMMARY in doc.names:
+        return float(bool(asked.names or asked.roles))
     if asked.names:
         return float(not asked.names.isdisjoint(doc.names))
     return float(doc.role in asked.roles) if asked.roles else 0.0
@@ -190,10 +196,10 @@ class Ranked:
 def rank(pool: Pool, asked: Asked, meaning: Meaning | None) -> list[Ranked]:
     """The candidates of a pool, best first."""
     weights = _WITH_MEANING if meaning is not None else _BY_WORDS
-    return _in_order(find_cues(pool, asked, meaning), weights)
+    return _in_order(find_cues(pool, asked, meaning), weights, lift=_lift(asked))
 
 
-def rank_again(ranked: list[Ranked], closeness: Mapping[int, Closeness]) -> list[Ranked]:
+def rank_again(ranked: list[Ranked], asked: Asked, closeness: Mapping[int, Closeness]) -> list[Ranked]:
     """The same candidates, ranked with late interaction scores. `closeness`: the scores by row."""
     telling = [closeness[one.doc.row] for one in ranked if one.doc.row in closeness and _may_tell(one.doc)]
     telling = telling or list(closeness.values())
@@ -201,16 +207,21 @@ def rank_again(ranked: list[Ranked], closeness: Mapping[int, Closeness]) -> list
     for one in ranked:
         own, context = closeness.get(one.doc.row, (alone.least, together.least))
         one.late = (alone(own), together(context))
-    return _in_order(ranked, _WITH_LATE)
+    return _in_order(ranked, _WITH_LATE, lift=_lift(asked))
 
 
-def _in_order(candidates: list[Ranked], weights: _Weights) -> list[Ranked]:
+def _lift(asked: Asked) -> float:
+    """What a total is raised by before it becomes a score: questions of unknown languages show fewer cues."""
+    return UNKNOWN_LANGUAGE if asked.language is Language.UNKNOWN and not asked.names and not asked.roles else 0.0
+
+
+def _in_order(candidates: list[Ranked], weights: _Weights, *, lift: float) -> list[Ranked]:
     recency = _recency([one.doc for one in candidates])
     for one in candidates:
         total = sum(map(mul, weights.cues, one.cues))
         if one.late is not None:
             total += weights.late[0] * one.late[0] + weights.late[1] * one.late[1]
-        one.total, one.score = total + RECENCY * recency[one.doc], weights.score(total)
+        one.total, one.score = total + RECENCY * recency[one.doc], weights.score(total + lift)
     return sorted(candidates, key=lambda one: one.total, reverse=True)
 
 
@@ -232,6 +243,8 @@ def _recency(docs: list[Doc]) -> dict[Doc, float]:
     return {doc: place / last for place, doc in enumerate(ordered)}
 
 
+UNKNOWN_LANGUAGE = 0.9
+"""Who speaks, and which words only carry the question, is not known there: right turns score .006, others .003."""
 RECENCY = 0.05
 """Breaks ties between equals only: as a weightier cue it cost recall on every history measured."""
 

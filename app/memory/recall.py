@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from app.domain.memory import Memory, Owner, Scope
-from app.memory import corrections, rank
+from app.memory import corrections, duplicates, rank
 from app.memory.cues import Asked, ask
 from app.memory.names import without_names
 from app.memory.rank import Meaning, Ranked
@@ -37,12 +37,13 @@ class Hit:
     """A recalled memory. `score` is 0 to 1; `cues` are its parts by name.
 
     `before` and `after` are its neighbours in the session, for context. `corrects`: the ids of memories that it makes
-    untrue.
+    untrue. `wanted`: the terms of the question.
     """
 
     memory: Memory
     score: float
     cues: dict[str, float]
+    wanted: frozenset[str] = frozenset()
     before: Memory | None = None
     after: Memory | None = None
     corrects: tuple[str, ...] = ()
@@ -66,6 +67,7 @@ class _Question:
     limit: int = 5
     threshold: float = 0.0
     with_neighbours: bool = True
+    each_once: bool = False
 
 
 class Recall:
@@ -93,11 +95,13 @@ class Recall:
         limit: int = 5,
         threshold: float = 0.0,
         with_neighbours: bool = True,
+        each_once: bool = False,
         audiences: Sequence[str] | None = None,
     ) -> Recollection:
         """The `limit` best memories that the owner's session may see, none below `threshold` (0 to 1).
 
-        `audiences`: search these instead; the caller has checked that the asker may see them.
+        `each_once`: of memories that say the same only the best. `audiences`: search these instead; the caller has
+        checked that the asker may see them.
 
         Raises:
             Unavailable: the database did not answer.
@@ -107,7 +111,15 @@ class Recall:
         if not audiences:
             return Recollection((), by_meaning=False, took_ms=0.0)
         whole = await self._database.read(partial(self._shelves.refresh, audiences=audiences))
-        asked = _Question(question, audiences, whole, limit=limit, threshold=threshold, with_neighbours=with_neighbours)
+        asked = _Question(
+            question,
+            audiences,
+            whole,
+            limit=limit,
+            threshold=threshold,
+            with_neighbours=with_neighbours,
+            each_once=each_once,
+        )
         names = whole.names if whole is not None else frozenset()
         asked.embedding = await self._embedding.embed(without_names(question, names))
         hits, by_meaning = await self._database.read(partial(self._answer, question=asked))
@@ -133,10 +145,12 @@ class Recall:
             asked, pool = self._nominated(connection, question, meaning)
             ranked = rank.rank(pool, asked, meaning)
         if self._late and meaning is not None:
-            ranked = self._rank_late(connection, question, ranked)
-        best = ranked[: max(20, 2 * question.limit)]
-        ranked = corrections.settle(asked, best, meaning.alike if meaning is not None else None)
-        return _hits(connection, question, ranked), meaning is not None
+            ranked = self._rank_late(connection, question, asked, ranked)
+        alike = meaning.alike if meaning is not None else None
+        enough = max(20, 2 * question.limit)
+        best = duplicates.fold(ranked, alike, enough=enough) if question.each_once else ranked[:enough]
+        ranked = corrections.settle(asked, best, alike)
+        return _hits(connection, question, ranked, frozenset(asked.terms)), meaning is not None
 
     def _scan(self, connection: Connection, question: _Question) -> Meaning | None:
         if question.embedding is None:
@@ -159,7 +173,9 @@ class Recall:
         names = frozenset().union(*[doc.names for doc in pool.docs()])
         return ask(question.text, names), pool
 
-    def _rank_late(self, connection: Connection, question: _Question, ranked: list[Ranked]) -> list[Ranked]:
+    def _rank_late(
+        self, connection: Connection, question: _Question, asked: Asked, ranked: list[Ranked]
+    ) -> list[Ranked]:
         assert question.embedding is not None
         if question.embedding.pieces is None:
             return ranked
@@ -167,10 +183,10 @@ class Recall:
         rows = {*groups, *itertools.chain.from_iterable(groups.values())}
         stored = memory_index.pieces(connection, rows, model=self._embedding.model)
         close = compare_pieces(stored, groups, question.embedding.pieces)
-        return rank.rank_again(ranked[:LATE], close) + ranked[LATE:] if close else ranked
+        return rank.rank_again(ranked[:LATE], asked, close) + ranked[LATE:] if close else ranked
 
 
-def _hits(connection: Connection, question: _Question, ranked: list[Ranked]) -> list[Hit]:
+def _hits(connection: Connection, question: _Question, ranked: list[Ranked], wanted: frozenset[str]) -> list[Hit]:
     chosen = [one for one in ranked if one.score >= question.threshold]
     # A memory deleted a moment ago may still be ranked from the cache.
     found = _stored(connection, question, chosen[: question.limit])
@@ -190,6 +206,7 @@ def _hits(connection: Connection, question: _Question, ranked: list[Ranked]) -> 
             memory=found[one.doc.row],
             score=one.score,
             cues=one.named_cues(),
+            wanted=wanted,
             before=near.get((one.doc.session_id, one.doc.place - 1)),
             after=near.get((one.doc.session_id, one.doc.place + 1)),
             corrects=tuple([ids[row] for row in one.corrects if row in ids]),

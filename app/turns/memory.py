@@ -59,7 +59,7 @@ class TurnMemory:
         threshold = settings.similarity_threshold
         limit = settings.recall_limit + SPARE
         looking = asyncio.create_task(
-            self._memory.recall(question, owner=owner, scope=scope, limit=limit, threshold=threshold),
+            self._memory.recall(question, owner=owner, scope=scope, limit=limit, threshold=threshold, each_once=True),
             name=f"recall of {turn.turn_id}",
         )
         seconds = settings.recall_timeout.total_seconds()

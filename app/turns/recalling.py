@@ -13,6 +13,7 @@ from app.domain.errors import Unavailable
 from app.domain.memory import Memory, Owner
 from app.memory.block import block, facts
 from app.memory.recall import Hit, Recollection
+from app.turns.condensing import counted
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,8 @@ class Recalling:
             return Recalled("failed", took_ms=took_ms)
         found = self._looking.result()
         hits = [hit for hit in found.hits if not self._is_shown(hit.memory, shown)][: self._limit]
-        return self._told(hits, shown, found, count_tokens, took_ms)
+        size = sum([len(near.text) for hit in hits for near in (hit.memory, hit.before, hit.after) if near is not None])
+        return await counted(lambda: self._told(hits, shown, found, count_tokens, took_ms), size=size)
 
     def _is_shown(self, memory: Memory, shown: Collection[str]) -> bool:
         """Whether the model sees it anyway: a message of the window, or a summary of this very session."""

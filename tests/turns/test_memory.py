@@ -388,3 +388,61 @@ async def settled(house: House) -> None:
 
 async def is_remembered(house: House, count: int) -> bool:
     return len(await remembered(house)) == count
+
+
+FILLER = "The quarterly figures of the northern region were discussed at length. "
+
+
+@pytest.mark.parametrize("before", [0, 30, 60])
+async def test_a_long_memory_is_told_by_what_was_asked_about(make: Make, before: int) -> None:
+    house = await make(storage_scope="conversational")
+    text = FILLER * before + "My passport number is X123. " + FILLER * (60 - before)
+    await house.say(await house.session(user="ann"), text)
+    log = await house.session(user="ann")
+    await house.say(log, "What is my passport number?", "X123")
+    assert "passport number is X123." in system_prompt(house)
+    assert len(system_prompt(house)) < 1200
+    [frame] = await memory_frames(house, log)
+    assert "X123" in frame["memories"][0]["text"]
+    assert len(frame["memories"][0]["text"]) <= 204
+
+
+async def test_something_said_in_many_sessions_is_told_once_and_leaves_room_for_the_rest(make: Make) -> None:
+    house = await make(storage_scope="conversational")
+    for number in range(9):
+        await house.say(await house.session(user="ann"), "I am allergic to peanuts" + "!" * number, "Noted.")
+    await house.say(await house.session(user="ann"), "My doctor says I am allergic to cats", "Sorry.")
+    log = await house.session(user="ann")
+    await house.say(log, "What am I allergic to?", "Peanuts and cats")
+    assert system_prompt(house).count("allergic to peanuts") == 1
+    assert "allergic to cats" in system_prompt(house)
+
+
+FACTS = {
+    "en": ("My cat is called Pixel and is three years old", "What is my cat called?", "Who won the cup?"),
+    "zh": ("我的猫叫小黑，今年三岁", "我的猫叫什么名字？", "法国的首都是哪里？"),
+    "ja": ("私は京都に住んでいます", "私はどこに住んでいますか？", "フランスの首都はどこですか？"),
+    "ko": ("제 고양이 이름은 픽셀입니다", "제 고양이 이름이 뭐예요?", "프랑스의 수도는 어디예요?"),
+    "pt": ("Moro em Recife perto da praia", "Onde eu moro?", "Qual é a capital da França?"),
+    "es": ("Vivo en Sevilla cerca del río", "¿Dónde vivo?", "¿Cuál es la capital de Francia?"),
+    "fr": ("J'habite à Lyon près de la gare", "Où est-ce que j'habite ?", "Quelle est la capitale de la France ?"),
+    "de": ("Ich wohne in Bremen an der Weser", "Wo wohne ich?", "Was ist die Hauptstadt von Frankreich?"),
+    "it": ("Abito a Torino vicino al fiume", "Dove abito?", "Qual è la capitale della Francia?"),
+    "ru": ("Мою кошку зовут Пиксель", "Как зовут мою кошку?", "Какая столица Франции?"),
+    "tr": ("Kedimin adı Piksel", "Kedimin adı ne?", "Fransa'nın başkenti neresi?"),
+    "fi": ("Asun Turussa joen varrella", "Missä asun?", "Mikä on Ranskan pääkaupunki?"),
+}
+
+
+@pytest.mark.parametrize("language", FACTS)
+async def test_the_usual_threshold_keeps_the_fact_and_keeps_out_the_rest(make: Make, language: str) -> None:
+    fact, question, other = FACTS[language]
+    house = await make(storage_scope="conversational")
+    filler = ["Tell me a joke about computers", "How do I boil an egg?", "Write a haiku about rain"]
+    for text in (fact, *filler):
+        await house.say(await house.session(user="ann"), text, "ok")
+    await house.say(await house.session(user="ann"), question, "ok")
+    assert fact in system_prompt(house)
+    assert not any(text in system_prompt(house) for text in filler)
+    await house.say(await house.session(user="ann"), other, "ok")
+    assert fact not in system_prompt(house)
