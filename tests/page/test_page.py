@@ -336,7 +336,7 @@ async def test_a_key_is_asked_for_and_kept_in_the_tab(devices: Devices, tmp_path
 
 async def test_the_page_fits_a_phone(devices: Devices) -> None:
     tab = await devices.open(viewport={"width": 360, "height": 700}, has_touch=True, is_mobile=True)
-    await tab.send("What is a gate?")
+    await tab.send("What is a gate, and how does it differ from the gates of a town?")
     await tab.wait_for_status("completed")
     width = await tab.page.evaluate("document.scrollingElement.scrollWidth")
     await tab.page.get_by_role("button", name="Show agents and sessions").click()

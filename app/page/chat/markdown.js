@@ -14,6 +14,7 @@ import { render } from "./rendering.js";
 
 const PATIENCE_MS = 300; // then a text that is not read yet is shown as it is
 const PLAIN = 20_000; // characters of one element: a longer line is broken, for the browser's sake
+const PROSE = 32; // characters of a cell that reads badly in a narrow column
 const DIRECTED = "p, li, h3, h4, h5, h6, th, td, summary"; // each by its own first letter
 const CONTAINERS = "ul, ol, blockquote, table"; // dir="auto" does not look into parts with a direction of their own
 const RIGHT_TO_LEFT = /^[^\p{L}]*[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/u;
@@ -132,6 +133,7 @@ function block(html) {
   for (const pre of element.querySelectorAll("pre")) frame(pre);
   for (const table of element.querySelectorAll("table")) {
     const scroller = h("div.scroller", { tabIndex: 0, role: "region", "aria-label": "Table" });
+    for (const cell of table.querySelectorAll("td")) if (cell.textContent.length > PROSE) cell.className = "prose";
     table.replaceWith(scroller);
     scroller.append(table);
   }

@@ -42,6 +42,7 @@ export class MessagesView {
     this.#views.clear();
     this.list.replaceChildren();
     this.#sticks = true;
+    this.end.hidden = true;
     conversation?.addEventListener("change", this.#onChange);
     conversation?.addEventListener("finished", ({ detail }) => announce(detail));
     conversation?.addEventListener("withdrawn", () => say("Message withdrawn"));

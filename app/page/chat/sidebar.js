@@ -107,7 +107,7 @@ export class Sidebar {
       return words.every((word) => text.includes(word));
     });
     this.list.replaceChildren(...found.map((session) => this.#item(session)));
-    this.empty.hidden = found.length > 0;
+    this.empty.hidden = found.length > 0 || !this.#agent;
     this.empty.textContent = words.length ? "No sessions match." : "No sessions yet.";
     this.more.hidden = !this.#cursor || words.length > 0;
   }

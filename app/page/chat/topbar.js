@@ -42,7 +42,7 @@ export class Topbar {
 
   update(conversation, agentName) {
     const session = conversation?.session;
-    const title = session ? sessionTitle(session) : conversation ? "Session" : "New session";
+    const title = session ? sessionTitle(session) : conversation ? "Session" : agentName === undefined ? "No such agent" : "New session";
     this.title.textContent = title;
     document.title = conversation?.session ? `${title} – Hector` : `${agentName || "Hector"} – Hector`;
     const words = conversation ? PILLS[conversation.status] : undefined;
