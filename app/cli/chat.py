@@ -295,7 +295,7 @@ class Chat:
             print_rows(SESSION_HEADINGS, [session_row(session) for session in found])
             return
         current = self._session.session_id if self._session is not None else None
-        self._console.print(session_table(found, current=current))
+        self._console.print(session_table(found, current=current, room=self._console.width))
         self._note("/sessions N goes on with one of them.")
 
     async def _history(self, rest: str) -> None:

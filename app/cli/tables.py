@@ -7,30 +7,72 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from app.cli.screen import clean
 
+LEAST = 8
+"""Characters that a column is cut to at most."""
+BETWEEN = 3
+"""Cells between two columns."""
+
 
 def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """The first column is an id to copy and is never cut. In a pipe: no headings, no colours, tabs between columns."""
+    """A table; the first column is an id to copy and is never cut. Where the terminal is too narrow: a record a row.
+
+    In a pipe: no headings, no colours, tabs between columns.
+    """
     console = Console(highlight=False)
     if not console.is_terminal:
         for row in rows:
             print("\t".join([_flat(cell) for cell in row]))
         return
-    console.print(_table(headings, rows))
+    console.print(_table(headings, rows, room=console.width))
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, room: int, whole: int = 1) -> Table | Text:
+    """The first `whole` columns are not cut."""
+    cells = [[_flat(cell) for cell in row] for row in rows]
+    widths = _widths([headings, *cells], room - 2, whole)
+    if widths is None:
+        return _records(headings, cells)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for place, heading in enumerate(headings):
-        table.add_column(heading, overflow="fold" if place == 0 else "ellipsis", no_wrap=place != 0)
-    for row in rows:
-        table.add_row(*[_flat(cell) for cell in row])
+    for heading, width in zip(headings, widths, strict=True):
+        table.add_column(heading, width=width, overflow="ellipsis", no_wrap=True)
+    for row in cells:
+        table.add_row(*row)
     return table
+
+
+def _widths(rows: Sequence[Sequence[str]], room: int, whole: int) -> list[int] | None:
+    """The widest columns give way, down to LEAST; `None` when that is not enough."""
+    widths = [max([cell_len(row[place]) for row in rows]) for place in range(len(rows[0]))]
+    room -= BETWEEN * (len(widths) - 1)
+    while (excess := sum(widths) - room) > 0:
+        place = max(range(whole, len(widths)), key=lambda place: widths[place])
+        if widths[place] <= LEAST:
+            return None
+        widths[place] = max(widths[place] - excess, LEAST)
+    return widths
+
+
+def _records(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Text:
+    """`heading  value` lines without what is empty, an empty line between rows."""
+    wide = max(map(len, headings))
+    records = [
+        Text("\n").join(
+            [
+                Text(f"{heading:<{wide}}  ", style="bold").append(cell, style="not bold")
+                for heading, cell in zip(headings, row, strict=True)
+                if cell
+            ]
+        )
+        for row in rows
+    ]
+    return Text("\n\n").join(records)
 
 
 def print_pairs(pairs: list[tuple[str, str]]) -> None:
@@ -61,15 +103,13 @@ def session_row(session: dict[str, Any]) -> list[str]:
     ]
 
 
-def session_table(sessions: Sequence[dict[str, Any]], *, current: str | None) -> Table:
-    """Numbered rows, to choose from in chat."""
+def session_table(sessions: Sequence[dict[str, Any]], *, current: str | None, room: int) -> Table | Text:
+    """Numbered rows, to choose from in chat, in `room` cells; the current session has a star."""
     rows = []
     for number, session in enumerate(sessions, 1):
-        row = session_row(session)
-        if session["session_id"] == current:
-            row[1] += " (this)"
-        rows.append([str(number), *row])
-    return _table(["", *SESSION_HEADINGS], rows)
+        mark = "*" if session["session_id"] == current else ""
+        rows.append([f"{number}{mark}", *session_row(session)])
+    return _table(["", *SESSION_HEADINGS], rows, room=room, whole=2)
 
 
 def ago(moment: str | None) -> str:
