@@ -107,7 +107,7 @@ def _about_session(session: dict[str, Any]) -> list[tuple[str, str]]:
         ("messages", str(session["message_count"])),
         ("tokens", f"{usage['prompt_tokens']} + {usage['completion_tokens']}"),
         ("events", str(session["last_seq"])),
-        ("queued", str(session["queued"]) if session.get("queued") else ""),
+        ("queued", ", ".join([str(waiting["turn_id"]) for waiting in session.get("queue", [])])),
     ]
     if turn is not None:
         pairs += [("turn", f"{turn['turn_id']}, {turn['status']} since {moment(turn['started_at'])}")]

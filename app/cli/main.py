@@ -139,6 +139,23 @@ def call(
     return call_(ask.target, options, ask.signals)
 
 
+@asks(app)
+def cancel(
+    ask: Ask,
+    agent: AgentArgument,
+    session: Annotated[str, typer.Argument(help="The session whose answer is stopped.")],
+    turn: Annotated[
+        str | None,
+        typer.Option(help="Stop or withdraw this turn; `hector info AGENT SESSION` lists those that wait."),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Withdraw the messages that wait, too.")] = False,
+) -> Answer:
+    """Stop the answer that a session is writing, or withdraw a message that waits."""
+    from app.cli.cancel import cancel as cancel_
+
+    return cancel_(ask.target, agent, session, turn_id=turn, everything=everything, as_json=ask.as_json)
+
+
 @asks(app, "list")
 def list_(
     ask: Ask,
