@@ -42,7 +42,8 @@ class Authenticator:
         if name is None:
             if brake is not None and token:
                 brake.note_wrong(address)
-            raise Unauthenticated("Send a valid key: Authorization: Bearer <key>.")
+            said = "This is no valid key. Send one of this server's" if token else "Send a key"
+            raise Unauthenticated(f"{said}: Authorization: Bearer <key>.")
         if brake is not None:
             brake.note_right(address, name)
         return self._principals[name]

@@ -41,7 +41,7 @@ session. On an empty line Ctrl-C twice, or Ctrl-D, quits.
 /end            close this session; it stays readable
 /terminate      erase this session
 /help           this page
-/quit           leave; the session is kept
+/quit, exit     leave; the session is kept
 
 Two slashes send a message that begins with one: //etc is a folder."""
 
@@ -117,6 +117,8 @@ class Chat:
         line = line.strip()
         if not line:
             return
+        if self._is_terminal and line.lower() in ("exit", "quit"):
+            raise Quit
         if line.startswith("/") and not line.startswith("//"):
             word, _, rest = line.partition(" ")
             act = self.commands.get(word)

@@ -71,3 +71,10 @@ def exit_code(failure: CommandFailed | HectorError) -> ExitCode:
     if not isinstance(failure, Refused):
         return ExitCode.UNREACHABLE
     return _BY_REASON.get(failure.reason) or _BY_STATUS.get(failure.status or 0, ExitCode.REFUSED)
+
+
+def advised(failure: CommandFailed | HectorError) -> str:
+    """The sentence, with the way of a command to mend it."""
+    if getattr(failure, "reason", "") != "unauthenticated":
+        return failure.message
+    return f"{failure.message.partition(': Authorization')[0].rstrip('.')}: by --token, or by HECTOR_TOKEN."

@@ -28,8 +28,20 @@ def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="The same as --log-level debug.")] = False,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
 ) -> None:
     """Run AI agents and talk to them."""
+    for key, value in (("LEVEL", "debug" if debug else log_level), ("FORMAT", log_format)):
+        if value:
+            os.environ[f"HECTOR_LOGGING__{key}"] = value
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(f"hector {__version__}")
 
 
 @app.command()

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
-from app.cli.failures import CommandFailed, ExitCode, exit_code
+from app.cli.failures import CommandFailed, ExitCode, advised, exit_code
 from app.observability import logs
 from hector_client import HectorError
 
@@ -60,7 +60,7 @@ def run(command: Callable[[Signals], Coroutine[Any, Any, ExitCode]], *, as_json:
             if as_json:
                 print(json.dumps(failure.body, ensure_ascii=False), flush=True)
             else:
-                complain(failure.message)
+                complain(advised(failure))
         return exit_code(failure)
     except KeyboardInterrupt:  # before our own handler was installed
         return ExitCode.INTERRUPTED

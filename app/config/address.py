@@ -33,8 +33,8 @@ _PATHS = {
     "ollama.com": "/v1",
 }
 _AZURE = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com")
-_OLLAMA_PORT = 11434
-_LOCAL_PORTS = {_OLLAMA_PORT, 1234}  # Ollama, LM Studio
+OLLAMA_PORT = 11434
+_LOCAL_PORTS = {OLLAMA_PORT, 1234}  # Ollama, LM Studio
 # Types whose servers have one path wherever they run, also behind a host of one's own.
 _OF_TYPE = {"ollama": "/v1", "vllm": "/v1", "anthropic": "/v1", "gemini": "/v1beta/openai", "openrouter": "/api/v1"}
 
@@ -56,7 +56,7 @@ def base_address(host: str, kind: str = "") -> str:
         return host
     path = re.sub(r"/{2,}", "/", parts.path).rstrip("/")
     path = _ENDPOINT.sub("", path)
-    is_ollama = kind == "ollama" or port == _OLLAMA_PORT
+    is_ollama = kind == "ollama" or port == OLLAMA_PORT
     if is_ollama and _OLLAMA_ENDPOINT.match(path):
         path = ""
     if not path:
@@ -69,9 +69,9 @@ def ollama_address(named: str) -> str:
     named = named.strip().rstrip("/")
     try:
         parts = urlsplit(named if "://" in named else f"http://{named or '127.0.0.1'}")
-        port = parts.port or (443 if parts.scheme == "https" else _OLLAMA_PORT)
+        port = parts.port or (443 if parts.scheme == "https" else OLLAMA_PORT)
     except ValueError:
-        return f"http://127.0.0.1:{_OLLAMA_PORT}"
+        return f"http://127.0.0.1:{OLLAMA_PORT}"
     host = parts.hostname or "127.0.0.1"
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # where it listens, not where to call it
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,15 +39,15 @@ def build_llm(name: str, config: LLMConfig) -> LLM:
     if config.type == "local":
         path = Path(config.model) if config.model else weights_directory() / FILE_NAME
         model = path.stem if config.model else LOCAL_MODEL
-        settings = replace(_settings(config, model, "http://local/v1"), extra=_AGAINST_LOOPS)
+        settings = replace(_settings(name, config, model, "http://local/v1"), extra=_AGAINST_LOOPS)
         return LocalLLM(name, settings, LlamaServer(path, context=settings.context.tokens))
     model = config.model or ""
     if (config.host or PRESETS[config.type].base_url).startswith("https:"):
         check_certificates()
-    return OpenAICompatible(name, _settings(config, model, config.host or PRESETS[config.type].base_url))
+    return OpenAICompatible(name, _settings(name, config, model, config.host or PRESETS[config.type].base_url))
 
 
-def _settings(config: LLMConfig, model: str, base_url: str) -> OpenAISettings:
+def _settings(name: str, config: LLMConfig, model: str, base_url: str) -> OpenAISettings:
     preset = PRESETS.get(config.type)
     return OpenAISettings(
         model=model,
@@ -54,7 +55,7 @@ def _settings(config: LLMConfig, model: str, base_url: str) -> OpenAISettings:
         api_key=config.api_key.get_secret_value() if config.api_key is not None else None,
         # A server of one's own behind the same protocol often asks for no key.
         needs_key=preset is not None and preset.needs_key and config.host is None,
-        key_name=preset.key_variable if preset is not None else None,
+        key_name=_key_name(name, config),
         temperature=config.temperature,
         max_tokens=config.max_tokens,
         connect_timeout=config.connect_timeout.total_seconds(),
@@ -90,3 +91,13 @@ def _way_of(config: LLMConfig, model: str) -> Way | None:
     if config.type in ("vllm", "openrouter"):
         return "models"
     return "models" if config.host is not None and known_context(model) is None else None
+
+
+def _key_name(name: str, config: LLMConfig) -> str | None:
+    """What to set or to check: the variable, unless the key came from elsewhere."""
+    preset = PRESETS.get(config.type)
+    variable = preset.key_variable if preset is not None else None
+    key = config.api_key.get_secret_value() if config.api_key is not None else ""
+    if key and os.environ.get(variable or "", "").strip() != key:
+        return f"llms.{name}.api_key"
+    return variable

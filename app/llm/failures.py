@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import socket
+import ssl
 import time
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -10,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx2
 import openai
 
+from app.config.address import OLLAMA_PORT
 from app.llm.base import LLMError, LLMTimeout
 from app.llm.context import ContextWindow
 from app.llm.dialect import Reported, words_of
@@ -65,7 +68,10 @@ class Failures:
         is_stale = type(cause) in (httpx2.RemoteProtocolError, httpx2.NetworkError)
         through = f" through the proxy {proxy}" if proxy else ""
         is_hopeless = isinstance(cause, httpx2.UnsupportedProtocol)
-        said = f": {_short(self._detail(str(cause)))}" if is_hopeless else ""
+        words = str(cause) if is_hopeless else why_unreachable(cause)
+        said = f": {_short(self._detail(words))}" if words else ""
+        if urlsplit(self.base_url).port == OLLAMA_PORT and not proxy:
+            said += "; is `ollama serve` running?"
         return LLMError(
             f"{self._who} cannot be reached{through}{said}",
             detail=self._detail(str(cause)),
@@ -167,6 +173,22 @@ class Failures:
         if self.api_key:
             words = words.replace(self.api_key, "…")
         return words if len(words) <= MAX_DETAIL else words[: MAX_DETAIL - 1] + "…"
+
+
+def why_unreachable(cause: BaseException) -> str:
+    """What kept a connection from being made, in words; empty where the system's own say nothing more."""
+    link: BaseException | None = cause
+    while link is not None:
+        if isinstance(link, socket.gaierror):
+            return "there is no host of that name"
+        if isinstance(link, ssl.SSLCertVerificationError):
+            return f"its certificate is not accepted ({link.verify_message.lower()})"
+        if isinstance(link, ssl.SSLError):
+            return "it does not speak TLS as we do; is its address one of http:?"
+        if isinstance(link, ConnectionRefusedError):
+            return "nobody listens there"
+        link = link.__cause__ or link.__context__
+    return ""
 
 
 def _short(words: str) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import socket
+import ssl
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from app.domain import errors as server
 from hector_client import errors
+from hector_client._http import problem_of
 from hector_client.errors import REASONS, HectorError, Refused, Unexpected, refusal
 
 
@@ -68,3 +72,19 @@ def test_only_what_may_pass_is_tried_again(status: int, reason: str | None, is_t
     error: HectorError = refusal(status, {"error": {"reason": reason}} if reason else None)
 
     assert error.is_transient is is_transient
+
+
+def test_what_kept_a_connection_from_being_made_is_told_in_words() -> None:
+    mismatch = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    mismatch.verify_message = "Hostname mismatch"
+    causes = {
+        socket.gaierror(-2, "Name or service not known"): "there is no host of that name",
+        mismatch: "its certificate is not accepted (hostname mismatch)",
+        ssl.SSLError(1, "wrong version number"): "it does not speak TLS; is its address one of http:?",
+        ConnectionRefusedError(111, "x"): "connection refused",
+    }
+
+    for cause, words in causes.items():
+        error = httpx2.ConnectError("x")
+        error.__cause__ = cause
+        assert problem_of(error) == words

@@ -70,7 +70,7 @@ class AdvisoryLock:
             if time.monotonic() >= give_up:
                 holder = await asyncio.to_thread(self._name_holder)
                 await asyncio.to_thread(self._close)
-                raise data_in_use(holder, "one server serves a database; use Redis with Postgres for several.")
+                raise data_in_use(holder, "one server works on a database at a time: stop that one first.")
             await asyncio.sleep(RETRY_SECONDS)
         loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._watch, args=(loop,), name="hector-lock", daemon=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import ssl
 import unicodedata
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -115,6 +117,12 @@ def problem_of(error: Exception) -> str:
     if isinstance(error, httpx2.ConnectTimeout | httpx2.ConnectError):
         cause: BaseException | None = error
         while cause is not None:
+            if isinstance(cause, socket.gaierror):
+                return "there is no host of that name"
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                return f"its certificate is not accepted ({cause.verify_message.lower()})"
+            if isinstance(cause, ssl.SSLError):
+                return "it does not speak TLS; is its address one of http:?"
             if isinstance(cause, OSError) and cause.errno:
                 return os.strerror(cause.errno).lower()
             cause = cause.__cause__ or cause.__context__
