@@ -14,11 +14,15 @@ from rich.segment import Segment
 from rich.text import Text
 
 from app.cli.markdown import TerminalMarkdown
+from app.observability.neutral import clean
 
-# Control characters: a model must not move the cursor, change colours or ring the bell of the user's terminal.
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 REFRESH_SECONDS = 0.08
 WHEEL = "|/-\\"
+LONGEST_BLOCK = 20_000
+"""Characters of a block that are drawn again as it grows; a longer one is printed in parts."""
+MOST_MARKS = 1_000
+"""A block with one of Markdown's marks this often is shown as text: parsing it takes the square of their number."""
+_MARKS = "[]*_`<>!&|~\\"
 QUIET_SECONDS = 1.5
 """After this long without text the screen shows that it is waiting."""
 
@@ -67,7 +71,7 @@ class Silent:
 
 
 class Plain:
-    """For pipes: writes every chunk at once and nothing else; messages for the user go to `notes`."""
+    """For pipes: writes every chunk at once, as it came, and nothing else; messages for the user go to `notes`."""
 
     def __init__(self, out: TextIO, notes: TextIO) -> None:
         self._out = out
@@ -76,6 +80,7 @@ class Plain:
         self._last = ""
         self._is_thinking = False
         self._status: str | None = None
+        self._is_terminal = out.isatty()  # one that cannot draw
 
     def text(self, chunk: str) -> None:
         if self._is_thinking:
@@ -113,12 +118,12 @@ class Plain:
 
     def _write(self, chunk: str) -> None:
         if chunk:
-            self._out.write(chunk)
+            self._out.write(clean(chunk) if self._is_terminal else chunk)
             self._out.flush()
             self._last = chunk
 
     def note(self, words: str) -> None:
-        print(f"hector: {words}", file=self._notes, flush=True)
+        print(f"hector: {clean(words)}", file=self._notes, flush=True)
 
 
 class Screen:
@@ -148,7 +153,7 @@ class Screen:
     def text(self, chunk: str) -> None:
         self._turn_to("text")
         self._text += clean(chunk)
-        self._settle()
+        self._settle(ends_line="\n" in chunk)
 
     def replace(self, text: str) -> None:
         self._turn_to("text")
@@ -222,10 +227,13 @@ class Screen:
             self._flush()
             self._kind = kind
 
-    def _settle(self) -> None:
-        stable, _ = split_stable(self._text[self._printed :])
+    def _settle(self, *, ends_line: bool = True) -> None:
+        stable, _ = split_stable(self._text[self._printed :]) if ends_line else ([], "")
         for piece in stable:
             self._print_piece(piece)
+        while len(self._text) - self._printed > LONGEST_BLOCK:
+            end = self._printed + LONGEST_BLOCK
+            self._print_piece(self._text[self._printed : self._text.rfind("\n", self._printed, end) + 1 or end])
         self._touch()
 
     def _flush(self) -> None:
@@ -266,16 +274,12 @@ _LINES = re.compile(r"[^\n]*\n|[^\n]+")
 _ITEM = re.compile(r"\s{0,3}(?:[-*+]|\d{1,9}[.)])\s")
 
 
-def clean(text: str) -> str:
-    return _CONTROLS.sub("", text)
-
-
 def split_stable(source: str) -> tuple[list[str], str]:
     """Blocks of Markdown that more text cannot change, and the rest. Together they are the source.
 
     A block is stable once another begins below it; of a list, each item once the next begins.
     """
-    if "\n" not in source:
+    if "\n" not in source or _is_degenerate(source):
         return [], source
     starts: list[int] = []
     for token in TerminalMarkdown(source).parsed:
@@ -291,6 +295,10 @@ def split_stable(source: str) -> tuple[list[str], str]:
     return pieces[:-1], pieces[-1]
 
 
+def _is_degenerate(source: str) -> bool:
+    return len(source) > MOST_MARKS and any(source.count(mark) > MOST_MARKS for mark in _MARKS)
+
+
 class _Block:
     """Markdown without empty lines around it; with `keep` only its last lines.
 
@@ -298,7 +306,7 @@ class _Block:
     """
 
     def __init__(self, source: str, *, keep: int | None = None) -> None:
-        self._what = TerminalMarkdown(source)
+        self._what = Text(source) if _is_degenerate(source) else TerminalMarkdown(source)
         self._keep = keep
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:

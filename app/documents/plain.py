@@ -14,10 +14,11 @@ _MARKS = (
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
-_HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*")
+_HEADING = re.compile(r" {0,3}(#{1,6})(?=[ \t]|$)")
 _UNDERLINE = re.compile(r" {0,3}(=+|-+)[ \t]*")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
-_DECORATION = re.compile(r"[*_`]+|\[([^\]]*)\]\([^)]*\)|[ \t]*\{#[^}]*\}")
+# Each part ends at the next opening bracket, so that no bracket is looked at from every one before it.
+_DECORATION = re.compile(r"[*_`]+|\[([^\[\]]*)\]\((?:[^()]|\([^()]*\))*\)|\{#[^{}]*\}")
 _LIST_OR_TABLE = re.compile(r"\s*(?:[-*+>|]|\d+[.)])")
 
 
@@ -68,15 +69,22 @@ def read_markdown(content: bytes) -> Iterator[Section]:
 
 def _heading(line: str, held: list[tuple[int, str]], number: int) -> tuple[int, str] | None:
     """(level, title) when the line ends a heading; the title line of an underlined one is removed from `held`."""
-    match = _HEADING.fullmatch(line)
+    match = _HEADING.match(line)
     if match:
-        return len(match[1]), _bare(match[2] or "")
+        return len(match[1]), _bare(_without_closing(line[match.end() :]))
     underline = _UNDERLINE.fullmatch(line)
     if underline and held and held[-1][0] == number - 1 and held[-1][1].strip():
         alone = len(held) == 1 or not held[-2][1].strip()
         if alone and not _LIST_OR_TABLE.match(held[-1][1]):
             return (1 if underline[1][0] == "=" else 2), _bare(held.pop()[1])
     return None
+
+
+def _without_closing(title: str) -> str:
+    """A title without the white space around it, and without the number signs that may close it."""
+    title = title.strip(" \t")
+    opened = title.rstrip("#")
+    return opened.rstrip(" \t") if not opened or opened[-1] in " \t" else title
 
 
 def _bare(title: str) -> str:

@@ -6,6 +6,8 @@ import json
 import unicodedata
 from collections.abc import Iterator
 
+from app.domain.marks import shorten_marks
+
 MIN_CHARACTERS = 2
 """A single character is in nearly every text."""
 
@@ -57,5 +59,5 @@ def strings_in(given: object) -> Iterator[str]:
 
 def _fold(text: str) -> str:
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
+        text = unicodedata.normalize("NFKC", shorten_marks(text))
     return " ".join(text.casefold().split())

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from app.domain.errors import Unavailable
 from app.domain.forgetting import DeletionRequest, ForgetReceipt
 from app.domain.ids import NewId
+from app.domain.word_cache import clear_word_caches
 from app.forgetting.removal import Places, Removal
 from app.observability.tasks import Tasks
 from app.storage import forgettings
@@ -114,6 +115,7 @@ class Forgettings:
     async def _remove_rows(self, removal: Removal) -> None:
         await removal.remove()
         await removal.remove_recalled()  # again: recalls that were running meanwhile
+        clear_word_caches()
         await removal.verify_rows()
         unit = UnitOfWork("")
         forgettings.add_rows_gone(unit, removal.request.request_id)

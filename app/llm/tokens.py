@@ -9,6 +9,8 @@ import re
 import threading
 from typing import Any, Literal
 
+from app.domain import word_cache
+
 EncodingName = Literal["cl100k", "o200k"]
 
 # The encoder's merge is quadratic in the length of a word, and a word may be as long as a request may be.
@@ -67,6 +69,18 @@ def _pieces(text: str) -> list[str]:
         start = run.end()
     pieces.append(text[start:])
     return pieces
+
+
+class _RememberedWords:
+    """What the encoders remember, for `clear_word_caches`."""
+
+    def cache_clear(self) -> None:
+        for encoder in _encoders.values():
+            encoder._cache.clear()
+
+
+_remembered = _RememberedWords()
+word_cache.register(_remembered)
 
 
 def _encoder(encoding: EncodingName) -> Any:

@@ -14,8 +14,8 @@ from app.llm.parse import BOM, StreamParser
 
 _MAX_PAGE = 64 * 1024
 _PADDING = re.compile(rb"\s*(?:\xef\xbb\xbf\s*)?")
-_TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
-_NOT_TEXT = re.compile(r"<(script|style|head)\b.*?(?:</\1\s*>|$)|<[^>]*>", re.IGNORECASE | re.DOTALL)
+_TITLE = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
+_NOT_TEXT = re.compile(r"<(script|style|head)\b.*?(?:</\1\s*>|$)|<[^<>]*>", re.IGNORECASE | re.DOTALL)
 
 
 def parser_for(first: bytes) -> StreamParser | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import calendar
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from enum import IntEnum
+from itertools import islice
 
+from app.domain.clock import utc
 from app.memory.names import find_names, without_names
 from app.search.function_words import FUNCTION_TERMS, Language, is_first_person, language_of
 from app.search.words import terms
@@ -29,6 +31,8 @@ _DATE = re.compile(
     rf"|\b(?P<year>{_YEAR})\b",
     re.IGNORECASE,
 )
+MAX_TERMS = 200
+"""Terms of a question that are searched; each takes a lookup of its own. Sentences have fewer."""
 _LATER = timedelta(days=10)
 """How long after an event people still report it as news (measured on membench)."""
 
@@ -152,7 +156,7 @@ def ask(question: str, names: frozenset[str]) -> Asked:
         roles = frozenset({"user"})
     return Asked(
         text=bare,
-        terms=tuple(found),
+        terms=tuple(islice(found, MAX_TERMS)),
         names=frozenset(find_names(question, names)),
         roles=roles,
         periods=periods,
@@ -212,7 +216,7 @@ def _period(year: int, month: int | None, day: int | None) -> Period | None:
 
 
 def day_of(created_ms: int) -> date:
-    return datetime.fromtimestamp(created_ms / 1000, UTC).date()
+    return utc(created_ms).date()
 
 
 def fits_date(asked: Asked, day: date) -> float:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import date
-from functools import lru_cache
 
+from app.domain.word_cache import cached_by_word
 from app.memory.cues import Sign, day_of, shows
 from app.memory.names import name_parts
 from app.storage.memory_index import Indexed
@@ -57,6 +57,6 @@ class Doc:
         return bool(self._shown & sign)
 
 
-@lru_cache(maxsize=4096)
+@cached_by_word(4096)
 def _names(speaker: str) -> frozenset[str]:
     return name_parts([speaker])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 
+from app.domain.word_cache import cached_by_word
+from app.search.stems import MAX_TERM
 from app.search.words import STOP_WORDS, fold, words
 
 ROLE_NAMES = frozenset(("user", "assistant", "human", "ai", "bot", "agent", "system", "tool", "you", "me", "anonymous"))
@@ -46,12 +47,12 @@ def _is_name(word: str, names: frozenset[str]) -> str | None:
     folded = fold(word)
     if folded in names and (word[0].isupper() or len(folded) > 4):  # "will" and "may" are words, "Will" is a name
         return folded
-    if len(folded) > 2 and word[0].isupper() and folded not in STOP_WORDS:
+    if 2 < len(folded) <= MAX_TERM and word[0].isupper() and folded not in STOP_WORDS:
         return _longer(folded, names)
     return None
 
 
-@lru_cache(maxsize=4096)
+@cached_by_word(4096)
 def _longer(folded: str, names: frozenset[str]) -> str | None:
     fitting = [name for name in names if name.startswith(folded)]
     return fitting[0] if len(fitting) == 1 and len(fitting[0]) - len(folded) <= 5 else None

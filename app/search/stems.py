@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+
+from app.domain.word_cache import cached_by_word
 
 _STEP_2 = (
     ("ational", "ate"), ("tional", "tion"), ("enci", "ence"), ("anci", "ance"), ("izer", "ize"), ("abli", "able"),
@@ -22,9 +23,17 @@ _MEASURE = re.compile(r"[aeiouy]+[^aeiouy]+")
 _VOWEL = re.compile(r"[aeiou]|(?<=[^aeiou])y")
 
 
-@lru_cache(maxsize=65536)
+MAX_TERM = 60
+"""Characters of a term; longer ones are cut. A line of base64 is one word, and Postgres refuses lexemes over 2 KB."""
+
+
 def stem(word: str) -> str:
-    """The stem of an English word; other words, short ones and numbers are returned unchanged."""
+    """The stem of an English word; other words, short ones and numbers are returned unchanged, long ones cut."""
+    return _stem(word) if len(word) <= MAX_TERM else word[:MAX_TERM]
+
+
+@cached_by_word(65536)
+def _stem(word: str) -> str:
     if len(word) < 3 or not word.isascii() or not word.isalpha():
         return word
     word = _step_1(word)

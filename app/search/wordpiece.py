@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from functools import lru_cache
 from pathlib import Path
+
+from app.domain.marks import shorten_marks
+from app.domain.word_cache import cached_by_word
 
 VOCABULARY = Path(__file__).with_name("wordpiece.txt")
 SHA256 = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
@@ -26,7 +28,7 @@ class WordPiece:
         if hashlib.sha256(content).hexdigest() != SHA256:
             raise ValueError(f"{path.name} is damaged")
         self._numbers = {piece: number for number, piece in enumerate(content.decode().splitlines())}
-        self._encode_word = lru_cache(maxsize=16384)(self._pieces)
+        self._encode_short_word = cached_by_word(16384)(self._pieces)
 
     def encode(self, text: str, *, limit: int) -> list[int]:
         """The token numbers of a text, at most `limit` including start and end."""
@@ -48,9 +50,10 @@ class WordPiece:
         inner = range(1, min(last, limit - 1))
         return [place for place in places if place in inner] or list(inner)
 
+    def _encode_word(self, word: str) -> tuple[int, ...]:
+        return self._encode_short_word(word) if len(word) <= _MAX_WORD else (UNKNOWN,)
+
     def _pieces(self, word: str) -> tuple[int, ...]:
-        if len(word) > _MAX_WORD:
-            return (UNKNOWN,)
         pieces: list[int] = []
         start = 0
         while start < len(word):
@@ -69,7 +72,7 @@ class WordPiece:
 
 def split(text: str) -> list[str]:
     """Split into lower-case words and single punctuation marks, as BERT's uncased models expect."""
-    text = unicodedata.normalize("NFD", text.lower())
+    text = unicodedata.normalize("NFD", shorten_marks(text.lower()))
     spaced: list[str] = []
     for char in text:
         kind = unicodedata.category(char)

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from app.domain.marks import shorten_marks
 from app.search.lemmas import base_of
 from app.search.stems import stem
 
@@ -29,12 +30,8 @@ def fold(text: str) -> str:
     """Lower-case a text and strip its accents, so that `Ångström` is found as `angstrom`."""
     if text.isascii():
         return text.lower()
-    parts = unicodedata.normalize("NFKD", text.lower())
+    parts = unicodedata.normalize("NFKD", shorten_marks(text.lower()))
     return unicodedata.normalize("NFC", "".join([c for c in parts if not unicodedata.combining(c)]))
-
-
-MAX_TERM = 60
-"""Characters of a term; longer ones are cut. A line of base64 is one word, and Postgres refuses lexemes over 2 KB."""
 
 
 def words(text: str) -> list[str]:
@@ -79,8 +76,8 @@ def split_text(text: str, *, most_words: int) -> list[str]:
 
 
 def terms(text: str) -> list[str]:
-    """What is indexed and searched for: stems in text order, without stop words; at most `MAX_TERM` characters each."""
+    """What is indexed and searched for: stems in text order, without stop words."""
     found = words(text)
     if "won" in found:  # "won't" is tokenized as "won" and "t" and is not a form of "win"
         found = [word for word, after in zip(found, [*found[1:], ""], strict=True) if (word, after) != ("won", "t")]
-    return [stem(base_of(word))[:MAX_TERM] for word in found if word not in STOP_WORDS]
+    return [stem(base_of(word)) for word in found if word not in STOP_WORDS]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -262,3 +263,34 @@ def test_a_table_that_has_room_is_one_line_a_row() -> None:
     lines = [line.split() for line in table("|a|b|\n|-|-|\n|1|2|\n|3|4|", 40).splitlines() if line.strip()]
 
     assert [line for line in lines if line[0] in "a13"] == [["a", "b"], ["1", "2"], ["3", "4"]]
+
+
+ORDINARY = "Some *words* of an answer, with a `name` and a [link](https://example.org).\n\n"
+DEGENERATE = ("[", "[](", "![a](b", "**a*", "`` ` ", "> ", "- 1. ", "|a", "<a ", "&amp", "\\", "_")
+
+
+def drawing_seconds(source: str) -> float:
+    """CPU time of an answer that is drawn while it grows."""
+    terminal = Terminal(height=24)
+    started = time.process_time()
+    for start in range(0, len(source), 4_000):
+        terminal.screen.text(source[start : start + 4_000])
+        terminal.screen.tick()
+    terminal.screen.close()
+    return time.process_time() - started
+
+
+def test_degenerate_markdown_is_drawn_in_a_time_like_that_of_ordinary_text() -> None:
+    """To parse 60 KB of opening brackets took minutes: such a block is shown as it is."""
+    usual = drawing_seconds(ORDINARY * 30)
+
+    assert [unit for unit in DEGENERATE if drawing_seconds(unit * (12_000 // len(unit))) > 10 * usual] == []
+
+
+def test_a_block_without_end_is_printed_in_parts() -> None:
+    terminal = Terminal()
+    for _ in range(10):
+        terminal.screen.text("word " * 1_000)
+    terminal.screen.close()
+
+    assert terminal.written.count("word") >= 10_000

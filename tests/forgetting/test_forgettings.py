@@ -21,6 +21,7 @@ from app.domain.summary import Summary
 from app.domain.turn import TurnState, Usage
 from app.events.log import SessionLog
 from app.memory.longterm import Saying
+from app.search import stems
 from app.search.hash_embedder import HashEmbedder
 from app.sessions.draft import Draft
 from app.storage import summaries, tables
@@ -141,6 +142,15 @@ async def test_of_a_forgotten_user_nothing_is_left_but_what_it_cost(house: House
     assert sorted([(row.user_id, row.turns) for row in usage]) == [(FORGOTTEN, 2), (BOB, 1)]
     assert await remembered(house) == ["I am Bob", "Hello Bob"]
     assert [text for _, _, text in await house.texts(bobs)] == ["I am Bob", "Hello Bob"]
+
+
+async def test_no_word_of_a_forgotten_user_is_remembered(on_file: House) -> None:
+    await talk_of_ann(on_file)
+    assert stems._stem.cache_info().currsize  # type: ignore[attr-defined]
+
+    await forget(on_file, user_id="ann")
+
+    assert not stems._stem.cache_info().currsize  # type: ignore[attr-defined]
 
 
 async def test_no_file_has_a_byte_of_a_forgotten_user(on_file: House) -> None:
