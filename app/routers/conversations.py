@@ -89,7 +89,7 @@ router.add_api_route(
 
 def _seed(message: ImportedMessage) -> Seed:
     created = message.created_at
-    created_ms = int(created.timestamp() * 1000) if created is not None else None
+    created_ms = fields.milliseconds(created) if created is not None else None
     return Seed(message.role, message.content, message.status, created_ms)
 
 

@@ -77,7 +77,7 @@ class Draft:
                     seed.content,
                     seed.status,
                     seq,
-                    seed.created_ms or now_ms,
+                    now_ms if seed.created_ms is None else seed.created_ms,
                 )
                 for seq, seed in enumerate(self.seeds, first)
             ],

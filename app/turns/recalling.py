@@ -67,14 +67,15 @@ class Recalling:
         took_ms = (time.monotonic() - self._started) * 1000
         if not self._looking.done() or self._looking.cancelled():
             return Recalled("late", took_ms=took_ms)
-        if (error := self._looking.exception()) is not None:
-            # Whatever is wrong with a memory, the turn goes on without it.
+        try:
+            found = self._looking.result()
+            hits = [hit for hit in found.hits if not self._is_shown(hit.memory, shown)][: self._limit]
+            texts = [near.text for hit in hits for near in (hit.memory, hit.before, hit.after) if near is not None]
+            size = sum(map(len, texts))
+            return await counted(lambda: self._told(hits, shown, found, count_tokens, took_ms), size=size)
+        except Exception as error:  # whatever is wrong with a memory, the turn goes on without it
             log.warning("memories could not be recalled: %s", error, exc_info=not isinstance(error, Unavailable))
             return Recalled("failed", took_ms=took_ms)
-        found = self._looking.result()
-        hits = [hit for hit in found.hits if not self._is_shown(hit.memory, shown)][: self._limit]
-        size = sum([len(near.text) for hit in hits for near in (hit.memory, hit.before, hit.after) if near is not None])
-        return await counted(lambda: self._told(hits, shown, found, count_tokens, took_ms), size=size)
 
     def _is_shown(self, memory: Memory, shown: Collection[str]) -> bool:
         """Whether the model sees it anyway: a message of the window, or a summary of this very session."""

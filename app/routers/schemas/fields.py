@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StrictStr
+from pydantic import AfterValidator, AwareDatetime, Field, StrictStr
 from pydantic_core import PydanticCustomError
 
 from app.auth.users import MAX_USER_ID, normalize
@@ -27,6 +29,24 @@ def _refuse_blank(text: str) -> str:
 
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-22T00:27:49.628Z"])]
 """UTC in ISO 8601, with milliseconds."""
+
+
+def _is_past(moment: datetime) -> datetime:
+    if not 0 <= milliseconds(moment) <= (time.time() + _FAST_CLOCK.total_seconds()) * 1000:
+        raise PydanticCustomError("time_range", "must be a time between 1970 and now")
+    return moment
+
+
+def milliseconds(moment: datetime) -> int:
+    """Milliseconds since the epoch."""
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FAST_CLOCK = timedelta(days=1)
+"""How far the clock of the machine that a time comes from may be ahead of ours."""
+BroughtTime = Annotated[AwareDatetime, AfterValidator(_is_past)]
+"""A time that a client says: when something that it imports was said."""
 Day = Annotated[str, Field(json_schema_extra={"format": "date"}, examples=["2026-11-22"])]
 Milliseconds = Annotated[float, Field(examples=[4.4])]
 EventNumber = Annotated[int, Field(description="Number of an event in its session.", examples=[10])]
@@ -48,6 +68,10 @@ ModelName = Annotated[str, Field(examples=["all-MiniLM-L6-v2"])]
 
 SaidText = Annotated[StrictStr, Field(min_length=1), AfterValidator(_refuse_blank)]
 """The text of a message that a client gives: not blank, for many models refuse a history with a blank message."""
+Speaker = Annotated[
+    str, Field(strict=True, min_length=1, max_length=256), AfterValidator(lambda name: " ".join(name.split()) or "-")
+]
+"""A name on one line."""
 Role = Literal["user", "assistant"]
 Score = Annotated[float, Field(description="0 to 1.", examples=[0.93])]
 Cues = Annotated[dict[str, float], Field(description="The parts that the score is made of.", examples=[{"words": 0.8}])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal, NotRequired
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 from typing_extensions import TypedDict
 
 from app.domain.clock import iso
@@ -16,6 +16,7 @@ from app.memory.recall import Hit, Recollection
 from app.memory.scope import scope_of
 from app.routers.schemas.fields import (
     AgentName,
+    BroughtTime,
     Count,
     Cues,
     MemoryId,
@@ -26,9 +27,11 @@ from app.routers.schemas.fields import (
     Role,
     Score,
     SessionId,
+    Speaker,
     Time,
     TurnId,
     UserId,
+    milliseconds,
 )
 from app.storage.memories import Removed
 from app.storage.memory_transfer import Version
@@ -87,7 +90,7 @@ class ImportedVersion(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     text: StrictStr
-    replaced_at: AwareDatetime
+    replaced_at: BroughtTime
 
 
 class ImportedMemory(BaseModel):
@@ -99,13 +102,13 @@ class ImportedMemory(BaseModel):
     memory_id: StrictStr | None = None
     kind: MemoryKind = "note"
     role: Role = "user"
-    speaker: StrictStr | None = Field(default=None, min_length=1, max_length=256)
+    speaker: Speaker | None = None
     user_id: NamedUser | None = None
     session_id: StrictStr | None = Field(default=None, max_length=128)
     turn_id: StrictStr | None = Field(default=None, max_length=128)
     message_id: StrictStr | None = Field(default=None, max_length=128)
     scope: Scope | None = None
-    created_at: AwareDatetime | None = None
+    created_at: BroughtTime | None = None
     pinned: StrictBool = False
     versions: list[ImportedVersion] = Field(default_factory=list)
 
@@ -123,9 +126,9 @@ class ImportedMemory(BaseModel):
             turn_id=self.turn_id,
             message_id=self.message_id,
             scope=self.scope,
-            created_ms=int(created.timestamp() * 1000) if created is not None else None,
+            created_ms=milliseconds(created) if created is not None else None,
             is_pinned=self.pinned,
-            versions=tuple([(one.text, int(one.replaced_at.timestamp() * 1000)) for one in self.versions]),
+            versions=tuple([(one.text, milliseconds(one.replaced_at)) for one in self.versions]),
         )
 
 

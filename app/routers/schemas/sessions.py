@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 from typing_extensions import TypedDict
 
 from app.domain.clock import iso
@@ -12,6 +12,7 @@ from app.domain.session import Session as StoredSession
 from app.domain.session import SessionStatus
 from app.routers.schemas.fields import (
     AgentName,
+    BroughtTime,
     Count,
     EventNumber,
     NamedUser,
@@ -90,7 +91,7 @@ class ImportedMessage(BaseModel):
     role: Role
     content: StrictStr
     status: Literal["completed", "failed", "cancelled", "interrupted", "replaced"] = "completed"
-    created_at: AwareDatetime | None = None
+    created_at: BroughtTime | None = None
 
 
 class ImportedSession(BaseModel):
