@@ -10,6 +10,7 @@ from app.config.find import find_config
 from app.config.load import ConfigError, load_config
 from app.domain.errors import Unavailable
 from app.storage.engine import backup
+from app.storage.engine.private_files import keep_new_files_private
 
 OK, CONFIG_ERROR, FAILED = 0, 2, 3
 POSTGRES = "On Postgres use its own tools: pg_dump and pg_restore (docs/operation.md)."
@@ -42,6 +43,7 @@ def restore(source: Path, config: Path | None) -> int:
 
 def _database(config: Path | None) -> Path | int:
     """The SQLite file of the configuration, or an exit code when there is none."""
+    keep_new_files_private()
     try:
         loaded = load_config(config or find_config(os.environ, Path.cwd()), environ=os.environ)
     except ConfigError as error:

@@ -27,6 +27,7 @@ from app.domain.errors import Unavailable
 from app.main import create_app
 from app.runtime import Runtime
 from app.storage.engine.file_lock import pid_space
+from app.storage.engine.private_files import keep_new_files_private
 
 GRACE = timedelta(seconds=2)
 """How long running turns may continue when the command ends."""
@@ -52,6 +53,7 @@ async def serve_here(config: Config, *, leave_nothing: bool = False) -> AsyncIte
 
     With `leave_nothing` a database that does not exist yet is not created; an empty temporary one is used.
     """
+    keep_new_files_private()
     folder = Path(tempfile.mkdtemp(prefix="hector-"))  # readable by this user only, and so is the socket
     try:
         config = _adapted(config, folder if leave_nothing and _has_no_data(config) else None)

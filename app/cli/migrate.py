@@ -10,6 +10,7 @@ from app.config.find import find_config
 from app.config.load import ConfigError, load_config
 from app.domain.errors import Unavailable
 from app.storage.engine.database import migrate_database
+from app.storage.engine.private_files import keep_new_files_private
 
 CONFIG_ERROR, FAILED = 2, 3
 
@@ -21,6 +22,7 @@ def migrate(config: Path | None) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return CONFIG_ERROR
+    keep_new_files_private()
     try:
         before, now = migrate_database(loaded.config.storage.url)
     except Unavailable as error:

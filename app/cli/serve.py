@@ -27,6 +27,7 @@ from app.main import create_app
 from app.observability import logs, tracing
 from app.observability.tasks import Tasks
 from app.runtime import Runtime
+from app.storage.engine.private_files import keep_new_files_private
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +92,7 @@ def serve(
     except ConfigError as error:
         print(error, file=sys.stderr)
         return CONFIG_ERROR
+    keep_new_files_private()
     logs.configure(level=loaded.config.logging.level, form=loaded.config.logging.format)
     _say_what_was_read(loaded)
     tracing.set_up(os.environ.get(tracing.ENDPOINT))
@@ -162,7 +164,8 @@ async def _reload(runtime: Runtime, read_again: Callable[[], Config]) -> None:
         server = config.server.model_copy(update={"port": runtime.config.server.port})
         waits = await runtime.reload(config.model_copy(update={"server": server}))
     except (ConfigError, Unavailable) as error:
-        log.error("the configuration was not reloaded:\n%s", error)
+        for problem in str(error).splitlines():
+            log.error("the configuration was not reloaded: %s", problem)
         return
     log.info("agents and models reloaded: %s", ", ".join([agent.name for agent in runtime.roster]))
     if waits:

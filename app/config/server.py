@@ -8,6 +8,7 @@ import unicodedata
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote
 
 from pydantic import Field, SecretStr, field_serializer, field_validator
 
@@ -17,6 +18,14 @@ from app.config.units import Duration, Size, Wait
 _SQLITE = "sqlite:///"
 STRONG_KEY = 16
 """Characters of a key below which the operator is warned."""
+
+
+def without_password(url: str) -> str:
+    """The address of a database to be shown: no password before its host or in its query, however it is spelled."""
+    place, mark, query = url.partition("?")
+    fields = [(field, field.partition("=")[0]) for field in query.split("&")]
+    shown = [f"{name}=***" if "password" in unquote(name).lower() else field for field, name in fields]
+    return re.sub(r"(?<=://)([^/@?]*?):[^/@?]*@", r"\1:***@", place) + mark + "&".join(shown)
 
 
 class ServerConfig(Section):
@@ -99,7 +108,7 @@ class StorageConfig(Section):
 
     @field_serializer("url")
     def _without_password(self, url: str) -> str:
-        return re.sub(r"(?<=://)([^/@?]*?):[^/@?]*@", r"\1:***@", re.sub(r"([?&]password=)[^&]*", r"\1***", url))
+        return without_password(url)
 
     @property
     def is_postgres(self) -> bool:

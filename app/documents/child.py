@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from app.documents.chunks import Chunk, cut
-from app.documents.folders import scan
+from app.documents.folders import open_beneath, scan
 from app.documents.kinds import kind_of, read
 from app.documents.section import Unreadable
 from app.search.words import terms
@@ -98,13 +98,8 @@ def _as_json(chunk: Chunk) -> tuple[str, int, str, str, str]:
 
 
 def _content(path: str, root: str, max_bytes: int) -> tuple[bytes, int]:
-    """The content of a file and its modification time. Checks again for a link, which may have replaced the file."""
-    real = os.path.realpath(path)
-    if real != path or os.path.commonpath([real, root]) != root:
-        raise Unreadable("is a link, and links are not followed")
-    # NONBLOCK: opening a pipe in the file's place would block without end.
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    with open(os.open(path, flags), "rb") as file:
+    """The content of a file and its modification time."""
+    with open(open_beneath(root, path), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise Unreadable("is no file")

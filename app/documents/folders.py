@@ -6,11 +6,17 @@ leads to a file that is listed anyway. A path of the configuration may itself be
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+
+from app.documents.section import Unreadable
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # opening a pipe in the file's place would block without end
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,8 @@ def _walk(root: str, patterns: Sequence[str], exclude: Sequence[str], problems: 
                     entry.path.encode()
                     stat = entry.stat(follow_symlinks=False)
                 except UnicodeEncodeError:
-                    problems.append(f"{os.fsencode(entry.path)!r}: its name is not UTF-8")
+                    shown = os.fsencode(entry.path).decode("utf-8", "backslashreplace")
+                    problems.append(f"{shown}: its name is not UTF-8")
                 except OSError:
                     pass  # deleted since the folder was listed
                 else:
@@ -83,6 +90,34 @@ def _entries(folder: str, problems: list[str]) -> Iterable[os.DirEntry[str]]:
     except OSError as error:
         problems.append(f"{folder}: {_words(error)}")
         return ()
+
+
+def open_beneath(root: str, path: str) -> int:
+    """A descriptor of a file as `scan` found it.
+
+    Opened folder by folder: whoever can write in the store can put a link in the place of a folder at any moment.
+
+    Raises:
+        Unreadable: the file or a folder between it and `root` is a link, or is not beneath `root`.
+        OSError
+    """
+    *folders, name = [path] if path == root else os.path.relpath(path, root).split(os.sep)
+    if ".." in (*folders, name):
+        raise Unreadable("is outside of its folder")
+    opened: int | None = None
+    try:
+        for folder in [root, *folders] if path != root else []:
+            above, opened = opened, os.open(folder, _FOLDER, dir_fd=opened)
+            if above is not None:
+                os.close(above)
+        return os.open(name, _FILE, dir_fd=opened)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENOTDIR):
+            raise Unreadable("is a link, and links are not followed") from None
+        raise
+    finally:
+        if opened is not None:
+            os.close(opened)
 
 
 def _words(error: OSError) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from app.documents.folders import compile_patterns, scan
+from app.documents.folders import compile_patterns, open_beneath, scan
+from app.documents.section import Unreadable
 
 
 def names(
@@ -136,3 +138,67 @@ def test_what_is_excluded_is_left_out_with_all_that_is_in_it(
     found, problems = names([tmp_path], exclude=exclude)
 
     assert (sorted(found), problems) == (sorted(left), [])
+
+
+def content_beneath(root: Path, path: Path) -> str:
+    with open(open_beneath(str(root), str(path)), encoding="utf-8") as file:
+        return file.read()
+
+
+@pytest.mark.parametrize("name", ["a.md", "x/a.md", "x/y/z/a.md"])
+def test_a_file_is_opened_beneath_its_root(tmp_path: Path, name: str) -> None:
+    make(tmp_path, name)
+
+    assert content_beneath(tmp_path, tmp_path / name) == name
+    assert content_beneath(tmp_path / name, tmp_path / name) == name  # a path of the configuration may be a file
+
+
+@pytest.mark.parametrize("place", ["x", "x/y", "x/y/a.md"])
+def test_a_link_anywhere_below_the_root_is_not_followed(tmp_path: Path, place: str) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    make(root, "x/y/a.md")
+    make(outside, "y/a.md", "a.md")
+    kept = root / place
+    kept.rename(tmp_path / "kept")
+    kept.symlink_to({"x": outside, "x/y": outside / "y", "x/y/a.md": outside / "a.md"}[place])
+
+    with pytest.raises(Unreadable, match="link"):
+        open_beneath(str(root), str(root / "x/y/a.md"))
+
+
+def test_what_is_not_beneath_the_root_is_not_opened(tmp_path: Path) -> None:
+    make(tmp_path, "root/a.md", "outside.md")
+
+    with pytest.raises(Unreadable, match="outside"):
+        open_beneath(str(tmp_path / "root"), str(tmp_path / "root/../outside.md"))
+
+
+def test_a_folder_that_is_swapped_for_a_link_again_and_again_never_leads_out(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    make(root, "x/a.md")
+    make(outside, "a.md")
+    (outside / "a.md").write_text("secret")
+    is_over = threading.Event()
+
+    def swap() -> None:
+        while not is_over.is_set():
+            (root / "x").rename(root / "kept")
+            (root / "x").symlink_to(outside)
+            (root / "x").unlink()
+            (root / "kept").rename(root / "x")
+
+    swapper = threading.Thread(target=swap)
+    swapper.start()
+    found = set()
+    try:
+        for _ in range(2_000):
+            try:
+                found.add(content_beneath(root, root / "x/a.md"))
+            except (Unreadable, FileNotFoundError) as error:
+                found.add(type(error).__name__)
+    finally:
+        is_over.set()
+        swapper.join()
+
+    assert "secret" not in found
+    assert found & {"Unreadable", "FileNotFoundError"}

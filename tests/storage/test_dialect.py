@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import bindparam, update
 
+from app.config.server import without_password
 from app.storage import tables
-from app.storage.engine import dialect
 from app.storage.engine.database import Database
 from app.storage.engine.unit_of_work import UnitOfWork
 from tests.fixtures.rows import a_session, store_session
@@ -39,11 +39,15 @@ def test_a_missing_driver_is_said_in_one_sentence() -> None:
     [
         ("postgresql://u:hidden@h:1/d", "postgresql://u:***@h:1/d"),
         ("postgresql://u@h/d", "postgresql://u@h/d"),
+        ("postgresql://h/d?user=u&password=hidden", "postgresql://h/d?user=u&password=***"),
+        ("postgresql://u:hidden@h/d?PassWord=hidden&a=b", "postgresql://u:***@h/d?PassWord=***&a=b"),
+        ("postgresql:///d?pass%77ord=hidden", "postgresql:///d?pass%77ord=***"),
+        ("postgresql:///d?sslkey=k&sslpassword=hidden", "postgresql:///d?sslkey=k&sslpassword=***"),
         ("sqlite:////var/a.db", "sqlite:////var/a.db"),
     ],
 )
 def test_an_address_is_shown_without_its_password(url: str, shown: str) -> None:
-    assert dialect.without_password(url) == shown
+    assert without_password(url) == shown
 
 
 async def test_the_rows_that_many_statements_in_one_changed_are_counted(database: Database) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from app.config.server import without_password
 from app.domain.errors import Unavailable, data_in_use
 from app.storage.engine import dialect
 
@@ -81,7 +82,7 @@ class AdvisoryLock:
             return await asyncio.to_thread(self._take)
         except DBAPIError as error:
             await asyncio.to_thread(self._close)
-            name = dialect.without_password(self._url)
+            name = without_password(self._url)
             raise Unavailable(f"The database {name} cannot be opened: {error.orig}") from error
         except BaseException:
             await asyncio.to_thread(self._close)
@@ -170,7 +171,7 @@ def find_holder(url: str) -> dict[str, object] | None:
         with engine.connect() as connection:
             holder = _holder(connection)
     except DBAPIError as error:
-        raise Unavailable(f"The database {dialect.without_password(url)} cannot be opened: {error.orig}") from error
+        raise Unavailable(f"The database {without_password(url)} cannot be opened: {error.orig}") from error
     finally:
         engine.dispose()
     return None if holder is None else _named(holder) or {}

@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from app.domain.errors import Unavailable
+from app.storage.engine import private_files
 from app.storage.engine.file_lock import lock_file
 
 
@@ -24,14 +25,16 @@ def back_up(database: Path, target: Path) -> int:
     """
     if not database.exists():
         raise Unavailable(f"There is no database at {database}.")
-    if target.exists():
-        raise Unavailable(f"{target} exists already; name another file.")
-    partial = target.with_name(target.name + ".part")
+    if os.path.lexists(target):
+        raise _exists(target)
     try:
-        _copy(database, partial)
-        os.replace(partial, target)
+        with private_files.folder_beside(target) as folder:
+            fresh = folder / target.name
+            _copy(database, fresh)
+            private_files.place(fresh, target)
+    except FileExistsError:
+        raise _exists(target) from None
     except (sqlite3.Error, OSError) as error:
-        partial.unlink(missing_ok=True)
         raise Unavailable(f"The backup failed: {error}") from error
     return target.stat().st_size
 
@@ -43,10 +46,10 @@ def restore(source: Path, database: Path) -> None:
         Unavailable: a server is using the database, or `source` is no sound backup.
     """
     _check(source)
-    fresh = database.with_name(database.name + ".part")
     try:
-        database.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(database):
+        private_files.make_folder(database.parent)
+        with _alone(database), private_files.folder_beside(database) as folder:
+            fresh = folder / database.name
             _copy(source, fresh)
             for suffix in ("", "-wal", "-shm"):
                 old = database.with_name(database.name + suffix)
@@ -54,14 +57,17 @@ def restore(source: Path, database: Path) -> None:
                     os.replace(old, old.with_name(old.name + ".before-restore"))
             os.replace(fresh, database)
     except (sqlite3.Error, OSError) as error:
-        fresh.unlink(missing_ok=True)
         raise Unavailable(f"The restore failed: {error}") from error
+
+
+def _exists(target: Path) -> Unavailable:
+    return Unavailable(f"{target} exists already; name another file.")
 
 
 @contextmanager
 def _alone(database: Path) -> Iterator[None]:
     """Hold the lock that a server takes, so that none uses the database or starts on it."""
-    with open(lock_file(database), "ab") as file:
+    with open(private_files.open_own(lock_file(database)), "ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -70,6 +76,7 @@ def _alone(database: Path) -> Iterator[None]:
 
 
 def _copy(source: Path, target: Path) -> None:
+    private_files.create(target)
     with closing(_read_only(source)) as original, closing(sqlite3.connect(target)) as copy:
         original.backup(copy, pages=-1)
 

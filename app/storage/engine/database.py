@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from app.config.server import without_password
 from app.domain.errors import Unavailable
 from app.storage import settings, tables
 from app.storage.engine import dialect
@@ -178,4 +179,4 @@ def migrate_database(url: str) -> tuple[str | None, str | None]:
 
 def _cannot_be_opened(url: str, error: Exception) -> Unavailable:
     reason = getattr(error, "orig", None) or error
-    return Unavailable(f"The database {dialect.without_password(url)} cannot be opened: {reason}")
+    return Unavailable(f"The database {without_password(url)} cannot be opened: {reason}")

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalErr
 from sqlalchemy.pool import NullPool
 
 from app.domain.errors import Unavailable
+from app.storage.engine import private_files
 
 NO_DRIVER = "PostgreSQL needs its driver: pip install 'hector[postgres]'"
 
@@ -45,10 +46,6 @@ _READ_ONLY = "25006"  # this server has become a standby: the address will lead 
 
 def is_postgres(url: str) -> bool:
     return url.startswith("postgres")
-
-
-def without_password(url: str) -> str:
-    return make_url(url).render_as_string(hide_password=True)
 
 
 def make_engine(url: str) -> Engine:
@@ -125,10 +122,14 @@ def _switch_to_wal(cursor: sqlite3.Cursor) -> None:
 
 
 def make_place(url: str) -> None:
-    """Create the folder of a SQLite file; a Postgres database is created by its owner."""
-    path = None if is_postgres(url) else make_url(url).database
-    if path:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    """Create a SQLite file and its folder for their owner only; a Postgres database is created by its owner."""
+    name = None if is_postgres(url) else make_url(url).database
+    if name:
+        path = Path(name)
+        private_files.make_folder(path.parent)
+        private_files.create(path)
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            private_files.close_to_others(path.with_name(path.name + suffix))
 
 
 def begin_migration(connection: Connection) -> None:

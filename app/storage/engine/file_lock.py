@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from app.domain.errors import Unavailable, data_in_use
+from app.storage.engine import private_files
 
 _ONE_SERVER = "SQLite serves one server at a time: stop that one first, or give this one a database of its own."
 
@@ -38,8 +40,8 @@ class FileLock:
             Unavailable: another server still holds it after `wait_seconds`, or its folder cannot be written.
         """
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115, ASYNC230 - held for the life of the server; once
+            private_files.make_folder(self.path.parent)
+            self._file = open(private_files.open_own(self.path), "a+", encoding="utf-8")  # noqa: SIM115, ASYNC230 - held for the life of the server; once
             await self._wait_for(self._file, time.monotonic() + wait_seconds)
             self._name_holder(self._file, url)
         except OSError as error:
@@ -58,6 +60,8 @@ class FileLock:
 
     def _unwritable(self, error: OSError) -> Unavailable:
         reason = (error.strerror or "unknown reason").lower()
+        if error.errno in (errno.ELOOP, errno.EINVAL, errno.EISDIR):
+            return Unavailable(f"The lock file {self.path} cannot be used: {reason}; remove what has its name.")
         return Unavailable(
             f"The folder of the database, {self.path.parent}, cannot be written: {reason}. It must belong to the user "
             f"of the server, here {os.geteuid()}:{os.getegid()}, and have space left.",
