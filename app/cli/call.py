@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 
 from app.cli.agents import choose_agent, is_message
 from app.cli.connection import Target, connect
 from app.cli.failures import CommandFailed, ExitCode, exit_code
-from app.cli.run import Signals, complain
+from app.cli.run import Signals, complain, print_json
 from app.cli.screen import Silent, make_output
 from app.cli.show import Abandoned, Show, shortfall_of, stop_quietly
 from hector_client import Agent, Answer, HectorError, Unreachable
@@ -90,7 +89,7 @@ async def _print_json(answer: Answer, *, was_stopped: bool) -> ExitCode:
     except HectorError as failure:
         found = failure.body
         code = exit_code(failure) if isinstance(failure, Unreachable) else ExitCode.TURN_FAILED
-    print(json.dumps(found, ensure_ascii=False), flush=True)
+    print_json(found)
     return ExitCode.INTERRUPTED if was_stopped and code is not ExitCode.OK else code
 
 

@@ -18,9 +18,10 @@ from app.cli.connection import Target, connect
 from app.cli.failures import CommandFailed, ExitCode, exit_code
 from app.cli.prompt import QUIT_HINT, Editor, Interrupted, Lines, Prompt, history_file
 from app.cli.run import Signals
-from app.cli.screen import clean, make_output
+from app.cli.screen import make_output
 from app.cli.show import Abandoned, Show, shortfall_of, stop_quietly
 from app.cli.tables import SESSION_HEADINGS, print_rows, session_row, session_table
+from app.observability.neutral import clean
 from hector_client import Answer, Client, HectorError, Session, Unreachable
 from hector_client.errors import SessionOver
 

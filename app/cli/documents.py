@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +13,9 @@ from rich.text import Text
 from app.cli.agents import get_agent
 from app.cli.connection import THIS_PROCESS, Target, connect
 from app.cli.failures import ExitCode
-from app.cli.run import complain
-from app.cli.screen import clean
+from app.cli.run import complain, print_json
 from app.cli.tables import ago, moment, print_rows
+from app.observability.neutral import clean
 from hector_client import Client
 from hector_client.errors import Conflict
 
@@ -47,7 +46,7 @@ async def search(target: Target, wanted: Search) -> ExitCode:
         found = await client.search_documents(wanted.query, store=wanted.store, limit=wanted.limit)
         memories = await _memories(client, wanted) if wanted.agent is not None else None
         if wanted.as_json:
-            _print_json(found if memories is None else found | {"memories": memories})
+            print_json(found if memories is None else found | {"memories": memories})
             return ExitCode.OK
         for hit in found["hits"]:
             _print_hit(hit, wanted.store)
@@ -68,13 +67,13 @@ async def list_(target: Target, store: str | None, *, limit: int, as_json: bool)
         if store is None:
             stores = await client.document_stores()
             if as_json:
-                _print_json({"document_stores": stores})
+                print_json({"document_stores": stores})
             else:
                 _print_stores(stores)
             return ExitCode.OK
         documents, cursor = await client.documents(store, limit=limit)
         if as_json:
-            _print_json({"documents": documents, "next_cursor": cursor})
+            print_json({"documents": documents, "next_cursor": cursor})
         else:
             print_rows(DOCUMENT_HEADINGS, [_document_row(document) for document in documents])
             if cursor is not None:
@@ -89,7 +88,7 @@ async def reindex(target: Target, store: str | None, *, again: bool, wait: bool,
         if wait:
             states = [state for state in await _settled(client, store) if state["store"] in names]
         if as_json:
-            _print_json({"document_stores": states})
+            print_json({"document_stores": states})
         else:
             _print_stores(states)
         return ExitCode.OK
@@ -166,7 +165,3 @@ def _store_row(store: dict[str, Any]) -> list[str]:
 
 def _document_row(document: dict[str, Any]) -> list[str]:
     return [document["path"], str(document["chunks"]), ago(document["modified_at"]), document["problem"] or ""]
-
-
-def _print_json(shown: object) -> None:
-    print(json.dumps(shown, ensure_ascii=False), flush=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from app.cli.agents import get_agent
 from app.cli.connection import Target, connect, read_config
 from app.cli.failures import CommandFailed, ExitCode
-from app.cli.run import complain
+from app.cli.run import complain, print_json
 from app.cli.tables import SESSION_HEADINGS, moment, print_pairs, print_rows, session_row
 from app.config.documents import DocumentStoreConfig
 from app.config.load import LoadedConfig
@@ -26,7 +25,7 @@ async def list_(target: Target, agent: str | None, *, limit: int, status: str | 
         if agent is None:
             agents = await client.agents()
             if as_json:
-                _print_json({"agents": agents})
+                print_json({"agents": agents})
             else:
                 headings = ("agent", "name", "llm", "model", "tools")
                 print_rows(headings, [_agent_row(found) for found in agents])
@@ -36,7 +35,7 @@ async def list_(target: Target, agent: str | None, *, limit: int, status: str | 
         await get_agent(client, agent)
         sessions, cursor = await client.agent(agent).sessions(limit=limit, status=status, order="activity")
         if as_json:
-            _print_json({"sessions": sessions, "next_cursor": cursor})
+            print_json({"sessions": sessions, "next_cursor": cursor})
         else:
             print_rows(SESSION_HEADINGS, [session_row(session) for session in sessions])
             if cursor is not None:
@@ -54,7 +53,7 @@ async def info(target: Target, agent: str, session_id: str | None, *, as_json: b
         about = await get_agent(client, agent, ask_provider=session_id is None)
         found = about if session_id is None else await client.agent(agent).session(session_id).info()
         if as_json:
-            _print_json(found)
+            print_json(found)
         elif session_id is None:
             stores = [store["store"] for store in await client.document_stores()]
             print_pairs(_about_agent(about, stores, client.place))
@@ -126,7 +125,7 @@ def check(config: Path | None, *, as_json: bool) -> ExitCode:
         problems = failure.message.splitlines()
         if as_json:
             nothing: dict[str, Any] = {"warnings": [], "llms": [], "agents": [], "document_stores": []}
-            _print_json({"ok": False, "config": None, "problems": problems, **nothing})
+            print_json({"ok": False, "config": None, "problems": problems, **nothing})
         else:
             for problem in problems:
                 print(problem)
@@ -134,7 +133,7 @@ def check(config: Path | None, *, as_json: bool) -> ExitCode:
         return ExitCode.USAGE
     found = _checked(loaded)
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         _print_checked(found)
     return ExitCode.OK
@@ -259,7 +258,3 @@ def _print_checked(found: dict[str, Any]) -> None:
         for missing in store["missing"]:
             print(f"document store {store['store']}: {missing}")
     print("ok")
-
-
-def _print_json(shown: object) -> None:
-    print(json.dumps(shown, ensure_ascii=False), flush=True)

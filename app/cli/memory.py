@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,9 +13,9 @@ from typing import Any
 from app.cli.agents import get_agent
 from app.cli.connection import Target, connect
 from app.cli.failures import CommandFailed, ExitCode
-from app.cli.run import complain
-from app.cli.screen import clean
+from app.cli.run import complain, print_json
 from app.cli.tables import ago, moment, print_pairs, print_rows
+from app.observability.neutral import clean
 from hector_client import Agent
 
 HEADINGS = ("memory", "kind", "user", "created", "text")
@@ -57,7 +56,7 @@ async def list_(
     async with _connect(target, agent, user, looks=True) as agent_handle:
         found, cursor = await agent_handle.memories.list(limit=limit, session=session, kind=kind)
     if as_json:
-        _print_json({"memories": found, "next_cursor": cursor})
+        print_json({"memories": found, "next_cursor": cursor})
         return ExitCode.OK
     print_rows(HEADINGS, [_row(memory) for memory in found])
     if cursor is not None:
@@ -84,7 +83,7 @@ async def search(
     async with _connect(target, agent, user, looks=True) as agent_handle:
         found = await agent_handle.memories.search(query, limit=limit, session=session, scope=scope)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return ExitCode.OK
     print_rows(HIT_HEADINGS, [_hit_row(hit) for hit in found["hits"]])
     if not found["hits"]:
@@ -105,7 +104,7 @@ async def show(target: Target, agent: str, memory_id: str, *, as_json: bool) -> 
 
 def _print_memory(memory: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        _print_json(memory)
+        print_json(memory)
         return
     pairs = [
         ("memory", memory["memory_id"]),
@@ -159,7 +158,7 @@ async def delete(target: Target, agent: str, memory_id: str, *, as_json: bool) -
     async with _connect(target, agent) as agent_handle:
         removed = await agent_handle.memories.delete(memory_id)
     if as_json:
-        _print_json(removed)
+        print_json(removed)
     else:
         print(f"{memory_id} is deleted; the message it came from is kept")
     return ExitCode.OK
@@ -193,7 +192,7 @@ async def import_(target: Target, agent: str, source: Path | None, user: str | N
     async with _connect(target, agent, user) as agent_handle:
         found = await agent_handle.memories.import_lines(lines)
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         print(
             f"{found['imported']} imported, {found['left_out']} skipped: already present, or not stored by this agent"
@@ -223,7 +222,7 @@ async def reindex(target: Target, agent: str, *, again: bool, wait: bool, as_jso
             waiting, found = found["waiting"], await agent_handle.memories.embed()
             patience = patience - 1 if found["waiting"] >= waiting else PATIENCE_POLLS
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         print(f"{found['embedded']} of {found['memories']} memories are embedded by {found['model']}")
     if wait and found["waiting"]:
@@ -247,7 +246,7 @@ async def forget(target: Target, request: Forget, *, yes: bool, as_json: bool) -
             user=request.user, session=request.session, memory=request.memory, phrase=request.phrase
         )
     if as_json:
-        _print_json(receipt)
+        print_json(receipt)
     else:
         _print_receipt(receipt, request)
     return ExitCode.OK if not receipt["found_afterwards"] and not receipt["problem"] else ExitCode.TURN_FAILED
@@ -293,7 +292,3 @@ def _text(given: str | None) -> str:
     if not text:
         raise _usage("There is no text to remember.")
     return text
-
-
-def _print_json(shown: object) -> None:
-    print(json.dumps(shown, ensure_ascii=False), flush=True)

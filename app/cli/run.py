@@ -13,6 +13,7 @@ from typing import Any
 
 from app.cli.failures import CommandFailed, ExitCode, advised, exit_code
 from app.observability import logs
+from app.observability.neutral import clean, escape_json
 from hector_client import HectorError
 
 
@@ -58,7 +59,7 @@ def run(command: Callable[[Signals], Coroutine[Any, Any, ExitCode]], *, as_json:
     except (CommandFailed, HectorError) as failure:
         with contextlib.suppress(BrokenPipeError):
             if as_json:
-                print(json.dumps(failure.body, ensure_ascii=False), flush=True)
+                print_json(failure.body)
             else:
                 complain(advised(failure))
         return exit_code(failure)
@@ -84,4 +85,9 @@ async def _run(command: Callable[[Signals], Coroutine[Any, Any, ExitCode]]) -> E
 
 
 def complain(message: str) -> None:
-    print(f"hector: {message}", file=sys.stderr)
+    """One message on standard error; a line that it brings is set in, so that it cannot pass for another message."""
+    print("hector: " + clean(message).replace("\n", "\n  "), file=sys.stderr)
+
+
+def print_json(found: object) -> None:
+    print(escape_json(json.dumps(found, ensure_ascii=False)), flush=True)

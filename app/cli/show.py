@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 from app.cli.run import Signals
-from app.cli.screen import REFRESH_SECONDS, Output, clean
+from app.cli.screen import REFRESH_SECONDS, Output
+from app.observability.neutral import clean
 from hector_client import Answer, Event, HectorError
 from hector_client.events import (
     Error,

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from app.cli.screen import clean
+from app.observability.neutral import clean
 
 LEAST = 8
 """Characters that a column is cut to at most."""

@@ -20,6 +20,10 @@ _AS_VALUE = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "fl
 _AS_TEXT = {_STRING, "tag:yaml.org,2002:timestamp"}
 
 
+MAX_VALUES = 100_000
+"""Keys, values and list items of a file. Aliases of aliases turn a few lines into billions."""
+
+
 class DocumentError(Exception):
     """The text cannot be read as YAML, or says the same thing twice. `found`: (line, what is wrong)."""
 
@@ -52,6 +56,8 @@ def read_document(text: str) -> Document:
         repeated = tuple(_repeated_keys(root, (), set()))
         if repeated:
             raise DocumentError(*repeated)
+        if _size(root, {}) > MAX_VALUES:
+            raise DocumentError((1, f"its aliases stand for more than {MAX_VALUES} keys and values"))
         document = Document()
         document.values = _mapping(root, (), document.lines, loader)
         return document
@@ -68,6 +74,17 @@ def read_document(text: str) -> Document:
 
 def _line(node: Node) -> int:
     return int(node.start_mark.line) + 1
+
+
+def _size(node: Node, known: dict[int, int]) -> int:
+    """Keys, values and list items in a node, those of its aliases counted each time. There are no circles."""
+    if isinstance(node, ScalarNode):
+        return 1
+    size = known.get(id(node))
+    if size is None:
+        inner = node.value if isinstance(node, SequenceNode) else [one for pair in node.value for one in pair]
+        size = known[id(node)] = 1 + sum([_size(one, known) for one in inner])
+    return size
 
 
 def _repeated_keys(node: Node, above: tuple[int, ...], seen: set[int]) -> Iterator[tuple[int, str]]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 from app.config.documents import DocumentStoreConfig
@@ -99,7 +100,8 @@ class DocumentStores:
         self._require([name])
         progress = self._progress[name]
         counts = await self._database.read(partial(documents.counts, store=name, model=self.model or ""))
-        problems = progress.problems + ((progress.failure,) if progress.failure is not None else ())
+        problems = tuple([self._told(name, problem) for problem in progress.problems])
+        problems += (progress.failure,) if progress.failure is not None else ()
         return StoreState(name, self._status(name), counts, progress.left, progress.checked_ms, problems)
 
     async def files(
@@ -132,6 +134,12 @@ class DocumentStores:
     def shown(self, name: str, path: str) -> str:
         """A path as the API shows it: relative to the common parent folder of the store's paths."""
         return os.path.relpath(path, self._bases[name])
+
+    def _told(self, name: str, problem: str) -> str:
+        """A problem of a folder as the API shows it, with a path as `shown` returns it; the log has the whole one."""
+        for base in (self._bases[name], _base(self._stores[name], resolve=os.path.abspath)):
+            problem = problem.replace(base.rstrip(os.sep) + os.sep, "")
+        return problem
 
     @property
     def model(self) -> str | None:
@@ -250,6 +258,6 @@ class DocumentStores:
                 raise store_not_found(name)
 
 
-def _base(store: DocumentStoreConfig) -> str:
-    roots = [os.path.realpath(path) for path in store.paths]
+def _base(store: DocumentStoreConfig, *, resolve: Callable[[Path], str] = os.path.realpath) -> str:
+    roots = [resolve(path) for path in store.paths]
     return os.path.commonpath([os.path.dirname(root) for root in roots])

@@ -22,6 +22,9 @@ STEP_MS = 250
 """Debounce: a change is reported after so long without another; also the longest wait at shutdown."""
 DEBOUNCE_MS = 2_000
 """The longest time that a change is held back while others follow."""
+FIRST_PAUSE_SECONDS = 0.5
+LAST_PAUSE_SECONDS = 60.0
+"""Pauses before watching continues after a failure: each twice as long as the one before."""
 
 
 def is_installed() -> bool:
@@ -36,9 +39,11 @@ class Watch:
         self._on_change = on_change
         self._stop = asyncio.Event()
         self._places: frozenset[tuple[str, int]] | None = None
+        self._told: set[str] = set()
+        """Failures that were logged."""
 
     async def run(self) -> None:
-        """Watch until cancelled. When the system cannot watch, logs it once and leaves changes to rescans."""
+        """Watch until cancelled. When the system cannot watch, logs it once and tries again later."""
         if not self._stores or not is_installed():
             return
         while True:
@@ -67,23 +72,45 @@ class Watch:
         self._stop.set()
 
     async def _follow(self, paths: list[str], *, recursive: bool) -> None:
+        """Report changes until told to stop. A failure interrupts it: one name that is not UTF-8 is such a failure."""
+        pause = FIRST_PAUSE_SECONDS
+        was_interrupted = False
+        while not self._stop.is_set():
+            try:
+                await self._report(paths, recursive=recursive, may_have_missed=was_interrupted)
+            except (OSError, RuntimeError, ExceptionGroup) as error:
+                reason = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
+                if str(reason) not in self._told:
+                    self._told.add(str(reason))
+                    log.warning("watching documents was interrupted, until it continues rescans notice: %s", reason)
+                was_interrupted = not isinstance(reason, OSError)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._stop.wait()
+                pause = min(2 * pause, LAST_PAUSE_SECONDS)
+
+    async def _report(self, paths: list[str], *, recursive: bool, may_have_missed: bool) -> None:
         import watchfiles
 
-        try:
-            async for changes in watchfiles.awatch(
-                *paths,
-                recursive=recursive,
-                watch_filter=None,
-                debounce=DEBOUNCE_MS,
-                step=STEP_MS,
-                stop_event=self._stop,
-                ignore_permission_denied=True,
-            ):
-                changed = {path for _, path in changes}
-                for store in await asyncio.to_thread(self._concerned, changed):
+        is_first = True
+        async for changes in watchfiles.awatch(
+            *paths,
+            recursive=recursive,
+            watch_filter=None,
+            debounce=DEBOUNCE_MS,
+            step=STEP_MS,
+            stop_event=self._stop,
+            ignore_permission_denied=True,
+            yield_on_timeout=may_have_missed,
+            rust_timeout=1_000,
+        ):
+            if may_have_missed and is_first:  # it watches again from here on
+                for store in self._stores:
                     self._on_change(store)
-        except (OSError, RuntimeError) as error:
-            log.warning("changes of documents are noticed at each rescan only: %s", error)
+            is_first = False
+            changed = {path for _, path in changes}
+            for store in await asyncio.to_thread(self._concerned, changed):
+                self._on_change(store)
 
     def _concerned(self, changed: Iterable[str]) -> set[str]:
         paths = set(changed)

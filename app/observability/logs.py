@@ -7,7 +7,9 @@ import logging
 import sys
 import traceback
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
+
+from app.observability.neutral import escape, escape_json
 
 _QUIET = ("asyncio", "aiohttp", "openai", "httpx2", "alembic", "watchfiles", "pypdf")
 
@@ -29,17 +31,27 @@ class JSONFormatter(logging.Formatter):
         line |= {name: getattr(record, name) for name in IDS if hasattr(record, name)}
         if record.exc_info and record.exc_info[0] is not None:
             line["traceback"] = "".join(traceback.format_exception(*record.exc_info))
-        return json.dumps(line, ensure_ascii=False)
+        return escape_json(json.dumps(line, ensure_ascii=False))
+
+
+class TextFormatter(logging.Formatter):
+    """Lines for people. What a message quotes cannot begin a line of its own; a traceback is set in."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return escape(super().formatMessage(record))
+
+    def formatException(self, given: Any) -> str:
+        lines = super().formatException(given).split("\n")
+        return "\n".join(["  " + escape(line) for line in lines])
 
 
 def configure(*, level: str, form: Literal["text", "json"]) -> None:
     """Set up the root logger; libraries speak from `warning` on."""
     stream = logging.StreamHandler(sys.stderr)
-    stream.setFormatter(
-        JSONFormatter()
-        if form == "json"
-        else logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S")
-    )
+    stream.setFormatter(JSONFormatter() if form == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[stream], force=True)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)

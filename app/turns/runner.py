@@ -231,6 +231,9 @@ class Runner:
 
     def _debug(self, desk: Desk, turn: OpenTurn, line: str) -> None:
         log.debug(line)
+        self._show(desk, turn, line)
+
+    def _show(self, desk: Desk, turn: OpenTurn, line: str) -> None:
         turn.shown.append(desk.session_log.show(DebugLine(turn.turn_id, line)))
 
     def _debug_end(self, desk: Desk, turn: OpenTurn, state: TurnState) -> None:
@@ -245,7 +248,7 @@ class Runner:
         memory = sum([item.count(count) for item in prompt.messages]) + prompt.memory_tokens if prompt else 0
         self._debug(desk, turn, f"[Memory: {memory} tokens]")
         for line in recalled_lines(turn.memory):
-            self._debug(desk, turn, line)
+            self._show(desk, turn, line)  # not in the log, which never has what people said
         tape = desk.session_log.tape
         length = len(tape.text()) if tape is not None else 0
         self._debug(desk, turn, f"[Response: {length} characters, {state.value}]")

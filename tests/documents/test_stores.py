@@ -88,7 +88,7 @@ async def test_a_folder_that_comes_later_is_watched_from_the_next_look_on(open_s
     late = folder / "late"
     stores = open_stores({"a": {"paths": [late]}})
     await until(stores.is_complete)
-    assert (await stores.state("a")).problems == (f"{late}: no such file or directory",)
+    assert (await stores.state("a")).problems == ("late: no such file or directory",)  # its place is not for users
     late.mkdir()
     stores.schedule("a")
     await until(lambda: stores._watch._places is not None and len(stores._watch._places) == 1)
@@ -100,6 +100,28 @@ async def test_a_folder_that_comes_later_is_watched_from_the_next_look_on(open_s
 
     await until(there, seconds=15)
     assert (await stores.state("a")).problems == ()
+
+
+async def test_a_name_that_is_not_utf8_does_not_end_the_watch(
+    open_stores: Open, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(watch, "FIRST_PAUSE_SECONDS", 0.01)
+    stores = open_stores({"a": {"paths": [folder]}})
+    await until(stores.is_complete)
+    await until(lambda: stores._watch._places is not None)
+
+    for number in range(3):
+        (Path(os.fsdecode(os.path.join(os.fsencode(folder), b"\xff%d.md" % number)))).write_text("odd")
+        await until(lambda: "watching documents was interrupted" in caplog.text, seconds=15)
+        (folder / f"{number}.md").write_text(f"parrot{number}")
+
+        async def there(number: int = number) -> bool:
+            return await found(stores, f"parrot{number}") == [f"{number}.md"]
+
+        await until(there, seconds=15)
+
+    assert "papers/\\xff0.md: its name is not UTF-8" in (await stores.state("a")).problems
+    assert str(folder) not in str((await stores.state("a")).problems)
 
 
 async def test_without_a_watch_the_next_rescan_notices(open_stores: Open, folder: Path) -> None:
