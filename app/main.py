@@ -109,6 +109,8 @@ def create_app(runtime: Runtime, *, accepts_local_pages: bool = False) -> FastAP
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
         middleware=middleware,
         exception_handlers={HectorError: on_hector_error, HTTPException: on_http_exception},
     )

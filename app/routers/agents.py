@@ -10,9 +10,10 @@ from starlette.responses import Response
 
 from app.domain.errors import HectorError, Unavailable
 from app.observability.metrics import CONTENT_TYPE
+from app.routers.answers import Answer, answer
 from app.routers.dependencies import AppRuntime, NamedAgent
 from app.routers.errors import error_response
-from app.routers.json_route import answer, json_router
+from app.routers.json_route import json_router
 from app.routers.schemas.agents import Agent, AgentList, Health, Readiness, agent_json
 
 router = json_router("server")
@@ -62,4 +63,4 @@ async def get_readiness(request: Request, runtime: AppRuntime) -> Response:
 
 @router.get("/metrics", summary="Figures for Prometheus", response_class=_Exposition)
 async def get_metrics(runtime: AppRuntime) -> Response:
-    return Response(runtime.metrics.text(), media_type=CONTENT_TYPE)
+    return Answer(runtime.metrics.text(), media_type=CONTENT_TYPE)

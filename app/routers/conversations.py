@@ -10,8 +10,9 @@ from starlette.responses import Response
 from app.domain.clock import iso
 from app.domain.message import Message
 from app.domain.session import Session
+from app.routers.answers import Answer, answer
 from app.routers.dependencies import AppRuntime, Caller, NamedAgent, NamedSession
-from app.routers.json_route import ImportRoute, answer, json_router
+from app.routers.json_route import ImportRoute, json_router
 from app.routers.schemas import fields
 from app.routers.schemas.messages import EditMessage, message_json
 from app.routers.schemas.sessions import ForkSession, ImportedMessage, ImportSession, SessionDetail, SessionExport
@@ -62,7 +63,7 @@ async def export_session(
 ) -> Response:
     messages = await runtime.copies.read(session_log)
     if format == "markdown":
-        return Response(_markdown(session_log.session, messages), media_type="text/markdown; charset=utf-8")
+        return Answer(_markdown(session_log.session, messages), media_type="text/markdown; charset=utf-8")
     return answer(_export(session_log.session, messages))
 
 

@@ -21,6 +21,7 @@ from app.domain.errors import Unavailable
 from app.domain.event import EventKind, Reconnect
 from app.events.follow import Reading
 from app.events.run import Run
+from app.routers.answers import GUARDED
 from app.routers.dependencies import gone
 from app.routers.direct_send import Begun, server_send
 from app.routers.pacing import Pacer
@@ -34,6 +35,7 @@ _START = {
         (b"cache-control", b"no-cache"),
         (b"connection", b"keep-alive"),
         (b"x-accel-buffering", b"no"),
+        *GUARDED,
     ],
 }
 

@@ -19,8 +19,9 @@ from app.domain.memory import Memory as StoredMemory
 from app.domain.memory import MemoryKind, Owner, Scope
 from app.memory.memories import Line
 from app.memory.scope import is_within
+from app.routers.answers import PRIVATE_NAMES, answer
 from app.routers.dependencies import AppRuntime, Caller, Cursor, Limit, NamedAgent, principal_of, runtime_of
-from app.routers.json_route import answer, items_of, json_router, parse, read_body
+from app.routers.json_route import items_of, json_router, parse, read_body
 from app.routers.schemas import fields
 from app.routers.schemas.memories import (
     FORMAT,
@@ -161,7 +162,7 @@ async def export_memories(runtime: AppRuntime, agent: RememberingAgent, owned: O
                 found.append(orjson.dumps(line))
             yield b"\n".join(found) + b"\n"
 
-    return _Lines(lines())
+    return _Lines(lines(), headers=PRIVATE_NAMES)
 
 
 @router.post("/agents/{agent}/memories/import", include_in_schema=False)

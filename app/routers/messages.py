@@ -12,8 +12,9 @@ from starlette.responses import Response
 
 from app.domain.message import Message
 from app.events.log import SessionLog
+from app.routers.answers import answer
 from app.routers.dependencies import AppRuntime, Limit, NamedSession, clamp, gone, runtime_of, session_of
-from app.routers.json_route import answer, json_router, parse, read_body, read_json, take_user
+from app.routers.json_route import json_router, parse, read_body, read_json, take_user
 from app.routers.schemas import fields
 from app.routers.schemas import messages as schemas
 from app.routers.schemas.events import EventPage, event_json

@@ -8,9 +8,12 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from starlette.requests import Request
+from starlette.responses import Response
 
 from app import __version__
 from app.routers import signatures
+from app.routers.answers import answer
 from app.routers.memories import LINES
 from app.routers.schemas.errors import components
 
@@ -45,14 +48,18 @@ _USER_IN_QUERY = {
 
 
 def install(app: FastAPI, *, needs_key: bool, public_url: str | None) -> None:
-    """Let `app.openapi()` answer with the document; made once, when it is first asked for."""
+    """Let `app.openapi()` and `/openapi.json` answer with the document; made once, when it is first asked for."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
             app.openapi_schema = build_document(app, needs_key=needs_key, public_url=public_url)
         return app.openapi_schema
 
+    async def show(_request: Request) -> Response:
+        return answer(app.openapi())
+
     app.openapi = document  # type: ignore[method-assign]
+    app.add_route("/openapi.json", show, methods=["GET"], include_in_schema=False)
 
 
 def build_document(app: FastAPI, *, needs_key: bool, public_url: str | None) -> dict[str, Any]:

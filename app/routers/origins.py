@@ -12,7 +12,9 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.routers.answers import Answer
 
 log = logging.getLogger(__name__)
 
@@ -47,13 +49,27 @@ class RefusedOrigins:
 
 
 class NotingCors(CORSMiddleware):
-    """That of Starlette, which also notes the pages whose preflight it refuses: nothing of these comes any further."""
+    """That of Starlette, which also notes the pages whose preflight it refuses: nothing of these comes any further.
+
+    With `*` it leaves the origin `null` out: that is every sandboxed frame and local file.
+    """
 
     def __init__(self, app: ASGIApp, /, *, refused: RefusedOrigins, **options: Any) -> None:
         super().__init__(app, **options)
         self._refused = refused
 
     def preflight_response(self, request_headers: Headers) -> Response:
+        if self._is_nameless(request_headers):
+            return Answer("Disallowed CORS origin", 400, media_type="text/plain; charset=utf-8")
         if not self.is_allowed_origin(request_headers["origin"]):
             self._refused.note(request_headers["origin"].lower())
         return super().preflight_response(request_headers)
+
+    async def simple_response(self, scope: Scope, receive: Receive, send: Send, request_headers: Headers) -> None:
+        if self._is_nameless(request_headers):
+            await self.app(scope, receive, send)
+        else:
+            await super().simple_response(scope, receive, send, request_headers)
+
+    def _is_nameless(self, request_headers: Headers) -> bool:
+        return self.allow_all_origins and request_headers.get("origin", "").lower() == "null"

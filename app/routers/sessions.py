@@ -13,8 +13,9 @@ from starlette.responses import Response
 from app.domain.errors import InvalidRequest
 from app.domain.turn import TurnState
 from app.events.log import SessionLog
+from app.routers.answers import answer
 from app.routers.dependencies import AppRuntime, Caller, Cursor, Limit, NamedAgent, NamedSession
-from app.routers.json_route import answer, json_router
+from app.routers.json_route import json_router
 from app.routers.schemas.sessions import (
     CancelTurn,
     CreateSession,

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from app.conversation.view import View
 from app.domain.errors import InvalidRequest
 from app.events.follow import Reading
+from app.routers.answers import Answer
 from app.routers.frames import EventStream
 from app.routers.send import Door, accept, flag, wants_text
 from app.runtime import Runtime
@@ -75,7 +75,7 @@ class Streams:
             text_only=wants_text(request),
         )
         if attached is None:
-            await Response(status_code=204)(scope, receive, send)
+            await Answer(status_code=204)(scope, receive, send)
             return
         with attached.reading as reading:
             await self._stream(reading, attached.view)(scope, receive, send)
