@@ -10,8 +10,9 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -26,6 +27,8 @@ from app.llm.weights import find_weights
 from app.main import create_app
 from app.observability import logs, tracing
 from app.observability.tasks import Tasks
+from app.routers.open_files import OpenFiles, raise_limit
+from app.routers.protocol import BoundedProtocol
 from app.runtime import Runtime
 from app.storage.engine.private_files import keep_new_files_private
 
@@ -96,6 +99,7 @@ def serve(
     logs.configure(level=loaded.config.logging.level, form=loaded.config.logging.format)
     _say_what_was_read(loaded)
     tracing.set_up(os.environ.get(tracing.ENDPOINT))
+    raise_limit()
 
     try:
         import uvloop
@@ -124,7 +128,7 @@ async def _serve(config: Config, read_again: Callable[[], Config], *, is_develop
         return START_ERROR
     settings = uvicorn.Config(
         _make_app(runtime, is_development=is_development),
-        http="httptools",
+        http=cast(Any, partial(BoundedProtocol, config.server, OpenFiles())),
         ws="none",
         lifespan="on",
         log_config=None,

@@ -53,6 +53,22 @@ class ServerConfig(Section):
     """Largest accepted body of an import in bytes, inclusive."""
     max_message: int = Field(default=200_000, ge=1)
     """Longest accepted message in characters, inclusive; its JSON must also fit `max_body`."""
+    max_header: Size = 1 << 16
+    """Largest accepted request line with all headers in bytes, inclusive; also trailers, and chunks' sizes in a row."""
+    max_headers: int = Field(default=100, ge=10)
+    """Most accepted headers of a request, inclusive."""
+    max_url: Size = 8 << 10
+    """Longest accepted path with its query in bytes, inclusive."""
+    max_pipelined: int = Field(default=32, ge=1)
+    """Requests that may wait on one connection for the answer before theirs; the connection closes behind them."""
+    header_timeout: Wait = timedelta(seconds=20)
+    """How long the headers of a request may take, from the connection or their first byte."""
+    body_timeout: Wait = timedelta(seconds=20)
+    """How long the body of a request may take, beside the time its bytes are allowed by `min_body_rate`."""
+    min_body_rate: Size = 1 << 10
+    """Bytes of a body that buy another second."""
+    max_lag: Wait = timedelta(milliseconds=500)
+    """New turns are answered 503 `overloaded` while whatever is due in the server is later than this."""
     shutdown_grace: Duration = timedelta(seconds=10)
     """How long running turns may go on after the server was asked to stop."""
 

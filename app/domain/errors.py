@@ -1,17 +1,17 @@
 """The error tree. `reason` is the stable word clients test for; the sentence says what to do.
 
 HectorError
-├── InvalidRequest          invalid_request, invalid_json
+├── InvalidRequest          invalid_request, invalid_json, invalid_http, invalid_header, request_timeout
 ├── Unauthenticated         unauthenticated
 ├── Forbidden               forbidden_origin, forbidden_host, forbidden_ticket
 ├── NotFound                agent_not_found, session_not_found, turn_not_found, memory_not_found, store_not_found
 ├── Conflict                session_busy, idempotency_conflict, session_exists, turn_cancelled, memory_off
 ├── SessionOver             session_ended, session_expired, session_terminated
 ├── CursorExpired           cursor_expired
-├── TooLarge                too_large
+├── TooLarge                too_large, headers_too_large, url_too_long
 ├── QuotaExceeded           queue_full, rate_limited
 ├── ModelFailed             llm_error, llm_timeout
-├── Unavailable             storage_unavailable, shutting_down
+├── Unavailable             storage_unavailable, shutting_down, overloaded
 └── Internal                internal
 """
 
@@ -75,7 +75,10 @@ class ModelFailed(HectorError):
 
 
 class Unavailable(HectorError):
+    """`retry_after_seconds` is a hint for the client."""
+
     reason = "storage_unavailable"
+    retry_after_seconds = 1
 
 
 class Internal(HectorError):
@@ -108,6 +111,13 @@ def data_in_use(holder: dict[str, object] | None, advice: str) -> Unavailable:
     holder = holder or {}
     server = f"process {holder.get('pid', '?')}, {holder.get('url', '?')}"
     return Unavailable(f"Another server ({server}) is at work on this data: {advice}")
+
+
+def overloaded(sentence: str) -> Unavailable:
+    """The refusal of work that others would have to wait for; `sentence` without its advice."""
+    error = Unavailable(f"{sentence}; try again in a few seconds.", reason="overloaded")
+    error.retry_after_seconds = 5
+    return error
 
 
 def session_over(status: str, session_id: str, details: dict[str, object] | None = None) -> SessionOver:

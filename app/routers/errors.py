@@ -10,6 +10,7 @@ from starlette.routing import Match
 
 from app.domain import errors
 from app.domain.errors import HectorError
+from app.routers.answers import Answer
 
 # The first entry whose class fits; a reason of its own beats its class.
 _BY_CLASS: tuple[tuple[type[HectorError], int, str], ...] = (
@@ -28,6 +29,11 @@ _BY_CLASS: tuple[tuple[type[HectorError], int, str], ...] = (
 )
 _BY_REASON: dict[str, tuple[int, str]] = {
     "invalid_json": (400, "INVALID_ARGUMENT"),
+    "invalid_http": (400, "INVALID_ARGUMENT"),
+    "invalid_header": (400, "INVALID_ARGUMENT"),
+    "request_timeout": (408, "DEADLINE_EXCEEDED"),
+    "url_too_long": (414, "RESOURCE_EXHAUSTED"),
+    "headers_too_large": (431, "RESOURCE_EXHAUSTED"),
     "forbidden_host": (421, "PERMISSION_DENIED"),
     "session_exists": (409, "ALREADY_EXISTS"),
     "idempotency_conflict": (409, "ALREADY_EXISTS"),
@@ -53,10 +59,8 @@ def status_of(error: HectorError) -> tuple[int, str]:
 def error_response(error: HectorError, request_id: str) -> Response:
     status, code = status_of(error)
     headers = {"X-Request-Id": request_id}
-    if isinstance(error, errors.QuotaExceeded):
+    if isinstance(error, errors.QuotaExceeded | errors.Unavailable):
         headers["Retry-After"] = str(error.retry_after_seconds)
-    elif status == 503:
-        headers["Retry-After"] = "1"
     elif status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     body = {
@@ -68,7 +72,7 @@ def error_response(error: HectorError, request_id: str) -> Response:
             "request_id": request_id,
         }
     }
-    return Response(orjson.dumps(body), status, headers, "application/json")
+    return Answer(orjson.dumps(body), status, headers)
 
 
 async def on_hector_error(request: Request, error: Exception) -> Response:
@@ -88,7 +92,7 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
         refused = errors.NotFound(f"There is nothing at {request.url.path}; see /openapi.json.")
     response = error_response(refused, request.scope.get("request_id", ""))
     if status == 405:
-        response.headers["Allow"] = ", ".join(_methods_at(request))
+        response.headers["Allow"] = ", ".join(_methods_at(request)) or "GET, HEAD"  # a mounted file has no route
     return response
 
 

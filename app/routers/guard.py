@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import re
 import secrets
 from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
@@ -30,6 +31,10 @@ _ALWAYS_OPEN = frozenset({"/", "/health", "/ready"})
 _USER_HEADERS = frozenset({b"x-user-id", b"x-user-id*"})
 _PAGE_FILES = "/page/"
 _DOCS_FILES = "/docs/"
+# A name or an address, and perhaps a port: nothing that another reader of it could take for a different host.
+_HOST = re.compile(r"(?:\[[0-9a-f:.]+(?:%[0-9a-z._-]+)?\]|[0-9a-z_][0-9a-z_.-]*)(?::[0-9]{1,5})?")
+_LONGEST_HOST = 262
+"""A name of 255 characters, a colon, five digits, and one to spare."""
 _OPEN_FOR_LOOPBACK = frozenset({"/metrics", "/openapi.json", "/docs"})
 
 
@@ -64,7 +69,8 @@ class Guard:
             self._prefix = parts.path.rstrip("/")
             if parts.hostname:
                 self._hosts.add(parts.hostname)
-        self._known_hosts: dict[str, bool] = {}
+        self._known_hosts: set[str] = set()
+        """Hosts that were accepted, to save looking again."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -126,18 +132,27 @@ class Guard:
         ticket = take_ticket(scope) if self._tickets is not None else None
         host = origin = authorization = None
         users: list[bytes] = []
+        named_by: set[bytes] = set()
         for name, value in scope["headers"]:
             if name == b"host":
+                _refuse_second(host, "Host")
                 host = value.decode("latin-1").lower()
             elif name == b"origin":
+                _refuse_second(origin, "Origin")
                 origin = value.decode("latin-1").lower()
             elif name == b"authorization":
+                _refuse_second(authorization, "Authorization")
                 authorization = value.decode("latin-1")
             elif name in _USER_HEADERS:
+                _refuse_second(name.decode() if name in named_by else None, "X-User-Id")
+                named_by.add(name)
                 users.append(value)
-        if host is not None and not self._accepts_host(host):
+        if host is None:
+            if scope.get("http_version") in ("1.1", "2"):
+                raise InvalidRequest("A request in HTTP/1.1 names its Host.", reason="invalid_header")
+        elif host not in self._known_hosts and not self._accepts_host(host):
             raise Forbidden(
-                f"This server does not answer to the name {host!r}; add it to server.allowed_hosts.",
+                f"This server does not answer to the name {host[:64]!r}; add it to server.allowed_hosts.",
                 reason="forbidden_host",
             )
         is_change = scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS
@@ -145,7 +160,7 @@ class Guard:
             self._refused.note(origin)  # also of a GET: the browser keeps the answer from the page
             if is_change:
                 raise Forbidden(
-                    f"Pages from {origin!r} may not change anything here; add it to server.cors_origins.",
+                    f"Pages from {origin[:200]!r} may not change anything here; add it to server.cors_origins.",
                     reason="forbidden_origin",
                 )
         if scope["type"] == "http" and scope["method"] == "OPTIONS":
@@ -160,11 +175,12 @@ class Guard:
         return None
 
     def _accepts_host(self, host: str) -> bool:
-        known = self._known_hosts.get(host)
-        if known is None:
-            known = "*" in self._hosts or _hostname(host) in self._hosts or _is_address(_hostname(host))
-            if len(self._known_hosts) < 1000:
-                self._known_hosts[host] = known
+        if len(host) > _LONGEST_HOST or _HOST.fullmatch(host) is None:
+            return False
+        name = _hostname(host)
+        known = "*" in self._hosts or name in self._hosts or _is_address(name)
+        if known and len(self._known_hosts) < 1000:
+            self._known_hosts.add(host)
         return known
 
     def _accepts_origin(self, origin: str, host: str | None) -> bool:
@@ -200,6 +216,12 @@ class Guard:
 def _naming(scope: Scope) -> tuple[list[bytes], bytes]:
     """Where a request may name a user: the values of the headers, and the query."""
     return [value for name, value in scope["headers"] if name in _USER_HEADERS], scope.get("query_string", b"")
+
+
+def _refuse_second(value: str | None, name: str) -> None:
+    """Of two headers that decide something, another reader of the request may take the other one."""
+    if value is not None:
+        raise InvalidRequest(f"The header {name} stands twice in the request.", reason="invalid_header")
 
 
 def _hostname(host: str) -> str:

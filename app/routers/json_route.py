@@ -1,4 +1,4 @@
-"""JSON in and out: bodies are JSON whatever their content type says, answers are bytes that orjson wrote."""
+"""JSON in: bodies are JSON whatever their content type says. How they are answered is told in answers.py."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope
+from starlette.types import Message, Receive, Scope
 
 from app.auth.users import with_user
-from app.domain.errors import HectorError, InvalidRequest, TooLarge
+from app.domain.errors import HectorError, InvalidRequest, TooLarge, Unavailable
 from app.routers.schemas.errors import RESPONSES
 
 MAX_DEPTH = 64
@@ -24,26 +24,37 @@ MAX_DEPTH = 64
 Body = TypeVar("Body", bound=BaseModel)
 
 
-def answer(shown: object, status: int = 200) -> Response:
-    """A JSON answer. FastAPI sends a Response as it is: the declared model describes it and costs nothing."""
-    return Response(orjson.dumps(shown), status, media_type="application/json")
-
-
 async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
-    """The raw body. Raises TooLarge above `max_bytes`, as soon as that is known."""
+    """The raw body, whole.
+
+    Raises:
+        TooLarge: above `max_bytes`, as soon as that is known.
+        Unavailable: the client left before its end.
+    """
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit() and int(value) > max_bytes:
             raise _too_large(max_bytes)
     message = await receive()
     body: bytes = message.get("body", b"")
-    while message.get("more_body"):
-        if len(body) > max_bytes:
-            raise _too_large(max_bytes)
-        message = await receive()
-        body += message.get("body", b"")
+    if message.get("more_body"):
+        body, message = await _read_more(body, receive, max_bytes)
+    if message["type"] == "http.disconnect":
+        raise Unavailable("The client has left.", reason="client_left")  # nobody reads this
     if len(body) > max_bytes:
         raise _too_large(max_bytes)
     return body
+
+
+async def _read_more(begin: bytes, receive: Receive, max_bytes: int) -> tuple[bytes, Message]:
+    """The body, and the last message. As bytes that grow: adding to immutable ones copies them each time."""
+    body, message = bytearray(begin), await receive()
+    while True:
+        body += message.get("body", b"")
+        if len(body) > max_bytes:
+            raise _too_large(max_bytes)
+        if not message.get("more_body"):
+            return bytes(body), message
+        message = await receive()
 
 
 def read_json(body: bytes) -> dict[str, Any]:

@@ -224,7 +224,7 @@ async def test_the_character_that_no_database_stores_is_replaced_in_texts_and_re
 async def test_a_wrong_method_is_405_and_an_unknown_address_404(client: httpx.AsyncClient) -> None:
     refused = await client.put(SESSIONS, json={})
     assert reason(refused) == (405, "method_not_allowed")
-    assert refused.headers["allow"] == "GET, POST"
+    assert refused.headers["allow"] == "GET, HEAD, POST"
     assert reason(await client.delete(MESSAGES)) == (405, "method_not_allowed")
     talk = await Talk.begin(client)
     assert reason(await client.delete(f"{talk.path}/messages/stream")) == (405, "method_not_allowed")
@@ -263,3 +263,16 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_leaves_nothing_beh
 async def test_every_answer_names_its_request(client: httpx.AsyncClient) -> None:
     refused = await client.get(f"{SESSIONS}/sess_nope")
     assert refused.headers["x-request-id"] == refused.json()["error"]["request_id"]
+
+
+async def test_a_request_has_bounds_before_it_is_one(server: HectorServer, client: httpx.AsyncClient) -> None:
+    """On the real server; each bound has its tests in tests/routers/test_protocol.py."""
+    vast = {"X": "x" * 100_000}
+    assert reason(await client.get("/agents", headers=vast)) == (431, "headers_too_large")
+    assert reason(await client.get("/agents?" + "x" * 10_000)) == (414, "url_too_long")
+    upgrade = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABk"}
+    made = await client.post(SESSIONS, json={"session_id": "upgraded"}, headers=upgrade)
+    assert good(made)["session_id"] == "upgraded"
+    twice = [("Authorization", "Bearer k")] * 2
+    assert reason(await client.get("/agents", headers=twice)) == (400, "invalid_header")
+    assert "WARNING" not in server.log_text

@@ -8,8 +8,9 @@ import shutil
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -19,6 +20,8 @@ from app.config.root import Config
 from app.events.log import SessionLog
 from app.llm.scripted import Answer, ScriptedLLM
 from app.main import create_app
+from app.routers.open_files import OpenFiles
+from app.routers.protocol import BoundedProtocol
 from app.runtime import Runtime
 from tests.clients.tools import HERE, NODE_MODULES, PROGRAMS, run
 from tests.fixtures.talk import good
@@ -61,6 +64,7 @@ async def base_url(beats: Beats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     listener = socket.create_server(("127.0.0.1", 0))
     settings = uvicorn.Config(
         create_app(runtime),
+        http=cast(Any, partial(BoundedProtocol, config.server, OpenFiles())),
         ws="none",
         log_config=None,
         access_log=False,

@@ -14,6 +14,11 @@ from app.routers.schemas.errors import DESCRIPTIONS
 
 TABLE = {
     "invalid_json": (400, "INVALID_ARGUMENT"),
+    "invalid_http": (400, "INVALID_ARGUMENT"),
+    "invalid_header": (400, "INVALID_ARGUMENT"),
+    "request_timeout": (408, "DEADLINE_EXCEEDED"),
+    "url_too_long": (414, "RESOURCE_EXHAUSTED"),
+    "headers_too_large": (431, "RESOURCE_EXHAUSTED"),
     "invalid_request": (422, "INVALID_ARGUMENT"),
     "unauthenticated": (401, "UNAUTHENTICATED"),
     "forbidden_origin": (403, "PERMISSION_DENIED"),
@@ -41,6 +46,7 @@ TABLE = {
     "llm_timeout": (504, "DEADLINE_EXCEEDED"),
     "storage_unavailable": (503, "UNAVAILABLE"),
     "shutting_down": (503, "UNAVAILABLE"),
+    "overloaded": (503, "UNAVAILABLE"),
     "internal": (500, "INTERNAL"),
 }
 DRAWN = re.findall(r"[├└]── (\w+) +(.+)", errors.__doc__ or "")

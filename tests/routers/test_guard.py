@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -84,15 +85,19 @@ async def ask(
     path: str = "/agents",
     headers: dict[str, str] | None = None,
     client: tuple[str, int] | None = ("127.0.0.1", 5),
+    version: str = "1.0",
+    more: Sequence[tuple[bytes, bytes]] = (),
 ) -> Answer:
     given = {"host": host, "origin": origin, **(headers or {})}
     scope = {
         "type": "http",
+        "http_version": version,
         "method": method,
         "path": path,
         "raw_path": path.encode(),
         "query_string": b"",
-        "headers": [(name.encode(), value.encode("latin-1")) for name, value in given.items() if value is not None],
+        "headers": [(name.encode(), value.encode("latin-1")) for name, value in given.items() if value is not None]
+        + list(more),
         "client": client,
     }
     answer = Answer()
@@ -128,15 +133,64 @@ async def test_addresses_loopback_and_our_own_names_are_let_in(host: str | None)
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "", ":8080", "a b"],
+    [
+        "evil.example",
+        "evil.example:8080",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "",
+        ":8080",
+        "a b",
+        "localhost:8080@evil.example",
+        "[::1]evil.example",
+        "[::1",
+        "localhost:[",
+        "[localhost]",
+        "localhost:x",
+        "localhost:80:80",
+        "localhost:123456",
+        "localhost/evil.example",
+        "localhost#",
+        "localhost,evil.example",
+        "::1",
+        "127.0.0.1\xa0",
+    ],
 )
 async def test_other_names_are_not(host: str) -> None:
     answer = await ask(guard(), host=host, method="GET")
     assert (answer.status, answer.reason) == (421, "forbidden_host")
 
 
-async def test_a_star_lets_every_name_in() -> None:
+async def test_a_star_lets_every_name_in_that_is_one() -> None:
     assert (await ask(guard(allowed_hosts=["*"]), host="whatever.example")).status == 200
+    assert (await ask(guard(allowed_hosts=["*"]), host="a@b")).status == 421
+
+
+async def test_nothing_of_a_refused_host_is_kept_and_little_is_repeated() -> None:
+    guarded = guard(allowed_hosts=["*"])
+    host = "x" * 1_000_000
+    tracemalloc.start()
+    for number in range(20):
+        answer = await ask(guarded, host=f"{number}{host}")
+        assert answer.status == 421
+        assert len(answer.body) < 500
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 1_000_000
+
+
+@pytest.mark.parametrize(("version", "status"), [("1.1", 400), ("1.0", 200)])
+async def test_only_an_old_client_may_leave_the_host_out(version: str, status: int) -> None:
+    assert (await ask(guard(), host=None, method="GET", version=version)).status == status
+
+
+@pytest.mark.parametrize("name", ["Host", "Origin", "Authorization", "X-User-Id"])
+async def test_what_decides_stands_once(name: str) -> None:
+    given = {"Host": "localhost", "Origin": "http://localhost", "Authorization": "Bearer k", "X-User-Id": "ann"}
+    twice = [(name.lower().encode(), given[name].encode())]
+    answer = await ask(guard(keys={"alice": "k"}), headers={"authorization": "Bearer k"}, more=twice * 2)
+    assert (answer.status, answer.reason) == (400, "invalid_header")
+    assert name in json.loads(answer.body)["error"]["message"]
 
 
 # -- pages ------------------------------------------------------------------------------------------

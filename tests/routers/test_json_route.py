@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.errors import InvalidRequest, TooLarge
+from app.domain.errors import InvalidRequest, TooLarge, Unavailable
 from app.routers.json_route import parse, read_body
 from app.routers.schemas.messages import SendMessage
 from app.routers.schemas.sessions import CreateSession
@@ -24,6 +24,9 @@ class Sender:
             for place, part in enumerate(parts, 1)
         ]
         self.asked = 0
+
+    def drop_last(self) -> None:
+        self._messages.pop()
 
     async def __call__(self) -> dict[str, Any]:
         self.asked += 1
@@ -101,3 +104,10 @@ def test_fields_nobody_knows_are_left_alone() -> None:
 def test_whatever_bytes_come_they_are_taken_or_refused(body: bytes) -> None:
     with contextlib.suppress(InvalidRequest):
         parse(body, SendMessage)
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_body_has_asked_for_nothing() -> None:
+    sender = Sender(b"{", b"}")
+    sender.drop_last()
+    with pytest.raises(Unavailable, match="left"):
+        await read_body(scope(), sender, 5)

@@ -27,20 +27,23 @@ class Error(TypedDict):
 
 
 DESCRIPTIONS = {
-    400: "The body is not JSON.",
+    400: "The body is not JSON, or the request is not well-formed HTTP.",
     401: "No key, or an unknown one.",
     403: "A page of a foreign origin, or a ticket without the right.",
     404: "Unknown, or it belongs to another caller.",
     405: "This address has no such method.",
+    408: "The request arrived too slowly.",
     409: "Busy, ended, taken, or another body under this idempotency key.",
     410: "Expired, terminated, or a cursor that cannot be served any more.",
     413: "The body or the message is too large.",
+    414: "The address is too long.",
     421: "The server does not answer to this host name.",
     422: "A field or parameter is invalid.",
     429: "A queue or quota is full.",
+    431: "The headers are too large, or too many.",
     500: "A fault of the server.",
     502: "The model failed.",
-    503: "The storage is unavailable, or the server is starting or shutting down.",
+    503: "The storage is unavailable, or the server is overloaded, starting or shutting down.",
     504: "The model was too slow.",
 }
 """By status; every status that `app.routers.errors` maps an error to."""

@@ -4,7 +4,8 @@ HectorError
 ├── Unreachable             unreachable: no server, no answer, or a connection that broke and stayed broken
 └── Refused                 what the server said; a reason that this version does not know is a plain Refused
     ├── Unexpected          unexpected: an answer that is not a Hector server's, such as a proxy's page
-    ├── InvalidRequest      invalid_request, invalid_json, method_not_allowed
+    ├── InvalidRequest      invalid_request, invalid_json, invalid_http, invalid_header, request_timeout,
+    │                       method_not_allowed
     ├── Unauthenticated     unauthenticated
     ├── Forbidden           forbidden_origin, forbidden_host, forbidden_ticket
     ├── NotFound            agent_not_found, session_not_found, turn_not_found, memory_not_found, store_not_found,
@@ -12,10 +13,10 @@ HectorError
     ├── Conflict            session_busy, idempotency_conflict, session_exists, turn_cancelled, memory_off
     ├── SessionOver         session_ended, session_expired, session_terminated
     ├── CursorExpired       cursor_expired
-    ├── TooLarge            too_large
+    ├── TooLarge            too_large, headers_too_large, url_too_long
     ├── QuotaExceeded       queue_full, rate_limited
     ├── ModelFailed         llm_error, llm_timeout
-    ├── Unavailable         storage_unavailable, shutting_down
+    ├── Unavailable         storage_unavailable, shutting_down, overloaded
     └── Internal            internal
 """
 
@@ -148,6 +149,9 @@ REASONS: dict[str, type[Refused]] = {
     "unexpected": Unexpected,
     "invalid_request": InvalidRequest,
     "invalid_json": InvalidRequest,
+    "invalid_http": InvalidRequest,
+    "invalid_header": InvalidRequest,
+    "request_timeout": InvalidRequest,
     "method_not_allowed": InvalidRequest,
     "unauthenticated": Unauthenticated,
     "forbidden_origin": Forbidden,
@@ -169,12 +173,15 @@ REASONS: dict[str, type[Refused]] = {
     "session_terminated": SessionOver,
     "cursor_expired": CursorExpired,
     "too_large": TooLarge,
+    "headers_too_large": TooLarge,
+    "url_too_long": TooLarge,
     "queue_full": QuotaExceeded,
     "rate_limited": QuotaExceeded,
     "llm_error": ModelFailed,
     "llm_timeout": ModelFailed,
     "storage_unavailable": Unavailable,
     "shutting_down": Unavailable,
+    "overloaded": Unavailable,
     "internal": Internal,
 }
 """The class of each reason."""
