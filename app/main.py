@@ -63,9 +63,12 @@ def create_app(runtime: Runtime, *, accepts_local_pages: bool = False) -> FastAP
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        heartbeats = asyncio.get_running_loop().create_task(readers.run(), name="heartbeats")
+        loop = asyncio.get_running_loop()
+        heartbeats = loop.create_task(readers.run(), name="heartbeats")
+        lag = loop.create_task(runtime.lag.run(), name="lag")
         yield
         heartbeats.cancel()
+        lag.cancel()
 
     config = runtime.config.server
     readers = runtime.conversation.readers

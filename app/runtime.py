@@ -22,6 +22,7 @@ from app.house import House, build
 from app.llm.base import LLM
 from app.llm.build import build_llm
 from app.memory.notices import notices
+from app.observability.lag import LoopLag
 from app.observability.metrics import Metrics
 from app.search.build import build_embedder
 from app.sessions.tickets import Tickets
@@ -62,6 +63,7 @@ class Runtime:
         self._stop_listeners: list[Callable[[], None]] = []
         self.stop_signal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the shutdown begins."""
+        self.lag = LoopLag(config.server.max_lag.total_seconds())
         self.documents: DocumentStores | None = None
         """The document stores, if any are configured."""
         self.was_superseded = False
@@ -167,6 +169,7 @@ class Runtime:
     def _add_gauges(self, house: House) -> None:
         gauge, writer, runner = self.metrics.gauge, self._durable.writer, house.runner
         gauge("hector_turns_running", "Turns that run now.", lambda: len(runner.running))
+        gauge("hector_loop_lag_seconds", "How late the server is with what is due.", lambda: self.lag.seconds)
         gauge("hector_sessions_warm", "Sessions kept in memory.", lambda: len(house.live))
         gauge(
             "hector_terminations_unstored",

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope
 
 from app.conversation.conversation import Following, Sending
-from app.domain.errors import InvalidRequest
+from app.domain.errors import InvalidRequest, overloaded
 from app.events.log import SessionLog
 from app.routers.json_route import parse, read_body, read_json, take_user
 from app.routers.schemas.messages import Regenerate, SendMessage
@@ -32,6 +32,8 @@ async def accept(
 
     Raises: anything of the error table; nothing was stored.
     """
+    if runtime.lag.seconds > runtime.lag.limit_seconds:
+        raise overloaded("The server has more to do than it can do in time (server.max_lag)")
     request = Request(scope)
     agent: str = scope["path_params"]["agent"]
     conversation = runtime.conversation
