@@ -12,6 +12,7 @@ from app.llm.context import ASSUMED, Context
 from app.llm.context_asking import Way
 from app.llm.known_contexts import known_context
 from app.llm.llama_cpp import CONTEXT, LlamaServer
+from app.llm.on_demand import LoadedOnDemand
 from app.llm.openai_compatible import LocalLLM, OpenAICompatible, OpenAISettings
 from app.llm.presets import PRESETS, quirks_for
 from app.llm.scripted import Answer, ScriptedLLM
@@ -23,6 +24,7 @@ LOCAL_MODEL = "smollm2-135m-instruct"
 _OWN_SERVERS = ("ollama", "vllm")
 """Types whose operator decides how much of a model's context is served, whatever the model is called."""
 
+_ON_DEMAND = ("ollama", "vllm")
 _AGAINST_LOOPS = {"repeat_penalty": 1.1, "repeat_last_n": 256}
 """A model of this size falls into loops: one question in six ran for minutes without them."""
 
@@ -44,7 +46,8 @@ def build_llm(name: str, config: LLMConfig) -> LLM:
     model = config.model or ""
     if (config.host or PRESETS[config.type].base_url).startswith("https:"):
         check_certificates()
-    return OpenAICompatible(name, _settings(name, config, model, config.host or PRESETS[config.type].base_url))
+    kind = LoadedOnDemand if config.type in _ON_DEMAND else OpenAICompatible
+    return kind(name, _settings(name, config, model, config.host or PRESETS[config.type].base_url))
 
 
 def _settings(name: str, config: LLMConfig, model: str, base_url: str) -> OpenAISettings:

@@ -207,6 +207,10 @@ class OpenAICompatible:
             await response.aclose()
         return orjson.loads(content) if len(content) <= _MAX_LIST_BYTES else None
 
+    def takes_over(self, response: aiohttp.ClientResponse) -> bool:
+        """See `Upstream.takes_over`: a provider has its models loaded."""
+        return False
+
     def entered(self, stream: OpenAIStream) -> None:
         """See `Upstream.entered`."""
         self._running.add(stream)

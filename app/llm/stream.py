@@ -66,6 +66,10 @@ class Upstream(Protocol):
         """The request without what the provider has just refused, to be sent at once; `None` when that is no help."""
         ...
 
+    def takes_over(self, response: aiohttp.ClientResponse) -> bool:
+        """Whether the response of a stream that was stopped before its first word stays open, kept by the model."""
+        ...
+
     def entered(self, stream: OpenAIStream) -> None:
         """The stream is about to send its request."""
         ...
@@ -114,6 +118,16 @@ class OpenAIStream:
         self._think: ThinkTag | None = ThinkTag()  # until the text has begun
         self._received = 0
         self._end_deadline = _NEVER  # begins with the finish reason
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there was a word, or even the whole answer in one read."""
+        return self._begun or self._is_over
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the first delta is waited for."""
+        return not self._begun and self._stop is None
 
     async def read(self) -> list[Delta]:
         """See `LLMStream.read`."""
@@ -336,10 +350,22 @@ class OpenAIStream:
         if self._stop is not None or self._is_over or self._is_failed:
             return
         self._stop = reason
-        self._drop_response()
+        if not self._is_taken_over():
+            self._drop_response()
         if self._opening is not None and not self._opening.done():
             self._opening.cancel()
         self._leave()
+
+    def _is_taken_over(self) -> bool:
+        """Whether the model keeps the connection of this stopped stream; a pending read of it raises then, too."""
+        response = self._response
+        if response is None or self._begun or not isinstance(self._stop, LLMStopped):
+            return False
+        if not self._upstream.takes_over(response):
+            return False
+        self._response = self._content = None
+        response.content.set_exception(aiohttp.ClientError("the answer was stopped"))
+        return True
 
     def _tick(self) -> None:
         self._timer = None
