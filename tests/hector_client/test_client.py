@@ -62,6 +62,21 @@ async def test_an_answer_is_cancelled_and_keeps_its_text(client: Client) -> None
     assert (failure.value.reason, answer.text) == ("turn_cancelled", "I am")
 
 
+async def test_a_message_that_waits_is_withdrawn_by_its_turn_and_all_by_one_word(client: Client) -> None:
+    session = await client.agent("hanging").create_session()
+    async with session:
+        turns = [await session.send(message) for message in ("one", "two", "three")]
+        withdrawn = await session.cancel(turns[1])
+        waiting = [turn["turn_id"] for turn in (await session.info())["queue"]]
+        stopped = await session.cancel(everything=True)
+        left = await session.info()
+
+    assert withdrawn is not None
+    assert (withdrawn["turn_id"], withdrawn["status"], waiting) == (turns[1], "cancelled", [turns[2]])
+    assert stopped is not None
+    assert (stopped["turn_id"], left["turn"], left["queue"]) == (turns[0], None, [])
+
+
 async def test_a_loop_over_an_answer_that_was_left_is_entered_again(client: Client) -> None:
     session = await client.agent("slow").create_session()
     answer = session.ask("go")

@@ -377,6 +377,19 @@ async def test_axe_finds_nothing(colours: Any, devices: Devices) -> None:
     await tab.page.get_by_role("button", name="Show agents and sessions").click()
     await expect(tab.page.locator(".session").first).to_be_in_viewport()
     found += await violations(tab.page, "phone, sessions")
+    await tab.page.goto("/#/nobody")
+    await expect(tab.page.locator(".composer-closed")).to_be_visible()
+    found += await violations(tab.page, "unknown agent")
+    await tab.page.goto("/#/silence")
+    await expect(tab.page.locator("h1")).to_have_text("New session")
+    for number in range(1, 4):
+        await tab.send("Hello?")
+        await expect(tab.turns).to_have_count(number)
+    await tab.box.fill("A draft")
+    await tab.page.get_by_role("button", name="Withdraw this message").last.click()
+    await tab.wait_for_status("withdrawn")
+    found += await violations(tab.page, "queue")
+    await tab.page.get_by_role("button", name="Stop all").click()
 
     assert found == []
 

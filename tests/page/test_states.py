@@ -125,6 +125,21 @@ async def test_a_turn_that_cannot_be_drawn_does_not_hide_the_others(devices: Dev
     devices.complaints.clear()  # it was reported
 
 
+async def test_a_message_as_long_as_can_be_does_not_hold_up_the_page(
+    devices: Devices, client: httpx.AsyncClient
+) -> None:
+    session = (await client.post("/agents/assistant/sessions", json={})).json()["session_id"]
+    path = f"/agents/assistant/sessions/{session}/messages"
+    sent = await client.post(path, json={"message": "w" * 150_000 + "e" + "\u0301" * 40_000})
+    assert sent.status_code == 200
+    tab = await devices.open(f"/#/assistant/{session}")
+    await tab.wait_for("qubit")
+    await tab.page.get_by_role("button", name="Inspect the session").click()
+
+    await expect(tab.page.locator(".turn-card h4")).to_have_count(1)
+    assert len(await tab.turns.locator(".bubble").text_content() or "") > 150_000
+
+
 async def test_without_the_worker_answers_are_plain_text(devices: Devices) -> None:
     context = await devices.add()
     await context.route("**/markdown-worker.js", lambda route: route.abort())

@@ -7,7 +7,7 @@
  * `withdrawn` is the page's own: the turn was cancelled before it began, so that the history does not have its message.
  */
 const OPEN = new Set(["queued", "running", "waiting"]);
-const NOTES = new Set(["tool_call", "tool_progress", "tool_result", "approval_request", "approval_decided", "summary"]);
+const NOTES = new Set(["tool_call", "tool_progress", "tool_result", "approval_request", "approval_decided"]);
 
 export class Conversation extends EventTarget {
   #explanations = new Map();
@@ -80,7 +80,7 @@ export class Conversation extends EventTarget {
    * before `upto` is taken whole: it was finished meanwhile, and its replayed rest is not for us (`running` is null).
    */
   reset(page, upto = Infinity) {
-    for (const turn of this.#known.values()) Object.assign(turn, { text: "", thinking: "", notes: [], memories: undefined, status: undefined, reason: undefined });
+    for (const turn of this.#known.values()) Object.assign(turn, { text: "", thinking: "", notes: [], memories: undefined, summary: undefined, status: undefined, reason: undefined });
     this.turns = new Map();
     this.running = null;
     this.phase = null;
@@ -127,7 +127,8 @@ export class Conversation extends EventTarget {
 
   explain(turn, found) {
     const { status, reason = null, finish_reason: finishReason, error = null, usage, timings } = found;
-    const explanation = { status, reason, finishReason, error, usage, timings };
+    const { memories, summary } = found.memory ?? {};
+    const explanation = { status, reason, finishReason, error, usage, timings, memories, summary };
     if (!OPEN.has(status)) this.#explanations.set(turn.id, explanation);
     this.changed(Object.assign(turn, explanation));
   }
@@ -214,6 +215,9 @@ export class Conversation extends EventTarget {
       case "memory":
         if (turn) turn.memories = frame.memories;
         break;
+      case "summary":
+        if (turn) turn.summary = frame;
+        break;
       case "error":
         if (turn) turn.error = frame;
         break;
@@ -227,7 +231,7 @@ export class Conversation extends EventTarget {
         this.setGone("session_terminated");
         break;
       default:
-        if (turn && NOTES.has(frame.type)) turn.notes.push({ at: turn.text.length, type: frame.type, chunk: frame.chunk, tool: frame.tool, frame });
+        if (turn && NOTES.has(frame.type)) turn.notes.push({ at: turn.text.length, type: frame.type, chunk: frame.chunk, tool: frame.tool });
     }
     this.changed(turn);
   }

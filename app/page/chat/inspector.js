@@ -2,7 +2,7 @@
 import { call, sessionPath } from "./api.js";
 import { copyButton } from "./copy.js";
 import { h, iconButton } from "./dom.js";
-import { clock, count, duration, ending } from "./format.js";
+import { clock, count, duration, ending, flatten, shorten } from "./format.js";
 import { recalledList, recalledWords } from "./recalled.js";
 import { rowsOf, waterfall } from "./waterfall.js";
 
@@ -57,7 +57,7 @@ export class Inspector {
       const path = `${sessionPath(agent, sessionId)}/turns/${encodeURIComponent(id)}`;
       const turn = this.#over.get(id) ?? (await call("GET", path).catch(() => null));
       if (turn?.finished_at) this.#over.set(id, turn);
-      return turn?.finished_at ? { ...turn, question: user?.text ?? id } : null;
+      return turn?.finished_at ? { ...turn, question: flatten(shorten(user?.text ?? id, 200)) } : null;
     }));
     if (load === this.#load) this.#drawTurns(found.filter(Boolean));
   }
@@ -139,10 +139,10 @@ function merged(events) {
 }
 
 function excerpt(text) {
-  return text.length > 90 ? `${text.slice(0, 60)} … ${text.slice(-24)}` : text;
+  return flatten(text.length > 90 ? `${text.slice(0, 60)} … ${text.slice(-24)}` : text);
 }
 
 function describe({ message, status, reason, timings, text, memories }) {
-  const parts = [message, status, memories?.length ? recalledWords(memories) : null, reason, text ? excerpt(text) : null, timings?.total_ms ? duration(timings.total_ms) : null];
+  const parts = [message ? shorten(flatten(message), 400) : null, status, memories?.length ? recalledWords(memories) : null, reason, text ? excerpt(text) : null, timings?.total_ms ? duration(timings.total_ms) : null];
   return parts.filter(Boolean).join(" · ");
 }

@@ -113,18 +113,23 @@ function elementOf({ raw, html }) {
   return plainText(raw);
 }
 
-/** A text as it was written. */
-export function plainText(source) {
+/** A text as it was written, in as many pieces as the browser needs to lay out what is seen of it only. */
+export function textParts(source) {
   const text = flatten(source);
+  if (text.length <= PLAIN) return [text];
   const parts = [];
   for (let at = 0; at < text.length; ) {
     let end = at + PLAIN;
     if (end < text.length) end = text.lastIndexOf("\n", end) + 1 || end;
     if (end <= at) end = at + PLAIN;
-    parts.push(h("div", { dir: "auto" }, text.slice(at, end)));
+    parts.push(h("div.part", { dir: "auto" }, text.slice(at, end)));
     at = end;
   }
-  return h("div.block.plain", {}, parts);
+  return parts;
+}
+
+export function plainText(source) {
+  return h("div.block.plain", { dir: "auto" }, textParts(source));
 }
 
 function block(html) {

@@ -2,7 +2,7 @@
 import { copyButton } from "./copy.js";
 import { h, icon, iconButton, say } from "./dom.js";
 import { ago, count, duration, ending, flatten, lostWords, phaseWords, shorten } from "./format.js";
-import { MarkdownView, plainText } from "./markdown.js";
+import { MarkdownView, plainText, textParts } from "./markdown.js";
 import { recalledList, recalledWords, summaryWords } from "./recalled.js";
 
 const NEAR_PX = 80;
@@ -134,8 +134,6 @@ export class MessagesView {
   }
 }
 
-const NOTES = { summary: ({ frame }) => summaryWords(frame) };
-
 class TurnView {
   #texts = []; // MarkdownViews and the notes between them, in order
   #memories = null; // those that are shown
@@ -150,6 +148,7 @@ class TurnView {
     this.user = h("article.user", {}, h("h2.visually-hidden", {}, "You"), this.userText, userTools);
     this.thinking = h("details.thinking", { hidden: true }, h("summary", {}, "Thinking"), h("div"));
     this.memories = h("details.thinking.memories", { hidden: true }, h("summary"), h("div"));
+    this.summary = h("p.summary-note", { hidden: true });
     this.body = h("div.answer-body");
     this.busyWith = h("span");
     this.withdraw = iconButton("close", "Withdraw this message", () => onWithdraw(turn), { hidden: true });
@@ -160,7 +159,7 @@ class TurnView {
     this.copy = copyButton("Copy answer", () => turn.text);
     this.tools = h("div.tools", { hidden: true }, this.copy, this.again, this.words);
     const name = h("h2.visually-hidden", {}, "Answer");
-    this.answer = h("article.answer", {}, name, this.memories, this.thinking, this.body, this.state, this.ending, this.tools);
+    this.answer = h("article.answer", {}, name, this.memories, this.summary, this.thinking, this.body, this.state, this.ending, this.tools);
     this.element = h("section.turn", { "data-turn": turn.id }, this.user, this.answer);
   }
 
@@ -181,7 +180,7 @@ class TurnView {
     this.user.hidden = !turn.user;
     if (turn.user && this.#userShown !== turn.user.text) {
       this.#userShown = turn.user.text;
-      this.userText.textContent = flatten(turn.user.text);
+      this.userText.replaceChildren(...textParts(turn.user.text));
     }
     this.thinking.hidden = !turn.thinking;
     if (turn.thinking.length !== this.#thinkingShown) {
@@ -189,6 +188,8 @@ class TurnView {
       this.thinking.lastChild.textContent = flatten(turn.thinking);
     }
     this.#updateMemories(conversation);
+    this.summary.hidden = !turn.summary;
+    this.summary.textContent = turn.summary ? summaryWords(turn.summary) : "";
     this.#updateBody();
     this.updateState(conversation);
     this.#updateEnding(conversation);
@@ -235,7 +236,7 @@ class TurnView {
         this.body.insertBefore(view.element, this.body.children[index] ?? null);
       }
       if (isText) view.update(part);
-      else view.element.textContent = flatten(part.chunk).trim() || (NOTES[part.type]?.(part) ?? part.type.replace("_", " "));
+      else view.element.textContent = flatten(part.chunk).trim() || part.type.replace("_", " ");
     });
     for (const view of this.#texts.splice(parts.length)) view.element.remove();
   }
