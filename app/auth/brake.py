@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from time import monotonic
 from typing import Any
 
 from app.domain.errors import QuotaExceeded
+
+log = logging.getLogger(__name__)
 
 MOST = 10_000
 """Addresses, and pairs of address and key, that are remembered; the oldest gives way."""
@@ -60,6 +63,10 @@ class Brake:
             guesser = _Guesser(0, now)
         guesser.wrong, guesser.last = guesser.wrong + 1, now
         over = guesser.wrong - self._allowed
+        if over == 1:
+            log.warning(
+                "%d wrong keys came from %s; it has to wait between guesses from now on", guesser.wrong, network
+            )
         if over > 0:
             guesser.until = now + min(2.0 ** min(over - 1, 30), self._longest)
         self._guessers[network] = guesser

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth.authenticate import Authenticator
 from app.auth.users import with_named_user
-from app.domain.errors import Forbidden, HectorError, Internal, InvalidRequest
+from app.domain.errors import Forbidden, HectorError, Internal, InvalidRequest, QuotaExceeded
 from app.routers.errors import error_response
 from app.routers.origins import LOCAL, RefusedOrigins
 from app.routers.tickets import admit, take_ticket
@@ -93,7 +93,10 @@ class Guard:
                 scope["principal"] = with_named_user(await admit(self._tickets, ticket, scope), *_naming(scope))
         except HectorError as error:
             client = scope.get("client") or ("an unknown address",)
-            log.info("refused a request from %s: %s", client[0], error.reason, extra={"request_id": request_id})
+            level = (
+                logging.DEBUG if isinstance(error, QuotaExceeded) else logging.INFO
+            )  # a flood is told once, by the brake
+            log.log(level, "refused a request from %s: %s", client[0], error.reason, extra={"request_id": request_id})
             await error_response(error, request_id)(scope, receive, send)
             return
         try:

@@ -32,6 +32,7 @@ IdempotencyKey = Annotated[
         description="Send the message only once, however often it is tried.",
     ),
 ]
+Ticket = Annotated[str | None, Query(description="A ticket for the streams of this session, instead of a key.")]
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", description="Where the stream was cut.")]
 
 _SESSION_HEADER = {
@@ -102,6 +103,7 @@ async def stream_message(
     body: SendMessage,
     debug: Debug = False,
     frames: Frames = "all",
+    ticket: Ticket = None,
     idempotency_key: IdempotencyKey = None,
     last_event_id: LastEventId = None,
 ) -> None: ...
@@ -156,6 +158,7 @@ async def follow_session(
     until: Annotated[Literal["turn_end"] | None, Query(description="`turn_end`: close after the open turn.")] = None,
     debug: Debug = False,
     frames: Frames = "all",
+    ticket: Ticket = None,
     last_event_id: LastEventId = None,
 ) -> None: ...
 

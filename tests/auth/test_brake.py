@@ -51,6 +51,17 @@ def test_after_some_wrong_keys_each_further_one_costs_twice_the_time(keys: Authe
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
 
 
+def test_an_address_that_begins_to_wait_is_told_once(
+    keys: Authenticator, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(8):
+        guess(keys)
+        clock.now += 60
+    assert [record.getMessage() for record in caplog.records] == [
+        "4 wrong keys came from 192.0.2.7; it has to wait between guesses from now on"
+    ]
+
+
 def test_while_an_address_waits_the_right_key_tells_nothing(keys: Authenticator, clock: Clock) -> None:
     guess(keys, 4)
     assert wait_of(keys, "right") == wait_of(keys, "wrong") == 1

@@ -93,6 +93,7 @@ async def use_sessions(caller: Caller) -> None:
     await caller.ask("GET", f"{sessions}/talk/export?format=markdown")
     exported = await caller.ask("GET", f"{sessions}/talk/export")
     await caller.ask("POST", f"{sessions}/import", exported, status=201)
+    await caller.ask("POST", f"{sessions}/talk/tickets", status=201)
     await caller.ask("POST", f"{sessions}/talk/cancel")
     await caller.ask("GET", f"{sessions}?limit=2&order=activity")
     await caller.ask("POST", f"{sessions}/talk/end")
