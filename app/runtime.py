@@ -94,6 +94,7 @@ class Runtime:
         self.authenticator = Authenticator(
             {name: secret.get_secret_value() for name, secret in auth.keys.items()},
             Brake(allowed=auth.max_wrong_keys, longest_seconds=auth.max_wrong_key_wait.total_seconds()),
+            has_one_user=config.has_one_user,
         )
         self._durable = await self._open_database(config.storage.url, config)
         ephemeral = await self._open_database(None, config)

@@ -7,19 +7,19 @@ from collections.abc import Mapping
 
 from app.auth.brake import Brake
 from app.domain.errors import Unauthenticated
-from app.domain.principal import ANONYMOUS, Principal
+from app.domain.principal import ANONYMOUS, LOCAL, Principal
 
 
 class Authenticator:
     """Static Bearer keys (`auth.keys`); without any, everybody is the anonymous principal."""
 
-    def __init__(self, keys: Mapping[str, str], brake: Brake | None = None) -> None:
-        """`brake`: slows down who guesses keys."""
+    def __init__(self, keys: Mapping[str, str], brake: Brake | None = None, *, has_one_user: bool = False) -> None:
+        """`brake`: slows down who guesses keys. `has_one_user`: requests that name no user are `LOCAL`'s."""
         # Looked up by hash: the time it takes tells nothing about how much of a guess was right.
         self._names = {_digest(secret): name for name, secret in keys.items()}
         self._principals = {name: Principal(name, "key") for name in keys}
         self._brake = brake
-        self._anonymous = Principal(ANONYMOUS, "anonymous")
+        self._anonymous = Principal(ANONYMOUS, "anonymous", usual_user=LOCAL if has_one_user else None)
 
     @property
     def is_open(self) -> bool:

@@ -14,7 +14,7 @@ from app.cli.agents import get_agent
 from app.cli.connection import THIS_PROCESS, Target, connect
 from app.cli.failures import ExitCode
 from app.cli.run import complain, print_json
-from app.cli.tables import ago, moment, print_rows
+from app.cli.tables import ago, fit_words, moment, print_rows
 from app.observability.neutral import clean
 from hector_client import Client
 from hector_client.errors import Conflict
@@ -132,17 +132,20 @@ def _print_hit(hit: dict[str, Any], store: str | None) -> None:
 
 
 def _print_memory(memory: dict[str, Any]) -> None:
-    _print(f"memory {memory['memory_id']}", moment(memory["created_at"]), memory["score"], memory["text"])
+    fit = fit_words(memory["score"])
+    _print(f"memory {memory['memory_id']}", moment(memory["created_at"]), memory["score"], memory["text"], fit=fit)
 
 
-def _print(place: str, heading: str, score: float, text: str) -> None:
-    """On a terminal two lines and a gap; in a pipe one line with tabs between."""
+def _print(place: str, heading: str, score: float, text: str, *, fit: str | None = None) -> None:
+    """On a terminal two lines and a gap; in a pipe one line with tabs between. `fit`: the score in a word."""
     console = Console(highlight=False)
     flat: Callable[[str], str] = lambda given: clean(" ".join(given.split()))  # noqa: E731
     if not console.is_terminal:
         print("\t".join([flat(place), f"{score:.2f}", flat(heading), flat(text)]))
         return
-    console.print(Text(flat(place), style="bold").append(f"  {flat(heading)}  {score:.2f}", style="not bold dim"))
+    console.print(
+        Text(flat(place), style="bold").append(f"  {flat(heading)}  {fit or f'{score:.2f}'}", style="not bold dim")
+    )
     console.print(Text(flat(text)), "")
 
 

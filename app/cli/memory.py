@@ -14,12 +14,12 @@ from app.cli.agents import get_agent
 from app.cli.connection import Target, connect
 from app.cli.failures import CommandFailed, ExitCode
 from app.cli.run import complain, print_json
-from app.cli.tables import ago, moment, print_pairs, print_rows
+from app.cli.tables import ago, fit_words, moment, print_pairs, print_rows
 from app.observability.neutral import clean
 from hector_client import Agent
 
 HEADINGS = ("memory", "kind", "user", "created", "text")
-HIT_HEADINGS = ("memory", "score", "cues", "created", "text")
+HIT_HEADINGS = ("memory", "fit", "cues", "created", "text")
 POLL_SECONDS = 0.3
 PATIENCE_POLLS = 100
 """Embedding counts as stalled after this many polls without progress."""
@@ -92,8 +92,7 @@ async def search(
 
 
 def _hit_row(hit: dict[str, Any]) -> list[str]:
-    cues = ", ".join([f"{name} {value:g}" for name, value in hit["cues"].items()])
-    return [hit["memory_id"], f"{hit['score']:.2f}", cues, ago(hit["created_at"]), hit["text"]]
+    return [hit["memory_id"], fit_words(hit["score"]), ", ".join(hit["cues"]), ago(hit["created_at"]), hit["text"]]
 
 
 async def show(target: Target, agent: str, memory_id: str, *, as_json: bool) -> ExitCode:

@@ -19,6 +19,9 @@ LEAST = 8
 BETWEEN = 3
 """Cells between two columns."""
 
+STRONG, FAIR = 0.2, 0.05
+"""Least scores (docs/benchmarks.md)."""
+
 
 def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table; the first column is an id to copy and is never cut. Where the terminal is too narrow: a record a row.
@@ -131,3 +134,8 @@ def moment(given: str | None) -> str:
 def _flat(cell: str) -> str:
     """On one line and without control characters, which a title may contain."""
     return clean(" ".join(cell.split()))
+
+
+def fit_words(score: float) -> str:
+    """How well a memory fits a question, for people. What fits strongly holds the answer in two of five cases."""
+    return "strong" if score >= STRONG else "fair" if score >= FAIR else "weak"

@@ -66,6 +66,12 @@ class Config(Section):
             }
         )
 
+    @property
+    def has_one_user(self) -> bool:
+        """Whether requests that name no user come from one person: from this machine, without keys and no proxy."""
+        server = self.server
+        return server.is_loopback and not (self.auth.keys or server.public_url or server.allowed_hosts)
+
     def _door_problems(self) -> Found:
         if self.server.is_loopback or self.auth.keys or self.server.allow_unauthenticated:
             return {}

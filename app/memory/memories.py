@@ -14,7 +14,7 @@ from functools import partial
 from app.domain.errors import Conflict, InvalidRequest, Unavailable, memory_not_found
 from app.domain.ids import GENERATED_ID, NewId, format_id
 from app.domain.memory import Memory, MemoryKind, Owner, Scope
-from app.domain.principal import ANONYMOUS
+from app.domain.principal import is_name
 from app.memory import scope as scopes
 from app.memory.longterm import LongTermMemory
 from app.memory.recall import Recollection
@@ -212,8 +212,7 @@ class Memories:
             audience=scopes.audience_of(owner, scope),
             kind=line.kind,
             role=line.role,
-            speaker=line.speaker
-            or (owner.user_id if line.role == "user" and owner.user_id != ANONYMOUS else line.role),
+            speaker=line.speaker or (owner.user_id if line.role == "user" and is_name(owner.user_id) else line.role),
             text=line.text,
             created_ms=line.created_ms if line.created_ms is not None else self._clock_ms(),
             turn_id=line.turn_id,

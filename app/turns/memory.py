@@ -11,7 +11,7 @@ from app.config.memory import LongTermConfig
 from app.domain.errors import HectorError
 from app.domain.memory import Owner, Scope
 from app.domain.message import Message, Role
-from app.domain.principal import ANONYMOUS
+from app.domain.principal import ANONYMOUS, is_name
 from app.domain.session import Session
 from app.events.change import Change
 from app.events.live import LiveSessions
@@ -224,5 +224,5 @@ def writing(agent: Agent, session_log: SessionLog) -> LongTermConfig | None:
 def _saying(
     session: Session, role: Role, content: str, created_ms: int, turn_id: str | None, message_id: str
 ) -> Saying:
-    speaker = session.user_id if role == "user" and session.user_id != ANONYMOUS else role
+    speaker = session.user_id if role == "user" and is_name(session.user_id) else role
     return Saying(role, speaker, content, created_ms, turn_id=turn_id, message_id=message_id)

@@ -127,6 +127,15 @@ async def test_a_session_after_a_restart_recalls_what_the_one_before_was_told(
     assert source["user_message_id"] == found["message_id"]
 
 
+async def test_without_keys_and_names_there_is_one_user(client: httpx.AsyncClient, upstream: Upstream) -> None:
+    talk = await Talk.begin(client, agent="conversational")
+    await talk.say(FACTS[0])
+    await (await Talk.begin(client, agent="conversational")).say(QUESTION)
+    assert FACTS[0] in told(upstream)
+    await (await Talk.begin(client, agent="conversational", user_id="zoe")).say(QUESTION)
+    assert told(upstream) == ""
+
+
 async def test_another_user_recalls_nothing_of_it(client: httpx.AsyncClient, upstream: Upstream) -> None:
     await tell(client, "conversational", "cem")
     assert memory_of(await ask(client, "conversational", "dora"))["memories"] == []

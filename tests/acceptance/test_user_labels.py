@@ -11,11 +11,20 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def test_a_session_belongs_to_the_user_it_was_made_for(client: httpx.AsyncClient) -> None:
-    assert (await (await Talk.begin(client)).info())["user_id"] == "anonymous"
+    assert (await (await Talk.begin(client)).info())["user_id"] == "local"
     talk = await Talk.begin(client, user_id="ann")
     assert (await talk.info())["user_id"] == "ann"
     by_header = good(await client.post("/agents/assistant/sessions", headers={"X-User-Id": "ben"}))
     assert by_header["user_id"] == "ben"
+
+
+async def test_the_one_user_of_a_server_without_keys_sees_the_sessions_of_all_names(client: httpx.AsyncClient) -> None:
+    talk = await Talk.begin(client)
+    named = await Talk.begin(client, user_id="ann")
+    listed = good(await client.get("/agents/assistant/sessions"))["sessions"]
+    assert {talk.session_id, named.session_id} <= {session["session_id"] for session in listed}
+    refused = await client.get(talk.path, headers={"X-User-Id": "ann"})
+    assert reason(refused) == (404, "session_not_found")
 
 
 async def test_only_who_names_another_user_is_kept_out(client: httpx.AsyncClient) -> None:

@@ -44,3 +44,10 @@ def test_without_keys_everybody_is_anonymous() -> None:
     assert not KEYS.is_open
     assert OPEN.authenticate(None) == Principal("anonymous", "anonymous")
     assert OPEN.authenticate("Bearer whatever") == Principal("anonymous", "anonymous")
+
+
+def test_without_keys_whoever_names_nobody_may_be_one_user() -> None:
+    principal = Authenticator({}, has_one_user=True).authenticate(None)
+    assert (principal.id, principal.effective_user) == ("anonymous", "local")
+    assert principal.may_see("anonymous", "ann")
+    assert Authenticator({"alice": "k"}, has_one_user=True).authenticate("Bearer k").effective_user == "alice"

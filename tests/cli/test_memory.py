@@ -31,6 +31,7 @@ async def test_a_note_is_added_found_edited_pinned_and_deleted(hector: Hector) -
     added = await hector("memory", "add", "storing", "--user", "ann", "--json", stdin="Ann drinks jasmine tea\n")
     memory_id = added.json["memory_id"]
     found = await hector("memory", "search", "storing", "What tea does Ann drink?", "--user", "ann")
+    assert found.out.splitlines()[0].split("\t")[:2] == [memory_id, "strong"]
     assert found.out.splitlines()[0].split("\t")[::4] == [memory_id, "Ann drinks jasmine tea"]
     await hector("memory", "edit", "storing", memory_id, "Ann drinks green tea")
     pinned = await hector("memory", "pin", "storing", memory_id)

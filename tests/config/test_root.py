@@ -255,3 +255,20 @@ def test_older_messages_are_summed_up_by_the_model_named_for_it_or_the_agents_ow
         }
     )
     assert [config.summarizer_of(agent) for agent in config.agents] == ["big", "small", None]
+
+
+@pytest.mark.parametrize(
+    ("said", "has_one_user"),
+    [
+        ({}, True),
+        ({"server": {"host": "::1"}}, True),
+        ({"server": {"host": "0.0.0.0", "allow_unauthenticated": True}}, False),
+        ({"server": {"public_url": "https://chat.example"}}, False),
+        ({"server": {"allowed_hosts": ["chat.example"]}}, False),
+        ({"auth": {"keys": {"alice": "a-secret-that-is-long-enough-0123456789"}}}, False),
+    ],
+)
+def test_only_a_server_of_this_machine_without_keys_or_a_proxy_has_one_user(
+    said: dict[str, Any], has_one_user: bool
+) -> None:
+    assert Config.model_validate(said).has_one_user is has_one_user

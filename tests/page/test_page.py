@@ -58,7 +58,7 @@ async def test_an_answer_shows_what_it_was_reminded_of_and_where_that_is_from(de
     await asking.wait_for_status("completed")
     await asking.page.get_by_text("Remembered").click()
     first = asking.turns.locator(".recalled li").first
-    await expect(first).to_contain_text("My sister plays the <b>cello</b>Message · now · score 0.")
+    await expect(first).to_contain_text("My sister plays the <b>cello</b>Message · now · ")
     await asking.page.get_by_role("button", name="Inspect the session").click()
     await asking.page.locator(".turn-card").get_by_text("Remembered").click()
     await expect(asking.page.locator(".turn-card .recalled li").first).to_contain_text("My sister plays")

@@ -3,6 +3,7 @@
 /** The page's files lie one level below the server's root, whatever prefix a proxy put before it. */
 const BASE = new URL("../", import.meta.url);
 const KEY = "hector.key";
+const USER = "hector.user";
 
 /** The server refused: `reason` is its stable word, the message a sentence for people. */
 export class Refused extends Error {
@@ -28,6 +29,16 @@ export function setKey(key) {
   else sessionStorage.removeItem(KEY);
 }
 
+/** The name under which this browser speaks; empty: the server decides. */
+export function getUser() {
+  return localStorage.getItem(USER) ?? "";
+}
+
+export function setUser(name) {
+  if (name) localStorage.setItem(USER, name);
+  else localStorage.removeItem(USER);
+}
+
 let askForKey = async () => false;
 let asking = null;
 
@@ -48,6 +59,7 @@ export async function request(method, path, { body, headers = {}, signal } = {})
       headers: {
         ...(body === undefined ? {} : { "Content-Type": "application/json" }),
         ...(key ? { Authorization: `Bearer ${key}` } : {}),
+        ...(getUser() ? { "X-User-Id": `UTF-8''${encodeURIComponent(getUser())}` } : {}),
         ...headers,
       },
       body: body === undefined ? undefined : JSON.stringify(body),

@@ -1,5 +1,5 @@
 /** The page: what the address names is shown, and what the user does is done. */
-import { Refused, call, getKey, onKeyNeeded, sessionPath, setKey } from "./api.js";
+import { Refused, call, getKey, getUser, onKeyNeeded, sessionPath, setKey, setUser } from "./api.js";
 import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
 import { askForKey, askForText, askToConfirm, changeKey } from "./dialogs.js";
@@ -33,6 +33,7 @@ const sidebar = new Sidebar(element("sidebar"), {
   onAgent: (agent) => go(agent),
   onClose: () => showSidebar(false),
   onTheme: toggleTheme,
+  onName: enterName,
   onKey: enterKey,
 });
 const topbar = new Topbar(element("topbar"), {
@@ -249,6 +250,13 @@ async function loadOlder() {
   const { conversation } = state;
   const page = await attempt("GET", `/messages?before=${conversation.nextBefore}`);
   if (page) conversation.addOlder(page);
+}
+
+async function enterName() {
+  const name = await askForText("Your name", "Sessions and memories are kept under it; leave it empty for none.", getUser());
+  if (name === null) return;
+  setUser(name.slice(0, 256));
+  location.reload();
 }
 
 async function enterKey() {

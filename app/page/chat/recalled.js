@@ -17,11 +17,16 @@ export function summaryWords({ status, left_out: count = 0, message = "" }) {
   return count ? `${many}.` : "Older messages were summarised.";
 }
 
+/** How well a memory fits, for people; the API and the inspector have the number. */
+function fit(score) {
+  return score >= 0.2 ? "strong match" : score >= 0.05 ? "fair match" : "weak match";
+}
+
 /** A list of the memories; those of another session lead there. */
 export function recalledList(memories, { agent, sessionId }) {
   return h("ul.recalled", {}, ...memories.map((memory) => {
     const { session_id: source } = memory;
-    const about = [KINDS[memory.kind] ?? (memory.role === "assistant" ? "Answer" : "Message"), ago(memory.created_at), `score ${memory.score}`];
+    const about = [KINDS[memory.kind] ?? (memory.role === "assistant" ? "Answer" : "Message"), ago(memory.created_at), fit(memory.score)];
     const link = source && source !== sessionId ? h("a", { href: `#/${encodeURIComponent(agent)}/${encodeURIComponent(source)}` }, "open its session") : null;
     return h("li", { dir: "auto" }, flatten(shorten(memory.text, MOST_CHARACTERS)), h("span.faint", {}, about.filter(Boolean).join(" · "), link ? " · " : null, link));
   }));

@@ -22,7 +22,7 @@ export class Sidebar {
   #current = null;
   #load = 0;
 
-  constructor(root, { onAgent, onClose, onTheme, onKey }) {
+  constructor(root, { onAgent, onClose, onTheme, onName, onKey }) {
     this.root = root;
     this.choice = h("select", { "aria-label": "Agent", onchange: () => onAgent(this.choice.value) });
     this.newLink = h("a.button.primary.wide", {}, icon("plus"), "New session");
@@ -34,7 +34,7 @@ export class Sidebar {
       h("div.sidebar-head", {}, h("span.brand", {}, "Hector"), iconButton("close", "Close the list", onClose, { className: "icon-button only-narrow" })),
       h("div.sidebar-tools", {}, this.choice, this.newLink, this.search),
       h("div.sidebar-list", {}, this.list, this.empty, this.more),
-      h("div.sidebar-foot", {}, iconButton("theme", "Dark or light", onTheme), iconButton("key", "Key of this server", onKey)),
+      h("div.sidebar-foot", {}, iconButton("theme", "Dark or light", onTheme), iconButton("user", "Your name", onName), iconButton("key", "Key of this server", onKey)),
     );
   }
 
