@@ -133,7 +133,11 @@ def build(
 ) -> House:
     """Build every part on opened databases. Starts no task."""
     live = LiveSessions(
-        Store(durable, clock_ms=clock_ms), Store(ephemeral, clock_ms=clock_ms), ring_bytes=ring_bytes, clock_ms=clock_ms
+        Store(durable, clock_ms=clock_ms),
+        Store(ephemeral, clock_ms=clock_ms),
+        ring_bytes=ring_bytes,
+        max_bytes=config.warm_memory,
+        clock_ms=clock_ms,
     )
     erasure = erasure or Erasure(durable)
     remembered = longterm(durable, new_id=new_id, clock_ms=clock_ms, embedder=embedder)

@@ -174,6 +174,8 @@ class SessionsConfig(Section):
     """Messages that may wait in one session; the next one is answered 429."""
     max_per_user: int | None = Field(default=None, ge=1)
     """Active sessions one user may have; null sets no limit."""
+    warm_memory: Size = 128 << 20
+    """Bytes of memory for the histories of sessions at rest; above it the least recently used ones are read again."""
     retention: Wait | None = None
     """Sessions that ended or expired longer ago are deleted with all that is theirs; null keeps them."""
 

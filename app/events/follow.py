@@ -134,6 +134,7 @@ class Reading:
                 ends, self._ends = self._ends, []
                 return ends
         if self.cursor >= session_log.visible_seq:
+            self._tape = session_log.tape  # that of a turn that is over, and read, is let go
             return []
         runs = session_log.tail_from(self.cursor)
         if runs == []:  # numbers that no event carries
@@ -142,7 +143,8 @@ class Reading:
         if runs is not None and (len(runs) < 2 or sum([run.size for run in runs]) <= self._lag_bytes):
             return self._move(runs)
         if self._tape is not None and self._tape.covers(self.cursor):
-            pieces = self._tape.read(self.cursor, self._lag_bytes, merge=self._merge)
+            lags = self._merge and self._tape.size_after(self.cursor) > self._lag_bytes
+            pieces = self._tape.read(self.cursor, self._lag_bytes, merge=lags)
             if pieces:
                 return self._move(pieces)
         if runs is not None:

@@ -27,8 +27,9 @@ class Store:
 class LiveSessions:
     """Opens, keeps and evicts session logs.
 
-    Bounded: above `limit` the least recently used sessions without readers and turns are evicted; the next request
-    loads them again. Ephemeral sessions are stored in `ephemeral`, a database in memory, and are never evicted.
+    Bounded: above `limit`, or when those that rest take more than `max_bytes`, the least recently used sessions without
+    readers and turns are evicted; the next request loads them again. Ephemeral sessions are stored in `ephemeral`, a
+    database in memory, and are never evicted.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class LiveSessions:
         *,
         ring_bytes: int = 262_144,
         limit: int = 2048,
+        max_bytes: int = 1 << 27,
         clock_ms: Callable[[], int],
     ) -> None:
         self.durable = durable
@@ -45,6 +47,10 @@ class LiveSessions:
         self._ring_bytes = ring_bytes
         self._limit = limit
         self._evict_above = limit
+        self._max_bytes = max_bytes
+        self._evict_above_bytes = max_bytes
+        self._weights: dict[str, int] = {}
+        self._bytes = 0
         self._clock_ms = clock_ms
         self._logs: dict[str, SessionLog] = {}
         self._opening: dict[str, asyncio.Future[SessionLog | None]] = {}
@@ -90,16 +96,34 @@ class LiveSessions:
         """Add a session that was just created or loaded."""
         database = (self.ephemeral if session.ephemeral else self.durable).database
         session_log = SessionLog(session, database, ring_bytes=self._ring_bytes, clock_ms=self._clock_ms)
+        session_log.on_rest = self._weigh
         self._logs[session.session_id] = session_log
         if len(self._logs) > self._evict_above:
             self._evict()
         return session_log
 
     def remove(self, session_id: str) -> None:
-        self._logs.pop(session_id, None)
+        if self._logs.pop(session_id, None) is not None:
+            self._bytes -= self._weights.pop(session_id, 0)
+
+    def _weigh(self, session_log: SessionLog) -> None:
+        """A session rests: note what it takes, and make room if all of them take too much."""
+        session_id = session_log.session.session_id
+        if self._logs.get(session_id) is not session_log:
+            return
+        weight = session_log.weight
+        self._bytes += weight - self._weights.get(session_id, 0)
+        self._weights[session_id] = weight
+        if self._bytes > self._evict_above_bytes:
+            self._evict()
 
     def __len__(self) -> int:
         return len(self._logs)
+
+    @property
+    def bytes(self) -> int:
+        """Approximate bytes of the sessions, as they were when they rested last."""
+        return self._bytes
 
     @property
     def readers(self) -> int:
@@ -132,15 +156,19 @@ class LiveSessions:
         )
 
     def _evict(self) -> None:
-        surplus = len(self._logs) - self._limit * 9 // 10
+        surplus = len(self._logs) - self._limit * 9 // 10 if len(self._logs) > self._limit else 0
+        surplus_bytes = self._bytes - self._max_bytes * 9 // 10 if self._bytes > self._max_bytes else 0
         recently = monotonic() - IN_USE_SECONDS
         dropped: list[str] = []
         for session_id, session_log in self._logs.items():
-            if len(dropped) >= surplus or session_log.used_clock > recently:
+            is_enough = len(dropped) >= surplus and surplus_bytes <= 0
+            if is_enough or session_log.used_clock > recently:
                 break
             if self._is_droppable(session_log):
                 dropped.append(session_id)
+                surplus_bytes -= self._weights.get(session_id, 0)
         for session_id in dropped:
-            del self._logs[session_id]
-        # Sessions in use may exceed the limit: do not scan them again each time one is added.
+            self.remove(session_id)
+        # Sessions in use may exceed the limits: do not scan them again each time one is added or rests.
         self._evict_above = max(self._limit, len(self._logs) + self._limit // 10)
+        self._evict_above_bytes = max(self._max_bytes, self._bytes + self._max_bytes // 10)

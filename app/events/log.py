@@ -14,10 +14,12 @@ from typing import Protocol
 
 from app.domain.event import Event, EventKind
 from app.domain.session import Session, SessionStatus
-from app.events.run import Run, fact_run
+from app.events.run import RUN_BYTES, Run, fact_run
 from app.events.tape import Tape
 from app.storage.engine.database import Database
 
+SESSION_BYTES = 4_000
+"""What the objects of a warm session take in memory beside its events and its history."""
 BLOCK = 1024
 """Numbers reserved at a time: a restarted server continues above the block, so it never repeats a number."""
 TAIL = 16
@@ -55,6 +57,11 @@ class StopOrder:
 class SessionDesk(Protocol):
     """What app/turns keeps for a warm session, as far as the log calls it."""
 
+    @property
+    def weight(self) -> int:
+        """Approximate bytes of the history that is kept for the next turn."""
+        ...
+
     def readers_changed(self) -> None:
         """A reader entered or left the session."""
         ...
@@ -90,6 +97,8 @@ class SessionLog:
         """Whether this object has something that is not stored yet and must not be evicted."""
         self.cut_at: int | None = None
         """Set by `cut`: of the events up to this number readers get nothing more but ends of turns."""
+        self.on_rest: Callable[[SessionLog], None] | None = None
+        """Called when neither readers nor turns need this object any more, for the time being."""
         self.used_clock = monotonic()
         self._clock_ms = clock_ms
         self._ring_limit = ring_bytes
@@ -166,7 +175,7 @@ class SessionLog:
         for run in runs:
             run.ready = run.is_void = True  # readers may hold the tape of a turn that is over
             self._ring.remove(run)
-            self._ring_bytes -= run.size
+            self._ring_bytes -= run.size + RUN_BYTES
             if self.tape is not None and run in self.tape.items:
                 self.tape.items.remove(run)
         self._settle()
@@ -179,14 +188,14 @@ class SessionLog:
 
     def _add(self, run: Run) -> None:
         self._ring.append(run)
-        self._ring_bytes += run.size
+        self._ring_bytes += run.size + RUN_BYTES
         if self._ring_bytes > self._ring_limit:
             self._trim()
 
     def _trim(self) -> None:
         drop = 0
         while self._ring_bytes > self._ring_limit // 2 and drop < len(self._ring) - 1 and self._ring[drop].ready:
-            self._ring_bytes -= self._ring[drop].size
+            self._ring_bytes -= self._ring[drop].size + RUN_BYTES
             drop += 1
         del self._ring[:drop]
 
@@ -205,7 +214,22 @@ class SessionLog:
     def drop_tail(self) -> None:
         """Drop the runs in memory, so that readers get them from the journal. Only without readers and turns."""
         self._ring = [run for run in self._ring if not run.ready]
-        self._ring_bytes = sum([run.size for run in self._ring])
+        self._ring_bytes = sum([run.size + RUN_BYTES for run in self._ring])
+
+    def rest(self) -> None:
+        """Keep no more than the next turn needs, if no reader is there and no turn is open or queued.
+
+        The events of a session that was terminated have no rows to be read from.
+        """
+        if self.is_idle and not self.is_busy and self.over is None:
+            self.drop_tail()
+            if self.on_rest is not None:
+                self.on_rest(self)
+
+    @property
+    def weight(self) -> int:
+        """Approximate bytes that this object takes in memory while it rests."""
+        return SESSION_BYTES + self._ring_bytes + (self.desk.weight if self.desk is not None else 0)
 
     def visible_text(self) -> str:
         """The text of the open turn up to `visible_seq`."""
@@ -244,6 +268,8 @@ class SessionLog:
         self._readings.remove(reading)
         if self.desk is not None:
             self.desk.readers_changed()
+        if not self._readings:
+            self.rest()
 
     @property
     def is_over(self) -> bool:

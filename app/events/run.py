@@ -17,6 +17,8 @@ from app.llm.base import unescape
 
 FRAME_BYTES = 40
 """Approximate size of one event without its text: its number and the JSON around it."""
+RUN_BYTES = 360
+"""What the objects of a run take in memory beside what readers are sent of it."""
 
 
 class Run:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from app.domain.event import EventKind
-from app.events.run import Run
+from app.events.run import FRAME_BYTES, Run
 from app.llm.base import unescape
 
 
@@ -97,6 +97,11 @@ class Tape:
             return "".join([segment.text() for segment in texts])
         known = [(segment, upto + 1 - segment.first) for segment in texts if segment.first <= upto]
         return "".join([unescape(b"".join(segment.chunks(0, count))) for segment, count in known])
+
+    def size_after(self, after: int) -> int:
+        """About how many bytes a reader is sent of the text after number `after`, frame by frame."""
+        sizes = [segment.lengths[max(after + 1 - segment.first, 0) :] for segment in self.segments()]
+        return sum([sum(lengths) + FRAME_BYTES * len(lengths) for lengths in sizes])
 
     def covers(self, after: int) -> bool:
         """Whether the tape has every event of the session with a number above `after`."""

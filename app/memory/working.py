@@ -45,7 +45,9 @@ class Entry:
 
 
 def entry(role: str, content: str, message_id: str = "", seq: int = 0) -> Entry:
-    return Entry(orjson.dumps({"role": role, "content": content}), role, None, message_id, seq)
+    encoded = orjson.dumps({"role": role, "content": content})
+    # A copy: what orjson returns was cut from a buffer of kilobytes, whose rest is lost as long as the object lives.
+    return Entry(bytes(memoryview(encoded)), role, None, message_id, seq)
 
 
 class WorkingMemory(Protocol):

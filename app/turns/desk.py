@@ -14,6 +14,9 @@ from app.turns.condensing import Condensing
 from app.turns.keys import Keys
 from app.turns.open_turn import OpenTurn
 
+ENTRY_BYTES = 200
+"""What the objects of an entry of the window take in memory beside its text."""
+
 
 class DeskHost(Protocol):
     """Who acts for a desk when something happens to its session."""
@@ -61,6 +64,12 @@ class Desk:
     @property
     def session_id(self) -> str:
         return self.session_log.session.session_id
+
+    @property
+    def weight(self) -> int:
+        """See `SessionDesk`."""
+        window = self.window or ()
+        return sum([len(message.encoded) for message in window]) + ENTRY_BYTES * len(window)
 
     def readers_changed(self) -> None:
         self.host.readers_changed(self)

@@ -223,9 +223,7 @@ class Runner:
             desk.open = None
         desk.keys.release(turn)
         self.next(desk)
-        has_rows = not session_log.session.ephemeral and session_log.over is None
-        if has_rows and not session_log.readers and not session_log.is_busy:
-            session_log.drop_tail()
+        session_log.rest()
 
     # -- debug frames ---------------------------------------------------------------------------
 

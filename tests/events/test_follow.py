@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -94,6 +95,26 @@ async def test_a_reader_that_lags_gets_merged_frames_within_its_limit(room: Room
     assert len(found) < 20
     assert "".join([text for _, text in found]) == "".join(f"{number:02d}" for number in range(20))
     assert found[-1][0] == 20
+
+
+async def test_a_reader_beyond_the_ring_that_does_not_lag_gets_one_frame_a_delta(room: Room) -> None:
+    for number in range(100):
+        room.say(f"{number % 10}")
+    assert room.log.tail_from(0) is None
+    with room.read() as reading:
+        found = frames(reading.take())
+    assert found[:3] == [(1, "0"), (2, "1"), (3, "2")]
+    assert len(found) == 100
+
+
+async def test_a_reader_that_has_read_a_turn_lets_its_tape_go(room: Room) -> None:
+    tape = room.log.tape
+    with room.read() as reading:
+        room.say("a")
+        assert frames(reading.take()) == [(1, "a")]
+        room.log.tape = None
+        assert reading.take() == []
+        assert sys.getrefcount(tape) == 2, "this test and the count itself"
 
 
 async def test_a_reader_that_wants_every_frame_gets_them_also_when_it_lags(room: Room) -> None:

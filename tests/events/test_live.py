@@ -10,7 +10,7 @@ import pytest
 from app.domain.errors import Unavailable
 from app.domain.event import EventKind
 from app.events.live import IN_USE_SECONDS, LiveSessions, Store
-from app.events.log import SessionLog
+from app.events.log import SESSION_BYTES, SessionLog, StopOrder
 from app.events.tape import Tape
 from tests.fixtures.clock import Clock
 from tests.fixtures.database import ControlledDatabase
@@ -18,6 +18,17 @@ from tests.fixtures.events import an_event
 from tests.fixtures.rows import a_session, store_session
 
 LIMIT = 10
+
+
+class Heavy:
+    """A desk with a long history."""
+
+    weight = 5 * SESSION_BYTES
+
+    def readers_changed(self) -> None: ...
+
+    def order_stop(self) -> StopOrder:
+        raise AssertionError("nobody terminates")
 
 
 class Bell:
@@ -125,3 +136,32 @@ async def test_ephemeral_sessions_have_a_store_of_their_own(live: LiveSessions) 
     live.remove("a")
     assert live.peek("a") is None
     live.remove("a")
+
+
+async def test_those_at_rest_take_no_more_memory_than_they_may(live: LiveSessions) -> None:
+    live = LiveSessions(live.durable, live.ephemeral, max_bytes=10 * SESSION_BYTES, clock_ms=Clock())
+    for number in range(9):
+        old(live, f"s{number}").rest()
+    assert live.bytes == 9 * SESSION_BYTES
+    used = live.warm("s0")
+    assert used is not None
+    used.used_clock -= IN_USE_SECONDS + 1
+    old(live, "large").desk = Heavy()
+    large = live.peek("large")
+    assert large is not None
+    large.rest()
+    assert live.peek("s0") is used
+    assert live.peek("large") is large
+    assert [live.peek(f"s{number}") for number in range(1, 5)] == [None] * 4, "the longest unused make room"
+    assert live.bytes <= 10 * SESSION_BYTES
+    large.rest()
+    live.remove("large")
+    assert live.bytes == SESSION_BYTES * len(live.all())
+
+
+async def test_memory_that_is_in_use_is_not_looked_through_again_and_again(live: LiveSessions) -> None:
+    live = LiveSessions(live.durable, live.ephemeral, max_bytes=SESSION_BYTES, clock_ms=Clock())
+    for number in range(20):
+        live.add(a_session(f"s{number}")).rest()
+    assert len(live.all()) == 20
+    assert live.bytes == 20 * SESSION_BYTES

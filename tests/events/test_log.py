@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.domain.event import EventKind
 from app.domain.session import SessionStatus
-from app.events.log import SessionLog, StopOrder
+from app.events.log import SESSION_BYTES, SessionLog, StopOrder
 from app.events.run import Run
 from app.events.tape import Tape
 from app.storage.engine.database import Database
@@ -133,6 +133,8 @@ def test_readers_are_counted_and_their_number_is_told() -> None:
     log, told = a_log(), []
 
     class Desk:
+        weight = 0
+
         def readers_changed(self) -> None:
             told.append(log.readers)
 
@@ -185,3 +187,32 @@ def test_the_visible_text_ends_where_a_fact_waits_for_its_commit() -> None:
     log.take_fact(an_event(EventKind.TURN_QUEUED))
     log.append_text(EventKind.TEXT, [b" three"])
     assert log.visible_text() == "one two"
+
+
+def test_it_rests_with_the_last_reader_or_turn_and_keeps_no_events_then() -> None:
+    log, one, other = a_log(), Bell(), Bell()
+    rested: list[int] = []
+    log.on_rest = lambda resting: rested.append(resting.weight)
+    log.enter(one)
+    log.enter(other)
+    log.append_text(EventKind.TEXT, [b"a"] * 100)
+    log.tape = None
+    log.leave(one)
+    assert numbers(log.tail_from(0)) == list(range(1, 101)), "a reader is left"
+    log.is_busy = True
+    log.leave(other)
+    assert not rested
+    log.is_busy = False
+    log.rest()
+    assert rested == [SESSION_BYTES]
+    assert log.tail_from(0) is None
+
+
+def test_the_ring_counts_the_objects_and_not_only_what_is_sent() -> None:
+    log = a_log(ring_bytes=100_000)
+    for _ in range(10_000):
+        log.append_text(EventKind.TEXT, [b"a"])
+    kept = log.tail_from(log.last_seq - 1)
+    assert kept is not None
+    assert log.tail_from(log.last_seq - 300) is None
+    assert numbers(log.tail_from(log.last_seq - 100)) == list(range(log.last_seq - 99, log.last_seq + 1))
