@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from app import __version__
 from app.cli import entry
+from app.cli.main import app
+from app.config.load import load_config
 from tests.cli.command import ROOT, environment
 from tests.fixtures.eventually import eventually
 
@@ -79,3 +84,25 @@ def test_a_flag_may_be_switched_by_a_value(given: str, taken: str, monkeypatch: 
         signal.signal(signal.SIGTERM, before)
 
     assert sys.argv[1:] == ["call", taken, "x"]
+
+
+def test_the_version_is_a_command_too() -> None:
+    result = CliRunner().invoke(app, ["version"])
+
+    assert (result.exit_code, result.output) == (0, f"hector {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("flags", "level", "form"),
+    [(["--debug"], "debug", None), (["--log-level", "WARN", "--log-format", "json"], "warning", "json")],
+)
+def test_flags_before_the_command_set_the_log(
+    flags: list[str], level: str, form: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LEVEL", "FORMAT"):
+        monkeypatch.setenv(f"HECTOR_LOGGING__{name}", "")  # so that it is put back
+
+    CliRunner().invoke(app, [*flags, "version"])
+
+    logging = load_config(None, environ=os.environ, cwd=tmp_path).config.logging
+    assert (logging.level, logging.format) == (level, form or "text")
