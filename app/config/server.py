@@ -51,6 +51,10 @@ class ServerConfig(Section):
     """Largest accepted request body in bytes, inclusive."""
     max_import: Size = 32 << 20
     """Largest accepted body of an import in bytes, inclusive."""
+    max_import_items: int = Field(default=20_000, ge=1)
+    """Most messages, or memories, of one import; a larger one is sent in parts."""
+    max_metadata: Size = 16 << 10
+    """Largest metadata of a session, as JSON in bytes, inclusive."""
     max_message: int = Field(default=200_000, ge=1)
     """Longest accepted message in characters, inclusive; its JSON must also fit `max_body`."""
     max_header: Size = 1 << 16
@@ -176,6 +180,8 @@ class SessionsConfig(Section):
     """Active sessions one user may have; null sets no limit."""
     warm_memory: Size = 128 << 20
     """Bytes of memory for the histories of sessions at rest; above it the least recently used ones are read again."""
+    max_stored: Size = 1 << 30
+    """Text of all sessions of one user in bytes; a fork, edit or import that would exceed it is answered 429."""
     retention: Wait | None = None
     """Sessions that ended or expired longer ago are deleted with all that is theirs; null keeps them."""
 

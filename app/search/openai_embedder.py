@@ -14,6 +14,10 @@ from app.llm.transport import AiohttpTransport, LeanClient
 from app.search.embedder import Embedding, EmbeddingFailed, pack
 
 
+MAX_NUMBERS = 16_384
+"""Of a vector: four times as many as today's largest models give."""
+
+
 class OpenAIEmbedder:
     """Calls any server with an OpenAI-compatible `/embeddings` endpoint. Belongs to one event loop."""
 
@@ -79,6 +83,8 @@ class OpenAIEmbedder:
         if len(lengths) > 1:
             raise EmbeddingFailed(f"{self._place} sent vectors of several lengths: {sorted(lengths)}")
         length = lengths.pop() if lengths else None
+        if length is not None and length > MAX_NUMBERS:
+            raise EmbeddingFailed(f"{self._place} sent vectors of {length} numbers; the most is {MAX_NUMBERS}")
         if self._dimension is not None and length not in (None, self._dimension):
             raise EmbeddingFailed(
                 f"{self._place} sends vectors of {length} numbers, and {self._dimension} were asked for; "

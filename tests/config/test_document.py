@@ -135,3 +135,23 @@ def test_broken_syntax_is_told_in_our_words(text: str, line: int, sentence: str)
 
     assert found == line
     assert sentence in said
+
+
+@pytest.mark.parametrize("merges", [False, True])
+def test_aliases_of_aliases_are_refused_before_they_expand(merges: bool) -> None:
+    """A few lines that stand for billions of values took 4 GB and 40 seconds."""
+    lines = ["a0: &a0 {x: lol, y: lol}" if merges else "a0: &a0 [lol, lol]"]
+    for number in range(1, 30):
+        aliases = ", ".join([f"*a{number - 1}"] * 9)
+        lines.append(f"a{number}: &a{number} " + ("{<<: [" + aliases + "]}" if merges else f"[{aliases}]"))
+
+    with pytest.raises(DocumentError) as caught:
+        read_document("\n".join(lines))
+
+    assert caught.value.found == ((1, "its aliases stand for more than 100000 keys and values"),)
+
+
+def test_aliases_that_people_write_are_read() -> None:
+    text = "base: &base {type: openai, model: x}\n" + "\n".join([f"m{number}: *base" for number in range(1_000)])
+
+    assert len(read_document(text).values) == 1_001

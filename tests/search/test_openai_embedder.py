@@ -60,7 +60,11 @@ async def test_a_server_that_answers_wrongly_has_failed(
 
 @pytest.mark.parametrize(
     ("dimension", "sent", "sentence"),
-    [(2, [1, 2, 3], "vectors of 3 numbers, and 2 were asked for"), (None, [], "empty vector")],
+    [
+        (2, [1, 2, 3], "vectors of 3 numbers, and 2 were asked for"),
+        (None, [], "empty vector"),
+        (None, [0.5] * 20_000, "vectors of 20000 numbers; the most is 16384"),
+    ],
 )
 async def test_a_vector_that_was_not_asked_for_is_refused(
     server: tuple[str, list[dict[str, object]], list[object]], dimension: int | None, sent: list[float], sentence: str
