@@ -18,6 +18,7 @@ from app.events.log import SessionLog
 from app.forgetting.forgettings import Forgettings
 from app.forgetting.removal import Places
 from app.forgetting.warm import WarmCopies
+from app.memory.imports import Imports
 from app.memory.longterm import LongTermMemory
 from app.memory.memories import Memories
 from app.observability.metrics import Metrics
@@ -27,6 +28,7 @@ from app.sessions.copies import Copies
 from app.sessions.ending import Endings
 from app.sessions.ledger import Ledger
 from app.sessions.service import Sessions
+from app.sessions.stored_size import StoredSize
 from app.sessions.termination import Terminations
 from app.sessions.tombstones import Tombstones
 from app.storage.engine.database import Database
@@ -150,7 +152,15 @@ def build(
     tombstones = Tombstones(durable, secret=tombstone_key)
     endings = Endings(live, aftermath, config, clock_ms=clock_ms)
     terminations = Terminations(live, tombstones, aftermath, clock_ms=clock_ms)
-    sessions = Sessions(live, tombstones, endings, new_id=new_id, clock_ms=clock_ms, max_per_user=config.max_per_user)
+    sessions = Sessions(
+        live,
+        tombstones,
+        endings,
+        new_id=new_id,
+        clock_ms=clock_ms,
+        max_per_user=config.max_per_user,
+        stored=StoredSize(durable, most=config.max_stored, clock_ms=clock_ms),
+    )
 
     summaries = Summaries(booking, clock_ms=clock_ms, observer=final)
     reporter = Reporter(metrics, tracing or Tracing()) if metrics is not None else None
@@ -161,7 +171,8 @@ def build(
     )
 
     warm = WarmCopies(live, stopping, turn_memory, summaries, final)
-    places = Places(live, terminations, remembered, warm)
+    imports = Imports()
+    places = Places(live, terminations, remembered, imports, warm)
     return House(
         live=live,
         tombstones=tombstones,
@@ -172,7 +183,7 @@ def build(
         ledger=Ledger(live),
         history=History(),
         longterm=remembered,
-        memories=Memories(remembered, durable, new_id=new_id, clock_ms=clock_ms),
+        memories=Memories(remembered, durable, new_id=new_id, clock_ms=clock_ms, imports=imports),
         turn_memory=turn_memory,
         booking=booking,
         final=final,

@@ -1,18 +1,18 @@
 """The error tree. `reason` is the stable word clients test for; the sentence says what to do.
 
 HectorError
-├── InvalidRequest          invalid_request, invalid_json, invalid_http, invalid_header, request_timeout
-├── Unauthenticated         unauthenticated
-├── Forbidden               forbidden_origin, forbidden_host, forbidden_ticket
-├── NotFound                agent_not_found, session_not_found, turn_not_found, memory_not_found, store_not_found
-├── Conflict                session_busy, idempotency_conflict, session_exists, turn_cancelled, memory_off
-├── SessionOver             session_ended, session_expired, session_terminated
-├── CursorExpired           cursor_expired
-├── TooLarge                too_large, headers_too_large, url_too_long
-├── QuotaExceeded           queue_full, rate_limited
-├── ModelFailed             llm_error, llm_timeout
-├── Unavailable             storage_unavailable, shutting_down, overloaded
-└── Internal                internal
+├── InvalidRequest        invalid_request, invalid_json, invalid_http, invalid_header, request_timeout
+├── Unauthenticated       unauthenticated
+├── Forbidden             forbidden_origin, forbidden_host, forbidden_ticket
+├── NotFound              agent_not_found, session_not_found, turn_not_found, memory_not_found, store_not_found
+├── Conflict              session_busy, idempotency_conflict, session_exists, turn_cancelled, memory_off, import_stopped
+├── SessionOver           session_ended, session_expired, session_terminated
+├── CursorExpired         cursor_expired
+├── TooLarge              too_large, headers_too_large, url_too_long
+├── QuotaExceeded         queue_full, rate_limited
+├── ModelFailed           llm_error, llm_timeout
+├── Unavailable           storage_unavailable, shutting_down, overloaded
+└── Internal              internal
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from app.events.live import LiveSessions, Store
 from app.events.log import SessionLog
 from app.forgetting.verification import MAX_IDS, Affected, Verification
 from app.forgetting.warm import WarmCopies, redact_session
+from app.memory.imports import Imports
 from app.memory.longterm import LongTermMemory
 from app.sessions.termination import Terminations
 from app.storage import forgettings, recalled, redaction
@@ -42,6 +43,7 @@ class Places:
     live: LiveSessions
     terminations: Terminations
     memory: LongTermMemory
+    imports: Imports
     warm: WarmCopies
 
     @property
@@ -75,6 +77,7 @@ class Removal:
             Unavailable, WriteFailed, WriteConflict: not all of it is removed yet.
         """
         request = self.request
+        await self._places.imports.stop(request.agent, request.principal)
         await self._note_what_is_there()
         if request.phrase is not None:
             await self._remove_phrase(Phrase(request.phrase))
@@ -126,6 +129,7 @@ class Removal:
         if forks:
             affected.family = forks
             await self._redact_messages()
+            await self._redact_descriptions(session_ids, forks)
             unit = UnitOfWork("")
             forgettings.detach_forks(unit, session_ids)
             await self._submit(unit)
@@ -204,6 +208,18 @@ class Removal:
         doomed = await self._read(find)
         affected.memory_ids = list(dict.fromkeys([*affected.memory_ids, *doomed]))
         await self._forget_ids([one for one in doomed if one != request.memory_id])
+
+    async def _redact_descriptions(self, sources: Sequence[str], forks: Sequence[str]) -> None:
+        """Remove titles and metadata that forks have from these sessions."""
+        find = partial(redaction.find_copied_descriptions, sources=sources, forks=forks)
+        for session_id, found in (await self._read(find)).items():
+            session_log = await self._places.live.open(session_id)
+            if session_log is None or session_log.over is SessionStatus.TERMINATED:
+                continue
+            async with Change(session_log, is_required=False) as change:
+                removed = redaction.redact(change.unit, found, last_seq=session_log.last_seq)
+                redact_session(change, session_log, found, session_log.last_seq)
+            self.receipt.removed += removed
 
     async def _redact(self, session_id: str, *, phrase: Phrase | None = None) -> None:
         """Redact one session. Its turns are ended first: their requests and answers still contain the text."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -16,6 +16,7 @@ from app.domain.ids import GENERATED_ID, NewId, format_id
 from app.domain.memory import Memory, MemoryKind, Owner, Scope
 from app.domain.principal import is_name
 from app.memory import scope as scopes
+from app.memory.imports import Imports
 from app.memory.longterm import LongTermMemory
 from app.memory.recall import Recollection
 from app.search.words import terms
@@ -64,9 +65,16 @@ class Memories:
     """Every method raises Unavailable when the database does not answer or cannot write."""
 
     def __init__(
-        self, memory: LongTermMemory, database: Database, *, new_id: NewId, clock_ms: Callable[[], int]
+        self,
+        memory: LongTermMemory,
+        database: Database,
+        *,
+        new_id: NewId,
+        clock_ms: Callable[[], int],
+        imports: Imports | None = None,
     ) -> None:
         self._memory = memory
+        self._imports = imports or Imports()
         self._database = database
         self._new_id = new_id
         self._clock_ms = clock_ms
@@ -164,15 +172,38 @@ class Memories:
         session. Lines that only a session missing here would see, and kinds that the agent does not store, are skipped.
         """
         imported = Imported()
-        for start in range(0, len(lines), PAGE):
-            await self._bring_in(owner, scope, lines[start : start + PAGE], sessions, imported)
-        self._memory.wake()
+        with self._imports.begin(owner) as running:
+            for start in range(0, len(lines), PAGE):
+                running.check()
+                await self._bring_in(owner, scope, lines[start : start + PAGE], sessions, imported)
+            self._memory.wake()
         return imported.stored
 
     async def _bring_in(
         self, owner: Owner, scope: Scope, lines: Sequence[Line], sessions: set[str], imported: Imported
     ) -> None:
+        # In a thread, because finding the terms of a page may take a second.
+        drafts = await asyncio.to_thread(lambda: list(self._drafts(owner, scope, lines, sessions)))
         by_session: dict[str, list[Draft]] = {}
+        for draft in await self._with_free_ids(drafts):
+            by_session.setdefault(draft.memory.owner.session_id, []).append(draft)
+        units = []
+        for session_id, some in by_session.items():
+            unit = UnitOfWork(session_id)
+            memory_transfer.import_drafts(unit, some, imported)
+            units.append(unit)
+        # Together, so that they share a transaction. Until all are written, also when the client leaves meanwhile.
+        writing = asyncio.gather(*map(self._submit, units), return_exceptions=True)
+        try:
+            written = await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.wait([writing])
+            raise
+        for failure in written:
+            if failure is not None:
+                raise failure
+
+    def _drafts(self, owner: Owner, scope: Scope, lines: Sequence[Line], sessions: set[str]) -> Iterator[Draft]:
         for line in lines:
             owned_by = replace(owner, user_id=line.user_id or owner.user_id)
             session_id = line.session_id if line.session_id in sessions else None
@@ -184,17 +215,17 @@ class Memories:
                 continue
             if session_id is None and line.session_id is not None:
                 owned_by = replace(owned_by, session_id=_elsewhere(owned_by, line.session_id))
-            draft = self._draft(owned_by, within, line)
-            by_session.setdefault(draft.memory.owner.session_id, []).append(draft)
-        for session_id, drafts in by_session.items():
-            unit = UnitOfWork(session_id)
-            memory_transfer.import_drafts(unit, await self._with_free_ids(drafts), imported)
-            await self._submit(unit)
+            yield self._draft(owned_by, within, line)
 
     async def _with_free_ids(self, drafts: Sequence[Draft]) -> Sequence[Draft]:
-        ids = [draft.memory.memory_id for draft in drafts]
-        query = partial(memory_transfer.find_foreign_ids, ids=ids, owner=drafts[0].memory.owner)
-        taken = await self._database.read(query)
+        by_user: dict[str, list[Draft]] = {}
+        for draft in drafts:
+            by_user.setdefault(draft.memory.owner.user_id, []).append(draft)
+        taken: set[str] = set()
+        for some in by_user.values():
+            ids = [draft.memory.memory_id for draft in some]
+            query = partial(memory_transfer.find_foreign_ids, ids=ids, owner=some[0].memory.owner)
+            taken |= await self._database.read(query)
         return [
             replace(draft, memory=replace(draft.memory, memory_id=_own_id(draft.memory)))
             if draft.memory.memory_id in taken

@@ -16,7 +16,7 @@ from app.routers.json_route import ImportRoute, json_router
 from app.routers.schemas import fields
 from app.routers.schemas.messages import EditMessage, message_json
 from app.routers.schemas.sessions import ForkSession, ImportedMessage, ImportSession, SessionDetail, SessionExport
-from app.routers.sessions import detail_json
+from app.routers.sessions import check_metadata, detail_json
 from app.sessions.draft import Draft, Seed
 
 router = json_router("conversations")
@@ -68,6 +68,7 @@ async def export_session(
 
 
 async def import_session(runtime: AppRuntime, caller: Caller, agent: NamedAgent, body: ImportSession) -> Response:
+    check_metadata(runtime, body.session.metadata)
     draft = Draft(
         title=body.session.title,
         metadata=body.session.metadata,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import orjson
@@ -15,11 +17,15 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope
 
 from app.auth.users import with_user
+from app.config.server import ServerConfig
 from app.domain.errors import HectorError, InvalidRequest, TooLarge, Unavailable
 from app.routers.schemas.errors import RESPONSES
 
 MAX_DEPTH = 64
 """Levels of a body. What is deeper cannot be written again: orjson reads 1024 levels and writes 254."""
+
+LARGE = 1 << 20
+"""Bytes of a body from which on it is looked through in a thread."""
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -92,6 +98,16 @@ def take_user(scope: Scope, given: dict[str, Any]) -> None:
     scope["principal"] = with_user(scope["principal"], user_id)
 
 
+def check_items(count: int, server: ServerConfig) -> None:
+    """Raises TooLarge: more messages, or memories, than one import may have."""
+    most = server.max_import_items
+    if count > most:
+        raise TooLarge(
+            f"The import has {count} items, and {most} is the most (server.max_import_items); send it in parts.",
+            details={"limit": most},
+        )
+
+
 def parse(body: bytes, model: type[Body]) -> Body:
     """The body as `model`, for routes that read it themselves. Raises InvalidRequest, naming the field."""
     given = read_json(body)
@@ -107,18 +123,23 @@ class JsonRoute(APIRoute):
     max_bytes_key = "max_body"
     """Key of the `server` section with the largest body."""
 
+    @staticmethod
+    def check(given: dict[str, Any], server: ServerConfig) -> None:
+        """Raise what refuses a body before its fields are validated, which takes time for each of them."""
+
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **(options | {"strict_content_type": False}))
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        has_body, max_bytes_key = self.body_field is not None, self.max_bytes_key
+        has_body, max_bytes_key, check = self.body_field is not None, self.max_bytes_key, self.check
 
         async def handle_json(request: Request) -> Response:
             json_request: _JsonRequest | None = None
             if has_body:
-                max_bytes = getattr(request.app.state.runtime.config.server, max_bytes_key)
-                request = json_request = _JsonRequest(request, max_bytes)
+                server = request.app.state.runtime.config.server
+                max_bytes = getattr(server, max_bytes_key)
+                request = json_request = _JsonRequest(request, max_bytes, partial(check, server=server))
             try:
                 return await handle(request)
             except RequestValidationError as error:
@@ -134,6 +155,12 @@ class ImportRoute(JsonRoute):
     """A route that takes an export."""
 
     max_bytes_key = "max_import"
+
+    @staticmethod
+    def check(given: dict[str, Any], server: ServerConfig) -> None:
+        messages = given.get("messages")
+        if isinstance(messages, list):
+            check_items(len(messages), server)
 
 
 def json_router(tag: str) -> APIRouter:
@@ -156,18 +183,22 @@ class _JsonRequest(Request):
     """What FastAPI reads the body parameter from. An unreadable body counts as missing, so that it is refused only
     after the dependencies have been solved: an unknown session is 404, whatever was sent to it."""
 
-    def __init__(self, request: Request, max_bytes: int) -> None:
+    def __init__(self, request: Request, max_bytes: int, check: Callable[[dict[str, Any]], None]) -> None:
         # FastAPI takes a body without a content type for JSON, and others for text.
         headers = [header for header in request.scope["headers"] if header[0] != b"content-type"]
         super().__init__({**request.scope, "headers": headers}, request.receive)
         self.refusal: HectorError | None = None
         self._given: dict[str, Any] = {}
         self._max_bytes = max_bytes
+        self._check = check
 
     async def body(self) -> bytes:
         try:
-            self._given = read_json(await read_body(self.scope, self.receive, self._max_bytes))
+            body = await read_body(self.scope, self.receive, self._max_bytes)
+            # Looking through a large body would hold up every other client.
+            self._given = read_json(body) if len(body) < LARGE else await asyncio.to_thread(read_json, body)
             take_user(self.scope, self._given)
+            self._check(self._given)
         except HectorError as error:
             self.refusal = error
             return b""

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator
-from typing import Annotated, cast
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Annotated, Any, cast
 
 import orjson
 from fastapi import Depends, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive
 
 from app.agents import Agent
 from app.config.memory import LongTermConfig
-from app.domain.errors import Conflict, InvalidRequest
+from app.domain.errors import Conflict, InvalidRequest, Unavailable
 from app.domain.memory import Memory as StoredMemory
 from app.domain.memory import MemoryKind, Owner, Scope
 from app.memory.memories import Line
 from app.memory.scope import is_within
 from app.routers.answers import PRIVATE_NAMES, answer
-from app.routers.dependencies import AppRuntime, Caller, Cursor, Limit, NamedAgent, principal_of, runtime_of
-from app.routers.json_route import items_of, json_router, parse, read_body
+from app.routers.dependencies import AppRuntime, Caller, Cursor, Limit, NamedAgent, gone, principal_of, runtime_of
+from app.routers.json_route import check_items, items_of, json_router, parse, read_body
 from app.routers.schemas import fields
 from app.routers.schemas.memories import (
     FORMAT,
@@ -169,13 +171,17 @@ async def export_memories(runtime: AppRuntime, agent: RememberingAgent, owned: O
 async def import_memories(request: Request, runtime: AppRuntime, caller: Caller, agent: RememberingAgent) -> Response:
     """In the OpenAPI document by its signature (signatures.py): the body is one JSON object a line."""
     given = await read_body(request.scope, request.receive, runtime.config.server.max_import)
-    lines = _lines_of(given, caller.user_id)
+    texts = [(number, text) for number, text in enumerate(given.splitlines(), 1) if text.strip()]
+    check_items(len(texts), runtime.config.server)
+    lines = await asyncio.to_thread(_lines_of, texts, caller.user_id)
     for line in lines:
-        runtime.conversation.check_length(line.text)
+        for text in (line.text, *[old for old, _ in line.versions]):
+            runtime.conversation.check_length(text)
     named = sorted({line.session_id for line in lines if line.session_id is not None})
     owner = Owner(agent.name, caller.id, caller.effective_user, "")
     sessions = await runtime.sessions.owned(caller, agent.name, named)
-    stored = await runtime.memories.bring_in(owner, _scope_of(agent, None), lines, sessions=sessions)
+    bringing = runtime.memories.bring_in(owner, _scope_of(agent, None), lines, sessions=sessions)
+    stored = await _unless_gone(bringing, request.receive)
     found: ImportedCounts = {"imported": stored, "left_out": len(lines) - stored}
     return answer(found)
 
@@ -224,17 +230,34 @@ def _scope_of(agent: Agent, asked: Scope | None) -> Scope:
     return asked
 
 
-def _lines_of(given: bytes, user_id: str | None) -> list[Line]:
-    """One memory a line. Raises InvalidRequest, naming the line."""
+def _lines_of(texts: Sequence[tuple[int, bytes]], user_id: str | None) -> list[Line]:
+    """The memories of numbered lines. Raises InvalidRequest, naming the line."""
     found = []
-    for number, text in enumerate(given.splitlines(), 1):
-        if not text.strip():
-            continue
+    for number, text in texts:
         try:
             found.append(parse(text, ImportedMemory).line(user_id=user_id))
         except InvalidRequest as error:
             raise InvalidRequest(f"line {number}: {error.message}", reason=error.reason) from None
     return found
+
+
+async def _unless_gone(work: Coroutine[Any, Any, int], receive: Receive) -> int:
+    """The result of the work, which is given up when the client leaves.
+
+    Raises:
+        Unavailable (`client_left`): nobody reads this.
+    """
+    working = asyncio.create_task(work, name="import of memories")
+    leaving = asyncio.create_task(gone(receive), name="leaving of a client")
+    try:
+        await asyncio.wait([working, leaving], return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise Unavailable("The client has left; what was stored stays.", reason="client_left")
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.wait([working, leaving])
 
 
 def _write_cursor(row: int) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import orjson
 from fastapi import Query
 from starlette.responses import Response
 
-from app.domain.errors import InvalidRequest
+from app.domain.errors import InvalidRequest, TooLarge
 from app.domain.turn import TurnState
 from app.events.log import SessionLog
 from app.routers.answers import answer
@@ -49,6 +49,13 @@ def detail_json(runtime: Runtime, session_log: SessionLog, *, with_turn: bool = 
     return found
 
 
+def check_metadata(runtime: Runtime, metadata: dict[str, Any] | None) -> None:
+    """Raises TooLarge: lists of sessions answer the metadata of each."""
+    most = runtime.config.server.max_metadata
+    if metadata and len(orjson.dumps(metadata)) > most:
+        raise TooLarge(f"metadata: larger than {most} bytes (server.max_metadata).", details={"limit": most})
+
+
 @router.post(
     "/agents/{agent}/sessions",
     summary="Create a session",
@@ -57,6 +64,7 @@ def detail_json(runtime: Runtime, session_log: SessionLog, *, with_turn: bool = 
     responses={200: {"model": SessionDetail, "description": "It was there already."}},
 )
 async def create_session(runtime: AppRuntime, caller: Caller, agent: NamedAgent, body: CreateSession) -> Response:
+    check_metadata(runtime, body.metadata)
     session_log, is_new = await runtime.sessions.create(
         caller,
         agent.name,
@@ -115,6 +123,7 @@ async def get_session(runtime: AppRuntime, session_log: NamedSession) -> Respons
 @router.patch("/agents/{agent}/sessions/{session_id}", summary="Change title or metadata", response_model=SessionDetail)
 async def patch_session(runtime: AppRuntime, session_log: NamedSession, body: PatchSession) -> Response:
     given, session = body.model_fields_set, session_log.session
+    check_metadata(runtime, body.metadata)
     await runtime.sessions.describe(
         session_log,
         title=body.title if "title" in given else session.title,

@@ -13,7 +13,6 @@ from app.config.address import key_header
 from app.llm.transport import AiohttpTransport, LeanClient
 from app.search.embedder import Embedding, EmbeddingFailed, pack
 
-
 MAX_NUMBERS = 16_384
 """Of a vector: four times as many as today's largest models give."""
 

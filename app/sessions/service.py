@@ -24,6 +24,7 @@ from app.events.live import LiveSessions
 from app.events.log import SessionLog
 from app.sessions.draft import EPHEMERAL, PLAIN, Draft
 from app.sessions.ending import Endings
+from app.sessions.stored_size import StoredSize
 from app.sessions.tombstones import Tombstones
 from app.storage import sessions
 from app.storage.engine.unit_of_work import WriteConflict, WriteFailed
@@ -41,13 +42,16 @@ class Sessions:
         new_id: NewId,
         clock_ms: Callable[[], int],
         max_per_user: int | None = None,
+        stored: StoredSize | None = None,
     ) -> None:
+        """`stored`: what limits the text that sessions begin with; `None` sets no limit."""
         self._live = live
         self._tombstones = tombstones
         self._endings = endings
         self._new_id = new_id
         self._clock_ms = clock_ms
         self._max_per_user = max_per_user
+        self._stored = stored
         self._one_shots: dict[tuple[str, str, str, str], asyncio.Future[SessionLog]] = {}
         self._counting: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._creating: dict[str, asyncio.Future[None]] = {}
@@ -122,7 +126,8 @@ class Sessions:
         return await self._create(principal, agent, session_id, draft), True
 
     async def _create(self, principal: Principal, agent: str, session_id: str, draft: Draft) -> SessionLog:
-        if self._max_per_user is None or draft.ephemeral:
+        stored = self._stored if draft.copy is not None or draft.seeds else None
+        if draft.ephemeral or (self._max_per_user is None and stored is None):
             return await self._store(principal, agent, session_id, draft)
         # One at a time for each user, from the count to the commit: else many at once would all count the same.
         owner = (principal.id, principal.effective_user)
@@ -130,7 +135,10 @@ class Sessions:
         if lock is None:
             lock = self._counting[owner] = asyncio.Lock()
         async with lock:
-            await self._check_quota(principal, self._max_per_user)
+            if self._max_per_user is not None:
+                await self._check_quota(principal, self._max_per_user)
+            if stored is not None:
+                await stored.add(principal, draft)
             return await self._store(principal, agent, session_id, draft)
 
     async def _store(self, principal: Principal, agent: str, session_id: str, draft: Draft) -> SessionLog:

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    LargeBinary,
+    Row,
+    bindparam,
+    cast,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 
 from app.domain.message import Message
 from app.storage import tables
 from app.storage.engine.unit_of_work import UnitOfWork
 
-_m = tables.messages
+_m, _s = tables.messages, tables.sessions
 _INSERT = insert(_m)
 _BEFORE = (
     select(_m)
@@ -119,6 +131,23 @@ def count(connection: Connection, session_id: str, *, upto: int) -> int:
     """How many messages, not counting replaced ones, have a number up to `upto`."""
     query = select(func.count()).where(_m.c.session_id == session_id, _m.c.seq <= upto, _m.c.status != "replaced")
     return int(connection.execute(query).scalar() or 0)
+
+
+def size(connection: Connection, session_id: str, *, upto: int) -> int:
+    """Bytes of the texts of the messages up to a number."""
+    return _sum_of_sizes(connection, _m.c.session_id == session_id, _m.c.seq <= upto)
+
+
+def size_of_user(connection: Connection, *, principal: str, user_id: str) -> int:
+    """Bytes of the texts of every message in the sessions of a user, with all agents."""
+    owned = select(_s.c.session_id).where(_s.c.principal == principal, _s.c.user_id == user_id)
+    return _sum_of_sizes(connection, _m.c.session_id.in_(owned))
+
+
+def _sum_of_sizes(connection: Connection, *conditions: ColumnElement[bool]) -> int:
+    is_sqlite = connection.dialect.name == "sqlite"  # whose length of a text is in characters
+    length = func.length(cast(_m.c.content, LargeBinary)) if is_sqlite else func.octet_length(_m.c.content)
+    return int(connection.execute(select(func.coalesce(func.sum(length), 0)).where(*conditions)).scalar() or 0)
 
 
 def at(connection: Connection, session_id: str, seq: int) -> Message | None:

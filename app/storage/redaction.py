@@ -123,6 +123,31 @@ def find_messages(connection: Connection, session_ids: Sequence[str], message_id
     return found
 
 
+def find_copied_descriptions(connection: Connection, sources: Sequence[str], forks: Sequence[str]) -> dict[str, Found]:
+    """Find titles and fields of metadata that forks have in common with the sessions they were made of."""
+    columns = (_s.c.session_id, _s.c.title, _s.c.metadata)
+    titles: set[str] = set()
+    fields: set[tuple[str, bytes]] = set()
+    for ids in batches(sources):
+        for row in connection.execute(select(*columns).where(_s.c.session_id.in_(ids))):
+            titles |= {row.title} if row.title else set()
+            fields |= _fields(row.metadata)
+    found: dict[str, Found] = {}
+    for ids in batches(forks):
+        for row in connection.execute(select(*columns).where(_s.c.session_id.in_(ids))):
+            description: dict[str, str | None] = {"title": None} if row.title in titles else {}
+            if copied := {name for name, _ in _fields(row.metadata) & fields}:
+                kept = {name: value for name, value in orjson.loads(row.metadata).items() if name not in copied}
+                description["metadata"] = orjson.dumps(kept).decode()
+            if description:
+                found[row.session_id] = Found(description=description)
+    return found
+
+
+def _fields(metadata: str) -> set[tuple[str, bytes]]:
+    return {(name, orjson.dumps(value)) for name, value in orjson.loads(metadata).items()}
+
+
 def _add_answering_turns(connection: Connection, found: dict[str, Found]) -> None:
     """Add the turns that answer a message again: the message names only its first turn."""
     for ids in batches([session_id for session_id, one in found.items() if one.message_ids]):

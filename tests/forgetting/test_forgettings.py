@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Row, Table, select
 
-from app.domain.errors import Unavailable
+from app.domain.errors import Conflict, Unavailable
 from app.domain.forgetting import FORGOTTEN, ForgetReceipt
 from app.domain.ids import format_id
 from app.domain.memory import Owner, Scope
@@ -21,6 +21,7 @@ from app.domain.summary import Summary
 from app.domain.turn import TurnState, Usage
 from app.events.log import SessionLog
 from app.memory.longterm import Saying
+from app.memory.memories import PAGE, Line
 from app.search import stems
 from app.search.hash_embedder import HashEmbedder
 from app.sessions.draft import Draft
@@ -229,11 +230,41 @@ async def test_of_a_forgotten_session_copies_in_its_forks_go_too(house: House) -
     assert receipt.found_afterwards == 0
     assert await count_rows(house.database, "session-of-ann") == {}
     assert await in_rows(house, "session-of-ann") == {}
-    # The title was copied: it is the fork's own, as a phrase it can be forgotten.
-    assert set(await in_rows(house, SECRET)) <= {"sessions"}
+    assert await in_rows(house, SECRET) == {}
     assert [text for _, _, text in await house.texts(fork)] == [FORGOTTEN] * 4 + ["Something else", "Fine"]
     assert [text for _, _, text in await house.texts(grandchild)] == [FORGOTTEN] * 4
     assert await remembered(house) == ["Something else", "Fine"]
+
+
+async def test_titles_and_metadata_of_a_forgotten_session_leave_its_forks(house: House) -> None:
+    log = await talk_of_ann(house)
+    await house.sessions.describe(log, title="Her secret", metadata={"place": "Oslo", "pets": ["Pixel"], "shared": 1})
+    copied = await house.copies.fork(ALICE, log, at=None)
+    named = await house.copies.fork(ALICE, log, at=None, title="My own title")
+    await house.sessions.describe(named, title="My own title", metadata={"place": "Bergen", "pets": ["Pixel"]})
+
+    receipt = await forget(house, session_id=log.session.session_id)
+
+    assert (copied.session.title, copied.session.metadata) == (None, {})
+    assert (named.session.title, named.session.metadata) == ("My own title", {"place": "Bergen"})
+    assert await in_rows(house, "Pixel") == {}
+    assert await in_rows(house, "Her secret") == {}
+    assert receipt.removed["titles"] == 2
+
+
+async def test_an_import_that_runs_brings_nothing_back(house: House) -> None:
+    owner = Owner("assistant", "alice", ANN, "")
+    lines = [Line(f"{SECRET} {number}") for number in range(6 * PAGE)]
+    importing = asyncio.create_task(house.memories.bring_in(owner, Scope.CONVERSATIONAL, lines, sessions=set()))
+    await until(lambda: bool(house.memories._imports._running))
+
+    receipt = await forget(house, user_id=ANN)
+
+    with pytest.raises(Conflict, match="was forgotten"):
+        await importing
+    assert await remembered(house) == []
+    assert receipt.found_afterwards == 0
+    assert await house.memories.bring_in(owner, Scope.CONVERSATIONAL, lines[:1], sessions=set()) == 1
 
 
 async def test_what_a_terminated_session_left_for_others_can_be_forgotten(on_file: House) -> None:

@@ -35,7 +35,8 @@ async def runtime(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     config = Config.model_validate(
         {
             "storage": {"url": url},
-            "server": {"max_message": 1000},
+            "server": {"max_message": 1000, "max_import_items": 100, "max_metadata": "1KiB"},
+            "sessions": {"max_stored": "1MiB"},
             "auth": {"keys": {name: f"key-of-{name}" for name in CALLERS}},
             "llms": {"demo": {"type": "scripted"}},
             "embedders": {"default": {"type": "none"}},

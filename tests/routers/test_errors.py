@@ -35,6 +35,7 @@ TABLE = {
     "idempotency_conflict": (409, "ALREADY_EXISTS"),
     "session_exists": (409, "ALREADY_EXISTS"),
     "memory_off": (409, "FAILED_PRECONDITION"),
+    "import_stopped": (409, "FAILED_PRECONDITION"),
     "session_ended": (409, "FAILED_PRECONDITION"),
     "session_expired": (410, "FAILED_PRECONDITION"),
     "session_terminated": (410, "FAILED_PRECONDITION"),

@@ -10,7 +10,8 @@ HectorError
     ├── Forbidden           forbidden_origin, forbidden_host, forbidden_ticket
     ├── NotFound            agent_not_found, session_not_found, turn_not_found, memory_not_found, store_not_found,
     │                       not_found
-    ├── Conflict            session_busy, idempotency_conflict, session_exists, turn_cancelled, memory_off
+    ├── Conflict            session_busy, idempotency_conflict, session_exists, turn_cancelled, memory_off,
+    │                       import_stopped
     ├── SessionOver         session_ended, session_expired, session_terminated
     ├── CursorExpired       cursor_expired
     ├── TooLarge            too_large, headers_too_large, url_too_long
@@ -168,6 +169,7 @@ REASONS: dict[str, type[Refused]] = {
     "session_exists": Conflict,
     "turn_cancelled": Conflict,
     "memory_off": Conflict,
+    "import_stopped": Conflict,
     "session_ended": SessionOver,
     "session_expired": SessionOver,
     "session_terminated": SessionOver,
