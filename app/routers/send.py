@@ -40,14 +40,20 @@ async def accept(
     runtime.roster.get(agent)
     if given is None:
         given = await read_body(scope, receive, runtime.config.server.max_body)
+    refusal: InvalidRequest | None = None
     if b'"user_id"' in given:
-        take_user(scope, read_json(given))
+        try:
+            take_user(scope, read_json(given))
+        except InvalidRequest as error:
+            refusal = error  # an unknown session is 404, whatever was sent to it
     principal = scope["principal"]
     key = request.headers.get("idempotency-key")
     session_log: SessionLog | None = None
     if door is not Door.ONE_SHOT:
         session_id: str = scope["path_params"]["session_id"]
         session_log = await conversation.session(principal, agent, session_id, has_key=key is not None)
+    if refusal is not None:
+        raise refusal
     body: SendMessage | Regenerate
     body = parse(given, Regenerate) if door is Door.REGENERATE else parse(given, SendMessage)
     has_query = scope["query_string"] != b""

@@ -148,6 +148,10 @@ async def test_a_body_that_names_another_user_than_the_request_is_refused(
         by_query = await key.request(operation.method, f"{own}?user_id=mallory", json=body)
         assert {reason(by_header), reason(by_query)} == {(422, "invalid_request")}, operation
         assert (await key.request(operation.method, others, headers=header, json=body)).is_error, operation
+        if "{session_id}" in operation.path:
+            unknown = operation.url({**mallory.names, "session_id": "unknown"})
+            missing = await key.request(operation.method, unknown, headers=header, json=body)
+            assert reason(missing) == (404, "session_not_found"), operation
     assert await state(key, "ann") == before
 
 
