@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 CONFIG_ERROR = 2
 START_ERROR = 3
 CLOSE_SECONDS = 5
+ACCEPTED_AT_ONCE = 16
 
 
 class Server(uvicorn.Server):
@@ -144,7 +145,7 @@ async def _serve(config: Config, read_again: Callable[[], Config], *, is_develop
         signal.SIGHUP, lambda: reloads.start(_reload(runtime, read_again), name="reload")
     )
     try:
-        await Server(settings, runtime, config.server.address).serve(sockets=[listener])
+        await Server(settings, runtime, config.server.address).serve(sockets=copies_of(listener))
     finally:
         await reloads.cancel()
         await runtime.close()
@@ -188,6 +189,15 @@ def _bind(config: Config) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def copies_of(listener: socket.socket) -> list[socket.socket]:
+    """The socket and copies of it, which share its queue of new connections.
+
+    uvloop takes one connection of each socket in a round of its loop. With thousands of streams a round takes a tenth
+    of a second, and a single socket let new clients, and `/health`, wait for many.
+    """
+    return [listener, *[listener.dup() for _ in range(ACCEPTED_AT_ONCE - 1)]]
 
 
 def _say_what_was_read(loaded: LoadedConfig) -> None:

@@ -71,7 +71,7 @@ class ServerConfig(Section):
     """How long the body of a request may take, beside the time its bytes are allowed by `min_body_rate`."""
     min_body_rate: Size = 1 << 10
     """Bytes of a body that buy another second."""
-    max_lag: Wait = timedelta(milliseconds=500)
+    max_lag: Wait = timedelta(milliseconds=200)
     """New turns are answered 503 `overloaded` while whatever is due in the server is later than this."""
     shutdown_grace: Duration = timedelta(seconds=10)
     """How long running turns may go on after the server was asked to stop."""
