@@ -103,6 +103,23 @@ async def test_what_an_answer_took_is_told_after_a_reload_too(devices: Devices) 
     await expect(tab.turns.locator(".answer > .tools")).to_have_text(took.strip())
 
 
+async def test_a_summary_and_a_cut_answer_are_told_after_a_reload_too(devices: Devices) -> None:
+    tab = await devices.open()
+    await tab.send("What is a gate?")
+    await tab.wait_for_status("completed")
+    told = {"status": "used", "tokens": 10, "messages": 4, "left_out": 2}
+
+    async def change(route: Route) -> None:
+        answer = await route.fetch()
+        turn = await answer.json()
+        await route.fulfill(response=answer, json=turn | {"finish_reason": "length", "memory": {"summary": told}})
+
+    await tab.page.route("**/turns/*", change)
+    await tab.page.reload()
+    await expect(tab.turns.locator(".summary-note")).to_have_text("2 older messages are left out.")
+    await expect(tab.turns.locator(".ending")).to_contain_text("limit of tokens")
+
+
 async def test_a_turn_that_cannot_be_drawn_does_not_hide_the_others(devices: Devices) -> None:
     tab = await devices.open()
     for message in ("One", "Two"):

@@ -372,7 +372,7 @@ narrow.addEventListener("change", () => showSidebar(false));
 element("veil").addEventListener("click", () => showSidebar(false));
 others.onmessage = ({ data }) => data === state.agent && sidebar.refresh().catch(() => {});
 addEventListener("keydown", (event) => {
-  if (event.key !== "Escape" || event.defaultPrevented || document.querySelector("dialog[open]")) return;
+  if (event.key !== "Escape" || event.repeat || event.defaultPrevented || document.querySelector("dialog[open]")) return;
   if (document.body.classList.contains("sidebar-open")) {
     showSidebar(false);
     topbar.menuButton.focus();

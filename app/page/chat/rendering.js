@@ -87,7 +87,7 @@ function next() {
   if (!isReady || busy || !waiting.size) return;
   const now = performance.now();
   const views = [...waiting.keys()];
-  const view = views.find((view) => view.isEmpty) ?? views[0];
+  const view = views.findLast((view) => view.isEmpty) ?? views[0];
   if (now < restingUntil && !view.isEmpty) {
     clearTimeout(timer);
     timer = setTimeout(next, restingUntil - now);
