@@ -255,7 +255,7 @@ async function loadOlder() {
 async function enterName() {
   const name = await askForText("Your name", "Sessions and memories are kept under it; leave it empty for none.", getUser());
   if (name === null) return;
-  setUser(name.slice(0, 256));
+  setUser([...name].slice(0, 256).join("")); // by character: half of one cannot be sent
   location.reload();
 }
 
