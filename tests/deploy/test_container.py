@@ -179,7 +179,7 @@ def test_the_images_configuration_needs_a_key_and_keeps_its_data_in_the_volume()
     environ = {name: value for name, value in environment().items() if name.startswith("HECTOR_")}
     with pytest.raises(ConfigError, match="HECTOR_KEY"):
         load_config(IMAGE_CONFIG, environ=environ)
-    loaded = load_config(IMAGE_CONFIG, environ=environ | {"HECTOR_KEY": "secret"})
+    loaded = load_config(IMAGE_CONFIG, environ=environ | {"HECTOR_KEY": "a-key-that-is-long-enough"})
 
     assert loaded.warnings == ()
     assert loaded.config.server.host == "0.0.0.0"
@@ -202,10 +202,14 @@ def test_without_a_key_compose_does_not_start() -> None:
 
 
 def test_the_server_of_the_compose_file_keeps_its_data_in_its_database() -> None:
-    environ = {name: filled(value, HECTOR_KEY="secret") for name, value in SERVER["environment"].items()}
+    environ = {
+        name: filled(value, HECTOR_KEY="a-key-that-is-long-enough") for name, value in SERVER["environment"].items()
+    }
     loaded = load_config(IMAGE_CONFIG, environ=environ | {"HECTOR_SERVER__HOST": "0.0.0.0"})
     assert loaded.config.server.port == 8080
-    database = {name: filled(value, HECTOR_KEY="secret") for name, value in DATABASE["environment"].items()}
+    database = {
+        name: filled(value, HECTOR_KEY="a-key-that-is-long-enough") for name, value in DATABASE["environment"].items()
+    }
 
     user, password, name = (database[f"POSTGRES_{word}"] for word in ("USER", "PASSWORD", "DB"))
     assert loaded.config.storage.url == f"postgresql://{user}:{password}@database/{name}"
