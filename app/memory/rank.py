@@ -102,7 +102,7 @@ def find_cues(pool: Pool, asked: Asked, meaning: Meaning | None) -> list[Ranked]
             float(doc.shows(Sign.PERSONAL)),
         )
         rows = tuple([other.row for other in (before, before_2) if other])
-        result.append(Ranked(doc, cues, found.share(said), rows))
+        result.append(Ranked(doc, cues, found.share(said), rows, is_embedded=meaning is None or doc in near))
     return result
 
 
@@ -172,7 +172,8 @@ class Ranked:
     """A ranked candidate. `total` is the sort key; `score` (0 to 1) is shown and compared with the threshold.
 
     `coverage`: the share of the question's terms it contains, weighted by rarity. `before`: the rows of the two turns
-    before it. `late`: its late interaction scores. `corrects`: rows that it makes untrue.
+    before it. `late`: its late interaction scores. `corrects`: rows that it makes untrue. `is_embedded`: whether cues
+    of meaning, where they are used, say anything of it; a memory of this moment has no vector yet.
     """
 
     doc: Doc
@@ -183,6 +184,7 @@ class Ranked:
     score: float = 0.0
     late: Closeness | None = None
     corrects: tuple[int, ...] = ()
+    is_embedded: bool = True
 
     def named_cues(self) -> dict[str, float]:
         """The cues that are not 0, by name."""
@@ -205,6 +207,8 @@ def rank_again(ranked: list[Ranked], asked: Asked, closeness: Mapping[int, Close
     telling = telling or list(closeness.values())
     alone, together = _Scale([own for own, _ in telling]), _Scale([context for _, context in telling])
     for one in ranked:
+        if not one.is_embedded:
+            continue
         own, context = closeness.get(one.doc.row, (alone.least, together.least))
         one.late = (alone(own), together(context))
     return _in_order(ranked, _WITH_LATE, lift=_lift(asked))
@@ -219,6 +223,8 @@ def _in_order(candidates: list[Ranked], weights: _Weights, *, lift: float) -> li
     recency = _recency([one.doc for one in candidates])
     for one in candidates:
         total = sum(map(mul, weights.cues, one.cues))
+        if not one.is_embedded:
+            total = weights.total(_BY_WORDS.score(sum(map(mul, _BY_WORDS.cues, one.cues))))
         if one.late is not None:
             total += weights.late[0] * one.late[0] + weights.late[1] * one.late[1]
         one.total, one.score = total + RECENCY * recency[one.doc], weights.score(total + lift)
@@ -226,14 +232,16 @@ def _in_order(candidates: list[Ranked], weights: _Weights, *, lift: float) -> li
 
 
 class _Scale:
-    """Min-max scaling of numbers to 0–1."""
+    """Min-max scaling of numbers to 0–1; equal ones are all the best."""
 
     def __init__(self, values: Collection[float]) -> None:
         self.least = min(values)
-        self._span = (max(values) - self.least) or 1.0
+        self._most = max(values)
 
     def __call__(self, value: float) -> float:
-        return min(1.0, max(0.0, (value - self.least) / self._span))
+        if value >= self._most:
+            return 1.0
+        return max(0.0, (value - self.least) / (self._most - self.least)) if value > self.least else 0.0
 
 
 def _recency(docs: list[Doc]) -> dict[Doc, float]:
@@ -260,6 +268,10 @@ class _Weights:
 
     def score(self, total: float) -> float:
         return 1 / (1 + math.exp(-self.slope * (total - self.middle)))
+
+    def total(self, score: float) -> float:
+        """The total that has this score."""
+        return self.middle + math.log(score / (1 - score)) / self.slope
 
 
 # fmt: off

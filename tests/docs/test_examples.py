@@ -32,7 +32,13 @@ SETTINGS: dict[str, Any] = {
     "agents": {
         "assistant": {
             "name": "My Assistant",
-            "memory": {"working": {"strategy": "buffer_window"}, "longterm": {"storage_scope": "conversational"}},
+            "memory": {
+                "working": {"strategy": "buffer_window"},
+                "longterm": {
+                    "storage_scope": "conversational",
+                    "auto_recall": False,
+                },  # examples do not know each other
+            },
         }
     },
     "document_stores": {"handbook": {"paths": [str(ROOT / "docs")], "patterns": ["documents.md"]}},

@@ -273,3 +273,26 @@ async def test_caches_are_bounded(memory: LongTermMemory, database: Database) ->
         audiences = audiences_seen(owner(f"s{user}", f"user{user}"), WIDE)
         await database.read(partial(kept.refresh, audiences=audiences))
     assert sum(len(one.shelf.docs) for one in kept._kept.values()) <= 10
+
+
+async def test_what_has_no_vector_yet_is_judged_by_its_words(make: Make) -> None:
+    memory = make(HashEmbedder())
+    await tell(memory, "Rain again", "Trains are late", "The bakery opens at seven")
+    await memory.embed_pending()
+    await tell(memory, "My cat is called Pixel")
+    found = await memory.recall("What is my cat called?", owner=owner("s2"), scope=WIDE, threshold=0.01)
+    assert found.by_meaning
+    assert found.hits[0].memory.text == "My cat is called Pixel"
+    before = found.hits[0].score
+    await memory.embed_pending()
+    found = await memory.recall("What is my cat called?", owner=owner("s2"), scope=WIDE, threshold=0.01)
+    assert found.hits[0].memory.text == "My cat is called Pixel"
+    assert before > 0.1
+
+
+async def test_the_only_memory_there_is_scores_like_the_best_of_many(make: Make) -> None:
+    memory = make(HashEmbedder())
+    await tell(memory, "My cat is called Pixel")
+    await memory.embed_pending()
+    found = await memory.recall("What is my cat called?", owner=owner("s2"), scope=WIDE)
+    assert found.hits[0].score > 0.1
