@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from playwright.async_api import expect
 
 from tests.page.browsing import Devices
 
@@ -194,3 +195,27 @@ async def test_an_answer_that_is_not_whole_says_why(devices: Devices, turn: dict
 
     assert words in shown
     assert bool(words) == bool(shown)
+
+
+async def test_texts_are_cut_between_characters(devices: Devices) -> None:
+    tab = await devices.open()
+    shown = await tab.page.evaluate(
+        """async () => {
+            const { cut, shorten } = await import("/page/format.js");
+            const { textParts } = await import("/page/markdown.js");
+            const faces = "🙂".repeat(40);
+            const parts = textParts(`a${"🙂".repeat(30_000)}`).map((part) => part.textContent);
+            const areWhole = parts.every((part) => part.isWellFormed());
+            return [cut(faces, 3), cut(faces, 4), shorten(faces, 5), cut("🙂", 2), areWhole, parts.length];
+        }"""
+    )
+
+    assert shown == ["🙂", "🙂🙂", "🙂🙂…", "🙂", True, 4]
+
+
+async def test_a_first_message_becomes_a_title_wherever_it_is_cut(devices: Devices) -> None:
+    tab = await devices.open()
+    await tab.send(f"{'a' * 58}🙂 and so on")
+    await tab.wait_for_status("completed")
+
+    await expect(tab.page.locator("h1")).to_have_text(f"{'a' * 58}…")

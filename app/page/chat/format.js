@@ -35,9 +35,15 @@ export function clock(iso) {
   return `${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}.${ms}`;
 }
 
+/** The beginning of a text; half of a character outside the basic plane is left out: it cannot be sent. */
+export function cut(text, most) {
+  const isHalf = most > 0 && most < text.length && /[\ud800-\udbff]/.test(text[most - 1]);
+  return text.slice(0, isHalf ? most - 1 : most);
+}
+
 export function shorten(text, most) {
   const line = text.replace(/\s+/g, " ").trim();
-  return line.length > most ? `${line.slice(0, most - 1).trimEnd()}…` : line;
+  return line.length > most ? `${cut(line, most - 1).trimEnd()}…` : line;
 }
 
 /** Piles of accents on one letter, for which a browser would need minutes, become lower ones. */

@@ -9,7 +9,7 @@
 import DOMPurify from "./vendor/purify.js";
 import { copyButton } from "./copy.js";
 import { h } from "./dom.js";
-import { flatten } from "./format.js";
+import { cut, flatten } from "./format.js";
 import { render } from "./rendering.js";
 
 const PATIENCE_MS = 300; // then a text that is not read yet is shown as it is
@@ -120,8 +120,8 @@ export function textParts(source) {
   const parts = [];
   for (let at = 0; at < text.length; ) {
     let end = at + PLAIN;
-    if (end < text.length) end = text.lastIndexOf("\n", end) + 1 || end;
-    if (end <= at) end = at + PLAIN;
+    if (end < text.length) end = text.lastIndexOf("\n", end - 1) + 1; // at the end of a line, if there is one
+    if (end <= at) end = at + cut(text.slice(at, at + PLAIN + 1), PLAIN).length;
     parts.push(h("div.part", { dir: "auto" }, text.slice(at, end)));
     at = end;
   }
