@@ -6,7 +6,7 @@ Doors translate: they parse what a client sent, call this, and print what comes 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -154,8 +154,8 @@ class Following:
             skip=self.cursor.skip if self.attached and self.cursor else None,
         )
 
-    async def outcome(self, turn: OpenTurn | Turn, leaving: Awaitable[object]) -> Outcome:
-        """Wait for the end of the turn; `leaving` is done when the client has left.
+    async def outcome(self, turn: OpenTurn | Turn, leaving: Callable[[], Awaitable[object]]) -> Outcome:
+        """Wait for the end of the turn; `leaving()` is done when the client has left.
 
         Raises:
             Unavailable: the server stops first (`shutting_down`, with the partial text), the client left, or the
@@ -163,7 +163,7 @@ class Following:
         """
         if isinstance(turn, Turn):
             return await self.conversation.house.history.outcome_of(self.session_log, turn)
-        stopping, left = self.conversation.stop_signal, asyncio.ensure_future(leaving)
+        stopping, left = self.conversation.stop_signal, asyncio.ensure_future(leaving())
         try:
             waited: list[asyncio.Future[Any]] = [turn.done, left, stopping]
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
@@ -270,7 +270,7 @@ class Conversation:
         from_start = cursor is None and after in ("0", "-1")
         if cursor is None:
             cursor = Cursor(0) if from_start else parse_cursor(after, session_log)
-        running = next(iter(self.house.history.open_turns(session_log)), None)
+        running = self._open_turn(session_log)
         can_wait = not session_log.is_over and not (until_turn_end and running is None)
         if cursor is None:
             if not can_wait:
@@ -295,6 +295,11 @@ class Conversation:
         ):
             return None
         return Attached(reading, view)
+
+    def _open_turn(self, session_log: SessionLog) -> OpenTurn | None:
+        """The first turn whose end readers have not been told; one that was told may still have to be stored."""
+        turns = self.house.history.open_turns(session_log)
+        return next((turn for turn in turns if not turn.state.is_final), None)
 
     def read(
         self,

@@ -78,7 +78,7 @@ async def _send(request: Request, door: Door, given: bytes | None = None) -> Res
     else:
         with following:
             turn = await following.start()
-            outcome = await following.outcome(turn, gone(request.receive))
+            outcome = await following.outcome(turn, lambda: gone(request.receive))
         outcome.raise_for_end(session_id)
         response = answer(schemas.answer_json(session_id, outcome))
     response.headers["X-Session-Id"] = session_id
