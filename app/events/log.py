@@ -22,11 +22,12 @@ SESSION_BYTES = 4_000
 """What the objects of a warm session take in memory beside its events and its history."""
 BLOCK = 1024
 """Numbers reserved at a time: a restarted server continues above the block, so it never repeats a number."""
-TAIL = 16
-"""Numbers at the end of a reserved block that no text gets (turns/engine.py keeps them free).
+TAIL, TAIL_OF_RESTART, TAIL_OF_ENDS = 48, 32, 30
+"""Numbers before the end of a reserved block; no text gets one of the last `TAIL` (turns/engine.py keeps them free).
 
-The end of a turn that readers are told although it cannot be stored gets the last number; the end that a restart writes
-for the same turn has one of the numbers before it. So a reader that was told one end is never told another.
+Ends of turns that readers are told although they cannot be stored have the last numbers, `TAIL_OF_ENDS`. The end that a
+restart writes for the same turn lies before those (`TAIL_OF_RESTART`), and the error of a told end before that. So a
+reader that was told one end is never told another.
 """
 _ENDS = (EventKind.TURN_FINISHED, EventKind.ERROR)
 
@@ -138,7 +139,7 @@ class SessionLog:
             self.visible_seq = self.last_seq
 
     def skip_to_tail(self, count: int) -> None:
-        """Leave out numbers: the next `count` ones are the last of the reserved block."""
+        """Leave out numbers, unless they are taken: the next `count` ones are the last of the reserved block."""
         self.last_seq = max(self.last_seq, self.reserved_seq - count)
 
     def take_fact(self, event: Event) -> Run:
@@ -171,7 +172,13 @@ class SessionLog:
         self._settle()
 
     def void(self, *runs: Run) -> None:
-        """Drop facts whose commit failed: no reader sees them, their numbers stay unused."""
+        """Drop facts whose commit failed: no reader sees them. Numbers are taken back if they are the last ones.
+
+        Otherwise a reader would move on to them, and after a crash miss what gets them then.
+        """
+        for run in reversed(runs):
+            if run.last == self.last_seq:
+                self.last_seq = run.first - 1
         for run in runs:
             run.ready = run.is_void = True  # readers may hold the tape of a turn that is over
             self._ring.remove(run)

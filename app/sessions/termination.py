@@ -11,7 +11,7 @@ from app.domain.event import SessionTerminated, TurnFinished
 from app.domain.session import SessionStatus, StopReceipt
 from app.domain.turn import TurnState
 from app.events.live import LiveSessions
-from app.events.log import SessionLog, StopOrder
+from app.events.log import TAIL_OF_ENDS, SessionLog, StopOrder
 from app.events.run import Run
 from app.memory.scope import session_audience
 from app.observability.tasks import Tasks
@@ -105,7 +105,7 @@ class Terminations:
             failure = error
             # Readers are told now: they must not wait for the disk.
             session_log.void(*facts)
-            session_log.skip_to_tail(len(facts))
+            session_log.skip_to_tail(min(len(facts), TAIL_OF_ENDS))
             facts = _take_facts(session_log, order)
         session_log.publish(*facts)
         closed_ms = await self._await_close(order)

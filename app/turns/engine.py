@@ -17,7 +17,7 @@ from app.turns.open_turn import OpenTurn, Prompt
 from app.turns.prompt import build, request_of
 from app.turns.summaries import Summaries
 
-HEADROOM = 64
+HEADROOM = 96
 """Numbers kept free in the block for facts that readers see before they are committed, and for the log's `TAIL`."""
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import chain, repeat
 
 from app.domain.errors import HectorError, Unavailable
 from app.domain.event import EventKind, Snapshot, TurnFailed, TurnFinished
@@ -15,7 +16,7 @@ from app.domain.message import Message, is_blank
 from app.domain.session import Session
 from app.domain.turn import Failure, Outcome, Timings, TurnState, Usage
 from app.events.change import Change
-from app.events.log import TAIL
+from app.events.log import TAIL, TAIL_OF_ENDS
 from app.events.run import Run
 from app.events.tape import Segment, Tape
 from app.llm.base import LLM
@@ -104,7 +105,7 @@ class End:
         """Raises: whatever is our fault; nothing is stored then, and nothing told but what `_told` says."""
         if self._told is not None:
             return await self._store_told(self._told, extent)
-        for pause in (*RETRY_SECONDS, None):
+        for pause in chain(RETRY_SECONDS, repeat(None)):
             outcome: Outcome | None = None
             try:
                 async with Change(self._desk.session_log) as change:
@@ -112,9 +113,10 @@ class End:
             except Unavailable as error:
                 if isinstance(error.__cause__, Unwritable):
                     raise
-                if pause is None:
+                if pause is None and self._turn.started_seq:
                     return await self._store_told(self._tell(verdict, extent, error.message), extent)
-                await asyncio.sleep(pause)
+                # A turn that never ran may still run after a restart: nobody is told that it is over.
+                await asyncio.sleep(PATIENT_RETRY_SECONDS if pause is None else pause)
             except HectorError:
                 if self._desk.session_log.over is None or outcome is None:
                     raise
@@ -138,9 +140,9 @@ class End:
         """Tell readers, in numbers of the tail: if a restart has to write another end, they do not see that one."""
         session_log = self._desk.session_log
         self._told = outcome
-        session_log.skip_to_tail(TAIL + 1)
+        session_log.skip_to_tail(TAIL)
         self._told_facts = [session_log.show(TurnFailed(outcome.turn_id, failure))]
-        session_log.skip_to_tail(1)
+        session_log.skip_to_tail(TAIL_OF_ENDS)
         self._told_facts.append(session_log.show(_finished(outcome)))
 
     async def _store_told(self, outcome: Outcome, extent: Extent) -> Outcome:

@@ -15,7 +15,7 @@ from app.domain.message import Message
 from app.domain.turn import Outcome, Turn, TurnState, Usage
 from app.events.change import Change
 from app.events.live import LiveSessions
-from app.events.log import TAIL, SessionLog
+from app.events.log import TAIL_OF_RESTART, SessionLog
 from app.storage import events, messages, turns
 from app.storage.engine.unit_of_work import Unwritable
 from app.turns.admission import Admission
@@ -95,7 +95,7 @@ class Recovery:
         usage = await _estimate(session_log, agent, turn, text) if text and agent is not None else None
         outcome = Outcome(turn.turn_id, TurnState.INTERRUPTED, "crash", text, message_id, usage, finished_ms=now_ms)
         # Above all text, and below an end that readers were told and that was not stored.
-        session_log.skip_to_tail(TAIL)
+        session_log.skip_to_tail(TAIL_OF_RESTART)
         async with Change(session_log) as change:
             change.fact(Snapshot(turn.turn_id, turn.message_id, text))
             seq = change.fact(TurnFinished(turn.turn_id, outcome.state, message_id, outcome.reason, usage)).first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from app.domain.turn import Outcome, TurnState
 from app.events.log import SessionLog, StopOrder
@@ -47,9 +48,15 @@ class Stopping:
         desk.settle()
         if target is not None and target is desk.open:
             stop(target, TurnState.CANCELLED, "cancelled")
-        await asyncio.gather(*[self._runner.finish(desk, turn, TurnState.CANCELLED, "cancelled") for turn in doomed])
-        if target is not None:
-            await asyncio.wait([target.done], timeout=wait_seconds)
+        ending = [
+            self._tasks.start(
+                self._runner.finish(desk, turn, TurnState.CANCELLED, "cancelled"), name=f"end of {turn.turn_id}"
+            )
+            for turn in doomed
+        ]
+        waited: list[asyncio.Future[Any]] = [*ending, *([target.done] if target is not None else [])]
+        if waited:
+            await asyncio.wait(waited, timeout=wait_seconds)
         return target
 
     def readers_changed(self, desk: Desk) -> None:

@@ -85,10 +85,21 @@ def test_a_fact_that_was_given_up_is_never_shown_and_hides_nothing() -> None:
 def test_a_fact_given_up_at_the_end_leaves_nothing_to_be_read() -> None:
     log = a_log()
     log.append_text(EventKind.TEXT, [b"a"])
-    log.void(log.take_fact(an_event(EventKind.TURN_FINISHED)))
-    assert (log.visible_seq, log.last_seq) == (2, 2)
+    given_up = log.take_fact(an_event(EventKind.TURN_FINISHED))
+    log.take_silent()
+    log.void(given_up)
+    assert (log.visible_seq, log.last_seq) == (3, 3)
     assert log.tail_from(1) == []
     assert numbers(log.tail_from(0)) == [1]
+
+
+def test_the_last_number_is_taken_back_with_its_fact() -> None:
+    """No reader may have it as a cursor: after a crash another event would have it."""
+    log = a_log()
+    log.append_text(EventKind.TEXT, [b"a"])
+    for _ in range(3):
+        log.void(log.take_fact(an_event(EventKind.ERROR)), log.take_fact(an_event(EventKind.TURN_FINISHED)))
+    assert (log.visible_seq, log.last_seq) == (1, 1)
 
 
 def test_the_ring_forgets_the_oldest_and_says_so() -> None:

@@ -270,3 +270,28 @@ async def test_a_turn_that_no_start_can_end_does_not_keep_the_session_from_going
     assert (await answered(after, found)).state is TurnState.COMPLETED
     assert (await after.stored(found, turn.turn_id)).state is TurnState.FAILED
     await after.close()
+
+
+async def test_a_queued_turn_whose_cancelling_cannot_be_stored_is_told_to_nobody(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may run after a restart: its reader is told one end, whichever comes true."""
+    monkeypatch.setattr(finish, "RETRY_SECONDS", (0.001,))
+    monkeypatch.setattr(finish, "PATIENT_RETRY_SECONDS", 0.001)
+    house = await opened(file)
+    log = await house.session("mine")
+    with house.read(log) as reading:
+        _, stream = await begun(house, log)
+        waiting = await house.start(log, "second")
+        house.database.refuses = lambda unit: True
+        stream.finish()
+        await house.stopping.cancel(log, turn_id=waiting.turn_id, wait_seconds=0.05)
+        assert not waiting.done.done()
+        seen = await frames_of(reading)
+    assert [frame["turn_id"] for _, kind, frame in seen if kind == "turn_finished"] != [waiting.turn_id]
+    after, found = await after_a_crash(house, file, "mine")
+    (await after.llm.answering()).finish()
+    await until(lambda: not found.is_busy)
+    told = [frame for _, kind, frame in await frames_of(after.read(found, reading.cursor)) if kind == "turn_finished"]
+    assert [(frame["turn_id"], frame["status"]) for frame in told] == [(waiting.turn_id, "completed")]
+    await after.close()

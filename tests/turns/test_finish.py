@@ -101,7 +101,7 @@ async def test_a_message_that_cannot_be_stored_is_refused_and_leaves_nothing(hou
     assert (log.is_busy, log.session.message_count) == (False, 0)
     assert (await house.say(log, "Hi", "Hello")).state is TurnState.COMPLETED
     assert log.session == await row(house, log)
-    assert [number for number, _, _ in await frames_of(house.read(log))] == [2, 3, 4]
+    assert [number for number, _, _ in await frames_of(house.read(log))] == [1, 2, 3]
 
 
 async def test_a_queued_message_waits_for_the_database(house: House) -> None:
