@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from app.config.dotenv import read_dotenv
+from app.config.find import find_config
 from app.config.llm import LLMType
 from app.config.load import ConfigError, LoadedConfig, load_config
 from app.llm.detect import Choice, Probe, choose
@@ -51,7 +52,13 @@ def read_config(
         return load_config(path, environ=os.environ, overrides=overrides)
     environ = {**read_dotenv(Path.cwd()), **os.environ}
     instead = values(choose_model(flags, environ, probe), flags)
-    return load_config(None, environ=environ, overrides=overrides, instead=instead)
+    loaded = load_config(None, environ=environ, overrides=overrides, instead=instead)
+    unread = find_config(os.environ, Path.cwd())
+    if unread is None:
+        return loaded
+    return replace(
+        loaded, warnings=(f"{unread}: not read, because the command line says what to serve", *loaded.warnings)
+    )
 
 
 def choose_model(flags: QuickFlags, environ: Mapping[str, str], probe: Probe | None = None) -> Choice:

@@ -60,6 +60,15 @@ def test_flags_bring_tools_and_documents(empty: Path) -> None:
     assert config.document_stores["docs"].paths == (empty / "notes",)
 
 
+def test_a_file_that_is_passed_over_for_flags_is_named(empty: Path) -> None:
+    (empty / "config.yaml").write_text("agents: {other: {}}\n")
+
+    loaded = read_config(None, QuickFlags(model="m"))
+
+    assert [*loaded.config.agents] == ["assistant"]
+    assert loaded.warnings[0] == f"{empty}/config.yaml: not read, because the command line says what to serve"
+
+
 def test_an_unknown_provider_is_refused_with_those_that_are_known() -> None:
     with pytest.raises(ConfigError, match=r"there is no provider 'cohere' \(known: local, openai, "):
         read_config(None, QuickFlags(provider="cohere"))
