@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from app.storage.memories import Owned, Removed
 
 log = logging.getLogger(__name__)
 
+LONG = 10_000
+"""Characters of a text whose terms the writer's thread finds: those of a message as long as can be take 150 ms."""
 SUMMARY_WORDS = 60
 """Words of one stored piece of a summary."""
 
@@ -80,7 +83,7 @@ class LongTermMemory:
         the unit was written."""
         audience = scopes.audience_of(owner, scope)
         drafts = [
-            (self._memory(owner, audience, saying), terms(saying.text))
+            (self._memory(owner, audience, saying), _terms_of(saying.text))
             for saying in sayings
             if not is_blank(saying.text) and saying.text != FORGOTTEN and scopes.may_store(scope, saying.kind)
         ]
@@ -137,7 +140,8 @@ class LongTermMemory:
 
     async def edit(self, memory: Memory, new_text: str) -> None:
         unit = UnitOfWork(memory.owner.session_id)
-        memories.edit(unit, memory, text=new_text, terms=terms(new_text), now=self._clock_ms())
+        found = await asyncio.to_thread(terms, new_text)
+        memories.edit(unit, memory, text=new_text, terms=found, now=self._clock_ms())
         await self._database.submit(unit)
         self._recall.drop([memory.audience])
         self._backlog.wake()
@@ -218,3 +222,7 @@ class LongTermMemory:
 
     async def close(self) -> None:
         await self._recall.close()
+
+
+def _terms_of(text: str) -> memories.Terms:
+    return terms(text) if len(text) < LONG else partial(terms, text)

@@ -123,7 +123,7 @@ class Memories:
             raise InvalidRequest(
                 "session_id: only one session would see this memory; name the session, or a user and a wider scope."
             )
-        draft = self._draft(owner, scope, replace(line, memory_id=None))
+        draft = await asyncio.to_thread(self._draft, owner, scope, replace(line, memory_id=None))
         unit = UnitOfWork(draft.memory.owner.session_id)
         memories.insert(unit, [(draft.memory, draft.terms)])
         await self._submit(unit)

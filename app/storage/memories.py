@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sql
 from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, exists, select, update
@@ -99,7 +99,11 @@ class Removed:
         return self.counts["versions"]
 
 
-def insert(unit: UnitOfWork, drafts: Sequence[tuple[Memory, Sequence[str]]]) -> None:
+Terms: TypeAlias = Sequence[str] | Callable[[], Sequence[str]]
+"""The stems of a text, or what finds them when they are written: in the writer's thread, for a long text."""
+
+
+def insert(unit: UnitOfWork, drafts: Sequence[tuple[Memory, Terms]]) -> None:
     """Store memories of the unit's session with their terms, in order; skips messages that have a memory already.
 
     `place` and `row` are assigned when the unit is written.
@@ -108,7 +112,7 @@ def insert(unit: UnitOfWork, drafts: Sequence[tuple[Memory, Sequence[str]]]) -> 
     unit.calls.append(lambda connection: insert_drafts(connection, unit.session_id, drafts))
 
 
-def insert_drafts(connection: Connection, session_id: str, drafts: Sequence[tuple[Memory, Sequence[str]]]) -> set[str]:
+def insert_drafts(connection: Connection, session_id: str, drafts: Sequence[tuple[Memory, Terms]]) -> set[str]:
     """What `insert` does when its unit is written; returns the ids of the memories that were stored."""
     place, known = _state(connection, session_id)
     rows = []
@@ -253,8 +257,9 @@ def speakers(connection: Connection, sessions: Sequence[str]) -> dict[str, set[s
     return found
 
 
-def _values(memory: Memory, terms: Sequence[str], place: int) -> dict[str, Any]:
+def _values(memory: Memory, terms: Terms, place: int) -> dict[str, Any]:
     owner = memory.owner
+    found = terms() if callable(terms) else terms
     return {
         "memory_id": memory.memory_id,
         "audience": memory.audience,
@@ -269,7 +274,7 @@ def _values(memory: Memory, terms: Sequence[str], place: int) -> dict[str, Any]:
         "role": memory.role,
         "speaker": memory.speaker,
         "text": memory.text,
-        "terms": " ".join(terms),
+        "terms": " ".join(found),
         "created_ms": memory.created_ms,
         "version": memory.version,
         "pinned": int(memory.is_pinned),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from functools import partial
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Table, func, select
 
 from app.domain.memory import Owner, Scope
+from app.memory import longterm
 from app.memory.longterm import LongTermMemory
 from app.memory.scope import audience_of, session_audience
 from app.search.hash_embedder import HashEmbedder
@@ -201,3 +204,24 @@ async def test_no_recall_crosses_a_scope(
             if may_see(writer, scope, reader, reading)
         }
         assert set(await texts(memory, "fact", reader, reading)) == expected
+
+
+async def test_the_terms_of_a_long_text_are_found_in_another_thread(
+    memory: LongTermMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message as long as can be would hold up every other client."""
+    seen: dict[int, bool] = {}
+
+    def watched(text: str) -> list[str]:
+        seen[len(text)] = threading.current_thread() is threading.main_thread()
+        return terms(text)
+
+    monkeypatch.setattr(longterm, "terms", watched)
+    short, long = "a parrot!", "an eagle " * longterm.LONG
+    await memory.remember(owner(), Scope.CONVERSATIONAL, [said(short), said(long)])
+    [found] = [one for one in await memory.list(Owned("assistant", "key")) if one.text == short]
+    await memory.edit(found, "a falcon")
+
+    assert seen == {len(short): True, len(long): False, len("a falcon"): False}
+    assert (await texts(memory, "eagle", owner()))[0] == long
+    assert (await texts(memory, "falcon", owner()))[0] == "a falcon"

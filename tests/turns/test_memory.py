@@ -357,7 +357,8 @@ async def test_memories_are_not_recalled_where_that_is_switched_off(make: Make) 
     assert await remembered(house) == [FACT, "What is my cat called?"]
 
 
-async def test_debug_counts_what_was_recalled_as_memory(make: Make) -> None:
+async def test_debug_counts_what_was_recalled_as_memory(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="app")
     house = await make(storage_scope="conversational")
     await house.say(await house.session(user="ann"), FACT)
     log = await house.session(user="ann")
@@ -369,6 +370,8 @@ async def test_debug_counts_what_was_recalled_as_memory(make: Make) -> None:
     lines = [frame["chunk"] for _, kind, frame in await frames_of(house.read(log)) if kind == "debug"]
     assert f"[Memory: {9 + frame['tokens']} tokens]\n" in lines
     assert f"[Recalled: {frame['memories'][0]['score']} {FACT}]\n" in lines
+    assert "[Memory: " in caplog.text
+    assert FACT not in caplog.text
 
 
 def without_memory(house: House) -> Any:
