@@ -40,6 +40,8 @@ CHANCE = {"timings", "checked_at"}
 DIED = (("session_id", "killed"), ("reason", "crash"), ("agent", "slow"), ("user_id", "anonymous"))
 USED = {"usage", "steps", "turns", "prompt_tokens", "completion_tokens", "total_tokens"}
 """Fields that count what a killed turn used, and where they stand."""
+NUMBERS, BEFORE_KILL = ("seq", "last_seq"), 1000
+"""Events that follow a kill have numbers near the end of the reserved block, or above it; the others are small."""
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
@@ -93,6 +95,7 @@ class Upgraded:
             # Messages that no turn made had an empty id of a turn once, and a turn that died was not counted.
             value = value | {"turn_id": value["turn_id"] or None} if "turn_id" in value else value
             left_out = CHANCE | (USED if any(value.get(name) == of for name, of in DIED) else set())
+            value = value | {name: "after the kill" for name in NUMBERS if value.get(name, 0) > BEFORE_KILL}
             return {name: self.stable(part) for name, part in value.items() if name not in left_out}
         if isinstance(value, list):
             return [self.stable(part) for part in value]
