@@ -16,6 +16,8 @@ from app.documents.section import Section, Unreadable, clean, join_headings
 
 MAX_UNPACKED = 200 << 20
 """Bytes of all parts of the file, unpacked; a small file may unpack to any size."""
+PORTION = 2_000
+"""Paragraphs of one section at most: a long document is handed on in parts, so that it is not given up for silence."""
 _HEADING = re.compile(r"heading (\d)", re.IGNORECASE)
 
 
@@ -23,9 +25,15 @@ def read_docx(file: BinaryIO) -> Iterator[Section]:
     """Raises Unreadable: it is no Word document, or unpacks to more than `MAX_UNPACKED`."""
     headings: list[str] = []
     held: list[tuple[int, str]] = []
+    levels: dict[str | None, int] = {}
     for number, block in enumerate(_open(file).iter_inner_content(), 1):
         text = clean(_rows(block) if isinstance(block, Table) else block.text).strip()
-        level = 0 if isinstance(block, Table) else _level(block)
+        level = 0
+        if isinstance(block, Paragraph):
+            style = block._p.style
+            if style not in levels:  # looking a style up takes ten times as long as reading a paragraph
+                levels[style] = _level(block)
+            level = levels[style]
         if text and level:
             if held:
                 yield Section(join_headings(headings), held)
@@ -33,6 +41,9 @@ def read_docx(file: BinaryIO) -> Iterator[Section]:
             headings = [*(headings + [""] * level)[: level - 1], " ".join(text.split())]
         elif text:
             held.append((number, text))
+        if len(held) == PORTION:
+            yield Section(join_headings(headings), held)
+            held = []
     if held:
         yield Section(join_headings(headings), held)
 
@@ -67,7 +78,6 @@ def _rows(table: Table) -> str:
     """The cells of each row, separated by bars; a cell that spans several columns appears once."""
     rows = []
     for row in table.rows:
-        cells = dict.fromkeys([cell._tc for cell in row.cells])
         texts = {cell._tc: " ".join(cell.text.split()) for cell in row.cells}
-        rows.append(" | ".join([texts[cell] for cell in cells]))
+        rows.append(" | ".join(texts.values()))
     return "\n".join(rows)

@@ -7,6 +7,7 @@ import random
 import zipfile
 from pathlib import Path
 
+import docx
 import pytest
 
 from app.documents import kinds
@@ -118,3 +119,16 @@ def test_whatever_is_wrong_with_a_file_it_is_an_answer(name: str, tmp_path: Path
         *_, last = answer({**order, "known": []})
 
         assert ("done" in last) != ("problem" in last)
+
+
+def test_a_long_word_document_is_handed_on_in_parts() -> None:
+    made = docx.Document()
+    for number in range(word_.PORTION + 1):
+        made.add_paragraph(f"paragraph {number}")
+    file = io.BytesIO()
+    made.save(file)
+    file.seek(0)
+
+    sizes = [len(list(section.paragraphs)) for section in word_.read_docx(file)]
+
+    assert sizes == [word_.PORTION, 1]
