@@ -149,6 +149,8 @@ async def _serve(config: Config, read_again: Callable[[], Config], *, is_develop
     finally:
         await reloads.cancel()
         await runtime.close()
+        # While the interpreter ends, it gives caught signals back to the system, which would end the process with one.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         log.info("stopped")
     return START_ERROR if runtime.was_superseded else 0
 
