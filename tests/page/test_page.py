@@ -308,7 +308,7 @@ async def test_the_inspector_times_a_turn_whose_end_is_pages_of_events_away(devi
     await expect(panel.locator(".waterfall rect")).to_have_count(3)
 
 
-async def test_a_key_is_asked_for_and_kept_in_the_tab(devices: Devices, tmp_path: Path) -> None:
+async def test_a_key_is_asked_for_kept_in_the_tab_and_put_away(devices: Devices, tmp_path: Path) -> None:
     settings = {
         "auth": {"keys": {"alice": "secret"}},
         "llms": {"demo": {"type": "scripted"}},
@@ -319,19 +319,29 @@ async def test_a_key_is_asked_for_and_kept_in_the_tab(devices: Devices, tmp_path
     context = await devices.add(base_url=server.base_url)
     page = await context.new_page()
     await page.goto("/")
+    problem = page.get_by_role("dialog").get_by_role("alert")
+    await expect(problem).to_have_count(0)
     for key in ("wrong", "secret"):
         await page.get_by_label("Key", exact=True).fill(key)
         await page.get_by_role("button", name="Continue").click()
+        if key == "wrong":
+            await expect(problem).to_have_text("The server does not accept this key.")
     tab = Tab(page)
     await tab.send("Echo")
     await tab.wait_for("Echo")
     await page.reload()
     await tab.wait_for("Echo")
     kept = await page.evaluate("[Object.values(sessionStorage), Object.values(localStorage)]")
+    await tab.box.fill("A draft")
+    await page.get_by_role("button", name="Key of this server").click()
+    await page.get_by_role("button", name="Log out").click()
+    await expect(page.get_by_role("heading", name="This server asks for a key")).to_be_visible()
+    left = await page.evaluate("Object.values(sessionStorage)")
     await context.close()
     await server.close()
 
     assert kept == [["secret"], []]
+    assert left == []
 
 
 async def test_the_page_fits_a_phone(devices: Devices) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import httpx
 import pytest
 from playwright.async_api import Route, expect
 
-from tests.fixtures.server import HectorServer
 from tests.page.browsing import Devices, Tab, open_tab
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="package")]
@@ -44,39 +42,6 @@ async def test_a_search_without_a_match_says_so(devices: Devices) -> None:
     tab = await devices.open()
     await tab.page.get_by_label("Search sessions").fill("nothing is called so")
     await expect(tab.page.locator(".empty")).to_have_text("No sessions match.")
-
-
-async def test_a_refused_key_is_shown_as_an_error_and_an_accepted_one_can_be_put_away(
-    devices: Devices, tmp_path: Path
-) -> None:
-    settings = {
-        "auth": {"keys": {"alice": "secret"}},
-        "llms": {"demo": {"type": "scripted"}},
-        "agents": {"assistant": {}},
-    }
-    server = HectorServer(tmp_path, settings)
-    await server.start()
-    context = await devices.add(base_url=server.base_url)
-    page = await context.new_page()
-    await page.goto("/")
-    dialog = page.get_by_role("dialog")
-    await expect(dialog.get_by_role("alert")).to_have_count(0)
-    for key in ("wrong", "secret"):
-        await dialog.get_by_label("Key").fill(key)
-        await dialog.get_by_role("button", name="Continue").click()
-        if key == "wrong":
-            await expect(dialog.get_by_role("alert")).to_have_text("The server does not accept this key.")
-            await expect(dialog.get_by_label("Key")).to_have_attribute("aria-invalid", "true")
-    await expect(page.locator("#composer-text")).to_be_enabled()
-    await page.locator("#composer-text").fill("A draft")
-    await page.get_by_role("button", name="Key of this server").click()
-    await page.get_by_role("button", name="Log out").click()
-    await expect(page.get_by_role("heading", name="This server asks for a key")).to_be_visible()
-    kept = await page.evaluate("Object.values(sessionStorage)")
-    await context.close()
-    await server.close()
-
-    assert kept == []
 
 
 async def test_a_lost_connection_tells_how_long_the_answer_is_written_without_a_reader(devices: Devices) -> None:
