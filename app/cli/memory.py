@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,9 @@ HIT_HEADINGS = ("memory", "fit", "cues", "created", "text")
 POLL_SECONDS = 0.3
 PATIENCE_POLLS = 100
 """Embedding counts as stalled after this many polls without progress."""
+PART_LINES = 10_000
+PART_BYTES = 8 << 20
+"""Lines of one import, and bytes beside the longest of them: half and a quarter of what a server takes by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +191,11 @@ async def export(target: Target, agent: str, user: str | None, *, session: str |
 
 async def import_(target: Target, agent: str, source: Path | None, user: str | None, *, as_json: bool) -> ExitCode:
     lines = _read(source)
+    found = {"imported": 0, "left_out": 0}
     async with _connect(target, agent, user) as agent_handle:
-        found = await agent_handle.memories.import_lines(lines)
+        for part in _parts(lines):
+            counts = await agent_handle.memories.import_lines(part)
+            found = {name: count + counts[name] for name, count in found.items()}
     if as_json:
         print_json(found)
     else:
@@ -197,6 +203,18 @@ async def import_(target: Target, agent: str, source: Path | None, user: str | N
             f"{found['imported']} imported, {found['left_out']} skipped: already present, or not stored by this agent"
         )
     return ExitCode.OK
+
+
+def _parts(content: bytes) -> Iterator[bytes]:
+    """Imports that a server takes. Empty lines stand for those of earlier parts, so that errors name the right line."""
+    lines = content.splitlines()
+    start = size = 0
+    for number, line in enumerate(lines):
+        if number > start and (number - start == PART_LINES or size + len(line) > PART_BYTES):
+            yield b"\n" * start + b"\n".join(lines[start:number])
+            start, size = number, 0
+        size += len(line)
+    yield b"\n" * start + b"\n".join(lines[start:])
 
 
 def _read(source: Path | None) -> bytes:

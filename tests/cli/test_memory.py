@@ -10,6 +10,7 @@ import httpx
 import pytest
 import yaml
 
+from app.cli import memory as memory_command
 from app.domain.memory import Owner, Scope
 from app.memory.longterm import LongTermMemory, Saying
 from app.runtime import new_id, now_ms
@@ -131,3 +132,23 @@ async def test_an_agent_that_remembers_nothing_says_so(hector: Hector) -> None:
     refused = await hector("memory", "list", "echo")
     assert (refused.code, refused.out) == (5, "")
     assert "agents.echo.memory.longterm" in refused.err
+
+
+@pytest.mark.parametrize("number", [0, 1, 3, 4, 7])
+async def test_a_long_import_is_sent_in_parts_that_keep_the_numbers_of_lines(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_command, "PART_LINES", 3)
+    lines = [b'{"text": "%d"}' % place for place in range(number)]
+
+    parts = list(memory_command._parts(b"\n".join(lines) + b"\n"))
+
+    assert len(parts) == max(1, -(-number // 3))
+    found = [(place, line) for part in parts for place, line in enumerate(part.splitlines()) if line]
+    assert found == list(enumerate(lines))
+
+
+async def test_the_parts_of_an_import_have_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_command, "PART_BYTES", 10)
+
+    assert list(memory_command._parts(b"a" * 6 + b"\n" + b"b" * 6)) == [b"a" * 6, b"\n" + b"b" * 6]
