@@ -40,7 +40,7 @@ CHANCE = {"timings", "checked_at"}
 DIED = (("session_id", "killed"), ("reason", "crash"), ("agent", "slow"), ("user_id", "anonymous"))
 USED = {"usage", "steps", "turns", "prompt_tokens", "completion_tokens", "total_tokens"}
 """Fields that count what a killed turn used, and where they stand."""
-NUMBERS, BEFORE_KILL = ("seq", "last_seq"), 1000
+NUMBERS, BEFORE_KILL = ("seq", "last_seq"), 900
 """Events that follow a kill have numbers near the end of the reserved block, or above it; the others are small."""
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
