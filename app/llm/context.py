@@ -1,4 +1,4 @@
-"""Context windows: how many tokens a model takes in, and who says so. Asked once, when somebody needs the figure."""
+"""Context windows: how many tokens a model takes in, and where the figure comes from. Asked once, on first use."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SENTENCES: dict[Source, str] = {
     "known": "known by its name",
     "embedded": "the embedded model",
     "usual": "as local models are loaded; context_window changes it",
-    "assumed": "assumed, for nobody says; set context_window",
+    "assumed": "assumed, because the provider does not say; set context_window",
 }
 
 
@@ -52,7 +52,7 @@ class Context:
 
 
 ASSUMED = Context(8_192, "assumed")
-"""Of a model of which nobody says anything."""
+"""Used when neither the configuration nor the provider nor the name tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class ContextWindow:
     """
 
     def __init__(self, start: Context, *, answer_tokens: int | None = None, ask: Ask | None = None) -> None:
-        """`answer_tokens`: the longest answer that requests ask for; `ask`: `None` where nobody can be asked."""
+        """`answer_tokens`: the longest answer that requests ask for; `ask`: `None` if there is no way to ask."""
         self.known = start
         self.answer_tokens = answer_tokens
         self._ask = ask

@@ -19,7 +19,7 @@ LEAST_SHARE = 4
 SPARE_SHARE = 20
 """A twentieth of the context is kept free: tokens of most models are estimated."""
 SMALL_TOKENS = 1_200
-"""History that fits every model: nobody is asked because of it."""
+"""History that fits every model: the provider is not asked because of it."""
 _LARGE_BYTES = 16_384
 """Text that is longer is taken for more than `SMALL_TOKENS` without counting."""
 

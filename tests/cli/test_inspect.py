@@ -91,7 +91,7 @@ async def test_check_says_how_much_a_model_takes_in_and_who_says_so(here: Hector
 
     lines = people.out.splitlines()
     assert "llm gpt: context: 128,000 tokens, known by its name" in lines
-    assert "llm own: context: 8,192 tokens, assumed, for nobody says; set context_window" in lines
+    assert "llm own: context: 8,192 tokens, assumed, because the provider does not say; set context_window" in lines
     assert "agent a: history: 76,800 tokens" in lines
     assert "agent c: history: 500 tokens" in lines
     assert machines.json["llms"][2]["context"] == {"tokens": 32_000, "source": "configured"}
@@ -101,7 +101,7 @@ async def test_info_says_what_a_request_holds(hector: Hector) -> None:
     result = await hector("info", "echo")
 
     assert "memory\tsummary_buffer, 4,915 tokens\n" in result.out
-    assert "context\t8,192 tokens, assumed, for nobody says; set context_window\n" in result.out
+    assert "context\t8,192 tokens, assumed, because the provider does not say; set context_window\n" in result.out
 
 
 async def test_check_tells_every_problem_with_its_line_and_ends_with_2(here: Hector) -> None:

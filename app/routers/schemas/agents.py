@@ -23,7 +23,7 @@ class ModelContext(TypedDict):
     ]
     source: Annotated[
         Literal["configured", "provider", "refusal", "known", "embedded", "usual", "assumed"],
-        Field(description="Who says so. `known`: by the model's name; `assumed`: nobody."),
+        Field(description="Where the figure comes from. `known`: the model's name; `assumed`: none of these."),
     ]
 
 
