@@ -9,6 +9,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -32,8 +33,16 @@ REMEMBERED_DEAD = 40
 class Run:
     """One server, one provider, many clients, many faults. `problems` is empty at the end."""
 
-    def __init__(self, folder: Path, seed: int, *, postgres_url: str | None = None, only: str = "") -> None:
-        """`only`: faults with this word in their name."""
+    def __init__(
+        self,
+        folder: Path,
+        seed: int,
+        *,
+        postgres_url: str | None = None,
+        only: str = "",
+        told: Callable[[str], None] = lambda words: None,
+    ) -> None:
+        """`only`: faults with this word in their name. `told` is called after each round."""
         self.random = Random(seed)
         self.problems: list[str] = []
         self.faults: Counter[str] = Counter()
@@ -43,6 +52,7 @@ class Run:
         self.slowest_start = 0.0
         self._folder = folder
         self._only = only
+        self._told = told
         self._line = Line(postgres_url) if postgres_url is not None else None
         self._upstream = BadUpstream(Random(seed + 1))
         self._clients = Clients(Random(seed + 2))
@@ -51,15 +61,28 @@ class Run:
     async def go(self, faults: int) -> None:
         """Until so many faults have come, or something is wrong."""
         async with self._upstream:
-            self.server = HectorServer(self._folder, self._settings(), start_seconds=START_SECONDS, stop_seconds=30)
-            await self._start()
-            try:
-                while sum(self.faults.values()) < faults and not self.problems:
-                    await self._round(min(self.random.randint(1, MOST_FAULTS), faults - sum(self.faults.values())))
-            finally:
-                await self._clients.close()
-                if self.server.is_alive:
-                    await self.server.kill()
+            with self._line or nullcontext():
+                await self._go(faults)
+
+    async def _go(self, faults: int) -> None:
+        self.server = HectorServer(self._folder, self._settings(), start_seconds=START_SECONDS, stop_seconds=30)
+        await self._start()
+        try:
+            while sum(self.faults.values()) < faults and not self.problems:
+                await self._round(min(self.random.randint(1, MOST_FAULTS), faults - sum(self.faults.values())))
+                self._told(self.figures)
+        finally:
+            await self._clients.close()
+            if self.server.is_alive:
+                await self.server.kill()
+
+    @property
+    def figures(self) -> str:
+        return (
+            f"{sum(self.faults.values())} faults in {self.rounds} rounds ({dict(self.faults)}), "
+            f"{self.checked} sessions, {self.messages} accepted messages, {self._clients.requests} requests, "
+            f"slowest start {self.slowest_start:.1f} s, {len(self.problems)} wrong"
+        )
 
     def _settings(self) -> dict[str, Any]:
         model = {"type": "openai", "model": "m", "host": self._upstream.base_url, "api_key": "k", "max_retries": 0}
