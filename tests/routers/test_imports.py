@@ -42,7 +42,7 @@ IMPOSSIBLE = [
     "0001-01-01T00:00:00+23:59",
     "1969-12-31T23:59:59.999Z",
     "1970-01-01T00:00:00+00:01",
-    (datetime.now(UTC) + timedelta(days=2)).isoformat(),
+    pytest.param((datetime.now(UTC) + timedelta(days=2)).isoformat(), id="in two days"),
     "2026-01-01T00:00:00",
     -1,
     10**15,
