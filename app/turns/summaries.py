@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 60.0
 """After a failed summary the session does without for so long."""
+PATIENCE_SECONDS = 20.0
+"""How long a turn waits for a summary; one that takes longer goes on beside it, for the turns after."""
 CLOSE_SECONDS = 2.0
 
 
@@ -122,12 +124,14 @@ class Summaries:
         started = time.monotonic()
         before = desk.summary
         usages: list[Usage] = []
-        while not await _fits(desk, memory, _after(desk.summary, window)):
+        is_late = False
+        while not is_late and not await _fits(desk, memory, _after(desk.summary, window)):
             running = desk.condensing
             job = turn.condensing = running or self._begin(desk, is_urgent=True)
             assert job.task is not None
             try:
-                await asyncio.wait([job.task])
+                left = started + PATIENCE_SECONDS - time.monotonic()
+                is_late = not (await asyncio.wait([job.task], timeout=max(left, 0)))[0]
             finally:
                 turn.condensing = None
             usages += job.usages
@@ -140,7 +144,8 @@ class Summaries:
         if summary is not None and summary is not before:
             turn.summary = {"status": "written", "upto": summary.upto_seq, "tokens": summary.tokens}
         else:
-            turn.summary = {"status": "failed", "message": desk.summary_failure or "it was stopped"}
+            why = f"it takes longer than {PATIENCE_SECONDS:.0f} s" if is_late else "it was stopped"
+            turn.summary = {"status": "failed", "message": desk.summary_failure or why}
         turn.summary["source"] = "counted" if desk.agent.llm.counts_exactly else "estimated"
         turn.summary["took_ms"] = took_ms
         turn.summary["usage"] = total(usages).to_json() if usages else None

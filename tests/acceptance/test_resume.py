@@ -19,7 +19,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SETTINGS = {
     "agents": {
-        "assistant": {},
+        "assistant": {"memory": {"working": {"strategy": "buffer_window"}}},
         "paced": {"streaming": {"chunk_size": 7, "delay_ms": 5}},
     }
 }

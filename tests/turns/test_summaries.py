@@ -17,6 +17,7 @@ from app.events.log import SessionLog
 from app.llm.base import LLMError
 from app.storage import messages, summaries, tables
 from app.storage.engine.unit_of_work import UnitOfWork
+from app.turns import summaries as turns_summaries
 from tests.fixtures.hand_llm import HandLLM
 from tests.fixtures.house import ALICE, House, frames_of, until
 
@@ -201,6 +202,26 @@ async def test_a_turn_waits_for_the_summary_that_is_being_written_already(make: 
     await turn.done
     assert len(hall.writer.streams) == 1
     assert "Ann likes words." in hall.told[0]
+
+
+async def test_a_turn_does_not_wait_long_for_a_summary_which_goes_on_beside_it(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hall = await make(threshold=0.7)
+    log = await hall.session()
+    for number in range(2):
+        await hall.exchange(log, number)
+    slow = await hall.writer.answering()
+    monkeypatch.setattr(turns_summaries, "PATIENCE_SECONDS", 0.02)
+    await hall.say(log, WORDS + " " + WORDS, "Yes")
+    [frame] = await summary_frames(hall, log)
+    assert (frame["status"], frame["left_out"]) == ("failed", 2)
+    assert "takes longer than" in frame["message"]
+    assert [content[:2] for content in hall.told[1:]] == ["q1", "a1", "wo"]
+    slow.say("Ann likes words.")
+    slow.finish(Usage(100, 10, "provider"))
+    await until(lambda: log.desk.summary is not None)
+    assert log.desk.summary.text == "Ann likes words."
 
 
 @pytest.mark.parametrize("how", ["fails", "says nothing"])
