@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -66,7 +67,7 @@ class Lines:
             if rest:
                 self._give(rest.decode("utf-8", errors="replace"))
             self._give(None)
-        except (OSError, RuntimeError):  # the loop is closed: the command is over
+        except (OSError, RuntimeError, CancelledError):  # the loop is closed or closing: the command is over
             return
 
     def _give(self, line: str | None) -> None:

@@ -40,7 +40,7 @@ async def test_a_reader_inside_an_event_is_told_its_own_cursor_first(
     path = f"{talk.path}/messages/stream"
     async with client.stream("GET", path, headers={"Last-Event-ID": "3:7"}) as response:
         opening = await anext(response.aiter_text())
-    assert "id: 3:7\n\n" in opening
+    assert opening == ": cursor 3:7\n"
 
 
 async def test_the_info_names_the_messages_that_wait(client: httpx.AsyncClient, upstream: Upstream) -> None:

@@ -19,7 +19,8 @@ from tests.fixtures.server import HectorServer
 
 PAGE = ROOT / "docs" / "cli.md"
 TEXT = PAGE.read_text(encoding="utf-8")
-EXAMPLES = [block for block in blocks(PAGE) if block.language == "bash"]
+EXAMPLES = [block for block in blocks(PAGE) if block.language == "bash" and block.text != "hector serve --dev\n"]
+"""Those that need a server; how to start one is in tests/routers/test_development.py."""
 
 
 def test_the_table_of_exit_codes_is_the_programs() -> None:

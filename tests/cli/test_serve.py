@@ -1,13 +1,16 @@
-"""How the server takes new connections."""
+"""How the server takes new connections, and what it does for developers."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
+from pathlib import Path
 
+import httpx
 import uvloop
 
 from app.cli.serve import copies_of
+from tests.fixtures.server import HectorServer
 
 
 class Counting(asyncio.Protocol):
@@ -38,3 +41,15 @@ async def _taken_in_few_rounds(connections: int) -> int:
 def test_a_round_of_the_loop_takes_many_new_connections() -> None:
     # Else a server with long rounds, one that has much to do, lets new clients wait for a round each.
     assert uvloop.run(_taken_in_few_rounds(16)) == 16
+
+
+async def test_a_server_for_development_answers_local_pages_and_logs_requests(tmp_path: Path) -> None:
+    settings = {"llms": {"echo": {"type": "scripted"}}, "agents": {"assistant": {"llm": "echo"}}}
+    server = HectorServer(tmp_path, settings, options=["--dev"])
+    await server.start()
+    page = {"Origin": "http://localhost:5173"}
+    async with httpx.AsyncClient(base_url=server.base_url, trust_env=False) as client:
+        created = await client.post("/agents/assistant/sessions", headers=page)
+    await server.close()
+    assert created.headers["access-control-allow-origin"] == page["Origin"]
+    assert any("POST /agents/assistant/sessions" in line for line in server.log)
