@@ -8,7 +8,7 @@ import pytest
 from tests.fixtures.server import HectorServer
 from tests.fixtures.sse import open_stream, text_of, types_of
 from tests.fixtures.talk import Talk, good, reason
-from tests.fixtures.upstream import Upstream
+from tests.fixtures.upstream import Reply, Upstream
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -140,7 +140,7 @@ async def test_title_and_metadata_are_set_and_changed(client: httpx.AsyncClient)
 @pytest.mark.parametrize("message", ["Grüße 👋", 'a\nb\t"c" \\ \u2028 {', " a ", "𝕏" * 500])
 async def test_every_text_comes_through_unchanged(client: httpx.AsyncClient, upstream: Upstream, message: str) -> None:
     talk = await Talk.begin(client)
-    upstream.answer(tokens=[message, "é", "\\", '"', "\n\n", "data: x"])
+    upstream.default = Reply(tokens=[message, "é", "\\", '"', "\n\n", "data: x"])  # the model's context is asked first
     frames = await talk.stream_all(message)
     assert text_of(frames) == message + 'é\\"\n\ndata: x'
     assert frames[0].json["message"] == message
