@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -37,7 +38,9 @@ log = logging.getLogger(__name__)
 CONFIG_ERROR = 2
 START_ERROR = 3
 CLOSE_SECONDS = 5
-ACCEPTED_AT_ONCE = 16
+ACCEPTED_AT_ONCE = 32
+_TCP_INFO = struct.Struct("24xI")
+"""Of a listening socket on Linux: how many connections nobody has accepted yet."""
 
 
 class Server(uvicorn.Server):
@@ -121,6 +124,7 @@ async def _serve(config: Config, read_again: Callable[[], Config], *, is_develop
     port = listener.getsockname()[1]
     config = config.model_copy(update={"server": config.server.model_copy(update={"port": port})})
     runtime = Runtime(config)
+    runtime.lag.connections = partial(waiting_at, listener)
     try:
         await runtime.open()
     except (Unavailable, OSError) as error:
@@ -200,6 +204,16 @@ def copies_of(listener: socket.socket) -> list[socket.socket]:
     of a second, and a single socket let new clients, and `/health`, wait for many.
     """
     return [listener, *[listener.dup() for _ in range(ACCEPTED_AT_ONCE - 1)]]
+
+
+def waiting_at(listener: socket.socket) -> int:
+    """How many connections nobody has accepted yet; 0 where the system does not say."""
+    try:
+        found = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+        waiting: int = _TCP_INFO.unpack(found)[0]
+        return waiting
+    except (AttributeError, OSError):
+        return 0
 
 
 def _say_what_was_read(loaded: LoadedConfig) -> None:

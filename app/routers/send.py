@@ -32,7 +32,7 @@ async def accept(
 
     Raises: anything of the error table; nothing was stored.
     """
-    if runtime.lag.seconds > runtime.lag.limit_seconds:
+    if not await runtime.lag.may_begin():
         raise overloaded("The server has more to do than it can do in time (server.max_lag)")
     request = Request(scope)
     agent: str = scope["path_params"]["agent"]

@@ -44,3 +44,50 @@ async def test_a_pause_is_no_overload(monkeypatch: pytest.MonkeyPatch) -> None:
         await asyncio.sleep(0.01)
         assert lag.seconds < lag.limit_seconds
     running.cancel()
+
+
+async def test_a_stampede_begins_in_order_and_the_last_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.observability.lag._PATIENCE_SECONDS", 0.15)
+    lag = LoopLag(0.05)
+    running = asyncio.create_task(lag.run())
+    begun: list[int] = []
+
+    async def turn(number: int) -> bool:
+        if not await lag.may_begin():
+            return False
+        begun.append(number)
+        time.sleep(0.01)  # what a turn's begin costs
+        return True
+
+    answers = await asyncio.gather(*[turn(number) for number in range(200)])
+    running.cancel()
+
+    assert begun == sorted(begun)
+    assert len(begun) == answers.count(True)
+    assert 16 <= len(begun) < 100
+    assert not any(answers[len(begun) :])
+
+
+async def test_a_few_are_let_in_while_connections_wait_and_all_when_none_do() -> None:
+    lag = LoopLag(10)
+    lag.connections = lambda: 1000
+    running = asyncio.create_task(lag.run())
+    turns = [asyncio.create_task(lag.may_begin()) for _ in range(20)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert len([turn for turn in turns if turn.done()]) == 16
+    lag.connections = lambda: 0
+    assert await asyncio.gather(*turns) == [True] * 20
+    running.cancel()
+
+
+async def test_who_leaves_while_waiting_takes_no_place_and_shutdown_lets_nobody_wait() -> None:
+    lag = LoopLag(-1)  # never bearable
+    running = asyncio.create_task(lag.run())
+    left, stayed = (asyncio.create_task(lag.may_begin()) for _ in range(2))
+    await asyncio.sleep(0)
+    left.cancel()
+    await asyncio.sleep(0)
+    running.cancel()
+    assert await stayed is False
+    assert left.cancelled()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -150,3 +151,26 @@ async def test_what_comes_after_the_close_is_refused(database: Database) -> None
         await database.submit(UnitOfWork("s1"))
     with pytest.raises(Unavailable):
         await find(database, "s1")
+
+
+async def test_check_waits_for_no_long_reading(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.storage.engine.database._CHECK_SECONDS", 0.05)
+    monkeypatch.setattr("app.storage.engine.database._ANSWER_COUNTS_SECONDS", 0.05)
+    go_on = threading.Event()
+    readings = [asyncio.create_task(database.read(lambda _connection: go_on.wait(10))) for _ in range(20)]
+    try:
+        async with asyncio.timeout(5):
+            while await _is_answered(database):  # an answer of a moment ago still counts
+                await asyncio.sleep(0.01)
+    finally:
+        go_on.set()
+        await asyncio.gather(*readings)
+    await database.check()
+
+
+async def _is_answered(database: Database) -> bool:
+    try:
+        await database.check()
+    except Unavailable as error:
+        return "has not answered" not in str(error)
+    return True
