@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import orjson
@@ -56,6 +56,12 @@ class LLMRequest:
     messages: Sequence[bytes]
     tag: str = ""
     max_tokens: int | None = None
+    tools: Sequence[bytes] = ()
+    """The tools it may call, ready JSON objects (`{"type": "function", "function": {…}}`)."""
+    tool_choice: str | None = None
+    """`auto`, `none`, `required` or the name of a tool; `None`: as the provider has it."""
+    response_format: bytes | None = None
+    """A ready JSON object; `None`: plain text."""
 
 
 @dataclass(slots=True)
@@ -76,7 +82,25 @@ class ThinkingDelta:
     chunks: list[bytes]
 
 
-Delta = TextDelta | ThinkingDelta
+@dataclass(slots=True)
+class CallDelta:
+    """Fragments of the arguments of tool calls, as they came. What the calls add up to is told at the end:
+    `StreamEnd.calls`."""
+
+    chunks: list[bytes]
+
+
+Delta = TextDelta | ThinkingDelta | CallDelta
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call that the model asks for. `call_id` is the provider's, unique in one answer; `arguments` as it wrote them:
+    a JSON object, if it did well."""
+
+    call_id: str
+    name: str
+    arguments: str
 
 
 @dataclass(slots=True)
@@ -85,6 +109,8 @@ class StreamEnd:
 
     finish_reason: str | None = None
     usage: Usage | None = None
+    calls: list[ToolCall] = field(default_factory=list)
+    """What the model asks for, in its order."""
 
 
 class LLMStream(Protocol):

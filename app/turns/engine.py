@@ -9,7 +9,7 @@ from app.domain.event import EventKind
 from app.domain.turn import Usage
 from app.events.change import Change
 from app.events.log import SessionLog
-from app.llm.base import Delta, LLMStopped, LLMStream, TextDelta, ThinkingDelta
+from app.llm.base import CallDelta, LLMStopped, LLMStream, TextDelta, ThinkingDelta
 from app.turns.condensing import counted
 from app.turns.desk import Desk
 from app.turns.memory import TurnMemory
@@ -80,6 +80,8 @@ async def _relay(session_log: SessionLog, turn: OpenTurn, stream: LLMStream) -> 
             turn.longest_gap = now - last
         last = now
         for delta in deltas:
+            if isinstance(delta, CallDelta):
+                continue
             chunks = delta.chunks
             if session_log.room() < len(chunks) + HEADROOM:
                 await reserve(session_log, len(chunks) + HEADROOM)
@@ -88,7 +90,7 @@ async def _relay(session_log: SessionLog, turn: OpenTurn, stream: LLMStream) -> 
             session_log.append_text(_kind_of(delta), chunks)
 
 
-def _kind_of(delta: Delta) -> EventKind:
+def _kind_of(delta: TextDelta | ThinkingDelta) -> EventKind:
     if isinstance(delta, TextDelta):
         return EventKind.TEXT
     if isinstance(delta, ThinkingDelta):
