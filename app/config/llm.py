@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -41,6 +42,23 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 """Defaults that depend on the type."""
 
 
+def _is_pattern(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as exc:
+        raise ValueError(f"must be a regular expression: {exc}") from None
+    return pattern
+
+
+class ScriptedCall(Section):
+    """One tool call that a scripted model asks for."""
+
+    name: str = Field(min_length=1)
+    """Name of the tool."""
+    arguments: dict[str, Any] | str = Field(default_factory=dict)
+    """Its arguments; a text is sent as it is, as of a model that writes no JSON."""
+
+
 class ScriptedAnswer(Section):
     """One answer of a scripted model, for demonstrations and tests."""
 
@@ -60,6 +78,10 @@ class ScriptedAnswer(Section):
     """What the failure says; without `fail_after` it comes before the first chunk."""
     hang: bool = False
     """Sends its chunks and then neither ends nor fails."""
+    calls: tuple[ScriptedCall, ...] = ()
+    """Tool calls asked for after the text."""
+    when: Annotated[str, AfterValidator(_is_pattern)] | None = Field(default=None, min_length=1)
+    """A regular expression: given only when it is found in the newest message or tool result; null: in turn."""
 
 
 def _from_text(value: object) -> object:
@@ -125,7 +147,7 @@ class LLMConfig(Section):
     max_concurrency: int | None = Field(default=None, ge=1)
     """Calls at the same time, the others wait; null sets no limit."""
     script: tuple[Answer, ...] | None = Field(default=None, min_length=1)
-    """Answers of a `scripted` model in turn, each a text or the keys below; null repeats the user's text."""
+    """Answers of a `scripted` model in turn, per session: texts or the keys below; null repeats the user's text."""
     price: PriceConfig | None = None
     """What its tokens cost."""
 

@@ -84,8 +84,10 @@ class ThinkingDelta:
 
 @dataclass(slots=True)
 class CallDelta:
-    """Fragments of the arguments of tool calls, as they came. What the calls add up to is told at the end:
-    `StreamEnd.calls`."""
+    """Fragments of the arguments of tool calls, in the same form as `TextDelta`: a sign of life.
+
+    What the calls add up to is told at the end: `StreamEnd.calls`.
+    """
 
     chunks: list[bytes]
 
@@ -161,6 +163,11 @@ class LLM(Protocol):
     @property
     def counts_exactly(self) -> bool:
         """Whether `count_tokens` is the model's own encoding (else it is an estimate)."""
+        ...
+
+    @property
+    def takes_tools(self) -> bool:
+        """Whether it asks for tools when `LLMRequest.tools` offers some; else they are not for it."""
         ...
 
     async def close(self) -> None: ...

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from app.config.llm import LLMConfig
+from app.config.llm import LLMConfig, ScriptedAnswer
 from app.llm.base import LLM
 from app.llm.context import ASSUMED, Context
 from app.llm.context_asking import Way
@@ -15,7 +15,7 @@ from app.llm.llama_cpp import CONTEXT, LlamaServer
 from app.llm.on_demand import LoadedOnDemand
 from app.llm.openai_compatible import LocalLLM, OpenAICompatible, OpenAISettings
 from app.llm.presets import PRESETS, quirks_for
-from app.llm.scripted import Answer, ScriptedLLM
+from app.llm.scripted import Answer, ScriptedCall, ScriptedLLM
 from app.llm.transport import check_certificates
 from app.llm.weights import FILE_NAME, weights_directory
 
@@ -36,7 +36,7 @@ def build_llm(name: str, config: LLMConfig) -> LLM:
         Unavailable: it is reached by TLS, and the certificates that the environment names are not there.
     """
     if config.type == "scripted":
-        answers = [Answer(**dict(answer)) for answer in config.script or ()]
+        answers = [_answer(told) for told in config.script or ()]
         return ScriptedLLM(name, answers, context=_context_of(config, "scripted"))
     if config.type == "local":
         path = Path(config.model) if config.model else weights_directory() / FILE_NAME
@@ -48,6 +48,11 @@ def build_llm(name: str, config: LLMConfig) -> LLM:
         check_certificates()
     kind = LoadedOnDemand if config.type in _ON_DEMAND else OpenAICompatible
     return kind(name, _settings(name, config, model, config.host or PRESETS[config.type].base_url))
+
+
+def _answer(told: ScriptedAnswer) -> Answer:
+    calls = tuple(ScriptedCall(call.name, call.arguments) for call in told.calls)
+    return Answer(**{**dict(told), "calls": calls})
 
 
 def _settings(name: str, config: LLMConfig, model: str, base_url: str) -> OpenAISettings:

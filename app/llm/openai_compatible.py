@@ -131,6 +131,11 @@ class OpenAICompatible:
     def counts_exactly(self) -> bool:
         return self._counts_exactly
 
+    @property
+    def takes_tools(self) -> bool:
+        """See `LLM.takes_tools`."""
+        return True
+
     async def close(self) -> None:
         """Stop all streams and close all connections."""
         self._is_closed = True
@@ -264,6 +269,10 @@ class LocalLLM(OpenAICompatible):
 
     def stream(self, request: LLMRequest) -> LocalStream:
         return LocalStream(self, self._body(request))
+
+    @property
+    def takes_tools(self) -> bool:
+        return False
 
     async def connect(self, body: bytes) -> aiohttp.ClientResponse:
         if self._killing:

@@ -4,26 +4,61 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
+from typing import Any, Literal
+from uuid import uuid4
 
 import orjson
 
 from app.domain.turn import Usage
 from app.llm import tokens
-from app.llm.base import Delta, LLMError, LLMRequest, LLMStopped, StreamEnd, TextDelta, ThinkingDelta, escape
+from app.llm.base import (
+    CallDelta,
+    Delta,
+    LLMError,
+    LLMRequest,
+    LLMStopped,
+    StreamEnd,
+    TextDelta,
+    ThinkingDelta,
+    ToolCall,
+    escape,
+)
 from app.llm.context import ASSUMED, Context, ContextWindow
 
 _WORD = re.compile(r"\s*\S+\s*\Z|\s*\S+|\s+")
+_MAX_TAGS = 10_000
+"""Sessions whose place in the script is remembered; the one that was quiet longest begins again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptedCall:
+    """A tool call that an answer asks for. `arguments`: an object, or the text that the model writes instead of one.
+
+    `call_id` is one of its own by default.
+    """
+
+    name: str
+    arguments: Mapping[str, Any] | str = "{}"
+    call_id: str = ""
+
+    @property
+    def written(self) -> str:
+        """The arguments as the model writes them."""
+        if isinstance(self.arguments, str):
+            return self.arguments
+        return orjson.dumps(self.arguments).decode()
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer. `fail_after` counts chunks, thinking included; `error` without it fails at once.
+    """One answer: thinking, text, calls. `fail_after` counts chunks of all three; `error` without it fails at once.
 
-    With `hang` the answer neither ends nor fails after its chunks.
+    With `hang` the answer neither ends nor fails after its chunks. `when` is a regular expression: the answer is given
+    only where it is found in the newest message of the user or the newest result of a tool, whichever came last.
     """
 
     text: str = ""
@@ -34,13 +69,15 @@ class Answer:
     fail_after: int | None = None
     error: str | None = None
     hang: bool = False
+    calls: tuple[ScriptedCall, ...] = ()
+    when: str | None = None
 
     def chunks(self) -> list[tuple[type[Delta], str]]:
         """The chunks before the end or the failure, in order."""
-        thinking: list[tuple[type[Delta], str]] = [
-            (ThinkingDelta, piece) for piece in _cut(self.thinking or "", self.chunk)
-        ]
-        chunks = thinking + [(TextDelta, piece) for piece in _cut(self.text, self.chunk)]
+        chunks: list[tuple[type[Delta], str]] = []
+        parts: list[tuple[type[Delta], str]] = [(ThinkingDelta, self.thinking or ""), (TextDelta, self.text)]
+        for kind, text in parts + [(CallDelta, call.written) for call in self.calls]:
+            chunks += [(kind, piece) for piece in _cut(text, self.chunk)]
         if not self.fails:
             return chunks
         return list(islice(chunks, self.fail_after or 0))
@@ -53,8 +90,9 @@ class Answer:
 class ScriptedLLM:
     """Implements `LLM`: gives `answers` in turn, again and again; without any, the last user message back.
 
-    `echo` gives the delays and the cut of those. `asked` counts the requests, `stopped` the streams
-    closed before their end.
+    An answer whose `when` fits goes before those that have none. Turns are counted for each tag, so that sessions do
+    not get each other's lines. `echo` gives the delays and the cut of messages given back. `asked` counts the requests,
+    `stopped` the streams closed before their end.
     """
 
     def __init__(
@@ -72,12 +110,34 @@ class ScriptedLLM:
         self.stopped = 0
         self._answers = list(answers)
         self._echo = echo or Answer()
+        self._given: OrderedDict[str, Counter[int]] = OrderedDict()
 
     def stream(self, request: LLMRequest) -> ScriptedStream:
         """See `LLM.stream`."""
-        answer = self._answers[self.asked % len(self._answers)] if self._answers else None
         self.asked += 1
-        return ScriptedStream(self, request, answer or _like(self._echo, last_user_text(request)))
+        return ScriptedStream(self, request, self._next(request))
+
+    def _next(self, request: LLMRequest) -> Answer:
+        """Of the answers that fit, the one that was given least often to this tag, the first of several."""
+        fitting = self._fitting(request)
+        if not fitting:
+            return _like(self._echo, last_user_text(request))
+        given = self._given.pop(request.tag, None) or Counter()
+        self._given[request.tag] = given
+        if len(self._given) > _MAX_TAGS:
+            self._given.popitem(last=False)
+        number = min(fitting, key=given.__getitem__)
+        given[number] += 1
+        return self._answers[number]
+
+    def _fitting(self, request: LLMRequest) -> list[int]:
+        conditions = [(number, answer.when) for number, answer in enumerate(self._answers)]
+        if any(when is not None for _, when in conditions):
+            newest = newest_text(request)
+            matching = [number for number, when in conditions if when is not None and re.search(when, newest)]
+            if matching:
+                return matching
+        return [number for number, when in conditions if when is None]
 
     def count_tokens(self, text: str) -> int:
         """See `LLM.count_tokens`."""
@@ -85,6 +145,10 @@ class ScriptedLLM:
 
     @property
     def counts_exactly(self) -> bool:
+        return True
+
+    @property
+    def takes_tools(self) -> bool:
         return True
 
     async def close(self) -> None:
@@ -173,17 +237,32 @@ class ScriptedStream:
     def _finish(self) -> None:
         self._is_over = True
         prompt = sum(tokens.count(_text_of(message)) for message in self._request.messages)
-        completion = tokens.count(self._answer.text) + tokens.count(self._answer.thinking or "")
-        self.end.finish_reason = "stop"
-        self.end.usage = Usage(prompt, completion, "counted")
+        answer = self._answer
+        written = (answer.text, answer.thinking or "", *(call.name + call.written for call in answer.calls))
+        self.end.finish_reason = "tool_calls" if answer.calls else "stop"
+        self.end.usage = Usage(prompt, sum(map(tokens.count, written)), "counted")
+        self.end.calls = [ToolCall(call.call_id or _new_id(), call.name, call.written) for call in answer.calls]
 
 
 def last_user_text(request: LLMRequest) -> str:
     """The text of the last message of the user; empty when there is none."""
+    return _last_text(request, ("user",))
+
+
+def newest_text(request: LLMRequest) -> str:
+    """The text of the last message of the user or result of a tool; empty when there is neither."""
+    return _last_text(request, ("user", "tool"))
+
+
+def _last_text(request: LLMRequest, roles: tuple[str, ...]) -> str:
     for message in reversed(request.messages):
-        if orjson.loads(message).get("role") == "user":
+        if orjson.loads(message).get("role") in roles:
             return _text_of(message)
     return ""
+
+
+def _new_id() -> str:
+    return f"call_{uuid4().hex[:24]}"
 
 
 def _text_of(message: bytes) -> str:

@@ -125,3 +125,32 @@ def test_defaults_fit_the_type_and_what_is_written_beats_them(
     )
     assert (written.max_tokens, written.temperature) == (7, 1)
     assert written.first_token_timeout == timedelta(seconds=9)
+
+
+def test_a_script_asks_for_tools(tmp_path: Path) -> None:
+    text = """
+llms:
+  demo:
+    type: scripted
+    script:
+      - text: I write it.
+        when: hello
+        calls:
+          - {name: write_file, arguments: {path: hello.py, lines: [1, null]}}
+          - {name: look}
+          - {name: x, arguments: "{"}
+"""
+    script = loaded(tmp_path, text).config.llms["demo"].script
+    assert script is not None
+    assert script[0].when == "hello"
+    assert [(call.name, call.arguments) for call in script[0].calls] == [
+        ("write_file", {"path": "hello.py", "lines": [1, None]}),
+        ("look", {}),
+        ("x", "{"),
+    ]
+
+
+def test_a_condition_of_a_script_is_a_regular_expression(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        loaded(tmp_path, "llms: {demo: {type: scripted, script: [{text: a, when: '(b'}]}}\n")
+    assert "llms.demo.script[0].when: must be a regular expression: missing ), unterminated" in str(caught.value)

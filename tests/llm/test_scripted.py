@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from app.llm.base import Delta, LLMError, LLMRequest, LLMStopped, TextDelta, ThinkingDelta
-from app.llm.scripted import Answer, ScriptedLLM, ScriptedStream
+from app.llm.base import CallDelta, Delta, LLMError, LLMRequest, LLMStopped, TextDelta, ThinkingDelta
+from app.llm.scripted import Answer, ScriptedCall, ScriptedLLM, ScriptedStream
 
 ASK = LLMRequest([b'{"role":"system","content":"s"}', '{"role":"user","content":"Grüße an\\nalle"}'.encode()])
 
@@ -39,6 +39,71 @@ async def test_without_a_script_it_repeats_the_user() -> None:
 async def test_answers_come_in_turn_again_and_again() -> None:
     llm = ScriptedLLM("s", [Answer("one"), Answer("two")])
     assert [text_of(await all_of(llm.stream(ASK))) for _ in range(3)] == ["one", "two", "one"]
+
+
+async def test_each_session_gets_the_answers_in_turn() -> None:
+    llm = ScriptedLLM("s", [Answer("one"), Answer("two")])
+    tags = ["a", "b", "a", "b", "a", "c"]
+    said = [text_of(await all_of(llm.stream(LLMRequest(ASK.messages, tag)))) for tag in tags]
+    assert said == ["one", "one", "two", "two", "one", "one"]
+
+
+async def test_an_answer_may_be_chosen_by_what_was_said() -> None:
+    answers = [
+        Answer("one"),
+        Answer("Sunny.", when="[Ww]eather"),
+        Answer("Still sunny.", when="weather"),
+        Answer("two"),
+    ]
+    llm = ScriptedLLM("s", answers)
+
+    async def said(*messages: tuple[str, str]) -> str:
+        entries = [json.dumps({"role": role, "content": content}).encode() for role, content in messages]
+        return text_of(await all_of(llm.stream(LLMRequest(entries, "s"))))
+
+    assert await said(("user", "Weather?"), ("system", "weather is told below")) == "Sunny."
+    assert await said(("user", "Hello")) == "one"
+    assert await said(("user", "Hello"), ("assistant", ""), ("tool", "The weather is fine.")) == "Still sunny."
+    assert await said(("user", "The weather?"), ("assistant", ""), ("tool", "404")) == "two"
+    assert await said(("user", "And the weather?")) == "Sunny."
+
+
+async def test_where_no_answer_fits_it_repeats_the_user() -> None:
+    llm = ScriptedLLM("s", [Answer("Sunny.", when="weather")])
+    assert text_of(await all_of(llm.stream(ASK))) == "Grüße an\nalle"
+
+
+async def test_calls_come_after_the_text() -> None:
+    calls = (ScriptedCall("write_file", {"path": "a b.py", "size": 1}), ScriptedCall("look", call_id="c2"))
+    stream = ScriptedLLM("s", [Answer("I write.", calls=calls)]).stream(ASK)
+    assert await all_of(stream) == [
+        TextDelta([b"I", b" write."]),
+        CallDelta([b'{\\"path\\":\\"a', b' b.py\\",\\"size\\":1}', b"{}"]),
+    ]
+    assert stream.end.finish_reason == "tool_calls"
+    first, second = stream.end.calls
+    assert (first.name, json.loads(first.arguments)) == ("write_file", {"path": "a b.py", "size": 1})
+    assert (second.call_id, second.name, second.arguments) == ("c2", "look", "{}")
+    assert first.call_id not in ("", "c2")
+    assert stream.end.usage is not None
+    assert stream.end.usage.completion_tokens > ScriptedLLM().count_tokens("I write.")
+
+
+async def test_arguments_of_calls_come_in_pieces_where_there_is_a_delay() -> None:
+    calls = (ScriptedCall("say", "not json"), ScriptedCall("stop"))
+    stream = ScriptedLLM("s", [Answer(delay_ms=1, calls=calls)]).stream(ASK)
+    assert [await stream.read() for _ in range(3)] == [[CallDelta([piece])] for piece in (b"not", b" json", b"{}")]
+    assert stream.end.calls == []
+    assert await stream.read() == []
+    assert [call.arguments for call in stream.end.calls] == ["not json", "{}"]
+
+
+async def test_an_answer_that_fails_asks_for_nothing() -> None:
+    stream = ScriptedLLM("s", [Answer("a", fail_after=2, calls=(ScriptedCall("say", "b c"),))]).stream(ASK)
+    assert await stream.read() == [TextDelta([b"a"]), CallDelta([b"b"])]
+    with pytest.raises(LLMError):
+        await stream.read()
+    assert stream.end.calls == []
 
 
 @pytest.mark.parametrize(
