@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 WaitingFor = Literal["approval", "result", "input"]
 
@@ -102,6 +102,21 @@ class Act:
     expires_ms: int | None = None
     is_checkpointed: bool = False
     """Whether the history has its outcome."""
+    remembers: str | None = None
+    """The rule for its session that the answer made."""
+
+    def to(self, state: ActState, at_ms: int, *, by: str | None = None, **fields: Any) -> Act:
+        """The act in its next state. Raises ValueError: that state may not follow."""
+        if state not in NEXT[self.state]:
+            raise ValueError(f"an act that is {self.state} cannot become {state}")
+        waiting_for = fields.pop("waiting_for", None)
+        changes = (*self.changes, StateChange(state, at_ms, by))
+        return replace(self, state=state, changes=changes, waiting_for=waiting_for, **fields)
+
+    @property
+    def started_ms(self) -> int | None:
+        """When it was last started."""
+        return next((change.at_ms for change in reversed(self.changes) if change.state is ActState.STARTED), None)
 
     @property
     def effective(self) -> str:

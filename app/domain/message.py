@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 Role = Literal["user", "assistant"]
+"""Who speaks."""
+MessageRole = Literal["user", "assistant", "tool"]
+"""A tool message is the outcome of a call."""
 
 # White space, control characters, what Unicode calls default ignorable, and the blank Braille pattern.
 _VISIBLE = re.compile(
@@ -25,11 +28,26 @@ class Message:
     message_id: str
     session_id: str
     turn_id: str | None
-    role: Role
+    role: MessageRole
     content: str
     status: str
     seq: int
     created_ms: int
+    tool_calls: tuple[ToolCallRecord, ...] = ()
+    """What an assistant message asks for."""
+    tool_call_id: str | None = None
+    """The call whose outcome a tool message is."""
+    result_id: str | None = None
+    """Where the whole result is, if the message has only a part."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallRecord:
+    """A call as the history has it; `arguments` is JSON text."""
+
+    call_id: str
+    name: str
+    arguments: str
 
 
 def is_blank(text: str) -> bool:

@@ -21,6 +21,7 @@ class Session:
     `reserved_seq` is the highest event number that may be used without reserving more in the database;
     `floor_seq` the highest number whose event was deleted (0 if none was);
     `remembered_seq` the highest number whose message long-term memory has processed.
+    `parent_call` is the call of another session that began this one, on behalf of an agent.
     """
 
     session_id: str
@@ -43,6 +44,7 @@ class Session:
     completion_tokens: int = 0
     forked_from: str | None = None
     remembered_seq: int = 0
+    parent_call: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,8 +108,9 @@ class Removal:
         await self._remove_sessions([*stored, *ephemeral])
         unit = UnitOfWork("")
         anonymized = forgettings.anonymize_usage(unit, request)
+        removed = forgettings.remove_of_user(unit, request)
         await self._submit(unit)
-        self.receipt.removed += anonymized
+        self.receipt.removed += anonymized + removed
 
     def _is_ephemeral_of_user(self, session_log: SessionLog) -> bool:
         session, request = session_log.session, self.request
@@ -189,6 +190,10 @@ class Removal:
         self.receipt.found["memories"] = len(affected.memory_ids)
         await self.remove_recalled()
         await self._forget_ids(affected.memory_ids)
+        unit = UnitOfWork("")
+        removed = forgettings.remove_of_user(unit, self.request, phrase)
+        await self._submit(unit)
+        self.receipt.removed += removed
 
     # -- sessions that stay ----------------------------------------------------------------------------------
 

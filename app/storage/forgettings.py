@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Table, Text, and_, delete, exists, func, insert, select, true, update
 
 from app.domain.forgetting import FORGOTTEN, DeletionRequest
+from app.domain.phrase import Phrase
 from app.storage import personal, tables, usage
 from app.storage.engine.unit_of_work import UnitOfWork
 from app.storage.memories import Owned
@@ -172,6 +173,31 @@ def anonymize_usage(unit: UnitOfWork, request: DeletionRequest) -> Counter[str]:
         removed["usage_rows"] = len(rows)
 
     unit.calls.append(blank)
+    return removed
+
+
+def remove_of_user(unit: UnitOfWork, request: DeletionRequest, phrase: Phrase | None = None) -> Counter[str]:
+    """Delete what belongs to the user and to no session, but for the usage; with a phrase, the rows that contain it.
+
+    The counts are filled in when the unit is written.
+    """
+    removed: Counter[str] = Counter()
+
+    def remove(connection: Connection) -> None:
+        for table, whose in personal.owned_by(tables.metadata, OwnerKind.USER):
+            if table is _u:
+                continue
+            condition = _is_of(table, request)
+            if request.user_id is not None:
+                condition = and_(condition, table.c.user_id == request.user_id)
+            for row in connection.execute(select(table).where(condition)).all():
+                texts = [row._mapping[column.name] or "" for column in personal.texts_of(table)]
+                if phrase is None or any(phrase.is_in(text) for text in texts):
+                    key = next(iter(table.primary_key.columns))
+                    connection.execute(delete(table).where(key == row._mapping[key.name]))
+                    removed[whose.counted] += 1
+
+    unit.calls.append(remove)
     return removed
 
 

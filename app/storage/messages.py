@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -18,7 +19,7 @@ from sqlalchemy import (
     update,
 )
 
-from app.domain.message import Message
+from app.domain.message import Message, ToolCallRecord
 from app.storage import tables
 from app.storage.engine.unit_of_work import UnitOfWork
 
@@ -40,6 +41,11 @@ _REPLACE = (
     update(_m)
     .where(_m.c.session_id == bindparam("the_session"), _m.c.seq == bindparam("the_seq"))
     .values(status="replaced")
+)
+_OUTCOME = (
+    update(_m)
+    .where(_m.c.session_id == bindparam("the_session"), _m.c.tool_call_id == bindparam("the_call"), _m.c.role == "tool")
+    .values(content=bindparam("new_content"))
 )
 _AT = select(_m).where(_m.c.session_id == bindparam("the_session"), _m.c.seq == bindparam("the_seq"))
 _AFTER = (
@@ -65,32 +71,63 @@ _ANSWERS = (
     .limit(bindparam("at_most"))
 )
 
+_STEPS = select(func.max(_m.c.seq)).where(
+    _m.c.session_id == bindparam("the_session"), _m.c.turn_id == bindparam("the_turn"), _m.c.role != "user"
+)
 _FIND = select(_m).where(_m.c.session_id == bindparam("the_session"), _m.c.message_id == bindparam("the_message"))
-_COLUMNS = ("session_id", "seq", "message_id", "turn_id", "role", "content", "status", "created_ms")
+_COLUMNS = (
+    "session_id",
+    "seq",
+    "message_id",
+    "turn_id",
+    "role",
+    "content",
+    "status",
+    "created_ms",
+    "tool_calls",
+    "tool_call_id",
+    "result_id",
+)
 
 NEWEST = 2**62
 
 
 def add(unit: UnitOfWork, message: Message) -> None:
-    unit.add(
-        _INSERT,
-        {
-            "session_id": message.session_id,
-            "seq": message.seq,
-            "message_id": message.message_id,
-            "turn_id": message.turn_id or "",
-            "role": message.role,
-            "content": message.content,
-            "status": message.status,
-            "created_ms": message.created_ms,
-        },
-    )
+    unit.add(_INSERT, _row(message))
+
+
+def _row(message: Message) -> dict[str, Any]:
+    calls = [[call.call_id, call.name, call.arguments] for call in message.tool_calls]
+    return {
+        "session_id": message.session_id,
+        "seq": message.seq,
+        "message_id": message.message_id,
+        "turn_id": message.turn_id or "",
+        "role": message.role,
+        "content": message.content,
+        "status": message.status,
+        "created_ms": message.created_ms,
+        "tool_calls": orjson.dumps(calls).decode() if calls else None,
+        "tool_call_id": message.tool_call_id,
+        "result_id": message.result_id,
+    }
+
+
+def add_outcome(unit: UnitOfWork, call_id: str, content: str) -> None:
+    """Replace what the history says of a call whose outcome was unknown."""
+    unit.add(_OUTCOME, {"the_session": unit.session_id, "the_call": call_id, "new_content": content})
 
 
 def page(connection: Connection, session_id: str, *, before: int = NEWEST, limit: int) -> list[Message]:
     """The `limit` newest messages below number `before`, oldest first."""
     rows = connection.execute(_BEFORE, {"the_session": session_id, "before": before, "at_most": limit}).all()
     return [_message(row) for row in reversed(rows)]
+
+
+def end_of_steps(connection: Connection, session_id: str, turn_id: str) -> int:
+    """The number of the newest message that a step of a turn has stored; 0 if there is none."""
+    found = connection.execute(_STEPS, {"the_session": session_id, "the_turn": turn_id}).scalar()
+    return int(found or 0)
 
 
 def add_replace(unit: UnitOfWork, *, seq: int) -> None:
@@ -111,7 +148,7 @@ def copy(unit: UnitOfWork, *, source: str, upto: int) -> None:
 
 def add_all(unit: UnitOfWork, seeds: list[Message]) -> None:
     """Insert many messages at once."""
-    rows = [{name: getattr(seed, name) for name in _COLUMNS} | {"turn_id": seed.turn_id or ""} for seed in seeds]
+    rows = [_row(seed) for seed in seeds]
     if rows:
         unit.calls.append(lambda connection: connection.execute(_INSERT, rows))
 
@@ -177,4 +214,11 @@ def _message(row: Row[Any]) -> Message:
         status=row.status,
         seq=row.seq,
         created_ms=row.created_ms,
+        tool_calls=_calls(row.tool_calls) if row.tool_calls is not None else (),
+        tool_call_id=row.tool_call_id,
+        result_id=row.result_id,
     )
+
+
+def _calls(stored: str) -> tuple[ToolCallRecord, ...]:
+    return tuple([ToolCallRecord(*call) for call in orjson.loads(stored)])

@@ -89,6 +89,7 @@ def create(session: Session) -> UnitOfWork:
             "completion_tokens": 0,
             "forked_from": session.forked_from,
             "remembered_seq": session.remembered_seq,
+            "parent_call": session.parent_call,
         },
     )
     return unit
@@ -295,6 +296,7 @@ def _session(row: Sequence[Any]) -> Session:
         completion_tokens,
         forked_from,
         remembered_seq,
+        parent_call,
     ) = row
     return Session(
         session_id,
@@ -317,4 +319,5 @@ def _session(row: Sequence[Any]) -> Session:
         read_count(completion_tokens),
         forked_from,
         remembered_seq,
+        parent_call,
     )

@@ -62,6 +62,7 @@ sessions = Table(
     Column("completion_tokens", BigInteger, nullable=False),
     Column("forked_from", Text, info=_SESSION),
     Column("remembered_seq", BigInteger, nullable=False, server_default="0"),
+    Column("parent_call", Text, info=_GENERATED),
     info=personal.of_session("sessions", Redaction.FIELDS, redacted="titles"),
 )
 Index(
@@ -77,6 +78,12 @@ Index(
     sessions.c.agent,
     sessions.c.active_ms,
     sessions.c.session_id,
+)
+Index(
+    "sessions_by_parent",
+    sessions.c.parent_call,
+    sqlite_where=text("parent_call IS NOT NULL"),
+    postgresql_where=text("parent_call IS NOT NULL"),
 )
 Index("sessions_by_status", sessions.c.status, sessions.c.active_ms)
 
@@ -112,6 +119,7 @@ turns = Table(
     Column("instructions", Text, info=_TEXT),
     Column("memory", Text, info=_JSON),
     Column("finish_reason", Text, info=not_personal("a short word of the model's provider")),
+    Column("waiting_for", Text, info=_WORD),
     info=personal.of_session("turns", Redaction.TURNS),
 )
 # At most one turn of a session runs or waits: the rule lives here, not in the code that hopes for it.
@@ -142,9 +150,85 @@ messages = Table(
     Column("content", Text, nullable=False, info=_TEXT),
     Column("status", Text, nullable=False, info=_WORD),
     Column("created_ms", BigInteger, nullable=False),
+    Column("tool_calls", Text, info=_JSON),
+    Column("tool_call_id", Text, info=_GENERATED),
+    Column("result_id", Text, info=_GENERATED),
+    Column("trust", Text, info=_WORD),
+    Column("secrecy", Text, info=_WORD),
     PrimaryKeyConstraint("session_id", "seq"),
     info=personal.of_session("messages", Redaction.ROWS),
 )
+
+# The ledger of acts: one row a tool call, inserted before anything happens, updated under the condition of the state
+# before. `place` orders the calls of a step.
+acts = Table(
+    "acts",
+    metadata,
+    Column("session_id", Text, nullable=False, info=_SESSION),
+    Column("call_id", Text, nullable=False, info=_GENERATED),
+    Column("turn_id", Text, nullable=False, info=_GENERATED),
+    Column("step", Integer, nullable=False),
+    Column("place", Integer, nullable=False),
+    Column("agent", Text, nullable=False, info=_CONFIGURED),
+    Column("name", Text, nullable=False, info=_CONFIGURED),
+    Column("class", Text, nullable=False, info=_WORD),
+    Column("arguments", Text, info=_TEXT),
+    Column("state", Text, nullable=False, info=_WORD),
+    Column("changes", Text, info=_JSON),
+    Column("waiting_for", Text, info=_WORD),
+    Column("why", Text, info=_TEXT),
+    Column("rule", Text, info=_CONFIGURED),
+    Column("asked", Text, info=_JSON),
+    Column("edited", Text, info=_TEXT),
+    Column("outcome", Text, info=_TEXT),
+    Column("result", Text, info=_JSON),
+    Column("result_id", Text, info=_GENERATED),
+    Column("kept", Text, info=_JSON),
+    Column("expires_ms", BigInteger),
+    Column("is_checkpointed", Integer, nullable=False),
+    Column("remembers", Text, info=_TEXT),
+    Column("trust", Text, info=_WORD),
+    Column("secrecy", Text, info=_WORD),
+    Column("created_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("session_id", "call_id"),
+    info=personal.of_session("acts", Redaction.ROWS),
+)
+Index("acts_by_turn", acts.c.session_id, acts.c.turn_id, acts.c.step, acts.c.place)
+Index(
+    "acts_open",
+    acts.c.state,
+    acts.c.expires_ms,
+    sqlite_where=text("state IN ('waiting', 'unknown')"),
+    postgresql_where=text("state IN ('waiting', 'unknown')"),
+)
+
+# Results too large for the model's window, as a whole.
+results = Table(
+    "results",
+    metadata,
+    Column("session_id", Text, nullable=False, info=_SESSION),
+    Column("result_id", Text, nullable=False, info=_GENERATED),
+    Column("call_id", Text, nullable=False, info=_GENERATED),
+    Column("content", Text, nullable=False, info=_TEXT),
+    Column("bytes", BigInteger, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("session_id", "result_id"),
+    info=personal.of_session("results", Redaction.ROWS),
+)
+
+# Rules for an agent that people made by answering; those for one session are in its acts (`remembers`).
+remembered_rules = Table(
+    "remembered_rules",
+    metadata,
+    Column("rule_id", Text, primary_key=True, info=_GENERATED),
+    Column("principal", Text, nullable=False, info=_CONFIGURED),
+    Column("user_id", Text, nullable=False, info=_USER),
+    Column("agent", Text, nullable=False, info=_CONFIGURED),
+    Column("rule", Text, nullable=False, info=_TEXT),
+    Column("created_ms", BigInteger, nullable=False),
+    info=personal.of(OwnerKind.USER, "remembered_rules"),
+)
+Index("remembered_rules_by_user", remembered_rules.c.principal, remembered_rules.c.agent, remembered_rules.c.user_id)
 
 # Facts: one row an event. `fact` is the frame's JSON object without its number, and without the message of a turn that
 # begins or is queued (storage/events.py adds it).
@@ -266,6 +350,8 @@ memories = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("version", Integer, nullable=False),
     Column("pinned", Integer, nullable=False),
+    Column("trust", Text, info=_WORD),
+    Column("secrecy", Text, info=_WORD),
     sqlite_autoincrement=True,
     info=personal.of(OwnerKind.MEMORY, "memories"),
 )

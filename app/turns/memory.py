@@ -10,7 +10,7 @@ from app.agents import Agent
 from app.config.memory import LongTermConfig
 from app.domain.errors import HectorError
 from app.domain.memory import Owner, Scope
-from app.domain.message import Message, Role
+from app.domain.message import Message, Role, is_blank
 from app.domain.principal import ANONYMOUS, is_name
 from app.domain.session import Session
 from app.events.change import Change
@@ -174,7 +174,7 @@ class TurnMemory:
         said = [
             _saying(session, m.role, m.content, m.created_ms, m.turn_id, m.message_id)
             for m in found
-            if m.role == "user" or m.status == "completed"
+            if m.role != "tool" and not is_blank(m.content) and (m.role == "user" or m.status == "completed")
         ]
         upto = found[-1].seq
         async with Change(session_log) as change:

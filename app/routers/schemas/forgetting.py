@@ -40,11 +40,14 @@ class ForgottenCounts(TypedDict):
     sessions: int
     turns: int
     messages: int
+    acts: int
+    results: int
     events: int
     summaries: int
     titles: int
     idempotency_keys: int
     usage_rows: int
+    remembered_rules: int
     memories: int
     versions: int
     vectors: int
@@ -78,11 +81,14 @@ def receipt_json(agent: str, receipt: Receipt) -> ForgetReceipt:
             "sessions": removed["sessions"],
             "turns": removed["turns"],
             "messages": removed["messages"],
+            "acts": removed["acts"],
+            "results": removed["results"],
             "events": removed["events"],
             "summaries": removed["summaries"],
             "titles": removed["titles"],
             "idempotency_keys": removed["idempotency_keys"],
             "usage_rows": removed["usage_rows"],
+            "remembered_rules": removed["remembered_rules"],
             "memories": removed["memories"],
             "versions": removed["versions"],
             "vectors": removed["vectors"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from app.domain.clock import iso
 from app.domain.message import Message as StoredMessage
@@ -65,14 +65,30 @@ class Regenerate(BaseModel):
 # -- answers -----------------------------------------------------------------------------------------
 
 
+class CalledFunction(TypedDict):
+    name: Annotated[str, Field(examples=["write_file"])]
+    arguments: Annotated[str, Field(description="JSON text, as the model wrote it.")]
+
+
+class CalledTool(TypedDict):
+    """A call that the model asks for, in the form that models are given."""
+
+    id: Annotated[str, Field(description="Its `call_id`.")]
+    type: Literal["function"]
+    function: CalledFunction
+
+
 class Message(TypedDict):
     message_id: MessageId
     turn_id: Annotated[TurnId | None, Field(description="Null for a message that no turn made.")]
-    role: Role
+    role: Annotated[Literal["user", "assistant", "tool"], Field(description="`tool`: the outcome of a call.")]
     content: Annotated[str, Field(examples=["A qubit is a quantum bit."])]
     status: Annotated[str, Field(description="That of its turn, or `replaced`.", examples=["completed"])]
     created_at: Time
     seq: EventNumber
+    tool_calls: NotRequired[list[CalledTool]]
+    tool_call_id: NotRequired[Annotated[str, Field(description="The call whose outcome this is.")]]
+    result_id: NotRequired[Annotated[str, Field(description="Where the whole result is, if this is a part.")]]
 
 
 class MessagePage(TypedDict):
@@ -102,7 +118,7 @@ class BackgroundTurn(TypedDict):
 
 
 def message_json(message: StoredMessage) -> Message:
-    return {
+    shown: Message = {
         "message_id": message.message_id,
         "turn_id": message.turn_id,
         "role": message.role,
@@ -111,6 +127,16 @@ def message_json(message: StoredMessage) -> Message:
         "created_at": iso(message.created_ms),
         "seq": message.seq,
     }
+    if message.tool_calls:
+        shown["tool_calls"] = [
+            {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id is not None:
+        shown["tool_call_id"] = message.tool_call_id
+    if message.result_id is not None:
+        shown["result_id"] = message.result_id
+    return shown
 
 
 def answer_json(session_id: str, outcome: Outcome) -> Answer:
