@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NotRequired
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from app.domain.clock import iso
 from app.domain.message import Message as StoredMessage
