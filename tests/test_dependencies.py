@@ -21,6 +21,7 @@ MODULES = {
     "prompt-toolkit": {"prompt_toolkit"},
     "python-docx": {"docx"},
     "pydantic": {"pydantic", "pydantic_core"},  # its own error objects are typed there, and it pins the version
+    "jsonschema": {"jsonschema", "jsonschema_specifications"},  # its meta-schemas, which it pins
     "opentelemetry-sdk": {"opentelemetry"},
     "opentelemetry-exporter-otlp-proto-http": {"opentelemetry"},
 }

@@ -36,6 +36,8 @@ from app.search.stems import stem
 from app.search.wordpiece import WordPiece
 from app.search.words import fold, split_text, terms, words
 from app.storage.document_text import INDEX
+from app.tools import arguments, command_words
+from app.tools.rules import Rules
 
 TOO_MUCH = 4
 """Times what linear work takes: work of n log n and the noise of a busy machine stay below."""
@@ -143,6 +145,26 @@ def _json(text: str) -> object:
     return read_json(orjson.dumps({"message": text, "metadata": {"\0": text}}))
 
 
+_SCHEMA = {"properties": {"n": {"type": "integer"}, "o": {"type": "object"}, "p": {"pattern": r"^(\w+\s?)*$"}}}
+_RULES = Rules(deny=["t(a=*a*b*c)", "t(path=*/secret*)", "t(command=rm *)", "t(url=https://*.org/*a*b)"])
+
+
+def _arguments(text: str) -> object:
+    written = orjson.dumps({"n": text, "o": text, "p": text, text: text}).decode()
+    return [_refusal(lambda: arguments.parse(written, _SCHEMA)), _refusal(lambda: arguments.read(text))]
+
+
+def _refusal(parse: Callable[[], object]) -> object:
+    try:
+        return parse()
+    except arguments.BadArguments as exc:
+        return exc
+
+
+def _rules(text: str) -> object:
+    return _RULES.decide("t", {"a": text, "path": text, "command": text, "url": text})
+
+
 TAKERS: dict[str, Callable[[str], object]] = {
     "fold": fold,
     "words": words,
@@ -171,6 +193,10 @@ TAKERS: dict[str, Callable[[str], object]] = {
     "body": _json,
     "clean text of the CLI": neutral.clean,
     "cell of a table": _flat,
+    "arguments of a call": _arguments,
+    "call on a line": lambda text: arguments.describe("write_file", text),
+    "command": command_words.split,
+    "rules": _rules,
 }
 
 
