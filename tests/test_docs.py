@@ -51,7 +51,7 @@ def switched_on() -> str:
 def general(key: tuple[str | int, ...]) -> str:
     """A key of a file as the schema writes it, without the names that users choose."""
     text = ".".join("[]" if isinstance(part, int) else part for part in key).replace(".[]", "[]")
-    return re.sub(r"^(llms|embedders|agents|document_stores|tools\.mcp)\.[^.\[]+", r"\1.<name>", text)
+    return re.sub(r"^(llms|embedders|agents|document_stores|tools\.mcp|tools(?=\.pay))\.[^.\[]+", r"\1.<name>", text)
 
 
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: key.dotted)
@@ -98,7 +98,7 @@ def test_the_example_loads_with_every_line_switched_on(tmp_path: Path) -> None:
 def test_every_later_key_of_the_example_warns_once_switched_on(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(switched_on(), encoding="utf-8")
-    later = {"grpc_port", "tools", "redis"}
+    later = {"grpc_port", "structured_output", "security", "redis"}
 
     warnings = "\n".join(load_config(path, environ={}).warnings)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -122,7 +123,7 @@ def check(config: Path | None, *, as_json: bool) -> ExitCode:
     try:
         loaded = read_config(config)
     except CommandFailed as failure:
-        problems = failure.message.splitlines()
+        problems = re.split(r"\n(?! )", failure.message)
         if as_json:
             nothing: dict[str, Any] = {"warnings": [], "llms": [], "agents": [], "document_stores": []}
             print_json({"ok": False, "config": None, "problems": problems, **nothing})

@@ -39,6 +39,10 @@ class QuickFlags:
 
 NO_FLAGS = QuickFlags()
 
+USUAL_TOOLS = ("search", "read_file", "write_file", "list_files", "search_replace", "execute_command", "todo_write")
+USUAL_COMMANDS = ("cat", "echo", "grep", "head", "ls", "mkdir", "python3", "python", "pwd", "tail", "wc")
+"""What `--tools` stands for."""
+
 
 def read_config(
     path: Path | None,
@@ -78,10 +82,15 @@ def choose_model(flags: QuickFlags, environ: Mapping[str, str], probe: Probe | N
 def values(choice: Choice, flags: QuickFlags) -> dict[str, Any]:
     """What a file would say."""
     said = choice.as_values()
+    tools: list[str] = []
     if flags.tools:
-        said["agents"]["assistant"]["tools"] = ["search", "write_file", "execute_command"]
+        tools += USUAL_TOOLS
+        said["tools"] = {"execute_command": {"allowed_commands": list(USUAL_COMMANDS)}}
     if flags.mcp_url:
-        said["tools"] = {"mcp": {"server": {"url": flags.mcp_url}}}
+        tools += ["server"]
+        said.setdefault("tools", {})["mcp"] = {"server": {"url": flags.mcp_url}}
+    if tools:
+        said["agents"]["assistant"]["tools"] = tools
     if flags.docs:
         said["document_stores"] = {"docs": {"paths": [flags.docs]}}
     return said

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
+from app.config.acting import LimitsConfig, PermissionsConfig
 from app.config.memory import MemoryConfig
 from app.config.section import Section
 from app.config.units import EntryName, Size, format_duration, parse_duration
@@ -41,12 +42,16 @@ class PromptConfig(Section):
 class ReasoningConfig(Section):
     """How a turn runs and what of it is shown."""
 
-    engine: Literal["chain-of-thought"] = "chain-of-thought"
-    """The loop of a turn: model, tools, model, until the answer stands."""
+    engine: Literal["chain-of-thought", "supervisor"] = "chain-of-thought"
+    """The loop of a turn: model, tools, model, until the answer stands; `supervisor`: by calls of its `sub_agents`."""
     max_iterations: int = Field(default=20, ge=1)
     """Most model calls in one turn."""
     on_crash: Literal["interrupt", "resume"] = "interrupt"
-    """A turn whose server died: ends with the text it had, or goes on (`resume` is not built yet)."""
+    """A turn whose server died: ends with the text it had, or goes on where it was."""
+    on_unknown: Literal["ask", "tell_model"] = "ask"
+    """A call of which a crash left open whether it happened: a person is asked, or the model is told so."""
+    on_limit: Literal["land", "ask", "stop"] = "land"
+    """A turn at one of its `limits`: concludes without tools, asks whether to go on, or stops."""
     enable_streaming: bool = True
     """Whether text is sent as it comes; false sends the whole answer as one chunk."""
     show_tool_execution: bool = True
@@ -97,8 +102,10 @@ class AgentConfig(Section):
     memory: MemoryConfig = Field(default_factory=MemoryConfig)
     streaming: StreamingConfig = Field(default_factory=StreamingConfig)
     tools: tuple[str, ...] = ()
-    """Names of the tools it may use. Not built yet."""
-    document_stores: tuple[str, ...] = ()
-    """Document stores that its `search` tool sees; left out: all. Not built yet."""
-    sub_agents: tuple[str, ...] = ()
-    """Agents that it may call. Not built yet."""
+    """What it may use: names of tools, of MCP servers (all tools of them), or patterns such as `mcp__time__*`."""
+    permissions: PermissionsConfig = Field(default_factory=PermissionsConfig)
+    limits: LimitsConfig = Field(default_factory=LimitsConfig)
+    document_stores: tuple[EntryName, ...] | None = None
+    """Document stores that its `search` tool sees; null: all."""
+    sub_agents: tuple[EntryName, ...] | None = None
+    """Agents that it may call, by the tool `agent_call`, which it has then; null: all, if it lists `agent_call`."""

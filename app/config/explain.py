@@ -10,7 +10,8 @@ from pydantic_core import ErrorDetails
 
 from app.config.document import Key
 from app.config.keys import explain_unknown
-from app.config.section import Problems
+from app.config.section import Problems, Section
+from app.config.tool_types import SECTIONS
 from app.config.variables import may_be_shown
 
 _MAPPING = "must be a mapping (key: value)"
@@ -31,7 +32,7 @@ _SENTENCES = {
     "path_type": "has to be text",
 }
 # Sections and keys that hold secrets, or addresses with a password in them.
-_NEVER_QUOTED = {"auth", "storage", "redis", "api_key", "host", "url", "public_url"}
+_NEVER_QUOTED = {"auth", "storage", "redis", "api_key", "host", "url", "public_url", "env", "headers"}
 
 
 def explain(error: ValidationError, written: Mapping[str, Any], filled: Mapping[str, Any]) -> Iterator[tuple[Key, str]]:
@@ -41,14 +42,22 @@ def explain(error: ValidationError, written: Mapping[str, Any], filled: Mapping[
         if isinstance(cause, Problems):
             yield from cause.found.items()
             continue
-        key: Key = tuple(part for part in detail["loc"] if part != "[key]")
-        yield key, _sentence(detail, key) + _quote(detail["type"], key, written, filled)
+        key, tool = _place(detail)
+        yield key, _sentence(detail, key, tool) + _quote(detail["type"], key, written, filled)
 
 
-def _sentence(detail: ErrorDetails, key: Key) -> str:
+def _place(detail: ErrorDetails) -> tuple[Key, type[Section] | None]:
+    """The key, and what may be said of the tool that it belongs to: of tools, pydantic names the type, too."""
+    key: Key = tuple(part for part in detail["loc"] if part != "[key]")
+    if len(key) > 2 and key[0] == "tools" and key[1] != "mcp":
+        return (*key[:2], *key[3:]), SECTIONS[str(key[2])]
+    return key, None
+
+
+def _sentence(detail: ErrorDetails, key: Key, tool: type[Section] | None) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
-        return explain_unknown(key)
+        return explain_unknown(key, tool)
     if kind == "value_error":
         return str(context["error"])
     if kind in _SENTENCES:

@@ -13,6 +13,8 @@ from app.config.document import Key
 from app.config.near import near_name
 from app.config.root import Config
 from app.config.section import Section
+from app.config.tool_types import SECTIONS, PythonConfig, TimedSection
+from app.config.tools import ToolsConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +60,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"known here: {', '.join(sorted(names))}" if names else "nothing belongs here"
 
 
-def explain_unknown(key: Key) -> str:
-    """What to say about a key that its place does not know: where it belongs in its section, else the nearest there."""
-    section = _section_at(key[:-1])
+def explain_unknown(key: Key, tool: type[Section] | None = None) -> str:
+    """What to say about a key that its place does not know: where it belongs in its section, else the nearest there.
+
+    `tool` is what may be said of the tool that the key belongs to, if it does.
+    """
+    section = tool or _section_at(key[:-1])
     name = str(key[-1])
-    names = list(section.model_fields) if section else []
+    names = list(section.known_keys()) if section else []
+    if tool is not None:
+        return f"unknown key; {nearest(name, names)}"
     homes = {known.parts[:end] for known in schema_keys() for end, part in enumerate(known.parts) if part == name}
     homes = {home for home in homes if _is_beside(home, key[:-1])}
     if len(homes) == 1:
@@ -76,13 +83,28 @@ def _is_beside(home: tuple[str, ...], place: Key) -> bool:
 
 
 def _walk(section: type[Section], above: tuple[str, ...]) -> Iterator[SchemaKey]:
-    for name, field in section.model_fields.items():
+    for name, field in section.known_keys().items():
         at = (*above, name)
         inner, step = _inside(field.annotation)
         if inner is None or step == ("[]",):
             yield SchemaKey(at, field)
         if inner is not None:
             yield from _walk(inner, (*at, *step))
+    if issubclass(section, ToolsConfig):
+        yield from _walk_tools(above)
+
+
+def _walk_tools(above: tuple[str, ...]) -> Iterator[SchemaKey]:
+    """The keys of every tool under `<name>`, further ones under the first type that has them."""
+    every = {"type": PythonConfig.model_fields["type"], **TimedSection.known_keys()}
+    yield from (SchemaKey((*above, "<name>", name), field) for name, field in every.items())
+    seen: set[type[Section]] = set()
+    for kind, section in SECTIONS.items():
+        place = "<name>" if section is PythonConfig else kind
+        for name, field in section.known_keys().items() if section not in seen else ():
+            seen.add(section)
+            if name not in every or (name != "type" and name in section.__annotations__):
+                yield SchemaKey((*above, place, name), field)
 
 
 def _inside(annotation: Any) -> tuple[type[Section] | None, tuple[str, ...]]:
@@ -105,7 +127,7 @@ def _section_at(key: Key) -> type[Section] | None:
     section: type[Section] | None = Config
     parts = iter(key)
     for part in parts:
-        field = section.model_fields.get(str(part)) if section else None
+        field = section.known_keys().get(str(part)) if section else None
         if field is None:
             return None
         section, step = _inside(field.annotation)

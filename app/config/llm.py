@@ -110,6 +110,28 @@ def _with_address(given: object) -> object:
     return {**given, "host": base_address(given["host"], str(given.get("type", "")))}
 
 
+def _as_schema(given: object) -> object:
+    """The JSON schema in what v1 wrote around it."""
+    if not isinstance(given, dict) or not {"format", "schema"} & set(given):
+        return given
+    if given.get("format", "json") not in ("json", "enum"):
+        raise ValueError("only format: json is known")
+    if given.get("enum"):
+        return {"type": "string", "enum": given["enum"]}
+    if not isinstance(given.get("schema"), dict):
+        raise ValueError("needs a `schema`: a JSON schema")
+    return given["schema"]
+
+
+def _checked_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    if not {"type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf"} & set(schema):
+        raise ValueError("must be a JSON schema, such as {type: object, properties: …}")
+    return schema
+
+
+AnswerSchema = Annotated[dict[str, Any], BeforeValidator(_as_schema), AfterValidator(_checked_schema)]
+
+
 class PriceConfig(Section):
     """What a model costs."""
 
@@ -150,6 +172,8 @@ class LLMConfig(Section):
     """Answers of a `scripted` model in turn, per session: texts or the keys below; null repeats the user's text."""
     price: PriceConfig | None = None
     """What its tokens cost."""
+    structured_output: AnswerSchema | None = None
+    """JSON schema that its answers fit, or v1's `{format: json, schema: …}`. Not built yet."""
 
     @model_validator(mode="before")
     @classmethod

@@ -5,7 +5,7 @@ Flags beat `HECTOR_SECTION__KEY`, which beats the file, which beats the models' 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,9 @@ from app.config.v1.sections import rewrite
 from app.config.variables import fill, settings
 
 _FLAGS = "command line"
+
+Check = Callable[[Config], Iterable[tuple[Key, str]]]
+"""A further look at a configuration with absolute paths: key and sentence of each problem."""
 
 
 class ConfigError(Exception):
@@ -52,11 +55,13 @@ def load_config(
     overrides: Mapping[str, object] | None = None,
     cwd: Path | None = None,
     instead: Mapping[str, Any] | None = None,
+    checks: Iterable[Check] = (),
 ) -> LoadedConfig:
     """The configuration of `path`; without a file `instead`, else the one agent `assistant` on the embedded model.
 
     `overrides` are flags: dotted keys, None meaning that the flag was not given.
     Relative paths start at the file's folder, without a file at `cwd` (default: the working directory).
+    `checks` are rooms that know more of the configuration than its models do.
 
     Raises:
         ConfigError: with every problem that could be found.
@@ -70,8 +75,8 @@ def load_config(
     draft.lay_environment(environ)
     draft.lay_flags(flags)
     draft.fill(environ)
-    config = draft.validate()
-    return LoadedConfig(config.at(folder), path, draft.warnings(config))
+    config = draft.validate(lambda config: config.at(folder, path), checks)
+    return LoadedConfig(config, path, draft.warnings(config))
 
 
 def _read(path: Path) -> Document:
@@ -140,13 +145,14 @@ class _Draft:
             entry["host"] = ollama_address(environ[variable]) if kind == "ollama" else environ[variable].strip()
             self.origins[(*at, "host")] = variable
 
-    def validate(self) -> Config:
+    def validate(self, place: Callable[[Config], Config], checks: Iterable[Check]) -> Config:
+        """What the values mean, its paths made absolute by `place`. Raises ConfigError."""
         config, values = None, self.values
         told = set(self.unfilled)
         pruned: set[Key] = set()
         while True:
             try:
-                config = Config.model_validate(values)
+                config = place(Config.model_validate(values))
                 break
             except ValidationError as error:
                 found = list(explain(error, self.document.values, self.values))
@@ -162,6 +168,10 @@ class _Draft:
                 break
             pruned |= broken
             values = prune(values, broken)
+        found = [] if config is None else [problem for check in checks for problem in check(config)]
+        for key, sentence in found:
+            if key not in told:
+                self._add(key, sentence)
         if config is None or self.problems:
             raise ConfigError(*(problem for _, problem in sorted(set(self.problems))))
         return config

@@ -19,29 +19,21 @@ _OFF: tuple[object, ...] = (None, False, (), {}, SecretStr(""))
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """A dotted key, `*` being any name, and what happens instead; values in `same` ask for just that.
-
-    `value` names the one value that is not built, when the key itself is.
-    """
+    """A dotted key, `*` being any name, and what happens instead; values in `same` ask for just that."""
 
     key: str
     instead: str
     same: tuple[object, ...] = _OFF
-    value: str = ""
 
     @property
     def sentence(self) -> str:
-        return f"{self.value + ' is ' if self.value else ''}not built yet; {self.instead}"
+        return f"not built yet; {self.instead}"
 
 
 NOT_BUILT_YET = (
     Later("server.grpc_port", "no gRPC port is opened"),
-    Later("agents.*.reasoning.on_crash", "the turn is marked interrupted", ("interrupt",), "resume"),
-    Later("agents.*.tools", "the agent answers without tools"),
-    Later("agents.*.document_stores", "the agent does not search"),
-    Later("agents.*.sub_agents", "the agent calls no other"),
-    Later("tools.execute_command", "the agent answers without tools"),
-    Later("tools.mcp", "no MCP server is connected"),
+    Later("llms.*.structured_output", "answers are plain text"),
+    Later("security.flow", "calls run whatever is in the context", ("off",)),
     Later("compat.vectorshift.enabled", "its door stays closed"),
     Later("redis.url", "this server works alone on its database"),
 )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
+from app.config.acting import ApprovalsConfig, SecurityConfig
+from app.config.acting_checks import find_problems
 from app.config.agent import AgentConfig
 from app.config.compat import CompatConfig
 from app.config.documents import DocumentStoreConfig
@@ -30,6 +33,14 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 Found = dict[tuple[str | int, ...], str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a configuration was read, which makes no other of it."""
+
+    folder: Path = field(compare=False)
+    file: Path | None = field(default=None, compare=False)
+
+
 class Config(Section):
     """Everything the file may say. `Config()` is what an empty file means."""
 
@@ -43,21 +54,25 @@ class Config(Section):
     embedders: dict[str, EmbedderConfig] = Field(default_factory=lambda: {"default": EmbedderConfig()})
     agents: dict[str, AgentConfig] = Field(default_factory=lambda: {"assistant": AgentConfig()})
     tools: ToolsConfig = Field(default_factory=ToolsConfig)
+    approvals: ApprovalsConfig = Field(default_factory=ApprovalsConfig)
+    security: SecurityConfig = Field(default_factory=SecurityConfig)
     document_stores: dict[str, DocumentStoreConfig] = Field(default_factory=dict)
     compat: CompatConfig = Field(default_factory=CompatConfig)
     redis: RedisConfig = Field(default_factory=RedisConfig)
 
+    _place: _Place = PrivateAttr(default_factory=lambda: _Place(Path.cwd()))
+
     @model_validator(mode="after")
     def _agrees(self) -> Config:
         found = self._door_problems() | self._agent_problems() | self._embedder_problems()
-        found |= self._store_problems() | self._compat_problems()
+        found |= self._store_problems() | self._compat_problems() | dict(find_problems(self))
         if found:
             raise Problems(found)
         return self
 
-    def at(self, folder: Path) -> Config:
-        """The same configuration, every relative path taken from `folder` (absolute)."""
-        return self.model_copy(
+    def at(self, folder: Path, file: Path | None = None) -> Config:
+        """The same configuration, every relative path taken from `folder` (absolute); `file` is where it was read."""
+        there = self.model_copy(
             update={
                 "storage": self.storage.at(folder),
                 "llms": {name: llm.at(folder) for name, llm in self.llms.items()},
@@ -65,6 +80,24 @@ class Config(Section):
                 "document_stores": {name: store.at(folder) for name, store in self.document_stores.items()},
             }
         )
+        there._place = _Place(folder, file.absolute() if file is not None else None)
+        return there
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths start; modules of tools are looked for here, too."""
+        return self._place.folder
+
+    @property
+    def own_files(self) -> tuple[Path, ...]:
+        """Files that tools must not touch: this configuration, what belongs to it, and the database."""
+        own = [self.folder / ".env", self.folder / ".env.local"]
+        if self._place.file is not None:
+            own.append(self._place.file)
+        if not self.storage.is_postgres:
+            database = self.folder / self.storage.path
+            own += [database.with_name(database.name + end) for end in ("", "-wal", "-shm", "-journal", ".lock")]
+        return tuple(own)
 
     @property
     def has_one_user(self) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic.fields import FieldInfo
 
 
 class Section(BaseModel):
@@ -34,8 +35,13 @@ class Section(BaseModel):
 
     @classmethod
     def _keeps_null(cls, key: Any) -> bool:
-        field = cls.model_fields.get(key)
+        field = cls.known_keys().get(key)
         return field is None or type(None) in get_args(field.annotation)
+
+    @classmethod
+    def known_keys(cls) -> Mapping[str, FieldInfo]:
+        """Its fields as the file calls them."""
+        return {field.alias or name: field for name, field in cls.model_fields.items()}
 
 
 class Problems(ValueError):

@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr, field_serializer, field_validator
 
 from app.config.section import Section
 from app.config.units import Duration, Size, Wait
+from app.domain.turn import OnBusy
 
 _SQLITE = "sqlite:///"
 STRONG_KEY = 16
@@ -172,8 +173,8 @@ class SessionsConfig(Section):
     """A session idle for longer expires; null never."""
     max_duration: Wait | None = None
     """A session older than this expires; null never."""
-    on_busy: Literal["queue", "reject", "replace"] = "queue"
-    """A message while a turn runs: waits its turn, is answered 409, or cancels the running turn."""
+    on_busy: OnBusy = "queue"
+    """A message while a turn runs: waits its turn, is answered 409, cancels the running turn, or enters it."""
     max_queue: int = Field(default=16, ge=1)
     """Messages that may wait in one session; the next one is answered 429."""
     max_per_user: int | None = Field(default=None, ge=1)

@@ -156,15 +156,16 @@ def test_a_key_that_the_entry_leaves_out_comes_from_its_usual_variable(write: Wr
 
 def test_every_problem_is_told_with_line_and_key(write: Write) -> None:
     path = write(
-        "server:\n  prot: 1\nsessions:\n  on_busy: qeue\n  timeout: 10:30\nagents:\n  a: {enable_streaming: true}\n"
+        "server:\n  prot: 1\nlogging:\n  format: never\nsessions:\n  timeout: 10:30\n"
+        "agents:\n  a: {enable_streaming: true}\n"
     )
 
     assert refused(path) == [
         "config.yaml:2: server.prot: unknown key; did you mean 'port'?",
-        "config.yaml:4: sessions.on_busy: must be 'queue', 'reject' or 'replace' (got 'qeue')",
-        "config.yaml:5: sessions.timeout: is not a duration: "
+        "config.yaml:4: logging.format: must be 'text' or 'json' (got 'never')",
+        "config.yaml:6: sessions.timeout: is not a duration: "
         "write 30s, 10m, 24h, 7d, 500ms, 1h30m or a number of seconds (got '10:30')",
-        "config.yaml:7: agents.a.enable_streaming: unknown key; "
+        "config.yaml:8: agents.a.enable_streaming: unknown key; "
         "'enable_streaming' belongs under agents.<name>.reasoning",
     ]
 

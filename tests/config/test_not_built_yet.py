@@ -21,9 +21,8 @@ def warnings(folder: Path, text: str, **environ: str) -> list[str]:
     ("text", "key"),
     [
         ("server: {grpc_port: 50051}", "server.grpc_port"),
-        ("agents: {a: {tools: [search]}}", "agents.a.tools"),
-        ("tools: {execute_command: {allowed_commands: [ls]}}", "tools.execute_command"),
-        ("tools: {mcp: {t: {command: x}}}", "tools.mcp"),
+        ("llms: {a: {type: scripted, structured_output: {type: object}}}", "llms.a.structured_output"),
+        ("security: {flow: ask}", "security.flow"),
         ("compat: {vectorshift: {enabled: true}}", "compat.vectorshift.enabled"),
         ("redis: {url: 'redis://localhost'}", "redis.url"),
     ],
@@ -38,7 +37,9 @@ def test_a_key_that_is_not_built_yet_warns_once(tmp_path: Path, text: str, key: 
     "text",
     [
         "",
-        "agents: {a: {reasoning: {on_crash: interrupt, engine: chain-of-thought}}}",
+        "agents: {a: {reasoning: {on_crash: resume, engine: chain-of-thought}}}",
+        "agents: {a: {tools: [search, t]}}\ntools: {mcp: {t: {command: x}}}",
+        "security: {flow: off}",
         "agents: {a: {tools: [], memory: {longterm: }}}",
         "agents: {a: {memory: {working: {strategy: buffer_window, budget: 9, window_size: 3}}}}",
         "agents: {a: {memory: {working: {strategy: summary_buffer, threshold: 0.5, target: 0.3}}}}",
@@ -55,19 +56,12 @@ def test_what_happens_anyway_does_not_warn(tmp_path: Path, text: str) -> None:
     assert warnings(tmp_path, text) == []
 
 
-def test_a_value_that_is_not_built_yet_is_named(tmp_path: Path) -> None:
-    text = "agents:\n  a:\n    reasoning: {on_crash: resume}\n"
+def test_several_models_share_one_warning(tmp_path: Path) -> None:
+    model = "{type: scripted, structured_output: {type: object}}"
+    text = f"agents: {{a: {{llm: a}}}}\nllms:\n  a: {model}\n  b: {{type: scripted}}\n  c: {model}\n"
 
     assert warnings(tmp_path, text) == [
-        "config.yaml:3: agents.a.reasoning.on_crash: resume is not built yet; the turn is marked interrupted"
-    ]
-
-
-def test_several_agents_share_one_warning(tmp_path: Path) -> None:
-    text = "agents:\n  a: {tools: [x]}\n  b: {}\n  c: {tools: [y]}\n"
-
-    assert warnings(tmp_path, text) == [
-        "config.yaml:2: agents.a.tools, agents.c.tools: not built yet; the agent answers without tools"
+        "config.yaml:3: llms.a.structured_output, llms.c.structured_output: not built yet; answers are plain text"
     ]
 
 

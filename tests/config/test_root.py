@@ -14,6 +14,7 @@ from app.config.explain import explain
 from app.config.llm import LLMConfig
 from app.config.root import Config
 from app.config.server import StorageConfig
+from app.config.tool_types import CommandConfig
 
 SCRIPTED = {"type": "scripted"}
 
@@ -217,7 +218,9 @@ def test_relative_paths_start_at_the_folder_and_absolute_ones_stay() -> None:
 
     assert config.storage.path == Path("/var/a.db")
     assert [llm.model for llm in config.llms.values()] == ["/etc/hector/m.gguf", "m"]
-    assert config.tools.execute_command.working_directory == Path("/etc/hector/workspace")
+    command = config.tools.named["execute_command"]
+    assert isinstance(command, CommandConfig)
+    assert command.working_directory == Path("/etc/hector/workspace")
     assert config.document_stores["d"].paths == (Path("/etc/hector/docs"), Path("/srv"))
 
 

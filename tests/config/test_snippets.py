@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from app.config.load import LoadedConfig, load_config
+from app.config.load import ConfigError, LoadedConfig, load_config
 
 SNIPPETS = {
     "memory": """
@@ -19,15 +20,6 @@ agents:
         budget: 4000
       longterm:
         storage_scope: "session" # Session-scoped long-term memory
-""",
-    "tools": """
-agents:
-  coder:
-    reasoning:
-      enable_streaming: true
-      show_tool_execution: true
-      show_thinking: true
-    tools: ["write_file", "execute_command", "search"]
 """,
     "sessions": """
 sessions:
@@ -62,6 +54,16 @@ agents:
 """,
 }
 
+CODER = """
+agents:
+  coder:
+    reasoning:
+      enable_streaming: true
+      show_tool_execution: true
+      show_thinking: true
+    tools: ["write_file", "execute_command", "search"]
+"""
+
 
 def paste(folder: Path, name: str) -> LoadedConfig:
     path = folder / "config.yaml"
@@ -86,3 +88,18 @@ def test_pasted_streaming_options_are_kept(tmp_path: Path) -> None:
     streaming = paste(tmp_path, "streaming").config.agents["custom"].streaming
 
     assert (streaming.chunk_size, streaming.delay_ms, streaming.buffer_size) == (10, 50, 1024)
+
+
+def test_a_pasted_agent_with_commands_is_refused_with_three_lines_that_make_it_load(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(CODER, encoding="utf-8")
+
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, environ={})
+
+    [problem] = caught.value.problems
+    head, *lines = problem.splitlines()
+    assert head.startswith(f"{path}:8: agents.coder.tools[1]: execute_command starts no program until the file says")
+    assert len(lines) == 3
+    path.write_text(CODER + textwrap.dedent("\n".join(lines)), encoding="utf-8")
+    assert load_config(path, environ={}).warnings == ()

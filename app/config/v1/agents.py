@@ -39,9 +39,9 @@ def _rewrite_agent(file: Rewrite, at: Key) -> None:
     file.ignore(at, ("url", "credentials", "a2a"), "ignored; it belongs to agents of type a2a, which are not built yet")
     file.ignore(at, ("task",), "ignored; every turn is kept in the database of `storage`")
     file.ignore(at, ("search",), "ignored; how documents are found is not set by agent: document_stores")
-    file.ignore(at, ("structured_output",), "not built yet; answers are plain text")
+    file.ignore(at, ("structured_output",), "ignored; write it under llms.<name>, whose answers it is about")
     file.ignore(at, ("docs_folder",), "ignored; name the folder under document_stores.<name>.paths")
-    file.ignore(at, ("enable_tools",), "not built yet; the agent answers without tools")
+    file.ignore(at, ("enable_tools",), "ignored; an agent has the tools that it lists")
     if not file.has(*at, "security"):
         return
     schemes = file.text(*at, "security", "jwks_url") or file.get(*at, "security", "schemes")
@@ -80,8 +80,6 @@ def _rewrite_memory(file: Rewrite, at: Key) -> None:
 
 
 def _rewrite_reasoning(file: Rewrite, at: Key) -> None:
-    if file.text(*at, "engine") == "supervisor":
-        file.ignore(at, ("engine",), "supervisor is not built yet; the agent answers by itself")
     file.ignore(at, _REFLECTION, "ignored; models reflect by themselves")
     shown = ("tool_display_mode", "show_tool_args", "show_tool_results")
     file.ignore(at, shown, "ignored; show_tool_execution shows calls with arguments and results")

@@ -88,4 +88,3 @@ def _rewrite_llm(file: Rewrite, name: str) -> None:
         told = " and ".join(missing)
         file.note(f"is read as {told}" if told else "ignored; first_token_timeout is there too", (*at, "timeout"))
     file.ignore(at, ("retry_delay",), "ignored; the pause grows by itself, or is the one that the provider asks for")
-    file.ignore(at, ("structured_output",), "not built yet; answers are plain text")

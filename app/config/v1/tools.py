@@ -1,14 +1,11 @@
-"""The `tools` section of a v1 file: any name, and a `type` that says what the tool is."""
+"""The `tools` section of a v1 file: what of it is elsewhere here, or does nothing."""
 
 from __future__ import annotations
 
 from app.config.document import Key
-from app.config.keys import nearest
 from app.config.v1.rewrite import Rewrite
 
-_COMMAND = ("allowed_commands", "working_directory", "max_execution_time", "require_approval")
-_TYPES = ("write_file", "read_file", "search_replace", "search", "todo", "todo_write", "agent_call", "http_request")
-_UNBUILT = "not built yet; the agent answers without tools"
+_SHOWN = ("show_diff", "create_backup", "backup_on_overwrite", "max_replacements", "enabled_search_types")
 
 
 def rewrite_tools(file: Rewrite) -> None:
@@ -18,37 +15,15 @@ def rewrite_tools(file: Rewrite) -> None:
         file.drop("tools", "tools")
     for name in file.names("tools"):
         at = ("tools", name)
-        kind = file.text(*at, "type") or name
         if not isinstance(file.get(*at), dict):
             continue
-        if file.is_off(*at, "enabled"):
-            file.drop(*at)
-        elif kind in ("command", "execute_command"):
-            _rewrite_command(file, at)
-        elif kind == "mcp" and _is_server(file, at):
-            _rewrite_server(file, at)
-        elif kind in _TYPES:
-            file.ignore(("tools",), (name,), _UNBUILT)
-        elif kind != "mcp":
-            known = ", ".join(("command", "mcp", *_TYPES))
-            file.refuse(at, f"is no tool that is known: give it a `type` ({known})")
-
-
-def _rewrite_command(file: Rewrite, at: Key) -> None:
-    for name in ("type", "enabled", "description"):
-        file.drop(*at, name)
-    file.ignore(at, ("denied_commands",), "ignored; only the programs of allowed_commands may be started")
-    file.ignore(at, ("enable_sandboxing",), _UNBUILT)
-    if at[-1] == "execute_command":
-        return
-    ours = ("tools", "execute_command")
-    for name in _COMMAND:
-        file.move((*at, name), (*ours, name), "is read as a part of tools.execute_command")
-    for name in file.names(*at):
-        file.refuse((*at, name), f"unknown key; {nearest(name, _COMMAND)}")
-    if not file.has(*ours):
-        file.put(ours, {}, of=at)
-    file.drop(*at)
+        if (file.text(*at, "type") or name) == "mcp":
+            if _is_server(file, at):
+                _rewrite_server(file, at)
+            continue
+        file.ignore(at, ("enable_sandboxing",), "ignored; commands are always fenced in: `sandbox` says by what")
+        file.ignore(at, _SHOWN, "ignored; results show what was changed")
+        file.move((*at, "max_results"), (*at, "max_limit"), "is read as max_limit")
 
 
 def _is_server(file: Rewrite, at: Key) -> bool:
@@ -58,11 +33,9 @@ def _is_server(file: Rewrite, at: Key) -> bool:
 
 def _rewrite_server(file: Rewrite, at: Key) -> None:
     """An entry of type mcp becomes one of tools.mcp."""
-    for name in ("type", "enabled", "description"):
+    for name in ("type", "description"):
         file.drop(*at, name)
     entry = file.drop(*at)
-    if "server_url" in entry:
-        entry["url"] = entry.pop("server_url")
     name = "server" if at[-1] == "mcp" else str(at[-1])
     file.put(("tools", "mcp", name), entry, of=at)
     file.note("is read as tools.mcp.<name>", at)
