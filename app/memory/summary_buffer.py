@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import is_not
 
-from app.memory.working import Entry, entry
+from app.memory.clearing import clear
+from app.memory.steps import border, has_steps, steps, told
+from app.memory.working import MESSAGE_OVERHEAD_TOKENS, Entry, entry
 
 SUMMARY_SHARE = 5
 """A summary takes at most a fifth of the budget, because every request pays for it."""
@@ -90,6 +93,16 @@ class SummaryBuffer:
         """
         return history[self._newest(history, self.target) :]
 
+    def clear(self, history: Sequence[Entry], *, taken: int = 0) -> Sequence[Entry]:
+        """The history with old results of tools removed, from the oldest on until it is within `target` beside `taken`.
+
+        `history` itself if there is none to remove. Much at once, so that the next requests begin alike.
+        """
+        if not has_steps(history):
+            return history
+        cleared = clear(history, room=self.target - taken, count_tokens=self._count)
+        return cleared if any(map(is_not, cleared, history)) else history
+
     def wants_more(self, history: Sequence[Entry]) -> bool:
         """Whether the history is below twice the budget: messages that no longer fit still have to be summarized."""
         return self.fits(history, 2 * self.budget - 1)
@@ -113,10 +126,10 @@ class SummaryBuffer:
         last = max([place for place, message in enumerate(history) if message.is_users], default=len(history) - 1)
         while start < last and not history[start].is_users:
             start += 1
-        return min(start, last)
+        return border(history, min(start, last))
 
     def _newest(self, history: Sequence[Entry], room: int) -> int:
-        """The index from which on the messages fit into `room` tokens; at most that of the last one."""
+        """The index from which on the messages fit into `room` tokens; at most that of the last one, or last step."""
         if not history:
             return 0
         start = len(history) - 1
@@ -124,7 +137,7 @@ class SummaryBuffer:
         while start and (tokens := history[start - 1].count(self._count)) <= room:
             room -= tokens
             start -= 1
-        return start
+        return border(history, start)
 
     # -- summarizing --------------------------------------------------------------------------------------------
 
@@ -136,22 +149,29 @@ class SummaryBuffer:
         most = max(min(most or self.portion_tokens, self.portion_tokens), LEAST_PORTION)
         lines: list[str] = []
         room, upto = most, 0
-        for message in messages:
-            if (tokens := message.count(self._count)) > room and lines:
+        for step in steps(messages):
+            text, tokens = self._told(step)
+            if tokens > room and lines:
                 yield Portion("\n".join(lines), upto)
                 lines, room = [], most
-            speaker = "User: " if message.is_users else "Assistant: "
-            text = message.text().strip()
+            speaker = "User: " if step[0].is_users else "Assistant: "
             if tokens <= room:
                 lines.append(speaker + text)
-                room, upto = room - tokens, message.seq
+                room, upto = room - tokens, step[-1].seq
                 continue
             *pieces, last = [*self._pieces(text, most)] or [""]
             for place, piece in enumerate(pieces):
                 yield Portion(speaker + (PART if place else "") + piece, upto)
-            lines, room, upto = [speaker + PART + last], most - self._count(last), message.seq
+            lines, room, upto = [speaker + PART + last], most - self._count(last), step[-1].seq
         if lines:
             yield Portion("\n".join(lines), upto)
+
+    def _told(self, step: Sequence[Entry]) -> tuple[str, int]:
+        """The text of a message or a step, and the tokens it takes."""
+        if not step[0].call_ids:
+            return step[0].text().strip(), step[0].count(self._count)
+        text = told(step)
+        return text, self._count(text) + MESSAGE_OVERHEAD_TOKENS
 
     def _pieces(self, text: str, most: int) -> Iterator[str]:
         """A text in pieces of at most `most` tokens, cut at white space where there is some."""

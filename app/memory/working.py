@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import orjson
@@ -33,6 +33,10 @@ class Result:
     handle: str | None = None
     is_kept: bool = False
     """It never gives way to newer messages."""
+    is_cleared: bool = False
+    """The message is one line that stands for it."""
+    line: Entry | None = field(default=None, repr=False, compare=False)
+    """That line, once it was made."""
 
 
 @dataclass(slots=True)

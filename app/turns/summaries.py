@@ -83,6 +83,11 @@ class Summaries:
         if await _fits(desk, memory, window):
             self._tell(desk, turn, desk.summary, desk.left_out)
             return desk.summary, list(window)
+        if (cleared := await self._clear(desk, memory, window)) is not window:
+            window = cleared
+            if await _fits(desk, memory, window):
+                self._tell(desk, turn, desk.summary, desk.left_out)
+                return desk.summary, window
         newest = await counted(lambda: memory.total(window[-1:]), size=_uncounted(window[-1:]))
         if not memory.sums_up:
             return None, await self._move_on(desk, turn, memory, window, newest=newest)
@@ -106,6 +111,17 @@ class Summaries:
             desk.left_out += len(desk.window) - len(kept)
             desk.window = kept
         return summary, selected
+
+    async def _clear(self, desk: Desk, memory: SummaryBuffer, window: list[Entry]) -> list[Entry]:
+        """Have old results of tools give way, in the desk's window too. Returns `window` itself if there are none."""
+        taken = _tokens(desk.summary)
+        cleared = await counted(lambda: memory.clear(window, taken=taken), size=_uncounted(window))
+        if cleared is window:
+            return window
+        if desk.window is not None:
+            by_old = {id(old): new for old, new in zip(window, cleared, strict=True)}
+            desk.window = [by_old.get(id(message), message) for message in desk.window]
+        return list(cleared)
 
     async def _move_on(
         self, desk: Desk, turn: OpenTurn, memory: SummaryBuffer, window: list[Entry], *, newest: int
@@ -206,6 +222,9 @@ class Summaries:
             await desk.agent.budget.settle(window)
         size, limit = _uncounted(window), memory.budget if is_urgent else memory.threshold
         if await counted(lambda: memory.fits(window, limit - _tokens(desk.summary)), size=size):
+            return
+        window = await self._clear(desk, memory, window)
+        if memory.fits(window, limit - _tokens(desk.summary)):
             return
         rest = window[: await counted(lambda: memory.cut(window), size=size)]
         old = desk.summary.text if desk.summary is not None else ""

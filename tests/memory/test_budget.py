@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.llm.context import Context, ContextWindow, Told
-from app.memory.budget import ModelBudget, budget_for
+from app.memory.budget import ModelBudget, budget_for, request_limit
 from app.memory.summary_buffer import SummaryBuffer
 from app.memory.working import entry
 from tests.fixtures.hand_llm import HandLLM
@@ -66,3 +66,19 @@ async def test_what_a_refusal_taught_changes_the_budget() -> None:
     asked.llm.context.learn("maximum context length is 4096 tokens")
     await asked.budget.settle([])
     assert asked.buffer.budget == 2457
+
+
+async def test_the_tools_of_an_agent_take_room_from_its_history() -> None:
+    asked = Asked()
+    await asked.budget.settle([])
+    asked.budget.tools_tokens = 5000
+    await asked.budget.settle([])
+    assert asked.buffer.budget == 8192 - 5000 - 6 - 409
+
+
+@pytest.mark.parametrize(
+    ("tokens", "answer", "limit"),
+    [(128_000, 8000, 113_600), (128_000, None, 117_504), (8192, None, 5735), (8192, 8000, 2048)],
+)
+def test_a_request_leaves_room_for_the_answer(tokens: int, answer: int | None, limit: int) -> None:
+    assert request_limit(Context(tokens, "known"), answer_tokens=answer) == limit

@@ -15,6 +15,7 @@ from app.domain.summary import Summary
 from app.domain.turn import TurnState, Usage
 from app.events.log import SessionLog
 from app.llm.base import LLMError
+from app.memory.working import Entry, calls_entry, entry, tool_entry
 from app.storage import messages, summaries, tables
 from app.storage.engine.unit_of_work import UnitOfWork
 from app.turns import summaries as turns_summaries
@@ -135,6 +136,56 @@ async def test_a_turn_that_crosses_it_is_summed_up_afterwards_and_the_next_is_to
     [frame] = await summary_frames(hall, log)
     assert (frame["status"], frame["upto"]) == ("used", log.desk.summary.upto_seq)
     assert "left_out" not in frame
+
+
+def used_tool(log: SessionLog, *, words: int) -> list[Entry]:
+    """A step and its answer, put into the window as if a turn had made them; the result is `words` long."""
+    seq = log.last_seq
+    result = tool_entry("1", "look", " ".join(["thing"] * words), "m2", seq, handle="res_1")
+    made = [calls_entry("", [("1", "look", "{}")], "m1", seq), result, entry("assistant", "Seen.", "m3", seq)]
+    assert log.desk is not None
+    log.desk.window[-1:] = made  # type: ignore[attr-defined]
+    return made
+
+
+async def test_old_results_give_way_before_anything_is_summed_up(make: Make) -> None:
+    hall = await make()
+    log = await hall.session()
+    await hall.say(log, "Look", "Seen.")
+    used_tool(log, words=200)
+    await hall.say(log, "Next", "Yes")
+    line = '[result of look was removed to save room: 1199 characters; read_result("res_1") gives it back]'
+    assert hall.told == ["Be brief.", "Look", "", line, "Seen.", "Next"]
+    assert hall.writer.streams == []
+    assert await summary_frames(hall, log) == []
+    assert log.desk.window[2].text() == line, "it stays so"
+
+
+async def test_old_results_give_way_after_the_turn_that_crosses_the_threshold(make: Make) -> None:
+    hall = await make()
+    log = await hall.session()
+    await hall.say(log, "Look", "Seen.")
+    used_tool(log, words=100)
+    await hall.say(log, "Next", "Yes")
+    assert "thing thing" in hall.told[3], "it fitted"
+    await hall.summaries.settled()
+    assert log.desk.window[2].text().startswith("[result of look was removed")
+    assert hall.writer.streams == []
+
+
+async def test_a_step_is_summed_up_as_a_whole(make: Make) -> None:
+    hall = await make()
+    log = await hall.session()
+    await hall.say(log, "Look", "Seen.")
+    used_tool(log, words=20)
+    await hall.exchange(log, 0)
+    await hall.exchange(log, 1)
+    said = (await hall.writer.answering()).messages()[1][1]
+    result = " ".join(["thing"] * 20)
+    assert f"User: Look\nAssistant: [tool look({{}}): {result}]\nAssistant: Seen.\nUser: q0" in said
+    await hall.write("They looked.", 1)
+    await until(lambda: log.desk.summary is not None)
+    assert not any(one.call_ids for one in log.desk.window)
 
 
 async def test_the_turn_that_crosses_it_does_not_wait(make: Make) -> None:
