@@ -34,10 +34,13 @@ from app.sessions.tombstones import Tombstones
 from app.storage.engine.database import Database
 from app.storage.erasure import Erasure
 from app.storage.memories import Removed
+from app.turns.acting import Acting, ActLimits, NoTools, Toolbox
 from app.turns.admission import Admission
 from app.turns.booking import Booking
+from app.turns.decisions import Decisions
 from app.turns.final import FinalMemories
 from app.turns.history import History
+from app.turns.loop import Loop
 from app.turns.memory import TurnMemory
 from app.turns.recovery import Recovery
 from app.turns.report import Reporter
@@ -91,6 +94,7 @@ class House:
     admission: Admission
     recovery: Recovery
     shutdown: Shutdown
+    decisions: Decisions
     erasure: Erasure
     forgettings: Forgettings
 
@@ -132,6 +136,8 @@ def build(
     tracing: Tracing | None = None,
     ring_bytes: int = 262_144,
     erasure: Erasure | None = None,
+    toolbox: Toolbox | None = None,
+    limits: ActLimits | None = None,
 ) -> House:
     """Build every part on opened databases. Starts no task."""
     live = LiveSessions(
@@ -164,7 +170,11 @@ def build(
 
     summaries = Summaries(booking, clock_ms=clock_ms, observer=final)
     reporter = Reporter(metrics, tracing or Tracing()) if metrics is not None else None
-    runner = Runner(live, summaries, clock_ms=clock_ms, observer=endings, reporter=reporter, memory=turn_memory)
+    acting = Acting(toolbox or NoTools(), new_id, clock_ms, tombstone_key, limits or ActLimits())
+    loop = Loop(acting, summaries, turn_memory)
+    runner = Runner(
+        live, summaries, clock_ms=clock_ms, observer=endings, loop=loop, reporter=reporter, memory=turn_memory
+    )
     stopping = Stopping(runner, summaries, clock_ms=clock_ms)
     admission = Admission(
         runner, stopping, new_id=new_id, clock_ms=clock_ms, on_busy=config.on_busy, max_queue=config.max_queue
@@ -193,6 +203,7 @@ def build(
         admission=admission,
         recovery=Recovery(live, admission, roster, clock_ms=clock_ms),
         shutdown=Shutdown(runner),
+        decisions=Decisions(acting, runner, live, clock_ms=clock_ms),
         erasure=erasure,
         forgettings=Forgettings(places, erasure, new_id=new_id, clock_ms=clock_ms),
     )

@@ -5,9 +5,12 @@ HectorError
 ├── Unauthenticated       unauthenticated
 ├── Forbidden             forbidden_origin, forbidden_host, forbidden_ticket
 ├── NotFound              agent_not_found, session_not_found, turn_not_found, memory_not_found, store_not_found
+├── NotFound              call_not_found, result_not_found
 ├── Conflict              session_busy, idempotency_conflict, session_exists, turn_cancelled, memory_off, import_stopped
+├── Conflict              already_decided
 ├── SessionOver           session_ended, session_expired, session_terminated
 ├── CursorExpired         cursor_expired
+├── ApprovalExpired       approval_expired
 ├── TooLarge              too_large, headers_too_large, url_too_long
 ├── QuotaExceeded         queue_full, rate_limited
 ├── ModelFailed           llm_error, llm_timeout
@@ -57,6 +60,10 @@ class SessionOver(HectorError):
 
 class CursorExpired(HectorError):
     reason = "cursor_expired"
+
+
+class ApprovalExpired(HectorError):
+    reason = "approval_expired"
 
 
 class TooLarge(HectorError):

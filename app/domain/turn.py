@@ -8,7 +8,7 @@ from typing import Literal
 
 from app.domain.errors import Conflict, Internal, ModelFailed, SessionOver, Unavailable
 
-OnBusy = Literal["queue", "reject", "replace"]
+OnBusy = Literal["queue", "reject", "replace", "steer"]
 UsageSource = Literal["provider", "counted", "estimated"]
 
 
@@ -150,3 +150,5 @@ class Turn:
     instructions: str | None = None
     memory: dict[str, object] | None = None
     finish_reason: str | None = None
+    waiting_for: str | None = None
+    """What a waiting turn waits for: `approval`, `result`, `input`."""

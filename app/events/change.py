@@ -59,8 +59,8 @@ class Change:
         self._fields: dict[str, Any] = {}
         self._undo: dict[str, Any] = {}
         self._reserved = session_log.reserved_seq
-        self._on_commit: Callable[[], None] | None = None
-        self._on_failure: Callable[[], None] | None = None
+        self._on_commit: list[Callable[[], None]] = []
+        self._on_failure: list[Callable[[], None]] = []
         self._written: asyncio.Future[None] | None = None
         self._is_settled = False
         self._error: Exception | None = None
@@ -113,11 +113,11 @@ class Change:
 
     def on_commit(self, callback: Callable[[], None]) -> None:
         """Call `callback` when the change is committed, before any other task runs."""
-        self._on_commit = callback
+        self._on_commit.append(callback)
 
     def on_failure(self, callback: Callable[[], None]) -> None:
         """Call `callback` when the change has failed."""
-        self._on_failure = callback
+        self._on_failure.append(callback)
 
     def show(self) -> None:
         """Let readers see the facts now, whether or not the rows are committed."""
@@ -134,8 +134,8 @@ class Change:
     ) -> None:
         if error is not None:
             self._take_back()
-            if self._on_failure is not None:
-                self._on_failure()
+            for callback in self._on_failure:
+                callback()
             return
         await self.commit()
 
@@ -202,8 +202,7 @@ class Change:
             self._error = session_over(self._session_log.over.value, self._session_log.session.session_id)
         else:
             self._take_effect()
-        callback = self._on_commit if self._error is None else self._on_failure
-        if callback is not None:
+        for callback in self._on_commit if self._error is None else self._on_failure:
             self._call(callback)
 
     def _call(self, callback: Callable[[], None]) -> None:

@@ -66,16 +66,29 @@ class Segment:
 class Tape:
     """The segments and facts of one turn, in order of their numbers."""
 
-    __slots__ = ("items", "turn_id")
+    __slots__ = ("items", "sealed", "turn_id")
 
     def __init__(self, turn_id: str) -> None:
         self.turn_id = turn_id
         self.items: list[Segment | Run] = []
+        self.sealed = 0
+        """The number up to which the text is part of a stored message: of the text only what follows is open."""
+
+    def seal(self) -> int:
+        """What was said so far is being stored as a message; returns what `unseal` takes if that fails."""
+        before = self.sealed
+        if self.items:
+            self.sealed = max(before, self.items[-1].last)
+        return before
+
+    def unseal(self, before: int) -> None:
+        self.sealed = before
 
     def add(self, kind: EventKind, first: int, chunks: list[bytes], joined: bytes, *, at_ms: int = 0) -> None:
         """Append deltas, also given as one text; called once per upstream read."""
         segment = self.items[-1] if self.items else None
-        if not isinstance(segment, Segment) or segment.kind is not kind or segment.last + 1 != first:
+        is_open = isinstance(segment, Segment) and segment.first > self.sealed
+        if not is_open or not isinstance(segment, Segment) or segment.kind is not kind or segment.last + 1 != first:
             segment = Segment(first, kind)
             self.items.append(segment)
         segment.parts.append(joined)
@@ -86,12 +99,13 @@ class Tape:
         self.items.append(run)
 
     def segments(self) -> Iterator[Segment]:
+        """The text that is not part of a stored message."""
         for item in self.items:
-            if isinstance(item, Segment):
+            if isinstance(item, Segment) and item.first > self.sealed:
                 yield item
 
     def text(self, upto: int | None = None) -> str:
-        """The plain text of the whole turn, or of its events up to number `upto`."""
+        """The plain text of the message that is being written, or of its events up to number `upto`."""
         texts = [segment for segment in self.segments() if segment.kind is EventKind.TEXT]
         if upto is None or not texts or texts[-1].last <= upto:
             return "".join([segment.text() for segment in texts])
@@ -100,7 +114,8 @@ class Tape:
 
     def size_after(self, after: int) -> int:
         """About how many bytes a reader is sent of the text after number `after`, frame by frame."""
-        sizes = [segment.lengths[max(after + 1 - segment.first, 0) :] for segment in self.segments()]
+        segments = [item for item in self.items if isinstance(item, Segment)]
+        sizes = [segment.lengths[max(after + 1 - segment.first, 0) :] for segment in segments]
         return sum([sum(lengths) + FRAME_BYTES * len(lengths) for lengths in sizes])
 
     def covers(self, after: int) -> bool:

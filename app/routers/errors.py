@@ -21,6 +21,7 @@ _BY_CLASS: tuple[tuple[type[HectorError], int, str], ...] = (
     (errors.Conflict, 409, "ABORTED"),
     (errors.SessionOver, 410, "FAILED_PRECONDITION"),
     (errors.CursorExpired, 410, "OUT_OF_RANGE"),
+    (errors.ApprovalExpired, 410, "FAILED_PRECONDITION"),
     (errors.TooLarge, 413, "RESOURCE_EXHAUSTED"),
     (errors.QuotaExceeded, 429, "RESOURCE_EXHAUSTED"),
     (errors.ModelFailed, 502, "UNAVAILABLE"),

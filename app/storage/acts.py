@@ -38,6 +38,15 @@ _CHANGE = (
     .values({name: bindparam(f"new_{name}") for name in _CHANGED})
 )
 _KEEP = update(_a).where(_ID, _a.c.state == "started").values(kept=bindparam("new_kept"))
+_CHECKPOINT = (
+    update(_a)
+    .where(
+        _a.c.session_id == bindparam("the_session"),
+        _a.c.turn_id == bindparam("the_turn"),
+        _a.c.step == bindparam("the_step"),
+    )
+    .values(is_checkpointed=1)
+)
 _FIND = select(_a).where(_ID)
 _OF_TURN = (
     select(_a)
@@ -82,6 +91,11 @@ def add_kept(unit: UnitOfWork, call_id: str, kept: dict[str, object]) -> None:
     """Store what a started act needs to go on after a restart; the unit fails when it is not started."""
     parameters = {"the_session": unit.session_id, "the_call": call_id, "new_kept": orjson.dumps(kept).decode()}
     unit.add(_KEEP, parameters, expect=1)
+
+
+def add_checkpoint(unit: UnitOfWork, turn_id: str, step: int) -> None:
+    """The history has the outcomes of all acts of a step."""
+    unit.add(_CHECKPOINT, {"the_session": unit.session_id, "the_turn": turn_id, "the_step": step})
 
 
 def add_result(unit: UnitOfWork, *, result_id: str, call_id: str, content: str, size: int, created_ms: int) -> None:

@@ -39,7 +39,7 @@ _CONTEXT = (
 )
 _REPLACE = (
     update(_m)
-    .where(_m.c.session_id == bindparam("the_session"), _m.c.seq == bindparam("the_seq"))
+    .where(_m.c.session_id == bindparam("the_session"), _m.c.seq > bindparam("after"), _m.c.seq <= bindparam("upto"))
     .values(status="replaced")
 )
 _OUTCOME = (
@@ -71,6 +71,18 @@ _ANSWERS = (
     .limit(bindparam("at_most"))
 )
 
+_OF_TURN = (
+    select(_m)
+    .where(
+        _m.c.session_id == bindparam("the_session"),
+        _m.c.turn_id == bindparam("the_turn"),
+        _m.c.message_id
+        != select(tables.turns.c.user_message_id)
+        .where(tables.turns.c.turn_id == bindparam("the_turn"))
+        .scalar_subquery(),
+    )
+    .order_by(_m.c.seq)
+)
 _STEPS = select(func.max(_m.c.seq)).where(
     _m.c.session_id == bindparam("the_session"), _m.c.turn_id == bindparam("the_turn"), _m.c.role != "user"
 )
@@ -124,15 +136,21 @@ def page(connection: Connection, session_id: str, *, before: int = NEWEST, limit
     return [_message(row) for row in reversed(rows)]
 
 
+def of_turn(connection: Connection, session_id: str, turn_id: str) -> list[Message]:
+    """What a turn has added to the history beside the user's message, oldest first."""
+    rows = connection.execute(_OF_TURN, {"the_session": session_id, "the_turn": turn_id}).all()
+    return [_message(row) for row in rows]
+
+
 def end_of_steps(connection: Connection, session_id: str, turn_id: str) -> int:
     """The number of the newest message that a step of a turn has stored; 0 if there is none."""
     found = connection.execute(_STEPS, {"the_session": session_id, "the_turn": turn_id}).scalar()
     return int(found or 0)
 
 
-def add_replace(unit: UnitOfWork, *, seq: int) -> None:
-    """Mark a message as replaced by another answer: it is no longer part of the context."""
-    unit.add(_REPLACE, {"the_session": unit.session_id, "the_seq": seq}, expect=1)
+def add_replace(unit: UnitOfWork, *, after: int, upto: int) -> None:
+    """Mark the messages of an answer, with `after` < seq ≤ `upto`, as replaced: they leave the context."""
+    unit.add(_REPLACE, {"the_session": unit.session_id, "after": after, "upto": upto})
 
 
 def copy(unit: UnitOfWork, *, source: str, upto: int) -> None:

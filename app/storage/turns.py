@@ -39,6 +39,23 @@ _CLOSE = (
     .where(_id, _t.c.finished_ms.is_(None))
     .values(state="failed", reason="internal", last_seq=bindparam("last"), finished_ms=bindparam("now"))
 )
+_USED = update(_t).where(_id, _t.c.finished_ms.is_(None)).values(usage=bindparam("so_far"))
+_WAIT = update(_t).where(_id, _t.c.state == "running").values(state="waiting", waiting_for=bindparam("what"))
+_GO_ON = (
+    update(_t).where(_id, _t.c.finished_ms.is_(None), _t.c.state != "queued").values(state="running", waiting_for=None)
+)
+_ABSORBED = (
+    update(_t)
+    .where(_id, _t.c.state == "queued")
+    .values(
+        state=bindparam("new_state"),
+        reason=bindparam("new_reason"),
+        last_seq=bindparam("last"),
+        started_ms=bindparam("now"),
+        finished_ms=bindparam("now"),
+        input="",
+    )
+)
 _MEMORY = update(_t).where(_id).values(memory=bindparam("new_memory"))
 _INSERT_KEY = insert(_i)
 _FIND = select(_t).where(_t.c.session_id == bindparam("the_session"), _id)
@@ -101,6 +118,27 @@ def add_finish(unit: UnitOfWork, outcome: Outcome, *, last: int, now: int) -> No
         },
         expect=1,
     )
+
+
+def add_used(unit: UnitOfWork, turn_id: str, usage: Usage) -> None:
+    """Store what an open turn has used so far."""
+    unit.add(_USED, {"the_turn": turn_id, "so_far": _json(usage.to_json())})
+
+
+def add_wait(unit: UnitOfWork, turn_id: str, *, waiting_for: str) -> None:
+    """Set a running turn to waiting; the unit fails if it does not run."""
+    unit.add(_WAIT, {"the_turn": turn_id, "what": waiting_for}, expect=1)
+
+
+def add_go_on(unit: UnitOfWork, turn_id: str) -> None:
+    """Set a waiting turn, or a running one of the process before, to running; the unit fails if it is over."""
+    unit.add(_GO_ON, {"the_turn": turn_id}, expect=1)
+
+
+def add_absorbed(unit: UnitOfWork, outcome: Outcome, *, last: int, now: int) -> None:
+    """End a queued turn whose message has entered another one; the unit fails if it is not queued."""
+    values = {"the_turn": outcome.turn_id, "new_state": outcome.state.value, "new_reason": outcome.reason}
+    unit.add(_ABSORBED, values | {"last": last, "now": now}, expect=1)
 
 
 def add_close(unit: UnitOfWork, turn_id: str, *, last: int, now: int) -> None:
@@ -184,6 +222,7 @@ def _turn(row: Row[Any]) -> Turn:
         instructions=row.instructions,
         memory=_object(row.memory),
         finish_reason=row.finish_reason,
+        waiting_for=row.waiting_for,
     )
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from app.agents import Agent
+from app.domain.act import Act
 from app.domain.errors import Conflict, QuotaExceeded, Unavailable, session_over
 from app.domain.ids import NewId
 from app.domain.message import Message, Role
@@ -20,12 +21,11 @@ from app.events.change import Change
 from app.events.log import SessionLog
 from app.storage import messages
 from app.turns import begin
-from app.turns.ask import Ask
+from app.turns.ask import Again, Ask
 from app.turns.desk import Desk, DeskHost, Unclosed, desk_of
 from app.turns.keys import Key
 from app.turns.open_turn import OpenTurn
 from app.turns.runner import Runner
-from app.turns.stop import stop
 
 
 class Admission:
@@ -121,10 +121,42 @@ class Admission:
     def adopt(self, session_log: SessionLog, agent: Agent, stored: Turn) -> None:
         """Take over a queued turn of the process before; it starts when its place has come."""
         desk = self._desk(session_log, agent)
+        turn = self._adopted(agent, stored, Ask(stored.text, stored.instructions))
+        desk.put_last(turn)
+        desk.queue.append(turn)
+        desk.settle()
+
+    def adopt_open(
+        self, session_log: SessionLog, agent: Agent, stored: Turn, acts: Sequence[Act], *, message_seq: int
+    ) -> OpenTurn:
+        """Take over a turn of the process before that waits, or that is to go on; `Runner.go_on` runs it.
+
+        `acts`: all of the turn's; `message_seq`: the number of the user's message.
+        """
+        desk = self._desk(session_log, agent)
+        again = Again(stored.user_message_id, message_seq, None, session_log.last_seq)
+        turn = self._adopted(agent, stored, Ask(stored.text, stored.instructions, again))
+        turn.state = TurnState.WAITING
+        turn.started_seq = turn.after + 1
+        turn.started_ms = stored.started_ms or stored.created_ms
+        turn.started_clock = turn.created_clock
+        turn.step = max([act.step for act in acts], default=0)
+        turn.calls = len(acts)
+        turn.acts = [act for act in acts if not act.is_checkpointed]
+        turn.used = stored.usage
+        turn.is_counted = stored.usage is not None
+        turn.waiting_for = stored.waiting_for
+        turn.parked.set()
+        desk.open = turn
+        desk.put_last(turn)
+        desk.settle()
+        return turn
+
+    def _adopted(self, agent: Agent, stored: Turn, ask: Ask) -> OpenTurn:
         grace = agent.config.streaming.disconnect_grace
-        turn = OpenTurn(
+        return OpenTurn(
             turn_id=stored.turn_id,
-            ask=Ask(stored.text, stored.instructions),
+            ask=ask,
             user_message_id=stored.user_message_id,
             message_id=stored.message_id,
             background=stored.background,
@@ -134,9 +166,6 @@ class Admission:
             grace_seconds=None if stored.background or grace is None else grace.total_seconds(),
             after=stored.first_seq - 1,
         )
-        desk.put_last(turn)
-        desk.queue.append(turn)
-        desk.settle()
 
     def leave_unclosed(self, session_log: SessionLog, agent: Agent, turn_id: str) -> None:
         """A turn of the process before is over, and its row could not be told: the next turn closes it."""
@@ -190,6 +219,7 @@ class Admission:
                 f"{self._max_queue} messages are waiting in this session already; try again later.",
                 reason="queue_full",
             )
+        turn.steers = policy == "steer"
         await self._enqueue(desk, turn, key, in_front=policy == "replace")
         return turn
 
@@ -219,7 +249,7 @@ class Admission:
             desk.joining -= 1
             desk.queue.insert(0 if in_front else len(desk.queue), turn)
             if in_front and desk.open is not None:
-                stop(desk.open, TurnState.CANCELLED, "replaced")
+                self._runner.stop(desk, desk.open, TurnState.CANCELLED, "replaced")
             self._runner.next(desk)
 
         def refused() -> None:

@@ -23,7 +23,7 @@ def begin_at_once(change: Change, desk: Desk, turn: OpenTurn, key: Key | None, *
     if again is None:
         _insert_message(change, turn)
     elif again.replaced_seq is not None:
-        messages.add_replace(change.unit, seq=again.replaced_seq)
+        messages.add_replace(change.unit, after=again.seq, upto=again.replaced_seq)
         summaries.add_drop(change.unit, seq=again.replaced_seq)
     _insert_key(change, turn, key)
 

@@ -11,19 +11,21 @@ from enum import Enum
 from itertools import chain, repeat
 
 from app.domain.errors import HectorError, Unavailable
-from app.domain.event import EventKind, Snapshot, TurnFailed, TurnFinished
+from app.domain.event import Snapshot, TurnFailed, TurnFinished
 from app.domain.message import Message, is_blank
 from app.domain.session import Session
 from app.domain.turn import Failure, Outcome, Timings, TurnState, Usage
 from app.events.change import Change
 from app.events.log import TAIL, TAIL_OF_ENDS
 from app.events.run import Run
-from app.events.tape import Segment, Tape
+from app.events.tape import Tape
 from app.llm.base import LLM
-from app.memory.working import entry
-from app.storage import events, messages, sessions, turns
+from app.memory.working import Entry, entry
+from app.storage import messages, sessions, turns
 from app.storage import usage as ledger
 from app.storage.engine.unit_of_work import UnitOfWork, Unwritable
+from app.turns import checkpoint
+from app.turns.closing import close_act, ended_by_turn
 from app.turns.desk import Desk, Unclosed
 from app.turns.memory import TurnMemory
 from app.turns.open_turn import OpenTurn
@@ -81,6 +83,8 @@ class End:
         self._told: Outcome | None = None
         """What readers were told before it is stored, with its events."""
         self._told_facts: list[Run] = []
+        self._closed: list[Entry] = []
+        """The outcomes of the step that the end cut, as the model sees them."""
 
     async def write(self, verdict: Verdict) -> Outcome:
         """Commit and publish the end; returns what became true. Whatever fails, readers are told one end.
@@ -218,6 +222,8 @@ class End:
         text, now = outcome.text, outcome.finished_ms or 0
         change.set(active_ms=now)
         change.count(messages=1 if text else 0, usage=outcome.usage)
+        if turn.acts and extent is not Extent.BARE:
+            self._close_step(change, outcome, now)
         seq = self._add_facts(change, outcome, extent)
         turns.add_finish(change.unit, outcome, last=seq, now=now)
         if text:
@@ -229,9 +235,23 @@ class End:
             if (record := turn.memory_record) is not None:
                 turns.add_memory(change.unit, turn.turn_id, record)
             if (tape := self._tape) is not None:
-                self._add_runs(change.unit, tape, message_seq=seq, now=now, drops_runs=drops_runs)
+                checkpoint.add_runs(change.unit, tape, turn.turn_id, message_seq=seq, now_ms=now, drops_runs=drops_runs)
             is_remembered = self._remember(change, outcome, seq=seq)
         change.on_commit(lambda: self._committed(outcome, seq=seq, is_remembered=is_remembered))
+
+    def _close_step(self, change: Change, outcome: Outcome, now: int) -> None:
+        """The end cut a step: its acts get an end as well, and every call in the history an outcome."""
+        turn, desk = self._turn, self._desk
+        if self._told_facts:  # the numbers left are few
+            change.reserve(2 * len(turn.acts))
+        closed = [turn.closed.get(act.call_id) or close_act(act, now) for act in turn.acts]
+        ids = [f"{turn.message_id}_{place}" for place in range(len(closed))]
+        entries = checkpoint.add_close(change, desk, turn, closed, ids, now)
+        if not self._told_facts:
+            for before, after in zip(turn.acts, closed, strict=True):
+                if before is not after:
+                    change.fact(ended_by_turn(after))
+        self._closed = entries
 
     def _add_facts(self, change: Change, outcome: Outcome, extent: Extent) -> int:
         """The events of the end, and the rows of those that readers saw before; the number of the last."""
@@ -269,38 +289,14 @@ class End:
         change.set(remembered_seq=seq)
         return True
 
-    def _add_runs(self, unit: UnitOfWork, tape: Tape, *, message_seq: int, now: int, drops_runs: bool) -> None:
-        """The table of number → text: small, and all that a cursor in mid-turn needs later."""
-        segments = list(tape.segments())
-        if segments and (drops_runs or any(segment.journaled for segment in segments)):
-            events.add_drop_runs(unit, from_seq=segments[0].first)
-        start = 0
-        for segment in segments:
-            start += self._add_segment(unit, segment, start=start, message_seq=message_seq, now=now)
-
-    def _add_segment(self, unit: UnitOfWork, segment: Segment, *, start: int, message_seq: int, now: int) -> int:
-        """How many characters of the message the segment is."""
-        lengths = segment.character_lengths()
-        plain = segment.kind is EventKind.TEXT
-        events.add_run(
-            unit,
-            first=segment.first,
-            last=segment.last,
-            turn_id=self._turn.turn_id,
-            kind=segment.kind.value,
-            lengths=lengths,
-            content=None if plain else segment.text(),
-            message_seq=message_seq if plain else None,
-            start=start if plain else 0,
-            created_ms=now,
-        )
-        return sum(lengths) if plain else 0
-
     def _committed(self, outcome: Outcome, *, seq: int, is_remembered: bool) -> None:
         """Keep the history that the next turn starts from."""
         desk, turn = self._desk, self._turn
         turn.is_stored = True
         self._stored = outcome
+        turn.acts = []
+        if desk.window is not None and turn is desk.open:
+            desk.window += self._closed
         if desk.window is not None and not is_blank(outcome.text) and turn is desk.open:
             said = outcome.text + MARKS.get(outcome.state.value, "")
             desk.window = [*desk.window, entry("assistant", said, turn.message_id, seq)]

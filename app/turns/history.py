@@ -13,6 +13,9 @@ from app.turns.ask import Again, Ask
 from app.turns.desk import desk_of
 from app.turns.open_turn import OpenTurn
 
+STEPS = 500
+"""Messages of a turn that is answered again, at most."""
+
 
 class History:
     """Reads only. All methods raise Unavailable when the database does not answer."""
@@ -69,14 +72,13 @@ class History:
         read = session_log.database.read
         as_of = session_log.last_seq
         newest = await read(
-            partial(messages.context, session_id=session_log.session.session_id, before=messages.NEWEST, limit=2)
+            partial(messages.context, session_id=session_log.session.session_id, before=messages.NEWEST, limit=STEPS)
         )
-        if not newest:
+        place = next((place for place in reversed(range(len(newest))) if newest[place].role == "user"), None)
+        if place is None:
             raise InvalidRequest("There is no user message to answer; send one.")
-        answer = newest[-1] if newest and newest[-1].role == "assistant" else None
-        question = newest[-1] if answer is None else newest[0]
-        if question.role != "user":
-            raise InvalidRequest("There is no user message to answer; send one.")
+        question = newest[place]
+        answer = newest[-1] if place < len(newest) - 1 else None
         if is_blank(question.content):  # from an import, or an earlier release
             raise InvalidRequest("The last user message is blank; edit it, or send another one.")
         if message_id is not None and message_id not in (question.message_id, answer.message_id if answer else None):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from app.domain.turn import Outcome, TurnState
+from app.domain.act import Act
+from app.domain.turn import Outcome, TurnState, Usage
 from app.events.run import Run
 from app.llm.base import LLM, LLMStream
 from app.memory.working import Entry
@@ -75,6 +78,39 @@ class OpenTurn:
     """What it recalled, as the wire has it; `None` for agents without a memory."""
     condensing: Condensing | None = None
     """The summary that it waits for."""
+    step: int = 0
+    """The calls of the model so far."""
+    acts: list[Act] = field(default_factory=list)
+    """Of the present step, until the history has their outcomes."""
+    entries: list[Entry] = field(default_factory=list)
+    """What its steps added to the conversation, after the user's message."""
+    used: Usage | None = None
+    """What the model's calls before the present one used."""
+    is_counted: bool = False
+    """Whether `used` has the present call of the model, too."""
+    closed: dict[str, Act] = field(default_factory=dict)
+    """Acts of the present step whose end the turn's own end stores."""
+    is_going_on: bool = False
+    """Whether it is about to run again after it waited."""
+    calls: int = 0
+    """Acts so far."""
+    stoppers: list[Callable[[], None]] = field(default_factory=list)
+    """What is called when the turn is stopped."""
+    steers: bool = False
+    """Whether it is to enter the turn that runs, at the border between two steps."""
+    acts_changed: Callable[[], None] | None = None
+    """Called when somebody else has changed an act of a turn that runs."""
+    doubtful: list[Act] = field(default_factory=list)
+    """Acts that were started when the process before died."""
+    is_resumed: bool = False
+    """Whether it goes on after it waited or after a restart, and has to be read again."""
+    waiting_for: str | None = None
+    parked: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while it waits for somebody."""
+    phase: str | None = None
+    """What it is busy with beside the model: `tool write_file`."""
+    repeated: Counter[bytes] = field(default_factory=Counter)
+    """How often a call had an outcome, by a digest of both."""
     summary: dict[str, object] | None = None
     """What became of older messages that did not fit, as the wire has it."""
 

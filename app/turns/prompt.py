@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from app.agents import Agent
@@ -13,9 +13,10 @@ from app.domain.turn import Turn, Usage
 from app.events.log import SessionLog
 from app.llm.base import LLMRequest
 from app.memory.summary_buffer import SummaryBuffer, block
-from app.memory.working import Entry, entry
+from app.memory.working import Entry, calls_entry, entry
 from app.storage import messages, summaries
 from app.storage.connection import Connection
+from app.turns.checkpoint import outcome_entry
 from app.turns.condensing import counted
 from app.turns.desk import Desk
 from app.turns.open_turn import OpenTurn, Prompt
@@ -33,15 +34,25 @@ MARKS = {
 }
 
 
-def as_entry(message: Message) -> Entry:
-    """A stored message as the model sees it; an answer that is not whole says so."""
+def as_entries(page: Sequence[Message], *, after: int = 0) -> list[Entry]:
+    """The messages with a number above `after` as the model sees them; blank ones are left out."""
+    names = {call.call_id: call.name for message in page for call in message.tool_calls}
+    return [_as_entry(message, names) for message in page if message.seq > after and _has_something(message)]
+
+
+def _has_something(message: Message) -> bool:
+    return bool(message.tool_calls) or message.role == "tool" or not is_blank(message.content)
+
+
+def _as_entry(message: Message, names: Mapping[str, str]) -> Entry:
+    """A stored message; an answer that is not whole says so. `names`: of calls, by their ids."""
+    if message.tool_calls:
+        calls = [(call.call_id, call.name, call.arguments) for call in message.tool_calls]
+        return calls_entry(message.content, calls, message.message_id, message.seq)
+    if message.role == "tool":
+        return outcome_entry(message, names.get(message.tool_call_id or "", "tool"))
     mark = MARKS.get(message.status, "") if message.role == "assistant" else ""
     return entry(message.role, message.content + mark, message.message_id, message.seq)
-
-
-def as_entries(page: Sequence[Message], *, after: int) -> list[Entry]:
-    """The messages with a number above `after` as the model sees them; blank ones are left out."""
-    return [as_entry(message) for message in page if message.seq > after and not is_blank(message.content)]
 
 
 def system_of(agent: Agent, *parts: str | None) -> Entry | None:
@@ -173,5 +184,6 @@ async def estimate_usage(session_log: SessionLog, agent: Agent, turn: Turn, text
     return await counted(count, size=len(text) + sum([len(message.encoded) for message in window]))
 
 
-def request_of(desk: Desk, prompt: Prompt) -> LLMRequest:
-    return LLMRequest(fit_template(prompt.entries), desk.session_log.session.session_id)
+def request_of(desk: Desk, prompt: Prompt, steps: Sequence[Entry] = ()) -> LLMRequest:
+    """The request of a turn's next step; `steps`: what its steps so far have added."""
+    return LLMRequest(fit_template([*prompt.entries, *steps]), desk.session_log.session.session_id)

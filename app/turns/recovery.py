@@ -6,9 +6,12 @@ A process is alone on its data, so whatever runs in the database does not run an
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 
 from app.agents import Agent, Roster
+from app.domain.act import Act, ActState
 from app.domain.errors import HectorError, Unavailable
 from app.domain.event import Snapshot, TurnFinished
 from app.domain.message import Message
@@ -16,10 +19,13 @@ from app.domain.turn import Outcome, Turn, TurnState, Usage
 from app.events.change import Change
 from app.events.live import LiveSessions
 from app.events.log import TAIL_OF_RESTART, SessionLog
-from app.storage import events, messages, turns
+from app.storage import acts, events, messages, turns
+from app.storage.connection import Connection
 from app.storage.engine.unit_of_work import Unwritable
 from app.turns.admission import Admission
+from app.turns.closing import close_act, ended_by_turn
 from app.turns.finish import add_usage
+from app.turns.outcomes import told
 from app.turns.prompt import estimate_usage
 
 log = logging.getLogger(__name__)
@@ -53,10 +59,76 @@ class Recovery:
                 continue
             if turn.state is TurnState.QUEUED:
                 self._adopt(session_log, turn)
-                continue
-            if await self._interrupt(session_log, turn):
+            elif not await self._take_over(session_log, turn) and await self._interrupt(session_log, turn):
                 interrupted += 1
         return interrupted
+
+    async def _take_over(self, session_log: SessionLog, turn: Turn) -> bool:
+        """Whether the turn goes on: it waits for somebody, or its agent has `on_crash: resume`."""
+        agent = self._roster.find(session_log.session.agent)
+        is_waiting = turn.state is TurnState.WAITING
+        if agent is None or not (is_waiting or agent.config.reasoning.on_crash == "resume"):
+            return False
+        try:
+            await self._adopt_open(session_log, agent, turn)
+        except Exception as error:  # the server must come up; the turn is interrupted then
+            log.exception("turn %s cannot go on: %s", turn.turn_id, error)
+            return False
+        return True
+
+    async def _adopt_open(self, session_log: SessionLog, agent: Agent, stored: Turn) -> None:
+        read, session_id = session_log.database.read, stored.session_id
+        found = await read(partial(acts.of_turn, session_id=session_id, turn_id=stored.turn_id))
+        asked = await read(partial(messages.find, session_id=session_id, message_id=stored.user_message_id))
+        if asked is None:
+            raise LookupError("its message is not there")
+        if stored.state is TurnState.RUNNING:
+            await self._take_back(session_log, stored)
+        stored = replace(stored, text=asked.content)
+        turn = self._admission.adopt_open(session_log, agent, stored, found, message_seq=asked.seq)
+        if stored.state is TurnState.RUNNING:
+            turn.doubtful = [act for act in turn.acts if act.state is ActState.STARTED]
+
+    async def _take_back(self, session_log: SessionLog, turn: Turn) -> None:
+        """What was said since the last step is said again: the model is asked anew."""
+        end = await session_log.database.read(
+            partial(messages.end_of_steps, session_id=turn.session_id, turn_id=turn.turn_id)
+        )
+        session_log.skip_to_tail(TAIL_OF_RESTART)
+        async with Change(session_log) as change:
+            change.fact(Snapshot(turn.turn_id, turn.message_id, ""))
+            session_log.skip_reserved()
+            events.add_drop_runs(change.unit, from_seq=max(end, turn.first_seq) + 1)
+
+    async def _cut_step(self, session_log: SessionLog, turn: Turn) -> list[Act]:
+        """The acts whose outcome the history lacks."""
+        read = session_log.database.read
+        found = await read(partial(acts.of_turn, session_id=turn.session_id, turn_id=turn.turn_id))
+        return [act for act in found if not act.is_checkpointed]
+
+    def _close(self, change: Change, turn: Turn, cut: Sequence[Act], now_ms: int) -> None:
+        """Give every act an end, and every call in the history an outcome."""
+        for place, before in enumerate(cut):
+            after = close_act(before, now_ms)
+            acts.add_change(change.unit, before, replace(after, is_checkpointed=True))
+            if before is not after:
+                change.fact(ended_by_turn(after))
+            messages.add(
+                change.unit,
+                Message(
+                    message_id=f"{turn.message_id}_{place}",
+                    session_id=turn.session_id,
+                    turn_id=turn.turn_id,
+                    role="tool",
+                    content=told(after),
+                    status="completed",
+                    seq=change.number(),
+                    created_ms=now_ms,
+                    tool_call_id=after.call_id,
+                    result_id=after.result_id,
+                ),
+            )
+        change.count(messages=len(cut))
 
     async def _interrupt(self, session_log: SessionLog, turn: Turn) -> bool:
         """Whether the end of the turn is stored: with its text, or without where that fails by our fault."""
@@ -96,8 +168,10 @@ class Recovery:
         outcome = Outcome(turn.turn_id, TurnState.INTERRUPTED, "crash", text, message_id, usage, finished_ms=now_ms)
         # Above all text, and below an end that readers were told and that was not stored.
         session_log.skip_to_tail(TAIL_OF_RESTART)
+        cut = await self._cut_step(session_log, turn)
         async with Change(session_log) as change:
             change.fact(Snapshot(turn.turn_id, turn.message_id, text))
+            self._close(change, turn, cut, now_ms)
             seq = change.fact(TurnFinished(turn.turn_id, outcome.state, message_id, outcome.reason, usage)).first
             session_log.skip_reserved()
             turns.add_finish(change.unit, outcome, last=seq, now=now_ms)
@@ -118,12 +192,15 @@ async def _estimate(session_log: SessionLog, agent: Agent, turn: Turn, text: str
 
 
 async def _text_of(session_log: SessionLog, turn: Turn) -> str:
+    """What it said since its last step."""
     upto = max(session_log.reserved_seq, session_log.last_seq)
-    return await session_log.database.read(
-        lambda connection: events.text_of_turn(
-            connection, turn.session_id, turn.turn_id, after=turn.first_seq - 1, upto=upto
-        )
-    )
+
+    def find(connection: Connection) -> str:
+        end = messages.end_of_steps(connection, turn.session_id, turn.turn_id)
+        after = max(end, turn.first_seq - 1)
+        return events.text_of_turn(connection, turn.session_id, turn.turn_id, after=after, upto=upto)
+
+    return await session_log.database.read(find)
 
 
 def _message(turn: Turn, outcome: Outcome, *, seq: int) -> Message:

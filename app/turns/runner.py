@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from app.domain.errors import HectorError, Unavailable
-from app.domain.event import DebugLine
+from app.domain.event import DebugLine, TurnResumed
 from app.domain.turn import Failure, Outcome, TurnState, Usage
 from app.events.change import Change
 from app.events.live import LiveSessions
@@ -19,16 +19,21 @@ from app.events.log import SessionLog
 from app.events.tape import Tape
 from app.llm.base import LLM, LLMError, LLMStopped, LLMTimeout
 from app.observability.tasks import Tasks
+from app.storage import turns
 from app.storage.engine.unit_of_work import UnitOfWork, Unwritable
-from app.turns import begin, engine
+from app.turns import begin, step
 from app.turns.desk import Desk, desk_of
 from app.turns.finish import OUR_FAULT, End, Verdict, add_usage, timings_of
 from app.turns.grace import Grace
+from app.turns.loop import Loop
 from app.turns.memory import TurnMemory
 from app.turns.open_turn import OpenTurn
 from app.turns.recalling import recalled_lines
 from app.turns.report import Reporter, ids
+from app.turns.stop import stop
 from app.turns.summaries import Summaries
+from app.turns.tool_calls import LoopDetected, TurnWaits
+from app.turns.waiting import can_go_on
 
 log = logging.getLogger(__name__)
 
@@ -52,10 +57,12 @@ class Runner:
         *,
         clock_ms: Callable[[], int],
         observer: IdleObserver,
+        loop: Loop,
         reporter: Reporter | None = None,
         memory: TurnMemory | None = None,
     ) -> None:
         self._live = live
+        self._loop = loop
         self._summaries = summaries
         self._clock_ms = clock_ms
         self._observer = observer
@@ -92,11 +99,64 @@ class Runner:
             self._observer.session_idle(desk.session_log)
 
     def resume_queues(self) -> None:
-        """Start the queued turns of the process before; called once the server is ready."""
+        """Start what the process before left; called once the server is ready."""
         for session_log in self._live.all():
             desk = desk_of(session_log)
-            if desk is not None:
-                self.next(desk)
+            if desk is None:
+                continue
+            if desk.open is not None and can_go_on(desk.open):
+                self.go_on(desk, desk.open)
+            self.next(desk)
+
+    def stop(self, desk: Desk, turn: OpenTurn, state: TurnState, reason: str | None) -> None:
+        """Have the open turn end, also one that waits."""
+        stop(turn, state, reason)
+        if turn.state is TurnState.WAITING and not turn.is_going_on and turn.stop is not None:
+            turn.is_going_on = True  # to its end
+            self.tasks.start(self.finish(desk, turn, *turn.stop, None, turn.used), name=f"end of {turn.turn_id}")
+
+    def go_on(self, desk: Desk, turn: OpenTurn, call_id: str | None = None) -> None:
+        """Run a waiting turn again. `call_id`: the act that was decided."""
+        if turn.state is TurnState.WAITING and not turn.is_going_on and not self.is_stopping:
+            turn.is_going_on = True
+            self.tasks.start(self._go_on(desk, turn, call_id), name=f"going on with {turn.turn_id}")
+
+    async def _go_on(self, desk: Desk, turn: OpenTurn, call_id: str | None) -> None:
+        def launch() -> None:
+            turn.is_going_on, turn.is_resumed, turn.waiting_for = False, True, None
+            turn.parked.clear()
+            self.launch(desk, turn)
+
+        while desk.session_log.over is None:
+            try:
+                async with Change(desk.session_log) as change:
+                    turns.add_go_on(change.unit, turn.turn_id)
+                    change.fact(TurnResumed(turn.turn_id, call_id))
+                    change.on_commit(launch)
+            except Unavailable as error:
+                if isinstance(error.__cause__, Unwritable):
+                    raise
+                await asyncio.sleep(RETRY_START_SECONDS)
+            except HectorError:
+                if desk.session_log.over is None:
+                    raise
+            else:
+                return
+
+    def _park(self, desk: Desk, turn: OpenTurn) -> None:
+        """The turn waits for somebody: it has no task, no tape and no grace until it goes on."""
+        session_log = desk.session_log
+        turn.state = TurnState.WAITING
+        turn.task = None
+        self.running.discard(turn)
+        self.grace.end(turn)
+        self._live.store_of(session_log).journal.unfollow(session_log)
+        session_log.tape = None
+        turn.parked.set()
+        if turn.stop is not None:
+            self.stop(desk, turn, *turn.stop)
+        elif can_go_on(turn):
+            self.go_on(desk, turn)
 
     async def finish(
         self,
@@ -172,7 +232,10 @@ class Runner:
             if turn.wants_debug:
                 self._debug(desk, turn, f"[Session: {desk.session_id}]")
                 self._debug(desk, turn, f"[Message: {desk.session_log.session.message_count // 2 + 1}]")
-            usage = await engine.answer(desk, turn, memory=self._memory, summaries=self._summaries)
+            usage = await self._loop.run(desk, turn)
+        except TurnWaits:
+            self._park(desk, turn)
+            return
         except LLMStopped:
             state, reason = turn.stop or (TurnState.CANCELLED, "cancelled")
         except Exception as error:  # the edge of the task: every turn gets its end
@@ -188,7 +251,7 @@ class Runner:
 
     async def _count_usage(self, desk: Desk, turn: OpenTurn) -> Usage | None:
         try:
-            return await engine.usage_of(desk, turn)
+            return await step.usage_of(desk, turn)
         except Exception:  # a turn must end, counted or not
             log.exception("the tokens of turn %s could not be counted", turn.turn_id, extra=ids(desk, turn))
             return None
@@ -254,6 +317,8 @@ class Runner:
 
 def _failure_of(error: Exception) -> Failure:
     """What readers and the record are told of an error that ended a turn."""
+    if isinstance(error, LoopDetected):
+        return Failure("llm_error", "The model made the same call with the same outcome again and again.")
     if isinstance(error, LLMError):
         reason = "llm_timeout" if isinstance(error, LLMTimeout) else "llm_error"
         return Failure(reason, str(error), error.detail, error.status)

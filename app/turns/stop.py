@@ -11,6 +11,8 @@ def stop(turn: OpenTurn, state: TurnState, reason: str | None) -> None:
     if turn.stop is not None:
         return
     turn.stop = (state, reason)
+    for stopper in turn.stoppers:
+        stopper()
     if turn.stream is not None:
         turn.stream.close()
     if turn.recalling is not None:

@@ -47,7 +47,7 @@ class Stopping:
             desk.queue.remove(turn)
         desk.settle()
         if target is not None and target is desk.open:
-            stop(target, TurnState.CANCELLED, "cancelled")
+            self._runner.stop(desk, target, TurnState.CANCELLED, "cancelled")
         ending = [
             self._tasks.start(
                 self._runner.finish(desk, turn, TurnState.CANCELLED, "cancelled"), name=f"end of {turn.turn_id}"
@@ -68,7 +68,8 @@ class Stopping:
         found: list[tuple[str, str | None]] = []
         self._summaries.stop(desk)
         if running is not None:
-            has_text = desk.session_log.tape is not None and bool(desk.session_log.tape.items)
+            tape = desk.session_log.tape
+            has_text = tape is not None and any(tape.segments())
             found.append((running.turn_id, running.message_id if has_text else None))
             stop(running, TurnState.CANCELLED, "session_terminated")
         found += [(turn.turn_id, None) for turn in desk.queue]

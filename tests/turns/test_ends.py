@@ -50,7 +50,7 @@ async def answers(house: House, log: SessionLog) -> list[tuple[str, str]]:
 FAULTS = {
     "app.turns.finish.timings_of": True,
     "app.turns.finish.add_usage": True,
-    "app.turns.finish.events.add_run": True,
+    "app.turns.checkpoint.events.add_run": True,
     "app.events.tape.Segment.character_lengths": True,
     "app.turns.finish.messages.add": False,
     "app.turns.finish.turns.add_finish": False,
@@ -87,7 +87,7 @@ async def test_a_fault_in_the_end_of_a_turn_ends_it_as_ours(
 @pytest.mark.parametrize(
     "fault",
     [
-        "app.turns.engine.count_usage",
+        "app.turns.step.count_usage",
         "app.turns.runner.add_usage",
         "app.turns.summaries.Summaries.consider",
         "app.turns.memory.TurnMemory.settle",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.sessions.draft import Draft, Seed
-from app.turns.prompt import MARKS, as_entry
+from app.turns.prompt import MARKS, as_entries
 from app.turns.template import LEFT_OUT
 from tests.fixtures.house import ALICE, House, until
 from tests.fixtures.rows import a_message
@@ -102,6 +102,6 @@ async def test_an_answer_that_was_stopped_says_so_warm_and_cold(small: House) ->
 @pytest.mark.parametrize("status", ["cancelled", "failed", "interrupted"])
 def test_every_way_of_not_being_whole_has_its_words(status: str) -> None:
     message = a_message(3, status=status, content="Half")
-    assert as_entry(message).text() == "Half" + MARKS[status]
-    assert as_entry(a_message(3, content="Whole")).text() == "Whole"
-    assert as_entry(a_message(3, role="user", status=status, content="A question")).text() == "A question"
+    assert as_entries([message])[0].text() == "Half" + MARKS[status]
+    assert as_entries([a_message(3, content="Whole")])[0].text() == "Whole"
+    assert as_entries([a_message(3, role="user", status=status, content="A question")])[0].text() == "A question"

@@ -1,69 +1,65 @@
-"""The engine of a turn: asks the model and writes what it says into the log. Readers are not known here."""
+"""Step: one call of the model, whose text goes into the log as it comes. Readers are not known here."""
 
 from __future__ import annotations
 
 from time import monotonic
-from typing import assert_never
 
 from app.domain.event import EventKind
 from app.domain.turn import Usage
 from app.events.change import Change
 from app.events.log import SessionLog
-from app.llm.base import CallDelta, LLMStopped, LLMStream, TextDelta, ThinkingDelta
+from app.llm.base import CallDelta, LLMRequest, LLMStopped, LLMStream, StreamEnd, TextDelta, ThinkingDelta
 from app.turns.condensing import counted
 from app.turns.desk import Desk
-from app.turns.memory import TurnMemory
 from app.turns.open_turn import OpenTurn, Prompt
-from app.turns.prompt import build, request_of
-from app.turns.summaries import Summaries
 
 HEADROOM = 96
 """Numbers kept free in the block for facts that readers see before they are committed, and for the log's `TAIL`."""
 
 
-async def answer(desk: Desk, turn: OpenTurn, *, memory: TurnMemory | None, summaries: Summaries) -> Usage | None:
-    """Run one turn to its end; its text is on the log's tape. Returns what the provider says it used.
+async def ask(desk: Desk, turn: OpenTurn, request: LLMRequest) -> StreamEnd:
+    """Ask the model once; its text is on the log's tape. Returns how the answer ended, with the calls it asks for.
 
     Raises:
         LLMStopped: `turn.stop` was set.
         LLMError, LLMTimeout: the model failed; what it said before stays.
         HectorError: the database failed.
     """
-    if turn.ask.again is not None:
-        desk.window = None  # it holds the answer that gives way
-    prompt = turn.prompt = await _prepare(desk, turn, memory, summaries)
     if turn.stop is not None:
         raise LLMStopped
+    turn.step += 1
+    turn.is_counted = False
     turn.llm = desk.agent.llm
-    stream = turn.stream = turn.llm.stream(request_of(desk, prompt))
+    stream = turn.stream = turn.llm.stream(request)
     try:
         await _relay(desk.session_log, turn, stream)
     finally:
         stream.close()
-    return stream.end.usage
+    return stream.end
 
 
 async def usage_of(desk: Desk, turn: OpenTurn) -> Usage | None:
-    """What a turn used that did not complete; `None` if the model never took its request."""
+    """What a turn used whose last step did not complete; `None` if the model never took a request."""
+    return added(turn.used, await _usage_of_step(desk, turn))
+
+
+async def _usage_of_step(desk: Desk, turn: OpenTurn) -> Usage | None:
     stream = turn.stream
-    if stream is None or turn.prompt is None:
+    if stream is None or turn.prompt is None or turn.is_counted:
         return None
     if stream.end.usage is not None or not stream.was_accepted:
         return stream.end.usage
     return await count_usage(desk, turn.prompt)
 
 
-async def _prepare(desk: Desk, turn: OpenTurn, memory: TurnMemory | None, summaries: Summaries) -> Prompt:
-    if memory is None or desk.agent.config.memory.longterm is None:
-        return await build(desk, turn, summaries)
-    turn.recalling = memory.recall(desk, turn)
-    try:
-        await memory.look(desk, turn)
-        return await build(desk, turn, summaries)
-    finally:
-        if turn.recalling is not None:
-            turn.recalling.cancel()
-            turn.recalling = None
+def added(one: Usage | None, other: Usage | None) -> Usage | None:
+    """Both together; as sure as the less sure of them."""
+    if one is None or other is None:
+        return one or other
+    sources = {one.source, other.source}
+    source = next(word for word in ("estimated", "counted", "provider") if word in sources)
+    prompt, completion = one.prompt_tokens + other.prompt_tokens, one.completion_tokens + other.completion_tokens
+    return Usage(prompt, completion, source)
 
 
 async def _relay(session_log: SessionLog, turn: OpenTurn, stream: LLMStream) -> None:
@@ -75,7 +71,8 @@ async def _relay(session_log: SessionLog, turn: OpenTurn, stream: LLMStream) -> 
             raise LLMStopped
         now = monotonic()
         if last is None:
-            turn.first_token_clock = now
+            if turn.first_token_clock is None:
+                turn.first_token_clock = now
         elif now - last > turn.longest_gap:
             turn.longest_gap = now - last
         last = now
@@ -91,11 +88,7 @@ async def _relay(session_log: SessionLog, turn: OpenTurn, stream: LLMStream) -> 
 
 
 def _kind_of(delta: TextDelta | ThinkingDelta) -> EventKind:
-    if isinstance(delta, TextDelta):
-        return EventKind.TEXT
-    if isinstance(delta, ThinkingDelta):
-        return EventKind.THINKING
-    assert_never(delta)
+    return EventKind.TEXT if isinstance(delta, TextDelta) else EventKind.THINKING
 
 
 async def reserve(session_log: SessionLog, wanted: int) -> None:
@@ -105,8 +98,14 @@ async def reserve(session_log: SessionLog, wanted: int) -> None:
     await change.commit()
 
 
+async def ensure_room(session_log: SessionLog, wanted: int) -> None:
+    """Make room for `wanted` numbers of facts that are about to be taken, if there is none."""
+    if session_log.room() < wanted + HEADROOM:
+        await reserve(session_log, wanted + HEADROOM)
+
+
 async def count_usage(desk: Desk, prompt: Prompt) -> Usage:
-    """What the turn cost by our own count, for providers that do not say and turns that were stopped."""
+    """What a step cost by our own count, for providers that do not say and turns that were stopped."""
     tape = desk.session_log.tape
     text = tape.text() if tape is not None else ""
     entries = prompt.entries

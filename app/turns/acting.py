@@ -1,0 +1,78 @@
+"""Acting: what the loop needs beside the desk: the tools of an agent, ids, the clock, limits."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from app.agents import Agent
+from app.domain.ids import NewId
+from app.tools.base import Tool, ToolResult
+from app.tools.rules import Decision
+from app.turns.outcomes import Outcome, of_result
+
+
+class AgentTools(Protocol):
+    """The tools of one agent, for one turn."""
+
+    @property
+    def schemas(self) -> Sequence[bytes]:
+        """What the model is told of them, ready JSON objects."""
+        ...
+
+    def find(self, name: str) -> Tool | None: ...
+
+    def decide(self, name: str, arguments: dict[str, object] | None, remembered: Sequence[str]) -> Decision:
+        """What the rules say of a call; `remembered`: the rules that answers made."""
+        ...
+
+
+class Toolbox(Protocol):
+    """All tools of the server."""
+
+    def for_agent(self, agent: Agent) -> AgentTools | None:
+        """`None` for an agent without tools."""
+        ...
+
+
+class NoTools:
+    """A server without tools."""
+
+    def for_agent(self, agent: Agent) -> AgentTools | None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class ActLimits:
+    """Sizes in bytes, times in seconds."""
+
+    parallel: int = 8
+    result_inline: int = 16 * 1024
+    result_max: int = 8 * 1024 * 1024
+    approval_seconds: float = 24 * 3600
+    stop_seconds: float = 5.0
+    """How long a stopped call may take before it is left behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """`secret` makes the keys of acts."""
+
+    toolbox: Toolbox
+    new_id: NewId
+    clock_ms: Callable[[], int]
+    secret: bytes
+    limits: ActLimits
+
+    def outcome_of(self, result: ToolResult) -> Outcome:
+        limits = self.limits
+        result_id = self.new_id("res")
+        return of_result(result, result_id=result_id, inline=limits.result_inline, most=limits.result_max)
+
+    def key(self, session_id: str, turn_id: str, step: int, place: int) -> str:
+        """The key of an act, the same whenever it is run again."""
+        said = f"{session_id}\n{turn_id}\n{step}\n{place}".encode()
+        return hmac.new(self.secret, b"act\n" + said, hashlib.sha256).hexdigest()

@@ -1,0 +1,23 @@
+"""Closing: what becomes of the acts of a step when its turn ends in the middle of it."""
+
+from __future__ import annotations
+
+from app.domain.act import Act, ActState, ToolClass
+from app.domain.event import ToolEnded
+from app.turns import outcomes
+
+
+def close_act(act: Act, now_ms: int) -> Act:
+    """The act as the end of its turn leaves it: over, or unknown where nobody can say whether it happened."""
+    if act.state.is_over or act.state is ActState.UNKNOWN:
+        return act
+    if act.state is ActState.STARTED and act.tool_class is ToolClass.ONCE:
+        made = outcomes.unknown()
+        return act.to(ActState.UNKNOWN, now_ms, waiting_for="input", outcome=made.text, result=made.result)
+    made = outcomes.cancelled(outcomes.CANCELLED)
+    return act.to(ActState.CANCELLED, now_ms, outcome=made.text, result=made.result)
+
+
+def ended_by_turn(act: Act) -> ToolEnded:
+    """What readers are told of such an act."""
+    return ToolEnded(act.turn_id, act.call_id, act.name, act.state.value, act.result)

@@ -1,0 +1,312 @@
+"""Decisions: what is answered to acts that wait: approvals, answers, results that come later, unknown outcomes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import orjson
+
+from app.domain.act import Act, ActState
+from app.domain.errors import ApprovalExpired, Conflict, HectorError, InvalidRequest, NotFound
+from app.domain.event import ApprovalDecided, ToolEnded
+from app.domain.session import Session
+from app.events.change import Change
+from app.events.live import LiveSessions
+from app.events.log import SessionLog
+from app.storage import acts as rows
+from app.storage import messages
+from app.tools.arguments import BadArguments, parse
+from app.tools.base import ToolResult
+from app.turns import outcomes
+from app.turns.acting import Acting, AgentTools
+from app.turns.desk import Desk, desk_of
+from app.turns.open_turn import OpenTurn
+from app.turns.outcomes import Outcome
+from app.turns.runner import Runner
+from app.turns.step import ensure_room
+from app.turns.waiting import can_go_on
+
+log = logging.getLogger(__name__)
+
+EXPIRED_AT_ONCE = 100
+MOST_RELEASED = 100
+NOBODY = "Nobody answered in time."
+
+
+class Decisions:
+    """Changes acts from outside their turn, and lets the turn go on. Every method names who decides as `by`."""
+
+    def __init__(self, acting: Acting, runner: Runner, live: LiveSessions, *, clock_ms: Callable[[], int]) -> None:
+        self._acting = acting
+        self._runner = runner
+        self._live = live
+        self._clock_ms = clock_ms
+
+    # -- reading --------------------------------------------------------------------------------
+
+    async def find(self, session_log: SessionLog, call_id: str) -> Act:
+        """Raises NotFound (`call_not_found`)."""
+        query = partial(rows.find, session_id=session_log.session.session_id, call_id=call_id)
+        act = await session_log.database.read(query)
+        if act is None:
+            raise NotFound(f"There is no call {call_id!r} in this session.", reason="call_not_found")
+        return act
+
+    # -- approvals ------------------------------------------------------------------------------
+
+    async def decide(
+        self,
+        session_log: SessionLog,
+        call_id: str,
+        *,
+        approved: bool,
+        by: str,
+        arguments: dict[str, object] | None = None,
+        reason: str | None = None,
+        remember: str | None = None,
+    ) -> Act:
+        """Approve or refuse. `arguments` take the place of the model's; `remember`: `session` or `agent`.
+
+        Raises:
+            NotFound, Conflict (`already_decided`), ApprovalExpired, Unavailable.
+        """
+        act = await self._waiting(session_log, call_id, "approval")
+        now = self._clock_ms()
+        edited = orjson.dumps(arguments).decode() if arguments is not None else None
+        if not approved:
+            sentence = f"A person refused this call{f': {reason}' if reason else '.'}"
+            after = act.to(ActState.REFUSED, now, by=by, outcome=sentence, result={"error": sentence})
+        else:
+            rule = rule_for(act) if remember else None
+            after = act.to(ActState.APPROVED, now, by=by, edited=edited, remembers=rule)
+        released = await self._released(session_log, act, after, now) if approved and remember else []
+        decided = ApprovalDecided(act.turn_id, call_id, approved, by, edited is not None, reason, remember)
+        await ensure_room(session_log, 2 + 2 * len(released))
+        async with Change(session_log) as change:
+            self._add(change, act, after)
+            change.fact(decided)
+            if after.state is ActState.REFUSED:
+                change.fact(_ended(after, outcomes.refused(after.outcome or "")))
+            for before, freed in released:
+                self._add(change, before, freed)
+                change.fact(ApprovalDecided(freed.turn_id, freed.call_id, True, by, False, None, remember))
+            if remember == "agent" and after.remembers is not None:
+                self._add_rule(change, session_log.session, after.remembers, now)
+            change.set(active_ms=now)
+            changed = [after, *[freed for _, freed in released]]
+            change.on_commit(lambda: self._go_on(session_log, changed))
+        return after
+
+    async def _released(self, session_log: SessionLog, act: Act, after: Act, now: int) -> list[tuple[Act, Act]]:
+        """Other acts of the session that wait for the same thing."""
+        desk, rule = desk_of(session_log), after.remembers
+        tools = self._acting.toolbox.for_agent(desk.agent) if desk is not None else None
+        if tools is None or rule is None:
+            return []
+        query = partial(
+            rows.page,
+            session_ids=[session_log.session.session_id],
+            states=[ActState.WAITING],
+            waiting_for="approval",
+            limit=MOST_RELEASED,
+        )
+        released = []
+        for one in await session_log.database.read(query):
+            decision = tools.decide(one.name, _arguments(tools, one), [rule])
+            if one.call_id != act.call_id and decision.verdict == "allow":
+                freed = one.to(ActState.APPROVED, now, by=after.changes[-1].by, rule=rule)
+                released.append((one, freed))
+        return released
+
+    def _add_rule(self, change: Change, session: Session, rule: str, now: int) -> None:
+        rows.add_rule(
+            change.unit,
+            rule_id=self._acting.new_id("rule"),
+            principal=session.principal,
+            user_id=session.user_id,
+            agent=session.agent,
+            rule=rule,
+            created_ms=now,
+        )
+
+    # -- results and answers --------------------------------------------------------------------
+
+    async def give_result(
+        self, session_log: SessionLog, call_id: str, *, by: str, result: object = None, error: str | None = None
+    ) -> Act:
+        """The outcome of a deferred call, or the answer to a question. The same once more changes nothing.
+
+        Raises:
+            NotFound, Conflict (`already_decided`), ApprovalExpired, Unavailable.
+        """
+        act = await self.find(session_log, call_id)
+        made = self._made(result, error)
+        if act.state.is_over and act.result == made.result and act.changes[-1].by is not None:
+            return act
+        if act.state is ActState.APPROVED and act.kept is not None and act.kept.get("answer") == result:
+            return act
+        act = await self._waiting(session_log, call_id, "result", "input")
+        if act.waiting_for == "input" and error is None:
+            return await self._answer(session_log, act, result, by)
+        return await self._settle(session_log, act, made, by)
+
+    async def _answer(self, session_log: SessionLog, act: Act, answer: object, by: str) -> Act:
+        """The tool goes on with the answer."""
+        now = self._clock_ms()
+        kept = {**(act.kept or {}), "answer": answer}
+        after = act.to(ActState.APPROVED, now, by=by, kept=kept)
+        async with Change(session_log) as change:
+            self._add(change, act, after)
+            change.set(active_ms=now)
+            change.on_commit(lambda: self._go_on(session_log, [after]))
+        return after
+
+    def _made(self, result: object, error: str | None) -> Outcome:
+        if error is not None:
+            return outcomes.failed(error)
+        text = result if isinstance(result, str) else orjson.dumps(result).decode()
+        return self._acting.outcome_of(ToolResult(text, result))
+
+    async def _settle(self, session_log: SessionLog, act: Act, made: Outcome, by: str) -> Act:
+        now = self._clock_ms()
+        result_id = made.result_id if made.whole is not None else None
+        after = act.to(made.state, now, by=by, outcome=made.text, result=made.result, result_id=result_id)
+        await ensure_room(session_log, 1)
+        async with Change(session_log) as change:
+            self._add(change, act, after)
+            if made.whole is not None and result_id is not None:
+                size = len(made.whole.encode())
+                rows.add_result(
+                    change.unit,
+                    result_id=result_id,
+                    call_id=act.call_id,
+                    content=made.whole,
+                    size=size,
+                    created_ms=now,
+                )
+            change.fact(_ended(after, made))
+            if act.is_checkpointed:  # its turn is over: the history is put right
+                messages.add_outcome(change.unit, act.call_id, made.text)
+            change.set(active_ms=now)
+            change.on_commit(lambda: self._go_on(session_log, [after]))
+        return after
+
+    # -- unknown outcomes -----------------------------------------------------------------------
+
+    async def resolve(
+        self,
+        session_log: SessionLog,
+        call_id: str,
+        *,
+        by: str,
+        happened: bool,
+        again: bool = False,
+        result: object = None,
+    ) -> Act:
+        """Say what became of an act nobody knew of; with `again` it runs once more.
+
+        Raises:
+            NotFound, Conflict (`already_decided`), InvalidRequest: `again`, and its turn is over.
+        """
+        act = await self.find(session_log, call_id)
+        if act.state is not ActState.UNKNOWN:
+            raise _decided_already(act)
+        if not again:
+            sentence = "This call did not happen." if not happened else None
+            text = "This call happened." if result is None else result
+            return await self._settle(session_log, act, self._made(text, sentence), by)
+        if act.is_checkpointed:
+            raise InvalidRequest("The turn of this call is over; send a message that asks for it again.")
+        after = act.to(ActState.APPROVED, self._clock_ms(), by=by)
+        async with Change(session_log) as change:
+            self._add(change, act, after)
+            change.on_commit(lambda: self._go_on(session_log, [after]))
+        return after
+
+    # -- time -----------------------------------------------------------------------------------
+
+    async def expire(self) -> None:
+        """Refuse what has waited too long."""
+        for store in (self._live.durable, self._live.ephemeral):
+            query = partial(rows.expired, now_ms=self._clock_ms(), limit=EXPIRED_AT_ONCE)
+            for act in await store.database.read(query):
+                await self._expire(act)
+
+    async def _expire(self, act: Act) -> None:
+        session_log = await self._live.open(act.session_id)
+        if session_log is None:
+            return
+        made = outcomes.refused(NOBODY) if act.waiting_for == "approval" else outcomes.failed(NOBODY)
+        try:
+            await self._settle(session_log, replace(act, expires_ms=None), made, "timeout")
+        except HectorError as error:
+            log.warning("call %s cannot expire: %s", act.call_id, error)
+
+    # -- small things ---------------------------------------------------------------------------
+
+    async def _waiting(self, session_log: SessionLog, call_id: str, *what: str) -> Act:
+        act = await self.find(session_log, call_id)
+        if act.state is not ActState.WAITING or act.waiting_for not in what:
+            if act.state in (ActState.REFUSED, ActState.FAILED) and act.changes[-1].by == "timeout":
+                raise ApprovalExpired("Nobody answered in time; the call was refused.")
+            raise _decided_already(act)
+        if act.expires_ms is not None and act.expires_ms <= self._clock_ms():
+            await self._expire(act)
+            raise ApprovalExpired("Nobody answered in time; the call was refused.")
+        return act
+
+    def _add(self, change: Change, before: Act, after: Act) -> None:
+        rows.add_change(change.unit, before, after)
+
+    def _go_on(self, session_log: SessionLog, changed: list[Act]) -> None:
+        """The warm copy of the turn has the acts as they are now; it goes on if it can."""
+        desk = desk_of(session_log)
+        if desk is None:
+            return
+        turn = desk.open
+        acts = {act.call_id: act for act in changed}
+        if turn is None or not any(act.call_id in acts for act in turn.acts):
+            desk.window = None  # the history may have been put right
+            return
+        turn.acts = [acts.get(act.call_id, act) for act in turn.acts]
+        self._wake(desk, turn, changed[0].call_id)
+
+    def _wake(self, desk: Desk, turn: OpenTurn, call_id: str) -> None:
+        if turn.acts_changed is not None:
+            turn.acts_changed()
+        elif can_go_on(turn):
+            self._runner.go_on(desk, turn, call_id)
+
+
+def rule_for(act: Act) -> str:
+    """The entry of `permissions` that allows the same thing again: the tool, of commands the program."""
+    try:
+        command = parse(act.effective, {}).get("command")
+    except BadArguments:
+        return act.name
+    words = command.split() if isinstance(command, str) else []
+    return f"{act.name}(command={words[0]}*)" if words and words[0].isalnum() else act.name
+
+
+def _arguments(tools: AgentTools, act: Act) -> dict[str, object] | None:
+    tool = tools.find(act.name)
+    try:
+        return parse(act.effective, tool.spec.parameters) if tool is not None else None
+    except BadArguments:
+        return None
+
+
+def _decided_already(act: Act) -> Conflict:
+    return Conflict(
+        f"This call is {act.state.value} already.",
+        reason="already_decided",
+        details={"state": act.state.value, "by": act.changes[-1].by},
+    )
+
+
+def _ended(act: Act, made: Outcome) -> ToolEnded:
+    size = len(made.whole.encode()) if made.whole is not None else None
+    return ToolEnded(act.turn_id, act.call_id, act.name, act.state.value, made.result, act.result_id, size)
