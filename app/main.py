@@ -15,6 +15,7 @@ from app import __version__
 from app.domain.errors import HectorError
 from app.page import routes as page
 from app.routers import (
+    acts,
     agents,
     conversations,
     documents,
@@ -119,7 +120,7 @@ def create_app(runtime: Runtime, *, accepts_local_pages: bool = False) -> FastAP
     )
     app.state.runtime = runtime
     app.router.routes.extend(Streams(runtime).routes())
-    for room in (conversations, sessions, tickets, messages, memories, forgetting, documents, agents, usage):
+    for room in (conversations, sessions, tickets, messages, acts, memories, forgetting, documents, agents, usage):
         app.include_router(room.router)
     app.router.routes.extend(page.routes())
     openapi.install(app, needs_key=bool(runtime.config.auth.keys), public_url=config.public_url)

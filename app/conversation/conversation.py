@@ -154,8 +154,16 @@ class Following:
             skip=self.cursor.skip if self.attached and self.cursor else None,
         )
 
-    async def outcome(self, turn: OpenTurn | Turn, leaving: Callable[[], Awaitable[object]]) -> Outcome:
+    def running(self, turn: OpenTurn | Turn) -> OpenTurn | Turn:
+        """The turn to follow: for a message that steers, the one that it is to enter."""
+        if not isinstance(turn, OpenTurn) or not turn.steers:
+            return turn
+        return self.conversation.open_turn(self.session_log) or turn
+
+    async def outcome(self, turn: OpenTurn | Turn, leaving: Callable[[], Awaitable[object]]) -> Outcome | None:
         """Wait for the end of the turn; `leaving()` is done when the client has left.
+
+        `None`: the turn waits for somebody.
 
         Raises:
             Unavailable: the server stops first (`shutting_down`, with the partial text), the client left, or the
@@ -164,16 +172,20 @@ class Following:
         if isinstance(turn, Turn):
             return await self.conversation.house.history.outcome_of(self.session_log, turn)
         stopping, left = self.conversation.stop_signal, asyncio.ensure_future(leaving())
+        parked = asyncio.ensure_future(turn.parked.wait())
         try:
-            waited: list[asyncio.Future[Any]] = [turn.done, left, stopping]
+            waited: list[asyncio.Future[Any]] = [turn.done, left, stopping, parked]
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         finally:
             left.cancel()
+            parked.cancel()
         if turn.done.done():
             outcome = turn.done.result()
             if outcome.reason == "session_terminated":
                 await self._refusal()
             return outcome
+        if turn.parked.is_set():
+            return None
         if stopping.done():
             tape = self.session_log.tape
             raise Unavailable(
@@ -270,7 +282,7 @@ class Conversation:
         from_start = cursor is None and after in ("0", "-1")
         if cursor is None:
             cursor = Cursor(0) if from_start else parse_cursor(after, session_log)
-        running = self._open_turn(session_log)
+        running = self.open_turn(session_log)
         can_wait = not session_log.is_over and not (until_turn_end and running is None)
         if cursor is None:
             if not can_wait:
@@ -296,7 +308,7 @@ class Conversation:
             return None
         return Attached(reading, view)
 
-    def _open_turn(self, session_log: SessionLog) -> OpenTurn | None:
+    def open_turn(self, session_log: SessionLog) -> OpenTurn | None:
         """The first turn whose end readers have not been told; one that was told may still have to be stored."""
         turns = self.house.history.open_turns(session_log)
         return next((turn for turn in turns if not turn.state.is_final), None)

@@ -16,8 +16,10 @@ def phase_of(session_log: SessionLog, turn: OpenTurn | None) -> dict[str, object
     """
     found: dict[str, object] = {"phase": "idle"}
     if turn is not None:
-        working = "model" if turn.recalling is None or turn.condensing is not None else "recalling"
+        working = turn.phase or "model" if turn.recalling is None or turn.condensing is not None else "recalling"
         found["phase"] = "queued" if turn.state is TurnState.QUEUED else working
+        if turn.state is TurnState.WAITING:
+            found["phase"] = f"waiting for {turn.waiting_for}"
         since = max(session_log.last_text_clock or 0.0, turn.started_clock)
         if since:
             found["since_token_s"] = round(time.monotonic() - since, 1)

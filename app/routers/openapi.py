@@ -21,6 +21,7 @@ _DESCRIPTION = "Sessions with agents, their messages as streams, memories and do
 _TAGS = [
     {"name": "sessions", "description": "Create, list, read, end, cancel and terminate."},
     {"name": "messages", "description": "Send a message, wait for the answer or stream it; read what was said."},
+    {"name": "acts", "description": "What agents do: calls of tools, approvals, results that come later."},
     {"name": "conversations", "description": "Fork, edit, export and import."},
     {"name": "memories", "description": "What agents remember beyond a session, and erasing it."},
     {"name": "documents", "description": "Document stores and search in them."},

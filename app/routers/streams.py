@@ -56,7 +56,8 @@ class Streams:
             raise InvalidRequest("background goes with POST …/messages; a stream follows its turn anyway.")
         with following:
             turn = await following.start()
-            await self._stream(following.reading, following.view(turn))(scope, receive, send)
+            view = following.view(following.running(turn))
+            await self._stream(following.reading, view)(scope, receive, send)
 
     async def _get(self, scope: Scope, receive: Receive, send: Send) -> None:
         request, names = Request(scope), scope["path_params"]

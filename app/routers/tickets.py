@@ -22,8 +22,9 @@ from app.sessions.tickets import Right, Tickets
 router = json_router("sessions")
 
 _STREAM = re.compile(r"/agents/([^/]+)/sessions/([^/]+)/messages/stream")
+_RESULT = re.compile(r"/agents/([^/]+)/sessions/([^/]+)/calls/([^/]+)/result")
 _RIGHTS = {"GET": Right.READ, "HEAD": Right.READ, "POST": Right.CHAT}
-_PARAMETER = b"ticket="
+_PARAMETERS = (b"ticket=", b"token=")
 
 
 @router.post(
@@ -47,20 +48,23 @@ async def create_ticket(runtime: AppRuntime, session_log: NamedSession, body: As
 
 
 def take_ticket(scope: Scope) -> str | None:
-    """Take the ticket out of the address, so that nothing behind writes it anywhere.
+    """Take the ticket, or the token of a call, out of the address, so that nothing behind writes it anywhere.
 
-    Returns `None` if there is none, or if the address is no stream of a session: a ticket counts nowhere else.
+    Returns `None` if there is none, or if the address is no stream of a session and no result of a call: they count
+    nowhere else.
 
     Raises:
         Unauthenticated: there are several.
     """
     query: bytes = scope.get("query_string", b"")
-    if _PARAMETER not in query:
+    if not any(name in query for name in _PARAMETERS):
         return None
     parts = query.split(b"&")
-    found = [part[len(_PARAMETER) :] for part in parts if part.startswith(_PARAMETER)]
-    scope["query_string"] = b"&".join([part for part in parts if not part.startswith(_PARAMETER)])
-    if not found or scope.get("method") not in _RIGHTS or not _STREAM.fullmatch(scope["path"]):
+    found = [part.partition(b"=")[2] for part in parts if part.startswith(_PARAMETERS)]
+    scope["query_string"] = b"&".join([part for part in parts if not part.startswith(_PARAMETERS)])
+    is_known = _STREAM.fullmatch(scope["path"]) and scope.get("method") in _RIGHTS
+    is_result = _RESULT.fullmatch(scope["path"]) and scope.get("method") == "POST"
+    if not found or not (is_known or is_result):
         return None
     if len(found) > 1:
         raise Unauthenticated("The address has several tickets; send one.")
@@ -69,6 +73,8 @@ def take_ticket(scope: Scope) -> str | None:
 
 async def admit(tickets: Tickets, ticket: str, scope: Scope) -> Principal:
     """The principal of a request whose address had the ticket. Raises what `Tickets.admit` raises."""
+    if result := _RESULT.fullmatch(scope["path"]):
+        return await tickets.admit_call(ticket, agent=result[1], session_id=result[2], call_id=result[3])
     stream = _STREAM.fullmatch(scope["path"])
     assert stream is not None
     right = _RIGHTS[scope["method"]]

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from enum import IntFlag
 
 from app.auth.authenticate import Authenticator
+from app.auth.call_tokens import is_token
 from app.domain.errors import Forbidden, Unauthenticated, session_over
 from app.domain.principal import Principal
 from app.domain.session import Session, SessionStatus
@@ -59,6 +60,7 @@ class Tickets:
         self._live = live
         self._tombstones = tombstones
         self._authenticator = authenticator
+        self._key = secret
         self._secret = hmac.digest(secret, b"tickets", hashlib.sha256)
         self._clock_ms = clock_ms
 
@@ -103,6 +105,20 @@ class Tickets:
             )
         return Principal(owner.id, owner.kind, session.user_id)
 
+    async def admit_call(self, word: str, *, agent: str, session_id: str, call_id: str) -> Principal:
+        """The owner of the session whose call's token this is. Raises Unauthenticated, SessionOver, Unavailable."""
+        session_log = self._live.warm(session_id) or await self._live.open(session_id)
+        if session_log is None or session_log.over is SessionStatus.TERMINATED:
+            raise _not_of_call()
+        session = session_log.session
+        is_right = session.agent == agent and is_token(
+            word, self._key, agent=agent, session_id=session_id, created_ms=session.created_ms, call_id=call_id
+        )
+        owner = self._authenticator.find(session.principal)
+        if not is_right or owner is None:
+            raise _not_of_call()
+        return Principal(owner.id, owner.kind, session.user_id)
+
     def _sign(self, form: bytes, agent: str, session_id: str) -> bytes:
         signed = form + f"{agent}\0{session_id}".encode("utf-8", "surrogatepass")
         return hmac.digest(self._secret, signed, hashlib.sha256)[:_SIGNATURE_BYTES]
@@ -118,6 +134,10 @@ def _parts_of(word: str) -> tuple[bytes, bytes]:
     if not word.startswith(_PREFIX) or len(raw) != _FORM.size + _SIGNATURE_BYTES:
         raise _invalid()
     return raw[: _FORM.size], raw[_FORM.size :]
+
+
+def _not_of_call() -> Unauthenticated:
+    return Unauthenticated("This token does not give the result of this call.")
 
 
 def _invalid() -> Unauthenticated:

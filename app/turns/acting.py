@@ -33,15 +33,15 @@ class AgentTools(Protocol):
 class Toolbox(Protocol):
     """All tools of the server."""
 
-    def for_agent(self, agent: Agent) -> AgentTools | None:
-        """`None` for an agent without tools."""
+    def for_agent(self, agent: Agent, *, called_by: Sequence[str] = ()) -> AgentTools | None:
+        """`None` for an agent without tools. `called_by`: the agents on whose behalf it works, the first one first."""
         ...
 
 
 class NoTools:
     """A server without tools."""
 
-    def for_agent(self, agent: Agent) -> AgentTools | None:
+    def for_agent(self, agent: Agent, *, called_by: Sequence[str] = ()) -> AgentTools | None:
         return None
 
 

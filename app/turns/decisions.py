@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -12,12 +12,14 @@ import orjson
 from app.domain.act import Act, ActState
 from app.domain.errors import ApprovalExpired, Conflict, HectorError, InvalidRequest, NotFound
 from app.domain.event import ApprovalDecided, ToolEnded
+from app.domain.principal import Principal
 from app.domain.session import Session
 from app.events.change import Change
 from app.events.live import LiveSessions
 from app.events.log import SessionLog
 from app.storage import acts as rows
 from app.storage import messages
+from app.storage.connection import Connection
 from app.tools.arguments import BadArguments, parse
 from app.tools.base import ToolResult
 from app.turns import outcomes
@@ -47,12 +49,65 @@ class Decisions:
 
     # -- reading --------------------------------------------------------------------------------
 
+    async def page(
+        self,
+        session_log: SessionLog,
+        *,
+        turn_id: str | None = None,
+        states: Sequence[ActState] = (),
+        waiting_for: str | None = None,
+        with_children: bool = False,
+        limit: int,
+    ) -> list[Act]:
+        """Acts of a session, oldest first; with those of the sessions that its calls began."""
+        session_id = session_log.session.session_id
+
+        def find(connection: Connection) -> list[Act]:
+            ids = [session_id, *(rows.children(connection, session_id) if with_children else [])]
+            return rows.page(connection, ids, turn_id=turn_id, states=states, waiting_for=waiting_for, limit=limit)
+
+        return await session_log.database.read(find)
+
+    async def waiting(self, caller: Principal, agent: str, *, limit: int) -> list[Act]:
+        """Open approvals in all sessions that the caller may see."""
+        query = partial(
+            rows.waiting,
+            principal=caller.id,
+            agent=agent,
+            user_id=caller.user_id,
+            waiting_for="approval",
+            limit=limit,
+        )
+        return await self._live.durable.database.read(query)
+
+    async def stored_result(self, session_log: SessionLog, result_id: str) -> str | None:
+        """A whole result."""
+        query = partial(rows.find_result, session_id=session_log.session.session_id, result_id=result_id)
+        return await session_log.database.read(query)
+
+    async def locate(self, session_log: SessionLog, call_id: str) -> tuple[SessionLog, Act]:
+        """A call of the session, or of a session that one of its calls began. Raises NotFound (`call_not_found`)."""
+        session_id = session_log.session.session_id
+
+        def find(connection: Connection) -> Act | None:
+            ids = [session_id, *rows.children(connection, session_id)]
+            return next((act for one in ids if (act := rows.find(connection, one, call_id))), None)
+
+        act = await session_log.database.read(find)
+        owner = session_log
+        if act is not None and act.session_id != session_id:
+            opened = await self._live.open(act.session_id)
+            act, owner = (None, session_log) if opened is None else (act, opened)
+        if act is None:
+            raise _call_not_found(call_id)
+        return owner, act
+
     async def find(self, session_log: SessionLog, call_id: str) -> Act:
         """Raises NotFound (`call_not_found`)."""
         query = partial(rows.find, session_id=session_log.session.session_id, call_id=call_id)
         act = await session_log.database.read(query)
         if act is None:
-            raise NotFound(f"There is no call {call_id!r} in this session.", reason="call_not_found")
+            raise _call_not_found(call_id)
         return act
 
     # -- approvals ------------------------------------------------------------------------------
@@ -297,6 +352,10 @@ def _arguments(tools: AgentTools, act: Act) -> dict[str, object] | None:
         return parse(act.effective, tool.spec.parameters) if tool is not None else None
     except BadArguments:
         return None
+
+
+def _call_not_found(call_id: str) -> NotFound:
+    return NotFound(f"There is no call {call_id!r} in this session.", reason="call_not_found")
 
 
 def _decided_already(act: Act) -> Conflict:

@@ -111,7 +111,8 @@ async def test_the_model_is_given_calls_and_outcomes(open_house: Open, monkeypat
 
     def listening(request: LLMRequest) -> LLMStream:
         asked.append([orjson.loads(message) for message in request.messages])
-        return stream(request)
+        began: LLMStream = stream(request)
+        return began
 
     monkeypatch.setattr(house.agent.llm, "stream", listening)
     await (await house.start(await house.session("s1"), "Write")).done

@@ -25,7 +25,7 @@ class SendMessage(BaseModel):
     background: StrictBool = Field(
         default=False, description="Answer with 202 at once; the turn goes on without a reader."
     )
-    on_busy: Literal["queue", "reject", "replace"] | None = Field(
+    on_busy: Literal["queue", "reject", "replace", "steer"] | None = Field(
         default=None, description="What to do when a turn runs; default: `sessions.on_busy`."
     )
     instructions: StrictStr | None = Field(
