@@ -83,6 +83,59 @@ def test_a_snapshot_replaces_the_text() -> None:
     assert answer.text == "one"
 
 
+CALLED = frame("tool_call", 3, tool={"call_id": "c1", "name": "search"})
+RESULT = frame("tool_result", 4, call_id="c1", status="settled")
+
+
+def test_a_snapshot_replaces_the_message_it_is_of_and_no_earlier_one() -> None:
+    step = [STARTED, text("Let me look.", 2), CALLED, RESULT, text("It is thr", 5)]
+    script = Script([[*step, LOST], [frame("snapshot", 8, **MINE, message_id="m2", text="It is"), FINISHED]])
+
+    answer, _ = follow_answer(script)
+
+    assert answer.said.messages == ["Let me look.", "It is"]
+    assert answer.text == "Let me look.It is"
+
+
+def test_snapshots_of_several_messages_stand_one_after_the_other() -> None:
+    one, two = [frame("snapshot", 8, **MINE, message_id=name, text=name) for name in ("m1", "m2")]
+    script = Script([[STARTED, one, two, text(" more", 9), one, FINISHED]])
+
+    answer, _ = follow_answer(script)
+
+    assert answer.said.messages == ["m1", "m2 more"]
+
+
+def test_a_message_that_is_steered_in_begins_another_message() -> None:
+    steered = frame("message_steered", 3, **MINE, message="shorter")
+    script = Script([[STARTED, text("one", 2), steered, text("two", 4), FINISHED]])
+
+    answer, _ = follow_answer(script)
+
+    assert answer.said.messages == ["one", "two"]
+
+
+STORED = {"m1": "Let me look.", "m2": "", "m3": "It is three."}
+
+
+@pytest.mark.parametrize("seen", range(5))
+@pytest.mark.parametrize("cut", [1, 0])
+def test_all_messages_of_a_turn_that_ended_unseen_are_looked_up(seen: int, cut: int) -> None:
+    """After any number of frames, the last one whole or not."""
+    ended = {**MINE, "status": "completed", "message_id": "m3"}
+    ours = {"turn_id": "t1", "role": "assistant"}
+    stored = [{**ours, "message_id": name, "content": content} for name, content in STORED.items()]
+    other = {"message_id": "m0", "turn_id": "t0", "role": "assistant", "content": "not ours"}
+    page = {"messages": [other, *stored], "next_before": None}
+    frames = [text(STORED["m1"][: -1 if seen == 1 and cut else None], 2), CALLED, RESULT]
+    frames += [text(STORED["m3"][: -1 if cut else None], 5)]
+    script = Script([[STARTED, *frames[:seen], LOST], NO_CONTENT], {"t1": ended, "messages": page})
+
+    answer, _ = follow_answer(script)
+
+    assert answer.said.messages == ["Let me look.", "It is three."]
+
+
 def test_another_turns_text_is_not_ours() -> None:
     other = frame("turn_finished", 3, turn_id="t0", status="completed")
     script = Script([[frame("turn_queued", 1, **MINE), text("not ours", 2), other, STARTED, text("ours", 5), FINISHED]])
@@ -110,14 +163,15 @@ def test_the_end_of_another_turn_is_no_break() -> None:
 @pytest.mark.parametrize("end", [NO_CONTENT, []], ids=["204", "an empty stream"])
 def test_an_end_that_is_in_no_stream_any_more_is_looked_up(end: Opened) -> None:
     turn = {**MINE, "status": "failed", "message_id": "m1", "error": {"reason": "llm_error", "message": "no credit"}}
-    messages = {"messages": [{"message_id": "m1", "content": "all of it"}], "next_before": None}
+    answer = {"message_id": "m1", "turn_id": "t1", "role": "assistant", "content": "all of it"}
+    messages = {"messages": [answer], "next_before": None}
     script = Script([[STARTED, text("one", 2), LOST], end], {"t1": turn, "messages": messages})
 
-    answer, kinds = follow_answer(script)
+    found, kinds = follow_answer(script)
 
-    assert (answer.text, answer.finished and answer.finished.status) == ("all of it", "failed")
-    assert answer.error is not None
-    assert answer.error.message == "no credit"
+    assert (found.text, found.finished and found.finished.status) == ("all of it", "failed")
+    assert found.error is not None
+    assert found.error.message == "no credit"
     assert kinds[-2:] == ["snapshot", "turn_finished"]
 
 

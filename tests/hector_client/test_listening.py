@@ -74,6 +74,17 @@ def test_a_snapshot_replaces_the_text() -> None:
     assert reader.text == "only this"
 
 
+def test_a_snapshot_after_a_tool_leaves_what_was_said_before_it() -> None:
+    called = frame("tool_call", 3, tool={"call_id": "c1"})
+    snapshot = frame("snapshot", 8, turn_id="t1", message_id="m2", text="two")
+    script = Script([[STARTED, text("one ", 2), called, text("twenty", 4), LOST], [snapshot, ENDED]])
+    reader = SessionReader("assistant", "s", None)
+
+    listen(script, reader)
+
+    assert reader.text == "one two"
+
+
 def test_a_session_that_was_terminated_meanwhile_is_an_error() -> None:
     with pytest.raises(SessionOver):
         listen(Script([[STARTED, LOST], refused(410, "session_terminated")]), SessionReader("assistant", "s", None))

@@ -8,7 +8,7 @@
 """
 
 from hector_client import errors, events, sync
-from hector_client._client import Agent, Answer, Client, Memories, Session
+from hector_client._client import Agent, Answer, Calls, Client, Memories, Session
 from hector_client._http import TimeLimits, normalize_url
 from hector_client._operations import Page
 from hector_client.errors import HectorError, Refused, Unreachable
@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Agent",
     "Answer",
+    "Calls",
     "Client",
     "Event",
     "HectorError",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx2
 
@@ -13,11 +13,13 @@ from hector_client import _operations as operations
 from hector_client._drivers import AsyncConnection, AsyncDriver
 from hector_client._following import Patience, follow
 from hector_client._http import TimeLimits, settings
-from hector_client._operations import JSON, Page
+from hector_client._operations import JSON, Acts, Page
 from hector_client._state import AnswerState, SessionState, post_message
-from hector_client._steps import Request
+from hector_client._steps import Call, Request
 from hector_client.errors import HectorError
 from hector_client.events import Event
+
+T = TypeVar("T")
 
 
 class Client:
@@ -135,6 +137,10 @@ class Agent:
         post = post_message(self.name, None, {"message": message, "instructions": instructions})
         return Answer(self.client, self.name, None, post, None)
 
+    async def approvals(self) -> Acts:
+        """The calls of tools that wait for a decision, in all sessions that the key may see."""
+        return await self.client.driver.call(operations.approvals(self.name, None))
+
     async def forget(
         self,
         *,
@@ -165,7 +171,8 @@ class Session(SessionState):
         is_new: bool = False,
     ) -> None:
         super().__init__(agent, session_id, about=about, is_new=is_new)
-        self._client = client
+        self.client = client
+        self.calls = Calls(self)
         self._connections: set[AsyncConnection] = set()
 
     async def __aenter__(self) -> Self:
@@ -186,7 +193,7 @@ class Session(SessionState):
             NotFound: there is no such session.
             SessionOver: it was terminated.
         """
-        await self._client.driver.call(self._connect(after))
+        await self.client.driver.call(self._connect(after))
 
     async def disconnect(self) -> None:
         """End every `listen` of this object. The server keeps the session and continues its turn."""
@@ -198,19 +205,24 @@ class Session(SessionState):
         """Send a message and return the id of its turn, which runs even without a reader; `listen` has its events.
 
         A broken connection never duplicates it: the message is sent again with the same Idempotency-Key.
-        `on_busy`: `queue`, `reject` or `replace`.
+        `on_busy`: `queue`, `reject`, `replace` or `steer`.
         """
         options = {"instructions": instructions, "on_busy": on_busy}
-        return await self._client.driver.call(self._send(message, options, self._client.patience))
+        return await self.client.driver.call(self._send(message, options, self.client.patience))
+
+    async def steer(self, message: str) -> JSON:
+        """Send a message into the running turn, whose next step has it. Without one it begins a turn.
+
+        Returns `turn_id` and `message_id`; `steer` is `accepted`, or `queued` when the turn had no step left.
+        """
+        return await self.client.driver.call(self._steer(message, self.client.patience))
 
     async def listen(self) -> AsyncGenerator[Event]:
         """The session's events from the cursor on, through reconnects, until it is over or disconnected."""
         reader, connection = self._connected(), AsyncConnection()
         self._connections.add(connection)
         try:
-            async with aclosing(
-                self._client.driver.stream(follow(reader, self._client.patience), connection)
-            ) as events:
+            async with aclosing(self.client.driver.stream(follow(reader, self.client.patience), connection)) as events:
                 async for event in events:
                     yield event
         finally:
@@ -222,16 +234,16 @@ class Session(SessionState):
         """Send a message and follow its answer; the request is made when the answer is iterated over."""
         body = {"message": message, "instructions": instructions, "on_busy": on_busy}
         post = post_message(self.agent_name, self.session_id, body)
-        return Answer(self._client, self.agent_name, self.session_id, post, None)
+        return Answer(self.client, self.agent_name, self.session_id, post, None)
 
     def join(self, turn_id: str) -> Answer:
         """Follow the answer of a turn that was started elsewhere."""
-        return Answer(self._client, self.agent_name, self.session_id, None, turn_id)
+        return Answer(self.client, self.agent_name, self.session_id, None, turn_id)
 
     def regenerate(self, message_id: str | None = None, *, instructions: str | None = None) -> Answer:
         """Answer the last message again; the old answer leaves the context."""
         post = self._regeneration(message_id, instructions)
-        return Answer(self._client, self.agent_name, self.session_id, post, None)
+        return Answer(self.client, self.agent_name, self.session_id, post, None)
 
     async def cancel(self, turn_id: str | None = None, *, everything: bool = False) -> JSON | None:
         """Stop the running turn, the turn `turn_id`, or with `everything` the queued ones as well.
@@ -239,34 +251,48 @@ class Session(SessionState):
         Returns the turn, or `None` if none was open.
         """
         call = operations.cancel(self.agent_name, self.session_id, turn_id, everything=everything)
-        return await self._client.driver.call(call)
+        return await self.client.driver.call(call)
 
     async def end(self) -> JSON:
         """Close the session for new messages; it stays readable."""
-        return await self._client.driver.call(operations.end(self.agent_name, self.session_id))
+        return await self.client.driver.call(operations.end(self.agent_name, self.session_id))
 
     async def terminate(self, *, forget: bool = False) -> JSON:
         """Stop and erase the session; its id is never used again. `forget`: erase its wider memories, too.
 
         Returns the stop receipt.
         """
-        receipt = await self._client.driver.call(self._terminate(forget))
+        receipt = await self.client.driver.call(self._terminate(forget))
         await self.disconnect()
         return receipt
 
     async def info(self) -> JSON:
-        return await self._client.driver.call(operations.session(self.agent_name, self.session_id))
+        return await self.client.driver.call(operations.session(self.agent_name, self.session_id))
 
-    async def history(self, *, limit: int = 50) -> list[JSON]:
-        """The newest messages, oldest first; an answer that is being written is one more."""
-        return await self._client.driver.call(operations.history(self.agent_name, self.session_id, limit=limit))
+    async def history(self, *, limit: int = 50, roles: str | None = None) -> list[JSON]:
+        """The newest messages, oldest first; an answer that is being written is one more.
+
+        `roles`: only these, with commas between them; `user,assistant` leaves out what tools said.
+        """
+        call = operations.history(self.agent_name, self.session_id, limit=limit, roles=roles)
+        return await self.client.driver.call(call)
+
+    async def result(
+        self, result_id: str, *, offset: int | None = None, limit: int | None = None, grep: str | None = None
+    ) -> JSON:
+        """A piece of a stored result: `bytes` (of the whole), `offset`, `text`, `next_offset`; `grep`: its lines that
+        match."""
+        call = operations.stored_result(
+            self.agent_name, self.session_id, result_id, offset=offset, limit=limit, grep=grep
+        )
+        return await self.client.driver.call(call)
 
     async def turn(self, turn_id: str) -> JSON:
-        return await self._client.driver.call(operations.turn(self.agent_name, self.session_id, turn_id))
+        return await self.client.driver.call(operations.turn(self.agent_name, self.session_id, turn_id))
 
     async def change(self, **change: Any) -> JSON:
         """Change `title` or `metadata`; each is replaced as a whole, `None` clears it."""
-        return await self._client.driver.call(operations.change_session(self.agent_name, self.session_id, change))
+        return await self.client.driver.call(operations.change_session(self.agent_name, self.session_id, change))
 
     async def ticket(self, *, ttl: float | str | None = None, can: Sequence[str] | None = None) -> JSON:
         """A ticket that opens this session's stream without a key: `?ticket=` in the address of an EventSource.
@@ -275,20 +301,78 @@ class Session(SessionState):
         Returns `ticket` and `expires_at`.
         """
         body = {"ttl": ttl, "can": can}
-        return await self._client.driver.call(operations.ticket(self.agent_name, self.session_id, body))
+        return await self.client.driver.call(operations.ticket(self.agent_name, self.session_id, body))
 
     async def fork(self, at: str | None = None, *, title: str | None = None, session_id: str | None = None) -> Session:
         """Create a session with the messages up to and including `at` (a message id; default: all)."""
         body = {"at": at, "title": title, "session_id": session_id}
-        made = await self._client.driver.call(operations.fork(self.agent_name, self.session_id, body))
-        return Session(self._client, self.agent_name, made["session_id"], about=made, is_new=True)
+        made = await self.client.driver.call(operations.fork(self.agent_name, self.session_id, body))
+        return Session(self.client, self.agent_name, made["session_id"], about=made, is_new=True)
 
     async def edit_message(self, message_id: str, content: str) -> Session:
         """Create a fork that ends with this user message, with the new text."""
-        made = await self._client.driver.call(
+        made = await self.client.driver.call(
             operations.edit_message(self.agent_name, self.session_id, message_id, content)
         )
-        return Session(self._client, self.agent_name, made["session_id"], about=made, is_new=True)
+        return Session(self.client, self.agent_name, made["session_id"], about=made, is_new=True)
+
+
+class Calls:
+    """The calls of tools in a session. Each is an *act*: an object with its state and every change of it."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def list(self, *, turn_id: str | None = None, state: str | None = None) -> Acts:
+        return await self._do(operations.calls(*self._where, turn_id=turn_id, state=state))
+
+    async def get(self, call_id: str) -> JSON:
+        return await self._do(operations.call(*self._where, call_id))
+
+    async def approvals(self) -> Acts:
+        """The acts that wait for a decision."""
+        return await self._do(operations.approvals(*self._where))
+
+    async def approve(
+        self, call_id: str, *, arguments: Mapping[str, Any] | None = None, remember: str | None = None
+    ) -> JSON:
+        """Let it run, with other `arguments` if they are given. `remember`, for `session` or `agent`: the answer holds
+        for all calls like it. Returns the act.
+
+        Raises:
+            Conflict: it was decided before, or its time is over (`already_decided`, `approval_expired`).
+        """
+        decision = {"approved": True, "arguments": arguments, "remember": remember}
+        return await self._do(operations.decide(*self._where, call_id, decision))
+
+    async def refuse(self, call_id: str, *, reason: str | None = None, remember: str | None = None) -> JSON:
+        """The model is told that it was refused, and the `reason`. Returns the act; raises as `approve`."""
+        decision = {"approved": False, "reason": reason, "remember": remember}
+        return await self._do(operations.decide(*self._where, call_id, decision))
+
+    async def post_result(self, call_id: str, result: Any) -> JSON:
+        """The outcome of a tool that answers later, or the answer to a question that a tool asks. Returns the act."""
+        return await self._do(operations.post_result(*self._where, call_id, {"result": result}))
+
+    async def post_error(self, call_id: str, error: str) -> JSON:
+        """What a tool that answers later failed with. Returns the act."""
+        return await self._do(operations.post_result(*self._where, call_id, {"error": error}))
+
+    async def resolve(self, call_id: str, *, happened: bool, result: Any = None) -> JSON:
+        """Say of a call in state `unknown` whether it happened, and with what result. Returns the act."""
+        known = {} if result is None else {"result": result}
+        return await self._do(operations.resolve(*self._where, call_id, {"happened": happened, **known}))
+
+    async def run_again(self, call_id: str) -> JSON:
+        """Run a call in state `unknown` once more, although it may have happened. Returns the act."""
+        return await self._do(operations.resolve(*self._where, call_id, {"again": True}))
+
+    @property
+    def _where(self) -> tuple[str, str]:
+        return self._session.agent_name, self._session.session_id
+
+    async def _do(self, steps: Call[T]) -> T:
+        return await self._session.client.driver.call(steps)
 
 
 class Answer(AnswerState):

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from hector_client import _operations as operations
 from hector_client._sse import Frame, Parser
 from hector_client._steps import Call, Emit, Open, Pause, Read, Reply, Request, Stream
+from hector_client._turn_text import BETWEEN_MESSAGES, TurnText
 from hector_client.errors import HectorError, Unreachable
 from hector_client.events import Error, Event, Offline, Online, Snapshot, Text, TurnFinished, TurnStarted, decode
 
@@ -140,7 +141,7 @@ class AnswerReader:
         self.agent = agent
         self.session_id = session_id
         self.turn_id = turn_id
-        self.text = ""
+        self.said = TurnText()
         self.finished: TurnFinished | None = None
         self.error: Error | None = None
         self.first_text_seconds: float | None = None
@@ -153,6 +154,10 @@ class AnswerReader:
         self._cursor: str | None = None
         self._speaking: str | None = None
         """The turn that text belongs to."""
+
+    @property
+    def text(self) -> str:
+        return self.said.whole
 
     @property
     def is_over(self) -> bool:
@@ -189,10 +194,13 @@ class AnswerReader:
                     self.session_id = str(fields.get("session_id", self.session_id))
                 if frame.type == "turn_started":
                     self._speaking = str(turn_id)
+            case word if word in BETWEEN_MESSAGES and self._speaking == self.turn_id:
+                self.said.end_message()
         event = decode(frame.type, fields, cursor=frame.id)
         match event:
             case Snapshot() if turn_id == self.turn_id:
-                self._speaking, self.text = self.turn_id, event.text
+                self._speaking = self.turn_id
+                self.said.replace(event.message_id, event.text)
             case TurnFinished():
                 self._speaking = None
                 if turn_id == self.turn_id:
@@ -202,7 +210,7 @@ class AnswerReader:
         if frame.type != "heartbeat" and self._speaking != self.turn_id:
             return None
         if isinstance(event, Text):
-            self.text += event.chunk
+            self.said.add(event.chunk)
             if self.first_text_seconds is None:
                 self.first_text_seconds = self._clock() - self._began
         elif isinstance(event, Error):
@@ -217,11 +225,12 @@ class AnswerReader:
         turn = yield from operations.turn(self.agent, self.session_id, self.turn_id)
         if turn.get("status") not in _FINAL:
             return
-        newest = yield from operations.history(self.agent, self.session_id, limit=operations.PAGE)
-        text = next((found["content"] for found in newest if found["message_id"] == turn.get("message_id")), None)
-        if text is not None and text != self.text:
-            self.text = text
-            yield Emit(Snapshot(turn_id=self.turn_id, message_id=turn.get("message_id"), text=text))
+        newest = yield from operations.history(self.agent, self.session_id, limit=operations.PAGE, roles="assistant")
+        ours = [one for one in newest if one["turn_id"] == self.turn_id and one["role"] == "assistant"]
+        stored = [(one["message_id"], str(one["content"])) for one in ours]
+        for message_id, text in self.said.missing(stored):
+            self.said.replace(message_id, text)
+            yield Emit(Snapshot(turn_id=self.turn_id, message_id=message_id, text=text))
         if isinstance(turn.get("error"), dict):
             self.error = _error(turn["error"])
         finished = decode("turn_finished", turn)
@@ -240,13 +249,17 @@ class SessionReader:
     def __init__(self, agent: str, session_id: str, cursor: str | None) -> None:
         self.cursor = cursor
         """What was handed on so far; `None`: begin with the open turn, or with what comes next."""
-        self.text = ""
+        self.said = TurnText()
         """The newest answer as far as it was handed on, snapshots applied."""
         self.mark = ""
         self.lost: str | None = None
         self._agent = agent
         self._session_id = session_id
         self._is_over = False
+
+    @property
+    def text(self) -> str:
+        return self.said.whole
 
     @property
     def is_over(self) -> bool:
@@ -268,11 +281,13 @@ class SessionReader:
         event = decode(frame.type, frame.fields, cursor=frame.id)
         match event:
             case TurnStarted():
-                self.text = ""
+                self.said = TurnText()
             case Snapshot():
-                self.text = event.text
+                self.said.replace(event.message_id, event.text)
             case Text():
-                self.text += event.chunk
+                self.said.add(event.chunk)
+            case _ if frame.type in BETWEEN_MESSAGES:
+                self.said.end_message()
         return event
 
     def settle(self, *, has_stream: bool) -> Stream[Event]:

@@ -10,6 +10,8 @@ from hector_client._steps import Call, Emit, Open, Read, Reply, Request, Stream
 from hector_client.errors import Refused
 
 JSON = dict[str, Any]
+Acts = list[JSON]
+"""Calls of tools, each as `GET …/calls/{call_id}` has it."""
 PAGE = 200
 """Items the API gives at most at once."""
 
@@ -110,12 +112,12 @@ def change_session(agent: str, session_id: str, change: Mapping[str, Any]) -> Ca
     return ask(Request("PATCH", session_path(agent, session_id), body=change))
 
 
-def history(agent: str, session_id: str, *, limit: int) -> Call[list[JSON]]:
-    """The newest messages, oldest first. An answer that is being written is one more."""
+def history(agent: str, session_id: str, *, limit: int, roles: str | None = None) -> Call[list[JSON]]:
+    """The newest messages, oldest first. An answer that is being written is one more. `roles`: with commas."""
     found: list[JSON] = []
     wanted, before = limit, None
     while wanted > 0:
-        query = given({"limit": str(min(wanted, PAGE)), "before": before})
+        query = given({"limit": str(min(wanted, PAGE)), "before": before, "roles": roles})
         reply: Reply = yield Request("GET", messages_path(agent, session_id), query=query)
         page, before = list(reply.json["messages"]), reply.json["next_before"]
         found = page + found
@@ -158,6 +160,46 @@ def edit_message(agent: str, session_id: str, message_id: str, content: str) -> 
     """Returns the fork, which has the new text."""
     where = session_path(agent, session_id, "messages", message_id)
     return ask(Request("PUT", where, body={"content": content}))
+
+
+# -- acts: calls of tools ---------------------------------------------------------------------
+
+
+def calls(agent: str, session_id: str, *, turn_id: str | None, state: str | None) -> Call[Acts]:
+    query = given({"turn_id": turn_id, "state": state})
+    return ask_list(Request("GET", session_path(agent, session_id, "calls"), query=query), "calls")
+
+
+def call(agent: str, session_id: str, call_id: str) -> Call[JSON]:
+    return ask(Request("GET", session_path(agent, session_id, "calls", call_id)))
+
+
+def approvals(agent: str, session_id: str | None) -> Call[Acts]:
+    """Without a session: of all sessions of the agent that the caller may see."""
+    where = path("agents", agent, "approvals") if session_id is None else session_path(agent, session_id, "approvals")
+    return ask_list(Request("GET", where), "approvals")
+
+
+def decide(agent: str, session_id: str, call_id: str, decision: Mapping[str, Any]) -> Call[JSON]:
+    """Returns the act."""
+    return ask(Request("POST", session_path(agent, session_id, "approvals", call_id), body=given(decision)))
+
+
+def post_result(agent: str, session_id: str, call_id: str, outcome: Mapping[str, Any]) -> Call[JSON]:
+    """`outcome`: `result` or `error`. Returns the act."""
+    return ask(Request("POST", session_path(agent, session_id, "calls", call_id, "result"), body=outcome))
+
+
+def resolve(agent: str, session_id: str, call_id: str, resolution: Mapping[str, Any]) -> Call[JSON]:
+    """Returns the act."""
+    return ask(Request("POST", session_path(agent, session_id, "calls", call_id, "resolve"), body=resolution))
+
+
+def stored_result(
+    agent: str, session_id: str, result_id: str, *, offset: int | None, limit: int | None, grep: str | None
+) -> Call[JSON]:
+    query = {name: str(value) for name, value in given({"offset": offset, "limit": limit, "grep": grep}).items()}
+    return ask(Request("GET", session_path(agent, session_id, "results", result_id), query=query))
 
 
 # -- memories ----------------------------------------------------------------------------------

@@ -45,6 +45,11 @@ class AnswerState:
         return self._reader.text
 
     @property
+    def messages(self) -> list[str]:
+        """The same by messages: of a turn that calls tools, one for each step that says something."""
+        return self._reader.said.messages
+
+    @property
     def finished(self) -> TurnFinished | None:
         """The end of the turn; `None` while it is open."""
         return self._reader.finished
@@ -165,6 +170,11 @@ class SessionState:
         post = post_message(self.agent_name, self.session_id, {"message": message, "background": True, **options})
         reply: Reply = yield from repeat(post, patience)
         return str(reply.json["turn_id"])
+
+    def _steer(self, message: str, patience: Patience) -> Call[JSON]:
+        body = {"message": message, "on_busy": "steer", "background": True}
+        reply: Reply = yield from repeat(post_message(self.agent_name, self.session_id, body), patience)
+        return dict(reply.json)
 
     def _regeneration(self, message_id: str | None, instructions: str | None) -> Request:
         body = given({"message_id": message_id, "instructions": instructions})

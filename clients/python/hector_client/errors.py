@@ -8,10 +8,10 @@ HectorError
     │                       method_not_allowed
     ├── Unauthenticated     unauthenticated
     ├── Forbidden           forbidden_origin, forbidden_host, forbidden_ticket
-    ├── NotFound            agent_not_found, session_not_found, turn_not_found, memory_not_found, store_not_found,
-    │                       not_found
-    ├── Conflict            session_busy, idempotency_conflict, session_exists, turn_cancelled, memory_off,
-    │                       import_stopped
+    ├── NotFound            agent_not_found, session_not_found, turn_not_found, call_not_found, result_not_found,
+    │                       memory_not_found, store_not_found, not_found
+    ├── Conflict            session_busy, idempotency_conflict, session_exists, turn_cancelled, already_decided,
+    │                       approval_expired, memory_off, import_stopped
     ├── SessionOver         session_ended, session_expired, session_terminated
     ├── CursorExpired       cursor_expired
     ├── TooLarge            too_large, headers_too_large, url_too_long
@@ -161,6 +161,8 @@ REASONS: dict[str, type[Refused]] = {
     "agent_not_found": NotFound,
     "session_not_found": NotFound,
     "turn_not_found": NotFound,
+    "call_not_found": NotFound,
+    "result_not_found": NotFound,
     "memory_not_found": NotFound,
     "store_not_found": NotFound,
     "not_found": NotFound,
@@ -168,6 +170,8 @@ REASONS: dict[str, type[Refused]] = {
     "idempotency_conflict": Conflict,
     "session_exists": Conflict,
     "turn_cancelled": Conflict,
+    "already_decided": Conflict,
+    "approval_expired": Conflict,
     "memory_off": Conflict,
     "import_stopped": Conflict,
     "session_ended": SessionOver,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx2
 
@@ -16,11 +16,13 @@ from hector_client import _operations as operations
 from hector_client._drivers import Connection, Driver
 from hector_client._following import Patience, follow
 from hector_client._http import TimeLimits, settings
-from hector_client._operations import JSON, Page
+from hector_client._operations import JSON, Acts, Page
 from hector_client._state import AnswerState, SessionState, post_message
-from hector_client._steps import Request
+from hector_client._steps import Call, Request
 from hector_client.errors import HectorError
 from hector_client.events import Event
+
+T = TypeVar("T")
 
 
 class Client:
@@ -138,6 +140,10 @@ class Agent:
         post = post_message(self.name, None, {"message": message, "instructions": instructions})
         return Answer(self.client, self.name, None, post, None)
 
+    def approvals(self) -> Acts:
+        """The calls of tools that wait for a decision, in all sessions that the key may see."""
+        return self.client.driver.call(operations.approvals(self.name, None))
+
     def forget(
         self,
         *,
@@ -168,7 +174,8 @@ class Session(SessionState):
         is_new: bool = False,
     ) -> None:
         super().__init__(agent, session_id, about=about, is_new=is_new)
-        self._client = client
+        self.client = client
+        self.calls = Calls(self)
         self._connections: set[Connection] = set()
 
     def __enter__(self) -> Self:
@@ -189,7 +196,7 @@ class Session(SessionState):
             NotFound: there is no such session.
             SessionOver: it was terminated.
         """
-        self._client.driver.call(self._connect(after))
+        self.client.driver.call(self._connect(after))
 
     def disconnect(self) -> None:
         """End every `listen` of this object. The server keeps the session and continues its turn."""
@@ -201,17 +208,24 @@ class Session(SessionState):
         """Send a message and return the id of its turn, which runs even without a reader; `listen` has its events.
 
         A broken connection never duplicates it: the message is sent again with the same Idempotency-Key.
-        `on_busy`: `queue`, `reject` or `replace`.
+        `on_busy`: `queue`, `reject`, `replace` or `steer`.
         """
         options = {"instructions": instructions, "on_busy": on_busy}
-        return self._client.driver.call(self._send(message, options, self._client.patience))
+        return self.client.driver.call(self._send(message, options, self.client.patience))
+
+    def steer(self, message: str) -> JSON:
+        """Send a message into the running turn, whose next step has it. Without one it begins a turn.
+
+        Returns `turn_id` and `message_id`; `steer` is `accepted`, or `queued` when the turn had no step left.
+        """
+        return self.client.driver.call(self._steer(message, self.client.patience))
 
     def listen(self) -> Generator[Event]:
         """The session's events from the cursor on, through reconnects, until it is over or disconnected."""
         reader, connection = self._connected(), Connection()
         self._connections.add(connection)
         try:
-            with closing(self._client.driver.stream(follow(reader, self._client.patience), connection)) as events:
+            with closing(self.client.driver.stream(follow(reader, self.client.patience), connection)) as events:
                 yield from events
         finally:
             self._connections.discard(connection)
@@ -222,16 +236,16 @@ class Session(SessionState):
         """Send a message and follow its answer; the request is made when the answer is iterated over."""
         body = {"message": message, "instructions": instructions, "on_busy": on_busy}
         post = post_message(self.agent_name, self.session_id, body)
-        return Answer(self._client, self.agent_name, self.session_id, post, None)
+        return Answer(self.client, self.agent_name, self.session_id, post, None)
 
     def join(self, turn_id: str) -> Answer:
         """Follow the answer of a turn that was started elsewhere."""
-        return Answer(self._client, self.agent_name, self.session_id, None, turn_id)
+        return Answer(self.client, self.agent_name, self.session_id, None, turn_id)
 
     def regenerate(self, message_id: str | None = None, *, instructions: str | None = None) -> Answer:
         """Answer the last message again; the old answer leaves the context."""
         post = self._regeneration(message_id, instructions)
-        return Answer(self._client, self.agent_name, self.session_id, post, None)
+        return Answer(self.client, self.agent_name, self.session_id, post, None)
 
     def cancel(self, turn_id: str | None = None, *, everything: bool = False) -> JSON | None:
         """Stop the running turn, the turn `turn_id`, or with `everything` the queued ones as well.
@@ -239,34 +253,48 @@ class Session(SessionState):
         Returns the turn, or `None` if none was open.
         """
         call = operations.cancel(self.agent_name, self.session_id, turn_id, everything=everything)
-        return self._client.driver.call(call)
+        return self.client.driver.call(call)
 
     def end(self) -> JSON:
         """Close the session for new messages; it stays readable."""
-        return self._client.driver.call(operations.end(self.agent_name, self.session_id))
+        return self.client.driver.call(operations.end(self.agent_name, self.session_id))
 
     def terminate(self, *, forget: bool = False) -> JSON:
         """Stop and erase the session; its id is never used again. `forget`: erase its wider memories, too.
 
         Returns the stop receipt.
         """
-        receipt = self._client.driver.call(self._terminate(forget))
+        receipt = self.client.driver.call(self._terminate(forget))
         self.disconnect()
         return receipt
 
     def info(self) -> JSON:
-        return self._client.driver.call(operations.session(self.agent_name, self.session_id))
+        return self.client.driver.call(operations.session(self.agent_name, self.session_id))
 
-    def history(self, *, limit: int = 50) -> list[JSON]:
-        """The newest messages, oldest first; an answer that is being written is one more."""
-        return self._client.driver.call(operations.history(self.agent_name, self.session_id, limit=limit))
+    def history(self, *, limit: int = 50, roles: str | None = None) -> list[JSON]:
+        """The newest messages, oldest first; an answer that is being written is one more.
+
+        `roles`: only these, with commas between them; `user,assistant` leaves out what tools said.
+        """
+        call = operations.history(self.agent_name, self.session_id, limit=limit, roles=roles)
+        return self.client.driver.call(call)
+
+    def result(
+        self, result_id: str, *, offset: int | None = None, limit: int | None = None, grep: str | None = None
+    ) -> JSON:
+        """A piece of a stored result: `bytes` (of the whole), `offset`, `text`, `next_offset`; `grep`: its lines that
+        match."""
+        call = operations.stored_result(
+            self.agent_name, self.session_id, result_id, offset=offset, limit=limit, grep=grep
+        )
+        return self.client.driver.call(call)
 
     def turn(self, turn_id: str) -> JSON:
-        return self._client.driver.call(operations.turn(self.agent_name, self.session_id, turn_id))
+        return self.client.driver.call(operations.turn(self.agent_name, self.session_id, turn_id))
 
     def change(self, **change: Any) -> JSON:
         """Change `title` or `metadata`; each is replaced as a whole, `None` clears it."""
-        return self._client.driver.call(operations.change_session(self.agent_name, self.session_id, change))
+        return self.client.driver.call(operations.change_session(self.agent_name, self.session_id, change))
 
     def ticket(self, *, ttl: float | str | None = None, can: Sequence[str] | None = None) -> JSON:
         """A ticket that opens this session's stream without a key: `?ticket=` in the address of an EventSource.
@@ -275,18 +303,74 @@ class Session(SessionState):
         Returns `ticket` and `expires_at`.
         """
         body = {"ttl": ttl, "can": can}
-        return self._client.driver.call(operations.ticket(self.agent_name, self.session_id, body))
+        return self.client.driver.call(operations.ticket(self.agent_name, self.session_id, body))
 
     def fork(self, at: str | None = None, *, title: str | None = None, session_id: str | None = None) -> Session:
         """Create a session with the messages up to and including `at` (a message id; default: all)."""
         body = {"at": at, "title": title, "session_id": session_id}
-        made = self._client.driver.call(operations.fork(self.agent_name, self.session_id, body))
-        return Session(self._client, self.agent_name, made["session_id"], about=made, is_new=True)
+        made = self.client.driver.call(operations.fork(self.agent_name, self.session_id, body))
+        return Session(self.client, self.agent_name, made["session_id"], about=made, is_new=True)
 
     def edit_message(self, message_id: str, content: str) -> Session:
         """Create a fork that ends with this user message, with the new text."""
-        made = self._client.driver.call(operations.edit_message(self.agent_name, self.session_id, message_id, content))
-        return Session(self._client, self.agent_name, made["session_id"], about=made, is_new=True)
+        made = self.client.driver.call(operations.edit_message(self.agent_name, self.session_id, message_id, content))
+        return Session(self.client, self.agent_name, made["session_id"], about=made, is_new=True)
+
+
+class Calls:
+    """The calls of tools in a session. Each is an *act*: an object with its state and every change of it."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def list(self, *, turn_id: str | None = None, state: str | None = None) -> Acts:
+        return self._do(operations.calls(*self._where, turn_id=turn_id, state=state))
+
+    def get(self, call_id: str) -> JSON:
+        return self._do(operations.call(*self._where, call_id))
+
+    def approvals(self) -> Acts:
+        """The acts that wait for a decision."""
+        return self._do(operations.approvals(*self._where))
+
+    def approve(self, call_id: str, *, arguments: Mapping[str, Any] | None = None, remember: str | None = None) -> JSON:
+        """Let it run, with other `arguments` if they are given. `remember`, for `session` or `agent`: the answer holds
+        for all calls like it. Returns the act.
+
+        Raises:
+            Conflict: it was decided before, or its time is over (`already_decided`, `approval_expired`).
+        """
+        decision = {"approved": True, "arguments": arguments, "remember": remember}
+        return self._do(operations.decide(*self._where, call_id, decision))
+
+    def refuse(self, call_id: str, *, reason: str | None = None, remember: str | None = None) -> JSON:
+        """The model is told that it was refused, and the `reason`. Returns the act; raises as `approve`."""
+        decision = {"approved": False, "reason": reason, "remember": remember}
+        return self._do(operations.decide(*self._where, call_id, decision))
+
+    def post_result(self, call_id: str, result: Any) -> JSON:
+        """The outcome of a tool that answers later, or the answer to a question that a tool asks. Returns the act."""
+        return self._do(operations.post_result(*self._where, call_id, {"result": result}))
+
+    def post_error(self, call_id: str, error: str) -> JSON:
+        """What a tool that answers later failed with. Returns the act."""
+        return self._do(operations.post_result(*self._where, call_id, {"error": error}))
+
+    def resolve(self, call_id: str, *, happened: bool, result: Any = None) -> JSON:
+        """Say of a call in state `unknown` whether it happened, and with what result. Returns the act."""
+        known = {} if result is None else {"result": result}
+        return self._do(operations.resolve(*self._where, call_id, {"happened": happened, **known}))
+
+    def run_again(self, call_id: str) -> JSON:
+        """Run a call in state `unknown` once more, although it may have happened. Returns the act."""
+        return self._do(operations.resolve(*self._where, call_id, {"again": True}))
+
+    @property
+    def _where(self) -> tuple[str, str]:
+        return self._session.agent_name, self._session.session_id
+
+    def _do(self, steps: Call[T]) -> T:
+        return self._session.client.driver.call(steps)
 
 
 class Answer(AnswerState):
