@@ -75,7 +75,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 # What the browser itself writes when nobody answers; a page cannot prevent it.
-_CUT = re.compile(r"Failed to load resource: (net::ERR_|the server responded with a status of (410|401|404|503))")
+_CUT = re.compile(r"Failed to load resource: (net::ERR_|the server responded with a status of (401|404|409|410|503))")
 
 
 class Tab:

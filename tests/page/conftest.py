@@ -10,6 +10,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 
 from tests.fixtures.server import HectorServer
+from tests.page.acting import ActingServer
 from tests.page.browsing import CHROMIUM, FLAGS, SETTINGS, Devices
 
 
@@ -41,3 +42,26 @@ async def devices(browser: Browser, server: HectorServer) -> AsyncIterator[Devic
 async def client(server: HectorServer) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=server.base_url, timeout=15, trust_env=False) as client:
         yield client
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
+async def acting_server() -> AsyncIterator[ActingServer]:
+    server = ActingServer()
+    await server.start()
+    yield server
+    await server.close()
+
+
+@pytest_asyncio.fixture(loop_scope="package")
+async def acting(acting_server: ActingServer) -> ActingServer:
+    acting_server.restart()
+    return acting_server
+
+
+@pytest_asyncio.fixture(loop_scope="package")
+async def watchers(browser: Browser, acting: ActingServer) -> AsyncIterator[Devices]:
+    """Browsers at the acting server."""
+    devices = Devices(browser, acting.base_url)
+    yield devices
+    await devices.close()
+    assert devices.complaints == []

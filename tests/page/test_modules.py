@@ -112,6 +112,64 @@ async def test_a_snapshot_stands_for_all_that_was_shown_of_its_answer(devices: D
     assert shown == [["A?", "one two", "interrupted"]]
 
 
+def tool(kind: str, **fields: Any) -> dict[str, Any]:
+    return fact(kind, "turn_a", **fields)
+
+
+async def test_a_snapshot_replaces_its_message_and_none_before_a_tool(devices: Devices) -> None:
+    called = tool("tool_call", tool={"call_id": "c", "name": "search", "arguments": {}})
+    shown = await conversation(
+        devices,
+        [],
+        0,
+        [
+            fact("turn_started", "turn_a", message="A?", message_id="msg_1"),
+            {"chunk": "Let me look."},
+            called,
+            tool("tool_result", call_id="c", name="search", status="settled", result="x"),
+            {"chunk": "It is thr"},
+            fact("snapshot", "turn_a", text="It is", message_id="msg_3"),
+            {"chunk": " four."},
+            tool("message_steered", message="Sure?", message_id="msg_4", step=3),
+            {"chunk": "Yes."},
+            fact("snapshot", "turn_a", text="Yes!", message_id="msg_5"),
+            fact("snapshot", "turn_a", text="It is five.", message_id="msg_3"),
+        ],
+    )
+
+    assert shown == [["A?", "Let me look.\n\nIt is five.\n\nYes!", "running"]]
+
+
+async def test_a_turn_of_several_messages_is_put_together_from_pages_of_the_history(devices: Devices) -> None:
+    called = [{"id": "c", "function": {"name": "search", "arguments": '{"query": "a"}'}}]
+    history = [
+        said(1, "turn_a", "user", "A?"),
+        said(2, "turn_a", "assistant", "Let me look.") | {"tool_calls": called},
+        said(3, "turn_a", "tool", "found") | {"tool_call_id": "c"},
+        said(4, "turn_a", "user", "Sure?"),
+        said(5, "turn_a", "assistant", "Yes."),
+    ]
+    tab = await devices.open()
+    shown = await tab.page.evaluate(
+        """async (history) => {
+            const { Conversation } = await import("/page/conversation.js");
+            const talk = new Conversation("assistant", "s");
+            talk.reset({ messages: history.slice(2), next_before: 3 });
+            talk.addOlder({ messages: history.slice(0, 2), next_before: null });
+            const [turn] = talk.turns.values();
+            const [call] = turn.calls;
+            return [
+                turn.user.text,
+                turn.parts.map((part) => part.text ?? part.call.name),
+                [call.arguments, call.result, call.state],
+            ];
+        }""",
+        history,
+    )
+
+    assert shown == ["A?", ["Let me look.", "search", "Sure?", "Yes."], [{"query": "a"}, "found", "settled"]]
+
+
 async def test_the_clock_of_a_turn_counts_from_its_start_and_not_from_its_place_in_the_queue(devices: Devices) -> None:
     tab = await devices.open()
     begins = await tab.page.evaluate(

@@ -139,14 +139,14 @@ async function afterTurn(conversation) {
 
 let beginning = null; // the session for what is written on the page without one, while it is created
 
-async function submit(text) {
+async function submit(text, { steers = false } = {}) {
   if (!text) return;
   try {
     if (!state.conversation) {
       beginning ??= beginSession(text).finally(() => (beginning = null));
       await beginning;
     }
-    await send(state.conversation, state.follower, text);
+    await send(state.conversation, state.follower, text, { steers });
   } catch (error) {
     composer.text.value ||= text;
     complain(error);
@@ -166,7 +166,7 @@ async function beginSession(text) {
 function answerAgain(turn) {
   const questions = [...state.conversation.turns.values()].map((other) => other.user).filter(Boolean);
   const question = turn.user ?? questions.at(-1);
-  if (question?.id) send(state.conversation, state.follower, question.text, question.id);
+  if (question?.id) send(state.conversation, state.follower, question.text, { again: question.id });
 }
 
 let stoppedAt = 0;
@@ -301,7 +301,9 @@ function update() {
   topbar.update(conversation, agent?.name);
   composer.update({
     isBusy: Boolean(conversation?.openTurn),
+    isRunning: Boolean(conversation?.running),
     queued: conversation?.queued.length ?? 0,
+    todos: conversation?.todos ?? [],
     closed: agent ? (CLOSED[conversation?.status] ?? "") : `There is no agent “${state.agent}” on this server.`,
   });
   showLink();

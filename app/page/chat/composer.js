@@ -1,12 +1,15 @@
 /** The message box: Enter sends, Shift-Enter begins a line, the text survives a reload. */
 import { h, icon, iconButton } from "./dom.js";
+import { TodoView } from "./todos.js";
 
 export class Composer {
   #name = "";
   #given = ""; // what was put back and not changed since
 
+  /** `onSend(text, {steers})`. */
   constructor(root, { onSend, onStop, onStopAll, onNew }) {
     this.onSend = onSend;
+    this.todos = new TodoView();
     this.text = h("textarea", {
       id: "composer-text",
       rows: 1,
@@ -29,7 +32,9 @@ export class Composer {
     this.closed = h("div.composer-closed", { hidden: true });
     this.newButton = h("button.button.primary", { type: "button", onclick: onNew }, icon("plus"), "New session");
     const hint = h("p.composer-hint", { id: "composer-hint" }, "Enter sends, Shift-Enter begins a new line, Esc stops, Esc twice stops all.");
-    root.append(this.queue, this.box, this.closed, hint);
+    const choice = (value, words) => h("label", {}, h("input", { type: "radio", name: "on-busy", value, checked: value === "queue" }), h("span", {}, words));
+    this.steering = h("fieldset.steering", { hidden: true }, h("legend.visually-hidden", {}, "A message that is sent now"), choice("queue", "waits its turn"), choice("steer", "steers this answer"));
+    root.append(this.todos.element, this.queue, this.steering, this.box, this.closed, hint);
   }
 
   /** Drafts are kept for each session. */
@@ -53,9 +58,11 @@ export class Composer {
     if (!this.box.hidden && matchMedia("(hover: hover)").matches) this.text.focus(); // on a phone the keyboard would jump up
   }
 
-  /** `queued`: how many messages wait; `closed`: why no message can be written, or `""`. */
-  update({ isBusy, queued, closed }) {
+  /** `queued`: how many messages wait; `closed`: why no message can be written, or `""`; `todos`: the agent's tasks. */
+  update({ isBusy, isRunning, queued, closed, todos }) {
+    this.todos.update(todos);
     this.stopButton.hidden = !isBusy;
+    this.steering.hidden = !isRunning || closed !== "";
     this.queue.hidden = queued === 0;
     this.waiting.textContent = queued === 1 ? "1 message waits." : `${queued} messages wait.`;
     this.box.hidden = closed !== "";
@@ -82,6 +89,6 @@ export class Composer {
     if (!text) return;
     this.text.value = "";
     this.#changed();
-    this.onSend(text);
+    this.onSend(text, { steers: !this.steering.hidden && this.steering.querySelector("input:checked").value === "steer" });
   }
 }

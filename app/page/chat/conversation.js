@@ -2,12 +2,14 @@
  * What is known of one session: its turns in order, and how frames of its stream change them.
  * No network and no elements here. Tells of every change by a `change` event.
  *
- * A turn: `{id, user: {text, at, id} | null, text, thinking, notes: [{at, type, chunk}], status, reason, finishReason,
- * error, usage, timings, at, heardAt, startedAt}`; `notes` are tool frames and where in the text they came. The status
- * `withdrawn` is the page's own: the turn was cancelled before it began, so that the history does not have its message.
+ * A turn (turn.js): `{id, user: {text, at, id} | null, parts, status, reason, finishReason, error, usage, timings, at, heardAt,
+ * startedAt, waitingFor}`. The status `withdrawn` is the page's own: the turn was cancelled before it began, so that the history does
+ * not have its message.
  */
+import { FRAMES } from "./acts.js";
+import { Turn } from "./turn.js";
+
 const OPEN = new Set(["queued", "running", "waiting"]);
-const NOTES = new Set(["tool_call", "tool_progress", "tool_result", "approval_request", "approval_decided"]);
 
 export class Conversation extends EventTarget {
   #explanations = new Map();
@@ -80,7 +82,7 @@ export class Conversation extends EventTarget {
    * before `upto` is taken whole: it was finished meanwhile, and its replayed rest is not for us (`running` is null).
    */
   reset(page, upto = Infinity) {
-    for (const turn of this.#known.values()) Object.assign(turn, { text: "", thinking: "", notes: [], memories: undefined, summary: undefined, status: undefined, reason: undefined });
+    for (const turn of this.#known.values()) turn.reset();
     this.turns = new Map();
     this.running = null;
     this.phase = null;
@@ -97,24 +99,26 @@ export class Conversation extends EventTarget {
   addOlder(page) {
     const newer = this.turns;
     this.turns = new Map();
-    this.#addAll(page.messages.filter((message) => message.role === "user" || !newer.has(message.turn_id)));
+    this.#addAll(page.messages);
     for (const [id, turn] of newer) this.turns.set(id, turn);
     this.nextBefore = page.next_before;
     this.changed();
   }
 
   #addAll(messages) {
-    for (const message of messages) {
-      const turn = this.#turn(message.turn_id ?? message.message_id);
-      turn.at ??= message.created_at;
-      if (message.role === "user") {
-        turn.user = { text: message.content, at: message.created_at, id: message.message_id };
+    const byTurn = Map.groupBy(messages, (message) => message.turn_id ?? message.message_id);
+    for (const [id, own] of byTurn) {
+      const isTold = this.#known.get(id)?.parts.length > 0 && !this.#known.get(id).isFromHistory;
+      const turn = this.#turn(id);
+      turn.at ??= own[0].created_at;
+      if (!isTold) {
+        turn.store(own);
         turn.status ??= "unknown"; // until its answer follows, or it is looked up
-      } else {
-        turn.text = message.content;
-        turn.status = message.status;
+      } else if (own[0].role === "user") {
+        turn.user = { text: own[0].content, at: own[0].created_at, id: own[0].message_id };
       }
       Object.assign(turn, this.#explanations.get(turn.id));
+      this.changed(turn);
     }
   }
 
@@ -133,8 +137,8 @@ export class Conversation extends EventTarget {
     this.changed(Object.assign(turn, explanation));
   }
 
-  /** What a poll saw instead of a stream: the whole newest page, the running turn's text so far, and the queue. */
-  replace(session, page) {
+  /** What a poll saw instead of a stream: the whole newest page, the running turn's text so far, its calls, and the queue. */
+  replace(session, page, acts = []) {
     const waited = this.queued;
     this.session = session;
     this.reset(page);
@@ -142,7 +146,8 @@ export class Conversation extends EventTarget {
     if (open) {
       const turn = this.#turn(open.turn_id);
       turn.user ??= { text: open.message, at: open.created_at, id: open.user_message_id };
-      Object.assign(turn, { status: open.status, text: open.partial_text ?? "", startedAt: Date.parse(open.started_at ?? open.created_at) });
+      Object.assign(turn, { status: open.status, waitingFor: open.waiting_for ?? null, startedAt: Date.parse(open.started_at ?? open.created_at) });
+      turn.showPartial(open.partial_text);
       this.running = turn;
       this.changed(turn);
     }
@@ -151,14 +156,46 @@ export class Conversation extends EventTarget {
       turn.user ??= { text: message, at, id: messageId };
       turn.status = status;
     }
+    for (const act of acts) this.putAct(act);
     for (const turn of waited.filter((turn) => !this.turns.has(turn.id))) this.#withdraw(turn);
     this.changed();
   }
 
   /** An answer whose beginning this page has not seen: taken from the history once it is over. */
   fill(turn, page) {
-    turn.text ||= page.messages.find((message) => message.turn_id === turn.id && message.role === "assistant")?.content ?? "";
+    const { status } = turn;
+    turn.store(page.messages.filter((message) => message.turn_id === turn.id));
+    turn.status = status;
     this.changed(turn);
+  }
+
+  // -- calls --------------------------------------------------------------------------------------
+
+  /** Turns with calls of which the history has the outcome only, the newest first. */
+  get unlooked() {
+    return [...this.turns.values()].filter((turn) => turn.isFromHistory && turn.calls.length && !turn.isLookedUp).reverse();
+  }
+
+  putActs(turn, acts) {
+    for (const act of acts) turn.put(act);
+    turn.isLookedUp = !OPEN.has(turn.status);
+    this.changed(turn);
+  }
+
+  /** An act of whichever turn. */
+  putAct(act) {
+    const turn = this.turns.get(act.turn_id) ?? [...this.turns.values()].find((other) => other.hasCall(act.call_id)) ?? this.running;
+    if (!turn) return;
+    turn.put(act);
+    this.changed(turn);
+  }
+
+  /** The newest list of tasks that the agent has made. */
+  get todos() {
+    const lists = [...this.turns.values()].flatMap((turn) => turn.calls).filter((call) => call.name === "todo_write" && !call.depth && !["failed", "refused", "cancelled"].includes(call.state));
+    const last = lists.at(-1);
+    const todos = last?.edited?.todos ?? last?.arguments?.todos;
+    return Array.isArray(todos) ? todos : [];
   }
 
   // -- sending ------------------------------------------------------------------------------------
@@ -174,6 +211,14 @@ export class Conversation extends EventTarget {
     const turn = this.#turn(turnId);
     if (!message.again) turn.user ??= { text: message.text, at: new Date().toISOString(), id: null };
     turn.status ??= this.running ? "queued" : "running";
+    this.changed(turn);
+  }
+
+  /** The server has the message, which enters the running turn at its next step. */
+  acceptSteered(message, turnId, messageId) {
+    this.pending = this.pending.filter((other) => other !== message);
+    const turn = this.#turn(turnId);
+    turn.expect(messageId, message.text);
     this.changed(turn);
   }
 
@@ -203,14 +248,21 @@ export class Conversation extends EventTarget {
       case undefined:
         return this.#addText(turn, frame.chunk);
       case "thinking":
-        if (turn) turn.thinking += frame.chunk;
+        turn?.addThinking(frame.chunk);
         break;
       case "turn_queued":
       case "turn_started":
         this.#begin(turn, frame);
         break;
       case "snapshot":
-        Object.assign(turn, { text: frame.text, notes: [] });
+        turn.snapshot(frame.message_id, frame.text);
+        break;
+      case "message_steered":
+        turn.steer(frame.message_id, frame.message);
+        this.#settlePending(frame.message);
+        break;
+      case "budget":
+        turn.addBudget(frame);
         break;
       case "memory":
         if (turn) turn.memories = frame.memories;
@@ -231,7 +283,7 @@ export class Conversation extends EventTarget {
         this.setGone("session_terminated");
         break;
       default:
-        if (turn && NOTES.has(frame.type)) turn.notes.push({ at: turn.text.length, type: frame.type, chunk: frame.chunk, tool: frame.tool });
+        if (turn && FRAMES.has(frame.type)) turn.tell(frame);
     }
     this.changed(turn);
   }
@@ -253,7 +305,7 @@ export class Conversation extends EventTarget {
   #turn(id) {
     let turn = this.#known.get(id);
     if (!turn) {
-      turn = { id, user: null, text: "", thinking: "", notes: [], heardAt: 0, startedAt: 0 };
+      turn = new Turn(id);
       this.#known.set(id, turn);
     }
     if (!this.turns.has(id)) this.turns.set(id, turn);
@@ -262,7 +314,7 @@ export class Conversation extends EventTarget {
 
   #addText(turn, chunk) {
     if (!turn) return; // the rest of an answer that the history gave us whole
-    turn.text += chunk;
+    turn.addText(chunk);
     turn.heardAt = Date.now();
     this.phase = null;
     this.changed(turn);
@@ -273,6 +325,7 @@ export class Conversation extends EventTarget {
     if (before) this.#replace(before);
     else turn.user = { text: frame.message, at: turn.user?.at ?? new Date().toISOString(), id: frame.message_id };
     turn.status = frame.type === "turn_started" ? "running" : "queued";
+    for (const other of this.turns.values()) if (other !== turn) other.withdraw(frame.message_id); // it had no step left to enter
     this.#settlePending(frame.message);
     if (turn.status === "running") {
       turn.startedAt ||= Date.now();
@@ -289,7 +342,7 @@ export class Conversation extends EventTarget {
 
   /** Its question is answered again. */
   #replace(turn) {
-    if (turn.text) turn.status = "replaced";
+    if (turn.parts.length) turn.status = "replaced";
     this.changed(turn);
   }
 
@@ -297,6 +350,7 @@ export class Conversation extends EventTarget {
     const { status, reason = null, finish_reason: finishReason, usage, timings } = frame;
     if (turn.status === "queued" && status === "cancelled") return this.#withdraw(turn);
     Object.assign(turn, { status, reason, finishReason, usage, timings });
+    turn.close();
     if (this.running === turn) {
       this.running = null;
       this.phase = null;

@@ -164,12 +164,13 @@ export class Follower {
       this.#cursor = event.id;
     }
     this.conversation.apply(frame, event.id === undefined ? undefined : Number.parseInt(event.id, 10));
+    if (frame.type === "approval_decided" && frame.edited) this.#lookUp(frame.call_id);
     if (frame.type === "turn_finished" && frame.message_id) this.#check(this.conversation.turns.get(frame.turn_id));
     return false;
   }
 
   async #check(turn) {
-    if (turn.text) return;
+    if (turn.parts.length) return;
     const page = await call("GET", `${this.#path}/messages`).catch(() => null);
     if (page) this.conversation.fill(turn, page);
   }
@@ -188,7 +189,8 @@ export class Follower {
     const session = await call("GET", this.#path);
     if (session.last_seq !== this.#seen || session.turn) {
       this.#seen = session.last_seq;
-      conversation.replace(session, await call("GET", `${this.#path}/messages`));
+      const [page, acts] = await Promise.all([call("GET", `${this.#path}/messages`), session.turn ? this.#pollCalls(session.turn) : []]);
+      conversation.replace(session, page, acts);
       this.#explain();
     }
     this.#cursor = null; // the next stream starts over
@@ -208,12 +210,36 @@ export class Follower {
     return null;
   }
 
+  /** With which arguments a call runs that a person has edited. */
+  async #lookUp(callId) {
+    const act = await call("GET", `${this.#path}/calls/${encodeURIComponent(callId)}`).catch(() => null);
+    if (act) this.conversation.putAct(act);
+  }
+
+  /** What the history does not say of calls: their state, results that are more than text, who has decided. */
+  async #lookUpCalls() {
+    for (const turn of this.conversation.unlooked) {
+      const found = await call("GET", `${this.#path}/calls?turn_id=${encodeURIComponent(turn.id)}`).catch(() => null);
+      if (found) this.conversation.putActs(turn, found.calls);
+    }
+  }
+
+  /** A tab without a stream asks what the calls of the open turn wait for, its own and those of agents that it called. */
+  async #pollCalls(turn) {
+    const [own, waiting] = await Promise.all([
+      call("GET", `${this.#path}/calls?turn_id=${encodeURIComponent(turn.turn_id)}`).catch(() => null),
+      turn.status === "waiting" ? call("GET", `${this.#path}/approvals`).catch(() => null) : null,
+    ]);
+    return [...(own?.calls ?? []), ...(waiting?.approvals ?? [])];
+  }
+
   /** Why old turns have no whole answer: the history tells that they do, the turns tell why. */
   async #explain() {
     for (const turn of this.conversation.unexplained()) {
       const found = await call("GET", `${this.#path}/turns/${encodeURIComponent(turn.id)}`).catch(() => null);
       if (found) this.conversation.explain(turn, found);
     }
+    await this.#lookUpCalls();
   }
 
   // -- trouble --------------------------------------------------------------------------------------

@@ -96,3 +96,27 @@ export function phaseWords(phase) {
   };
   return words[phase] ?? (phase && phase !== "idle" ? phase : "Working");
 }
+
+/** What a waiting turn waits for. */
+export function waitingWords(waitingFor) {
+  const words = {
+    input: "Waiting for your answer",
+    result: "Waiting for a result from elsewhere",
+    connect: "Waiting for a connection",
+  };
+  return words[waitingFor] ?? "Waiting for your approval";
+}
+
+const BUDGETS = { steps: "steps", calls: "calls of tools", tokens: "tokens", seconds: "seconds", cost: "of its cost" };
+const FOLLOWS = {
+  warn: "",
+  land: " The model is told to conclude.",
+  ask: " It goes on when you allow it.",
+  stop: " The answer is stopped.",
+};
+
+/** A budget frame in a sentence. */
+export function budgetWords({ kind, used, limit, action }) {
+  const share = limit > 0 ? Math.round((used / limit) * 100) : 100;
+  return `Budget: ${count(used)} of ${count(limit)} ${BUDGETS[kind] ?? kind} used (${share} %).${FOLLOWS[action] ?? ""}`;
+}

@@ -142,7 +142,7 @@ function excerpt(text) {
   return flatten(text.length > 90 ? `${text.slice(0, 60)} … ${text.slice(-24)}` : text);
 }
 
-function describe({ message, status, reason, timings, text, memories }) {
-  const parts = [message ? shorten(flatten(message), 400) : null, status, memories?.length ? recalledWords(memories) : null, reason, text ? excerpt(text) : null, timings?.total_ms ? duration(timings.total_ms) : null];
+function describe({ message, status, reason, timings, text, memories, tool, name, waiting_for: waitingFor, why }) {
+  const parts = [message ? shorten(flatten(message), 400) : null, tool?.name ?? name, status, waitingFor, why ? shorten(flatten(why), 200) : null, memories?.length ? recalledWords(memories) : null, reason, text ? excerpt(text) : null, timings?.total_ms ? duration(timings.total_ms) : null];
   return parts.filter(Boolean).join(" · ");
 }

@@ -13,7 +13,7 @@ function storeName(conversation) {
 }
 
 function store(conversation) {
-  const messages = conversation.pending.map(({ key, text, again, mode }) => ({ key, text, again, mode })); // another mode, another body
+  const messages = conversation.pending.map(({ key, text, again, steers, mode }) => ({ key, text, again, steers, mode })); // another mode, another body
   if (messages.length) sessionStorage.setItem(storeName(conversation), JSON.stringify(messages));
   else sessionStorage.removeItem(storeName(conversation));
 }
@@ -26,9 +26,9 @@ export function resumeSending(conversation, follower) {
   }
 }
 
-/** `again`: the id of the user message to answer again, instead of a new message. */
-export function send(conversation, follower, text, again) {
-  const message = { key: newId(), text, again };
+/** `again`: the id of the user message to answer again, instead of a new message; `steers`: it enters the running turn. */
+export function send(conversation, follower, text, { again, steers } = {}) {
+  const message = { key: newId(), text, again, steers };
   conversation.addPending(message);
   store(conversation);
   return deliver(conversation, follower, message);
@@ -50,9 +50,10 @@ async function deliver(conversation, follower, message) {
   for (let failures = 0; ; failures++) {
     try {
       if (message.isWithdrawn) return;
-      const turnId = await offer(conversation, follower, message);
-      if (message.isWithdrawn) return await cancel(conversation, turnId); // it was on its way
-      conversation.accept(message, turnId);
+      const { turn_id: turnId, message_id: id, steer } = await offer(conversation, follower, message);
+      if (message.isWithdrawn && steer !== "accepted") return await cancel(conversation, turnId); // it was on its way
+      if (steer === "accepted") conversation.acceptSteered(message, turnId, id);
+      else conversation.accept(message, turnId);
       store(conversation);
       follower.wake();
       return;
@@ -81,7 +82,7 @@ async function pause(ms) {
 }
 
 /**
- * Start the turn; return its id. Our own stream is the reader of the turn, which ends when its last reader leaves; the
+ * Start the turn, or have the message enter the running one; return what the server says of it. Our own stream is the reader of the turn, which ends when its last reader leaves; the
  * stream of the POST is closed at its first frame. A tab without a stream has no reader that keeps the turn running, so
  * it sends in the background.
  */
@@ -89,18 +90,18 @@ async function offer(conversation, follower, message) {
   const path = `${sessionPath(conversation.agent, conversation.sessionId)}/${message.again ? "regenerate" : "messages"}`;
   const body = message.again ? { message_id: message.again } : { message: message.text };
   const headers = { "Idempotency-Key": message.key };
+  if (message.steers) return call("POST", path, { ...body, on_busy: "steer", background: true }, { headers });
   await follower.known;
   message.mode ??= follower.state === "polling" ? "background" : "stream";
   if (message.mode === "background") {
-    const started = await call("POST", path, { ...body, background: true }, { headers });
-    return started.turn_id;
+    return call("POST", path, { ...body, background: true }, { headers });
   }
   const stop = new AbortController();
   const response = await request("POST", `${path}/stream`, { headers, body, signal: stop.signal });
   try {
     for await (const event of events(response.body)) {
       const frame = event.data && event.data !== "[DONE]" ? JSON.parse(event.data) : {};
-      if (frame.turn_id) return frame.turn_id;
+      if (frame.turn_id) return { turn_id: frame.turn_id };
     }
   } finally {
     stop.abort();
