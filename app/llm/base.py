@@ -84,9 +84,10 @@ class ThinkingDelta:
 
 @dataclass(slots=True)
 class CallDelta:
-    """Fragments of the arguments of tool calls, in the same form as `TextDelta`: a sign of life.
+    """Fragments of the arguments of tool calls, escaped like a `TextDelta`; without any, a call has begun.
 
-    What the calls add up to is told at the end: `StreamEnd.calls`.
+    They are a sign of life, cut where the provider cut them, even inside a surrogate pair. What they add up to is told
+    at the end: `StreamEnd.calls`.
     """
 
     chunks: list[bytes]

@@ -112,11 +112,12 @@ class Failures:
         said = f": {_short(detail)}" if detail else ""
         return LLMError(f"{self._who} sent no answer{said}", detail=detail, retryable=True)
 
-    def no_room(self) -> LLMError:
-        """The tokens were used up before the first word."""
+    def no_room(self, *, in_call: bool = False) -> LLMError:
+        """The tokens were used up before the first word, or in the middle of a tool call."""
         limit = f" of {self.max_tokens}" if self.max_tokens else ""
+        where = "in the middle of a tool call" if in_call else "before the first word of its answer"
         return LLMError(
-            f"{self._who} used up its limit{limit} tokens before the first word of its answer: "
+            f"{self._who} used up its limit{limit} tokens {where}: "
             f"raise llms.{self.name}.max_tokens, or let the model think less"
         )
 

@@ -3,7 +3,8 @@
 Most events of one answer differ in nothing but their text. So the frame around the text is learned from the
 first plain event and later ones are compared with it (200 ns a token); an event of another make is matched by
 one expression that covers the whole `choices` array (700 ns); everything else goes through the JSON parser,
-event by event (2 us), and that way alone would be correct. Text keeps the provider's own escapes.
+event by event (2 us), and that way alone would be correct. Text keeps the provider's own escapes. Fragments of tool
+calls have such ways of their own (`llm/arguments.py`), so that text pays nothing for them.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from app.llm.base import Delta, StreamEnd, TextDelta, ThinkingDelta, escape
+from app.llm.arguments import ArgumentsPath
+from app.llm.base import CallDelta, Delta, StreamEnd, TextDelta, ThinkingDelta, escape
+from app.llm.calls import CallAssembler, TooManyCalls
 from app.llm.dialect import Reported, failure_named, failure_of, first_choice, loads, usage_of
+from app.llm.escaped import INNER, is_passable
 
 Kind = Literal["text", "thinking"]
 
@@ -24,26 +28,18 @@ _MAX_STRAY = 2000
 _MAX_LESSONS = 4
 _MAX_TAIL = 3  # finish, usage, [DONE]
 
-# The inside of a JSON string that may be passed on as it is: no control character, no U+0000, no unknown escape and
-# no half of a surrogate pair. Possessive, so that a mismatch costs one pass.
-_INNER = (
-    rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u(?:(?!0000|[dD][89a-fA-F])[0-9a-fA-F]{4}'
-    rb"|[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}))" + rb'[^"\\\x00-\x1f]*+)*+'
-)
-_is_inner = re.compile(_INNER).fullmatch
-_HARMLESS = bytes(set(range(0x20, 0x7F)) - set(b'"\\'))
-
 # One choice, number 0, not finished, with a text and otherwise only nulls; after the array no further object,
 # so no usage and no error. Nothing in it reaches over the end of the event: at most one match an event.
 _PLAIN = re.compile(
     rb'"choices": *\[ *\{ *(?:"(?:index|finish_reason)": *(?:0|null) *, *)*+'
-    rb'"delta": *\{ *(?:"role": *"assistant" *, *)?"content": *"(?!")(' + _INNER + rb')" *'
+    rb'"delta": *\{ *(?:"role": *"assistant" *, *)?"content": *"(?!")(' + INNER + rb')" *'
     rb'(?:, *"\w++": *(?:null|"assistant") *)*+\} *(?:, *"(?:index": *0|\w++": *null) *)*+\} *\][^\n{]*+\n\n'
 )
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LINE_END = re.compile(rb"[\r\n]").search
 _EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r").search
+_has_calls = re.compile(rb'"tool_calls": *\[ *\{|"function_call": *\{').search
 _is_error_name = re.compile(rb"event: *error *").fullmatch
 _is_field = re.compile(rb"(?:data|event|id|retry)? *:").match
 
@@ -51,13 +47,14 @@ _is_field = re.compile(rb"(?:data|event|id|retry)? *:").match
 class StreamParser:
     """Fed with reads of any size, cut anywhere.
 
-    `end` fills as the provider tells; `done` is true after `[DONE]`; `failure` is what the provider reported inside
-    the stream. After either, input is ignored. `has_choice`: something of an answer came, if only its end.
+    `end` fills as the provider tells, its calls when the answer is complete; `done` is true after `[DONE]`; `failure`
+    is what the provider reported inside the stream. After either, input is ignored. `has_choice`: something of an
+    answer came, if only its end.
     """
 
     __slots__ = (
-        "_begun", "_has_spoken", "_held", "_is_skipping", "_lessons", "_middle", "_middle_size", "_prefix", "_rest",
-        "_stray", "_suffix", "done", "end", "failure", "has_choice",
+        "_arguments", "_begun", "_calls", "_has_spoken", "_held", "_is_skipping", "_lessons", "_middle", "_middle_size",
+        "_prefix", "_rest", "_stray", "_suffix", "done", "end", "failure", "has_choice",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -76,11 +73,17 @@ class StreamParser:
         self._suffix = b""
         self._lessons = 0
         self._held: dict[Kind, str] = {}
+        self._calls: CallAssembler | None = None  # until the first fragment of one
+        self._arguments: ArgumentsPath | None = None
 
     @property
     def is_complete(self) -> bool:
         """Whether the provider said that this is all; a body that ends before that was cut."""
         return self.done or self.end.finish_reason is not None
+
+    @property
+    def _is_closed(self) -> bool:
+        return self.done or self.failure is not None
 
     @property
     def stray(self) -> str:
@@ -109,15 +112,22 @@ class StreamParser:
             if ends_whole:
                 self._rest = b""
             return [TextDelta(found)]
+        if self._arguments is not None:
+            found = self._pieces(block)
+            if found is not None:
+                if ends_whole:
+                    self._rest = b""
+                return [CallDelta(found)] if found else []
         return self._mixed(self._whole_events(block) if ends_whole else block)
 
     def finish(self) -> list[Delta]:
         """The body has ended: what was still held back, a last event without its empty line included."""
         deltas: list[Delta] = []
         rest, self._rest = b"".join((self._rest, *self._middle)), b""
-        if rest.strip() and not self.done and self.failure is None and not self._is_skipping:
+        if rest.strip() and not self._is_closed and not self._is_skipping:
             self._event(rest, deltas, is_last=True)
         self._release_held(deltas)
+        self._close_calls()
         return deltas
 
     # ---- cutting ----------------------------------------------------------------------------------------
@@ -144,6 +154,8 @@ class StreamParser:
 
     def _drop_too_long(self) -> None:
         if self._is_skipping or len(self._rest) + self._middle_size > MAX_EVENT_BYTES:
+            if not self._is_skipping and _has_calls(b"".join((self._rest, *self._middle))):
+                self.failure = Reported(f"a tool call of more than {MAX_EVENT_BYTES // 2**20} MiB in one event")
             self._is_skipping = True
             self._rest = b"".join((self._rest, *self._middle[-1:]))[-3:]  # half of its end, perhaps
             self._middle, self._middle_size = [], 0
@@ -168,12 +180,12 @@ class StreamParser:
         start, end = len(prefix), len(suffix)
         if block.find(b"\n") == len(block) - 2:
             found = [block[start:-end]]
-            return found if _is_passable(found) else None
+            return found if is_passable(found) else None
         found = [line[start : 2 - end] for line in block.split(b"\n")[:-1:2]]
         # Put together again it must be the block: then all had this frame and there was no other line.
         if prefix + (suffix + prefix).join(found) + suffix != block:
             return None
-        return found if _is_passable(found) else None
+        return found if is_passable(found) else None
 
     def _plain(self, block: bytes) -> list[bytes] | None:
         """The same for events of any plain make; learns the frame of the first."""
@@ -188,7 +200,7 @@ class StreamParser:
         # Each match takes one empty line with it: as many as there are means that every event matched.
         if block.count(b"\n") != 2 * len(found):
             return None
-        return found if _is_passable(found) else None
+        return found if is_passable(found) else None
 
     def _learn(self, block: bytes, plain: re.Match[bytes]) -> bool:
         # Some providers change the frame with every event (a clock, a padding): learning more of them gains nothing.
@@ -224,9 +236,12 @@ class StreamParser:
                 self._has_spoken = self.has_choice = True
                 _extend(deltas, found)
                 block = b""
-        for event in block.split(b"\n\n"):
-            self._event(event, deltas)
-        for event in tail:
+        for event in block.split(b"\n\n") + tail:
+            if self._arguments is not None and not self._is_closed:
+                found = self._pieces(event + b"\n\n")
+                if found is not None:
+                    _append_pieces(deltas, found)
+                    continue
             self._event(event, deltas)
         return deltas
 
@@ -243,7 +258,7 @@ class StreamParser:
         return block, tail
 
     def _event(self, event: bytes, deltas: list[Delta], *, is_last: bool = False) -> None:
-        if self.done or self.failure is not None:
+        if self._is_closed:
             return
         lines = event.split(b"\n")
         told = [line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:")]
@@ -255,6 +270,7 @@ class StreamParser:
         if body.strip() == b"[DONE]":
             self.done = True
             self._release_held(deltas)
+            self._close_calls()
         elif body.strip():
             is_error = b"event:" in event and any(_is_error_name(line) for line in lines)
             self._take(body, deltas, is_last=is_last, is_error=is_error)
@@ -283,23 +299,28 @@ class StreamParser:
         was_over = self._is_over
         if choice is not None:
             self.has_choice = True
-            self._delta(self._content_of(choice), deltas)
+            self._choice(choice, deltas)
             reason = choice.get("finish_reason")
             if isinstance(reason, str) and reason:
                 self.end.finish_reason = reason
         elif not self._stray:
             self._stray = body[:_MAX_STRAY]
-        if not was_over:
+        if not was_over and self.failure is None:
             self.failure = failure_of(event, choice)
 
-    def _content_of(self, choice: dict[str, Any]) -> object:
-        """The delta. A whole message counts only where nothing was said before: some send it once more at the end."""
-        message = choice.get("message")
-        return choice.get("delta") or (None if self._has_spoken else message)
+    def _choice(self, choice: dict[str, Any], deltas: list[Delta]) -> None:
+        """The delta. Of a whole message counts only what was not said before: some send it once more at the end."""
+        delta, message = choice.get("delta"), choice.get("message")
+        if isinstance(delta, dict):
+            self._said(delta, deltas)
+            self._asked(delta, deltas)
+        if isinstance(message, dict):
+            if not self._has_spoken:
+                self._said(message, deltas)
+            if self._calls is None or not self._calls.has_begun:
+                self._asked(message, deltas)
 
-    def _delta(self, delta: object, deltas: list[Delta]) -> None:
-        if not isinstance(delta, dict):
-            return
+    def _said(self, delta: dict[str, Any], deltas: list[Delta]) -> None:
         self._text("thinking", delta.get("reasoning_content") or delta.get("reasoning"), deltas)
         content = delta.get("content")
         if isinstance(content, list):
@@ -323,28 +344,41 @@ class StreamParser:
         if text:
             _append(deltas, kind, escape(text))
 
+    # ---- tool calls -------------------------------------------------------------------------------------
+
+    def _pieces(self, block: bytes) -> list[bytes] | None:
+        """The pieces of arguments of a block that has nothing else."""
+        assert self._arguments is not None
+        try:
+            return self._arguments.take(block)
+        except TooManyCalls as exc:
+            self.failure = Reported(str(exc))
+            return []
+
+    def _asked(self, delta: dict[str, Any], deltas: list[Delta]) -> None:
+        told, legacy = delta.get("tool_calls"), delta.get("function_call")
+        if not (isinstance(told, list | dict) and told) and not isinstance(legacy, dict):
+            return
+        if self._calls is None or self._arguments is None:
+            self._calls = CallAssembler()
+            self._arguments = ArgumentsPath(self._calls)
+        self._arguments.forget()
+        try:
+            pieces = self._calls.take(told) if told else self._calls.take_legacy(legacy or {})
+        except TooManyCalls as exc:
+            self.failure = Reported(str(exc))
+            return
+        if pieces is not None:
+            _append_pieces(deltas, pieces)
+
+    def _close_calls(self) -> None:
+        if self._calls is not None and self.is_complete and self.failure is None and not self.end.calls:
+            self.end.calls = self._calls.finish()
+
     def _release_held(self, deltas: list[Delta]) -> None:
         for kind in self._held:
             _append(deltas, kind, escape("\ufffd"))
         self._held = {}
-
-
-def _is_passable(found: list[bytes]) -> bool:
-    # A space between the texts keeps half an escape from being completed by its neighbour.
-    text = b" ".join(found) if len(found) > 1 else found[0]
-    if b"" in found:
-        return False
-    if not text.translate(None, _HARMLESS):
-        return True
-    if _is_inner(text) is None:
-        return False
-    if text.isascii():
-        return True
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _extend(deltas: list[Delta], texts: list[bytes]) -> None:
@@ -360,3 +394,10 @@ def _append(deltas: list[Delta], kind: Kind, chunk: bytes) -> None:
         deltas[-1].chunks.append(chunk)
     else:
         deltas.append(made([chunk]))
+
+
+def _append_pieces(deltas: list[Delta], pieces: list[bytes]) -> None:
+    if deltas and type(deltas[-1]) is CallDelta:
+        deltas[-1].chunks += pieces
+    else:
+        deltas.append(CallDelta(pieces))

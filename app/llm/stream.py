@@ -12,6 +12,7 @@ from typing import Protocol
 import aiohttp
 
 from app.llm.base import Delta, LLMError, LLMStopped, LLMTimeout, StreamEnd, TextDelta
+from app.llm.calls import has_whole_arguments
 from app.llm.failures import Failures
 from app.llm.parse import StreamParser
 from app.llm.retry import Retries
@@ -95,7 +96,7 @@ class OpenAIStream:
         self._loop = asyncio.get_running_loop()
         self._retries = Retries(upstream.max_retries)
         self._begun = False  # a delta was handed out: from here on no further attempt
-        self._has_text = False  # one of them was no thinking
+        self._has_text = False  # one of them was text
         self._is_over = False
         self._stop: LLMStopped | LLMTimeout | None = None
         self._failure: LLMError | None = None  # of the last attempt
@@ -320,8 +321,8 @@ class OpenAIStream:
         if self._think is not None and (error is None or deltas or self._begun):
             held, self._think = self._think.finish(), None
             deltas += self._sorted(held)
-        if error is None and not self._has_text and self.end.finish_reason == "length":
-            error = self._upstream.failures.no_room()
+        if error is None and self.end.finish_reason == "length" and not (self._has_text or self._asks_well):
+            error = self._upstream.failures.no_room(in_call=bool(self.end.calls))
         if error is None:
             self._is_over = True
             self._leave()
@@ -334,6 +335,11 @@ class OpenAIStream:
             self._leave()
         elif self.end.finish_reason is None:
             self.was_accepted = False  # a refusal of status 200
+
+    @property
+    def _asks_well(self) -> bool:
+        """Whether there are calls, and none of them was cut."""
+        return bool(self.end.calls) and all(map(has_whole_arguments, self.end.calls))
 
     def _fault(self) -> LLMError | None:
         """What the provider itself says against its answer: a failure, or that there is none."""

@@ -32,7 +32,7 @@ class ThinkTag:
 
     def sort(self, deltas: list[Delta]) -> list[Delta]:
         """The deltas with the thinking told apart."""
-        if self._state == "start" and not self._held and deltas[0].chunks[0].lstrip(b" ")[:1] not in _MAY_BEGIN:
+        if self._state == "start" and not self._held and _cannot_begin(deltas[0]):
             self.is_through = True  # nearly always
             return deltas
         sorted_: list[Delta] = []
@@ -40,7 +40,7 @@ class ThinkTag:
             if self.is_through:
                 sorted_ += deltas[number:]
                 break
-            if isinstance(delta, ThinkingDelta):  # the provider tells it apart itself
+            if not isinstance(delta, TextDelta):  # the provider tells thinking apart itself, or asks for tools
                 sorted_ += self.finish()
                 sorted_.append(delta)
                 self.is_through = True
@@ -97,6 +97,10 @@ class ThinkTag:
         if text := text.lstrip():
             self.is_through = True
             sorted_.append(TextDelta([escape(text)]))
+
+
+def _cannot_begin(delta: Delta) -> bool:
+    return type(delta) is not TextDelta or delta.chunks[0].lstrip(b" ")[:1] not in _MAY_BEGIN
 
 
 def _decoded(chunk: bytes) -> str:

@@ -54,6 +54,7 @@ class WholeParser(StreamParser):
             self._stray = body[:2000]
         self._release_held(deltas)
         self.done = self.has_choice and self.failure is None
+        self._close_calls()
         return deltas
 
 
