@@ -20,6 +20,7 @@ from app.config.address import is_azure, key_header
 from app.domain.errors import Unavailable
 from app.llm import context_asking, tokens
 from app.llm.base import Delta, LLMError, LLMRequest, LLMTimeout
+from app.llm.body import Bodies
 from app.llm.context import ASSUMED, Context, ContextWindow, Told
 from app.llm.context_asking import Way
 from app.llm.failures import Failures
@@ -36,8 +37,6 @@ _MAX_BYTES_PER_TOKEN = 512
 
 _MAX_LIST_BYTES = 4 * 1024 * 1024
 """A list of models that is longer is not read: parsing it would stall the loop."""
-
-_STREAM_OPTIONS = b',"stream_options":{"include_usage":true}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +95,13 @@ class OpenAICompatible:
         self.idle_timeout = settings.idle_timeout
         self.max_retries = settings.max_retries
         self._encoding, self._counts_exactly = tokens.encoding_for(settings.model)
-        self._has_stream_options = settings.quirks.has_stream_options
-        self._heads: dict[int | None, bytes] = {}
+        self._bodies = Bodies(
+            settings.model,
+            temperature=settings.temperature,
+            max_tokens=settings.max_tokens,
+            extra=settings.extra,
+            quirks=settings.quirks,
+        )
         # An absolute address spares the client from joining it with its base each time (30 us).
         base = httpx2.URL(settings.base_url)
         self._url = str(base.copy_with(userinfo=b"", path=base.path.rstrip("/") + "/chat/completions"))
@@ -110,18 +114,7 @@ class OpenAICompatible:
 
     def stream(self, request: LLMRequest) -> OpenAIStream:
         """See `LLM.stream`. Must be called inside the loop."""
-        return OpenAIStream(self, self._body(request))
-
-    def _body(self, request: LLMRequest) -> bytes:
-        head = self._heads.get(request.max_tokens) or self._make_head(request.max_tokens)
-        return head + b",".join(request.messages) + b"]}"
-
-    def _make_head(self, max_tokens: int | None) -> bytes:
-        head = _head(self.settings, max_tokens)
-        if not self._has_stream_options:
-            head = _without_stream_options(head)
-        self._heads[max_tokens] = head
-        return head
+        return OpenAIStream(self, request)
 
     def count_tokens(self, text: str) -> int:
         """See `LLM.count_tokens`."""
@@ -172,14 +165,13 @@ class OpenAICompatible:
         # The signature promises a stream object; asked for the response, the client returns that.
         return cast(aiohttp.ClientResponse, cast(httpx2.Response, response).extensions[RESPONSE])
 
-    def adapted(self, body: bytes, error: LLMError) -> bytes | None:
-        """See `Upstream.adapted`."""
-        if not _refuses_stream_options(error):
-            return None
-        self._has_stream_options = False  # from now on
-        self._heads.clear()
-        without = _without_stream_options(body)
-        return without if len(without) < len(body) else None
+    def body(self, request: LLMRequest) -> bytes:
+        """See `Upstream.body`."""
+        return self._bodies.make(request)
+
+    def learn(self, request: LLMRequest, error: LLMError) -> bool:
+        """See `Upstream.learn`."""
+        return self._bodies.learn(request, error)
 
     async def _ask_for_context(self) -> Told | None:
         """What the provider says of the model's context. Raises what an unreachable server raises."""
@@ -244,8 +236,8 @@ class LocalStream(OpenAIStream):
 
     __slots__ = ("_watch",)
 
-    def __init__(self, upstream: LocalLLM, body: bytes) -> None:
-        super().__init__(upstream, body)
+    def __init__(self, upstream: LocalLLM, request: LLMRequest) -> None:
+        super().__init__(upstream, request)
         self._watch = LoopWatch()
 
     async def read(self) -> list[Delta]:
@@ -268,7 +260,7 @@ class LocalLLM(OpenAICompatible):
         self._killing: set[asyncio.Task[None]] = set()
 
     def stream(self, request: LLMRequest) -> LocalStream:
-        return LocalStream(self, self._body(request))
+        return LocalStream(self, request)
 
     @property
     def takes_tools(self) -> bool:
@@ -373,32 +365,3 @@ def _password(base: httpx2.URL) -> dict[str, str]:
         return {}
     credentials = base64.b64encode(f"{base.username}:{base.password}".encode()).decode()
     return {"Authorization": f"Basic {credentials}"}
-
-
-def _head(settings: OpenAISettings, max_tokens: int | None) -> bytes:
-    """The body up to the messages, encoded once; `max_tokens` lowers the limit of the settings."""
-    quirks = settings.quirks
-    limits = [limit for limit in (settings.max_tokens, max_tokens) if limit is not None]
-    if not quirks.has_temperature:  # a reasoning model: its thinking counts, and would leave nothing to say
-        limits = limits[:1] if settings.max_tokens is not None else []
-    body: dict[str, object] = {"model": settings.model, "stream": True, **settings.extra}
-    if quirks.has_stream_options:
-        body["stream_options"] = {"include_usage": True}
-    if settings.temperature is not None and quirks.has_temperature:
-        body["temperature"] = settings.temperature
-    if limits:
-        body[quirks.max_tokens_name] = min(limits)
-    return orjson.dumps(body)[:-1] + b',"messages":['
-
-
-def _without_stream_options(body: bytes) -> bytes:
-    """In a request it stands before the messages: the first place that looks like it is the one."""
-    head, found, rest = body.partition(_STREAM_OPTIONS)
-    return head + rest if found and b'"messages":[' not in head else body
-
-
-def _refuses_stream_options(error: LLMError) -> bool:
-    if error.status is not None and not 400 <= error.status < 500:
-        return False
-    words = f"{error} {error.detail or ''}".lower()
-    return any(name in words for name in ("stream_options", "stream options", "include_usage", "streamoptions"))

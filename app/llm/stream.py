@@ -11,7 +11,7 @@ from typing import Protocol
 
 import aiohttp
 
-from app.llm.base import Delta, LLMError, LLMStopped, LLMTimeout, StreamEnd, TextDelta
+from app.llm.base import Delta, LLMError, LLMRequest, LLMStopped, LLMTimeout, StreamEnd, TextDelta
 from app.llm.calls import has_whole_arguments
 from app.llm.failures import Failures
 from app.llm.parse import StreamParser
@@ -63,8 +63,12 @@ class Upstream(Protocol):
         """
         ...
 
-    def adapted(self, body: bytes, error: LLMError) -> bytes | None:
-        """The request without what the provider has just refused, to be sent at once; `None` when that is no help."""
+    def body(self, request: LLMRequest) -> bytes:
+        """The request as it is sent, without what the provider is known to refuse."""
+        ...
+
+    def learn(self, request: LLMRequest, error: LLMError) -> bool:
+        """Whether the provider has just refused a part of the request that can be left out; from now on it is."""
         ...
 
     def takes_over(self, response: aiohttp.ClientResponse) -> bool:
@@ -85,14 +89,15 @@ class OpenAIStream:
 
     __slots__ = (
         "_begun", "_body", "_closing", "_content", "_deadline", "_end_deadline", "_failure", "_first_deadline",
-        "_has_text", "_head", "_is_failed", "_is_over", "_loop", "_opening", "_parser", "_received", "_response",
-        "_retries", "_slot", "_stop", "_think", "_timer", "_upstream", "end", "was_accepted",
+        "_has_text", "_head", "_is_failed", "_is_over", "_loop", "_opening", "_parser", "_received",
+        "_request", "_response", "_retries", "_slot", "_stop", "_think", "_timer", "_upstream", "end", "was_accepted",
     )  # fmt: skip
 
-    def __init__(self, upstream: Upstream, body: bytes) -> None:
+    def __init__(self, upstream: Upstream, request: LLMRequest) -> None:
         self.end = StreamEnd()
         self._upstream = upstream
-        self._body = body
+        self._request = request
+        self._body = upstream.body(request)
         self._loop = asyncio.get_running_loop()
         self._retries = Retries(upstream.max_retries)
         self._begun = False  # a delta was handed out: from here on no further attempt
@@ -215,11 +220,12 @@ class OpenAIStream:
 
     def _delay_after(self, failure: LLMError) -> float | None:
         """Seconds until the next attempt; `None` when there is none."""
-        body = self._upstream.adapted(self._body, failure)
-        if body is None:
-            return self._retries.delay_after(failure)
-        self._body = body
-        return 0.0
+        if self._upstream.learn(self._request, failure):
+            body = self._upstream.body(self._request)
+            if body != self._body:
+                self._body = body
+                return 0.0
+        return self._retries.delay_after(failure)
 
     async def _open(self, delay: float) -> None:
         self._opening = self._loop.create_task(self._connect(delay), name="llm-open")
