@@ -107,7 +107,7 @@ async def test_readers_see_the_call_its_outcome_and_the_text_around_them(open_ho
 async def test_the_model_is_given_calls_and_outcomes(open_house: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     house = await open_house([calls("write", "read", path="a"), Answer("Done.")], MadeTool("write"), MadeTool("read"))
     asked: list[list[Any]] = []
-    stream = house.agent.llm.stream
+    stream: Callable[[LLMRequest], LLMStream] = house.agent.llm.stream
 
     def listening(request: LLMRequest) -> LLMStream:
         asked.append([orjson.loads(message) for message in request.messages])
