@@ -41,6 +41,7 @@ ROOMS_THAT_KNOW = {
     "docx": {"documents"},
     "watchfiles": {"documents"},
     "onnxruntime": {"search"},
+    "mcp": {"tools"},
     "fastapi": DOORS,
     "starlette": DOORS,
     "sse_starlette": set(),

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from app.observability.neutral import escape, escape_json
 
-_QUIET = ("asyncio", "aiohttp", "openai", "httpx2", "alembic", "watchfiles", "pypdf")
+# `client` is a logger of the package mcp.
+_QUIET = ("asyncio", "aiohttp", "openai", "httpx2", "alembic", "watchfiles", "pypdf", "mcp", "client")
 
 
 IDS = ("request_id", "session_id", "turn_id", "agent")
