@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import openai
@@ -37,6 +38,7 @@ def declared() -> set[str]:
     return {re.split(r"[\[<>=!~; ]", line, maxsplit=1)[0] for line in lines}
 
 
+@cache
 def imported() -> set[str]:
     names: set[str] = set()
     for path in (ROOT / "app").rglob("*.py"):
