@@ -246,6 +246,38 @@ app.add_typer(memory, name="memory")
 
 
 @app.command()
+def tools(
+    agent: Annotated[str | None, typer.Argument(help="Name of an agent; if omitted, all.")] = None,
+    config: ConfigOption = None,
+    as_json: JSONOption = False,
+) -> None:
+    """List the tools of the agents: where each is from, its class, what becomes of its calls, and what is broken."""
+    from app.cli.run import run
+    from app.cli.tools import tools as tools_
+
+    raise typer.Exit(run(lambda _signals: tools_(config, agent, as_json=as_json), as_json=as_json))
+
+
+rules = typer.Typer(no_args_is_help=True, help="Try the rules for tool calls.")
+app.add_typer(rules, name="rules")
+
+
+@rules.command("test")
+def rules_test(
+    agent: AgentArgument,
+    tool: Annotated[str, typer.Argument(help="Name of the tool; `hector tools` shows them.")],
+    arguments: Annotated[str, typer.Argument(help="Arguments of the call, a JSON object.")] = "{}",
+    config: ConfigOption = None,
+    as_json: JSONOption = False,
+) -> None:
+    """Print what would happen to a call, and which line of the file says so. Nothing is carried out."""
+    from app.cli.run import run
+    from app.cli.tools import test_rule
+
+    raise typer.Exit(run(lambda _signals: test_rule(config, agent, tool, arguments, as_json=as_json), as_json=as_json))
+
+
+@app.command()
 def check(config: ConfigOption = None, as_json: JSONOption = False) -> None:
     """Print the problems of the configuration, or what it declares. Starts nothing."""
     from app.cli.inspect import check as check_

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from app.config.document import Key
 from app.config.dotenv import read_dotenv
 from app.config.find import find_config
 from app.config.llm import LLMType
 from app.config.load import ConfigError, LoadedConfig, load_config
+from app.config.root import Config
 from app.llm.detect import Choice, Probe, choose
 from app.llm.presets import PRESETS
 
@@ -53,16 +55,27 @@ def read_config(
 ) -> LoadedConfig:
     """The configuration of a file, or without one what flags and machine say. Raises ConfigError."""
     if path is not None:
-        return load_config(path, environ=os.environ, overrides=overrides)
+        return load_config(path, environ=os.environ, overrides=overrides, checks=(tool_problems,))
     environ = {**read_dotenv(Path.cwd()), **os.environ}
     instead = values(choose_model(flags, environ, probe), flags)
-    loaded = load_config(None, environ=environ, overrides=overrides, instead=instead)
+    loaded = load_config(None, environ=environ, overrides=overrides, instead=instead, checks=(tool_problems,))
     unread = find_config(os.environ, Path.cwd())
     if unread is None:
         return loaded
     return replace(
         loaded, warnings=(f"{unread}: not read, because the command line says what to serve", *loaded.warnings)
     )
+
+
+def tool_problems(config: Config) -> Iterable[tuple[Key, str]]:
+    """What is wrong with the tools of the agents. Nothing is loaded for it where agents have none."""
+    if not any(
+        agent.tools or agent.sub_agents or agent.permissions.model_fields_set for agent in config.agents.values()
+    ):
+        return ()
+    from app.tools.checks import find_problems
+
+    return find_problems(config)
 
 
 def choose_model(flags: QuickFlags, environ: Mapping[str, str], probe: Probe | None = None) -> Choice:

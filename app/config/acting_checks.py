@@ -51,9 +51,9 @@ def _tool_problems(config: Config, at: Key, agent: AgentConfig) -> Iterator[Prob
         if not config.tools.knows(name):
             known = (*config.tools.named, *config.tools.mcp)
             yield place, _missing("tool", name, known)
-        elif isinstance(tool, CommandConfig) and tool.enabled and not tool.allowed_commands:
+        elif isinstance(tool, CommandConfig) and tool.enabled and not tool.runs_anything:
             lines = _LINES["allowed_commands"].format(name=name)
-            yield place, f"{name} starts no program until the file says which may be started; add these lines:{lines}"
+            yield place, f"{name} runs no command until the file says which may be run; add these lines:{lines}"
         elif isinstance(tool, HttpConfig) and tool.enabled and not tool.allowed_hosts:
             lines = _LINES["allowed_hosts"].format(name=name)
             yield place, f"{name} asks no host until the file says which may be asked; add these lines:{lines}"

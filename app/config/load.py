@@ -41,11 +41,19 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LoadedConfig:
-    """`path` is None when no file was read. `warnings` are sentences to show once, at start."""
+    """`path` is None when no file was read. `warnings` are sentences to show once, at start; `lines` has the line of
+    each key of the file."""
 
     config: Config
     path: Path | None
     warnings: tuple[str, ...] = ()
+    lines: Mapping[Key, int] = field(default_factory=dict)
+
+    def where(self, key: Key) -> str:
+        """File, line and dotted key of what stands there."""
+        line = self.lines.get(key)
+        place = "" if self.path is None else f"{self.path}:{line}: " if line else f"{self.path}: "
+        return place + dotted(key)
 
 
 def load_config(
@@ -76,7 +84,7 @@ def load_config(
     draft.lay_flags(flags)
     draft.fill(environ)
     config = draft.validate(lambda config: config.at(folder, path), checks)
-    return LoadedConfig(config, path, draft.warnings(config))
+    return LoadedConfig(config, path, draft.warnings(config), document.lines)
 
 
 def _read(path: Path) -> Document:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -55,7 +56,7 @@ class ToolSection(Section):
 
 class TimedSection(ToolSection):
     timeout: Wait | None = None
-    """After this a call is stopped and has failed; null: the tool's own limits."""
+    """After this a call is stopped and has failed; null: 60s for a function, else the tool's own limits."""
 
 
 class BuiltInConfig(TimedSection):
@@ -103,36 +104,74 @@ class FileConfig(FolderConfig):
     """Extensions that files may not have."""
 
 
+def _splits_into_words(command: str) -> str:
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        raise ValueError("has a quote that is not closed") from None
+    if not words:
+        raise ValueError("must name a program")
+    return command
+
+
+Beginning = Annotated[str, AfterValidator(_splits_into_words)]
+
+
 class CommandConfig(ToolSection):
     """A tool that starts programs."""
 
     type: Literal["execute_command"]
     """What the tool is; left out: its name says so."""
-    allowed_commands: tuple[str, ...] = ()
-    """Programs that may be started; `*`: any. An agent may list the tool only if there is one."""
-    denied_commands: tuple[str, ...] = ()
-    """Programs that may not, whatever is allowed."""
+    allowed_commands: tuple[Beginning, ...] = ()
+    """Programs, or beginnings of commands such as `git status`, that may be run; `*`: any. An agent needs one."""
+    denied_commands: tuple[Beginning, ...] = ()
+    """Beginnings of commands that may not be run, whatever is allowed."""
     working_directory: Path = Path("workspace")
     """Folder in which commands run, and which they may change; it is made when it is missing."""
     max_execution_time: Wait = timedelta(seconds=30)
     """After this a command is ended with all that it started."""
     shell: bool = False
-    """Whether a shell reads the command, with its pipes and variables; otherwise it is split into words only."""
+    """Whether a shell reads the command, which then may run anything; otherwise it is split into words only."""
     sandbox: Literal["auto", "bwrap", "landlock", "none", "required"] = "auto"
     """What fences commands in: the one named, `auto` the strongest there is, `required` the same but never `none`."""
     network: bool = False
     """Whether commands reach the network; can be refused to them under `bwrap` and `landlock`."""
     max_output: Size = 1 << 20
     """Bytes of output that are kept; what is beyond is read and dropped."""
-    max_memory: Size = 1 << 30
-    """Memory that each process of a command may have, in bytes."""
+    max_memory: Size = 2 << 30
+    """Memory that a command may have, with all that it started, in bytes."""
     max_processes: int = Field(default=64, ge=1)
     """Processes that a command may have at once."""
     max_file_size: Size = 100 << 20
     """Largest file that a command may write, in bytes."""
+    env: dict[str, SecretStr] = Field(default_factory=dict)
+    """Environment variables of commands, beside PATH, HOME, LANG, TERM and TMPDIR."""
+    readable_paths: tuple[Path, ...] = ()
+    """Further files and folders that commands may read, such as the folder of a program's packages."""
+    writable_paths: tuple[Path, ...] = ()
+    """Further files and folders that commands may change."""
+
+    @model_validator(mode="after")
+    def _has_rules_that_hold(self) -> CommandConfig:
+        if self.shell and (self.allowed_commands or self.denied_commands):
+            raise ValueError(
+                "with `shell` any command may be run: remove allowed_commands and denied_commands, or shell"
+            )
+        return self
+
+    @property
+    def runs_anything(self) -> bool:
+        """Whether the file says which commands may be run; without a word of it none may."""
+        return self.shell or bool(self.allowed_commands)
 
     def at(self, folder: Path) -> CommandConfig:
-        return self.model_copy(update={"working_directory": folder / self.working_directory.expanduser()})
+        return self.model_copy(
+            update={
+                "working_directory": folder / self.working_directory.expanduser(),
+                "readable_paths": tuple(folder / path.expanduser() for path in self.readable_paths),
+                "writable_paths": tuple(folder / path.expanduser() for path in self.writable_paths),
+            }
+        )
 
 
 class SearchConfig(TimedSection):

@@ -83,7 +83,7 @@ class ToolsConfig(Section):
     def at(self, folder: Path) -> ToolsConfig:
         """The same tools, relative folders taken from `folder` (absolute). File tools work where commands run."""
         named = {name: tool.at(folder) for name, tool in self.named.items()}
-        commands = [tool for tool in named.values() if isinstance(tool, CommandConfig) and tool.allowed_commands]
+        commands = [tool for tool in named.values() if isinstance(tool, CommandConfig) and tool.runs_anything]
         workspace = commands[0].working_directory if commands else folder / WORKSPACE
         for name, tool in named.items():
             if isinstance(tool, FolderConfig) and not tool.allowed_paths:

@@ -99,7 +99,7 @@ def test_a_pasted_agent_with_commands_is_refused_with_three_lines_that_make_it_l
 
     [problem] = caught.value.problems
     head, *lines = problem.splitlines()
-    assert head.startswith(f"{path}:8: agents.coder.tools[1]: execute_command starts no program until the file says")
+    assert head.startswith(f"{path}:8: agents.coder.tools[1]: execute_command runs no command until the file says")
     assert len(lines) == 3
     path.write_text(CODER + textwrap.dedent("\n".join(lines)), encoding="utf-8")
     assert load_config(path, environ={}).warnings == ()

@@ -107,6 +107,14 @@ def test_a_tool_has_any_name_and_its_type_says_what_it_is(read: Read, text: str,
             "1: tools.write_file.allowed_extensions[0]: must be an ext",
         ),
         ("tools: {execute_command: {sandbox: chroot}}", "1: tools.execute_command.sandbox: must be 'auto', 'bwrap'"),
+        (
+            "tools: {execute_command: {shell: true, allowed_commands: [ls]}}",
+            "1: tools.execute_command: with `shell` any",
+        ),
+        (
+            "tools: {execute_command: {allowed_commands: ['']}}",
+            "1: tools.execute_command.allowed_commands[0]: must name",
+        ),
         ("tools: {execute_command: {timeout: 3}}", "1: tools.execute_command.timeout: unknown key; "),
         ("tools: {search: {default_limit: 0}}", "1: tools.search.default_limit: must be greater than"),
         (
@@ -285,7 +293,7 @@ def test_an_agent_lists_tools_patterns_and_servers(read: Read, tools: list[str])
         ("tools: pay", "agents.a.tools: has to be a list (got 'pay')"),
         (
             "tools: [execute_command]",
-            "agents.a.tools[0]: execute_command starts no program until the file says which may",
+            "agents.a.tools[0]: execute_command runs no command until the file says which may be run",
         ),
         (
             "tools: [http_request]",

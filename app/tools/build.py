@@ -1,0 +1,141 @@
+"""Tools made from their sections of the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from app.config.agent import AgentConfig
+from app.config.root import Config
+from app.config.tool_types import (
+    AgentCallConfig,
+    BuiltInConfig,
+    FileConfig,
+    FolderConfig,
+    PythonConfig,
+    ToolSection,
+)
+from app.domain.act import ToolClass
+from app.tools.agent_call import AgentCall
+from app.tools.base import Tool
+from app.tools.configured import configured
+from app.tools.files import ListFiles, ReadFile, SearchReplace, WriteFile
+from app.tools.ports import Ports
+from app.tools.python_function import load
+from app.tools.read_result import ReadResult
+from app.tools.workspace import Workspace
+
+ForAgent = Callable[[str, AgentConfig, Mapping[str, AgentConfig]], Tool | None]
+"""Agent, its section, all agents → its tool; `None`: this agent cannot have it."""
+
+FUNCTION_TIMEOUT = timedelta(seconds=60)
+"""How long a function may take where its section does not say."""
+_HANDLE_ROOM = 1024
+"""Bytes of a piece of a result that are left for what is written around it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A tool of the configuration. Most are the same for every agent."""
+
+    section: ToolSection
+    for_agent: ForAgent
+
+
+def build_tool(name: str, section: ToolSection, config: Config, ports: Ports) -> Built:
+    """Raises ToolLoadError, ValueError: it cannot be made, in a sentence that says why."""
+    match section:
+        case FolderConfig():
+            return _same(name, section, _file_tool(section, config))
+        case PythonConfig():
+            function = _function(name, section, config)  # with name, class and limit of its section
+            return Built(section, lambda _agent, _config, _agents: function)
+        case AgentCallConfig():
+            return Built(section, _agent_call(name, section, ports))
+        case BuiltInConfig(type="read_result"):
+            return _read_result(name, section, config, ports)
+    return _same(name, section, None)
+
+
+def _same(name: str, section: ToolSection, tool: Tool | None) -> Built:
+    """`None`: no agent has it."""
+    made = configured(tool, name, section) if tool is not None else None
+    return Built(section, lambda _agent, _config, _agents: made)
+
+
+def _file_tool(section: FolderConfig, config: Config) -> Tool:
+    root = _root_of(section.allowed_paths)
+    if not isinstance(section, FileConfig):
+        return ListFiles(
+            Workspace(
+                root,
+                allowed_paths=section.allowed_paths,
+                denied_paths=section.denied_paths,
+                protected=config.own_files,
+            )
+        )
+    workspace = Workspace(
+        root,
+        allowed_paths=section.allowed_paths,
+        denied_paths=section.denied_paths,
+        allowed_extensions=section.allowed_extensions,
+        forbidden_extensions=section.forbidden_extensions,
+        protected=config.own_files,
+        max_file_size=section.max_file_size,
+    )
+    match section.type:
+        case "write_file":
+            return WriteFile(workspace)
+        case "read_file":
+            return ReadFile(workspace)
+        case "search_replace":
+            return SearchReplace(workspace)
+
+
+def _function(name: str, section: PythonConfig, config: Config) -> Tool:
+    return load(
+        section.python,
+        config.folder,
+        name=name,
+        tool_class=section.tool_class or ToolClass.ONCE,
+        deferred=section.deferred,
+        timeout_seconds=(section.timeout or FUNCTION_TIMEOUT).total_seconds(),
+        description=section.description,
+    )
+
+
+def _root_of(allowed: tuple[Path, ...]) -> Path:
+    """Where relative paths start: the first allowed folder."""
+    first = allowed[0]
+    return first.parent if first.is_file() else first
+
+
+def _read_result(name: str, section: ToolSection, config: Config, ports: Ports) -> Built:
+    if ports.read_whole is None:
+        return _same(name, section, None)
+    room = max(config.tools.result_inline - _HANDLE_ROOM, config.tools.result_inline // 2)
+    return _same(name, section, ReadResult(ports.read_whole, max_bytes=room))
+
+
+def _agent_call(name: str, section: AgentCallConfig, ports: Ports) -> ForAgent:
+    call_agent = ports.call_agent
+
+    def make(agent: str, config: AgentConfig, agents: Mapping[str, AgentConfig]) -> Tool | None:
+        callees = callees_of(agent, config, agents)
+        if call_agent is None or not callees:
+            return None
+        return configured(AgentCall(call_agent, callees, max_depth=section.max_depth), name, section)
+
+    return make
+
+
+def callees_of(agent: str, config: AgentConfig, agents: Mapping[str, AgentConfig]) -> dict[str, str]:
+    """The agents that an agent may call, with what each is for."""
+    names = config.sub_agents if config.sub_agents is not None else [name for name in agents if name != agent]
+    return {
+        name: agents[name].description or agents[name].name or name
+        for name in names
+        if name in agents and name != agent
+    }
