@@ -36,7 +36,9 @@ from app.search.stems import stem
 from app.search.wordpiece import WordPiece
 from app.search.words import fold, split_text, terms, words
 from app.storage.document_text import INDEX
-from app.tools import arguments, command_words
+from app.tools import arguments, command_words, docstrings
+from app.tools.http_body import decode
+from app.tools.page_text import page_text
 from app.tools.rules import Rules
 
 TOO_MUCH = 4
@@ -83,6 +85,9 @@ UNITS = {
     "angles": "<a ",
     "unclosed tags": "<",
     "scripts": "<script></script ",
+    "unclosed scripts": "<script>",
+    "links of pages": "<a href='",
+    "comments": "<!--",
     "titles": "<title",
     "entities": "&amp",
     "backslashes": "\\",
@@ -196,6 +201,9 @@ TAKERS: dict[str, Callable[[str], object]] = {
     "arguments of a call": _arguments,
     "call on a line": lambda text: arguments.describe("write_file", text),
     "command": command_words.split,
+    "page of the web": page_text,
+    "charset of a page": lambda text: decode(text.encode("utf-8", "replace"), text),
+    "docstring": lambda text: (docstrings.summary(text), docstrings.parameters(text)),
     "rules": _rules,
 }
 

@@ -10,6 +10,8 @@ from app.tools.base import ToolStopped
 
 T = TypeVar("T")
 
+_CLEANING_SECONDS = 5
+
 
 async def unless_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T:
     """What `work` returns or raises. When `stop` is set it is cancelled, once, and awaited.
@@ -29,9 +31,7 @@ async def unless_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T
         stopping.cancel()
         if not task.done():
             task.cancel()
-    try:
-        return await task
-    except asyncio.CancelledError:
-        if stop.is_set() and task.done():
-            raise ToolStopped from None
-        raise
+            await asyncio.wait({task}, timeout=_CLEANING_SECONDS)
+    if not task.done() or task.cancelled():
+        raise ToolStopped
+    return task.result()
