@@ -171,7 +171,7 @@ class ExecuteCommand:
             "wrappers": confined.wrappers,
             "folder": folder,
             "temporary": temporary,
-            "environment": self._environment_with(confined.temporary),
+            "environment": self._environment_with(temporary),
         }
 
     def _environment_with(self, temporary: str) -> dict[str, str]:

@@ -210,7 +210,8 @@ def _limit(number: int | None, value: int) -> None:
     _, hard = resource.getrlimit(number)
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
     with suppress(ValueError, OSError):
-        resource.setrlimit(number, (value, value))
+        # At the hard limit of processor time the kernel kills without saying why.
+        resource.setrlimit(number, (value, value + 1 if number == resource.RLIMIT_CPU else value))
 
 
 def _wake_on_child() -> int:

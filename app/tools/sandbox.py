@@ -78,8 +78,6 @@ class Confined:
     program: str
     arguments: list[str]
     confine: dict[str, Any]
-    temporary: str
-    """The folder for temporary files, as the program sees it."""
     wrappers: int = 0
     """How many processes stand between the keeper and the program."""
 
@@ -159,7 +157,7 @@ class Sandbox:
             "network": self._network,
             "sockets": not has_socket_filter() or (level is Level.NONE and self._network),
         }
-        return Confined(program, list(arguments), confine, temporary)
+        return Confined(program, list(arguments), confine)
 
     def _prefixes_of(self, program: str) -> Iterator[str]:
         """What a program needs that is installed in a place of its own, such as an interpreter."""
@@ -169,7 +167,7 @@ class Sandbox:
             yield path
             folder = os.path.dirname(path)
             if os.path.basename(folder) == "bin":
-                yield from (os.path.join(os.path.dirname(folder), name) for name in _USR)
+                yield from (os.path.join(os.path.dirname(folder), name) for name in (*_USR, "pyvenv.cfg"))
 
     def _in_bwrap(
         self, program: str, arguments: Sequence[str], readable: list[str], *, root: str, folder: str, temporary: str
@@ -182,13 +180,12 @@ class Sandbox:
                 options += ["--symlink", os.readlink(path), path]
             else:
                 options += ["--ro-bind-try", path, path]
-        options += ["--bind", temporary, "/tmp"]
-        for path in (*self._writable, root):
+        for path in (temporary, *self._writable, root):
             options += ["--bind", path, path]
-        options += ["--chdir", folder, "--", program, *arguments[1:]]
+        options += ["--remount-ro", "/", "--chdir", folder, "--", program, *arguments[1:]]
         bwrap = shutil.which("bwrap") or "bwrap"
         free = {"files": False, "read": [], "write": [], "network": True, "sockets": True}
-        return Confined(bwrap, [bwrap, *options], free, "/tmp", wrappers=2)
+        return Confined(bwrap, [bwrap, *options], free, wrappers=2)
 
 
 @cache
