@@ -12,6 +12,7 @@ from functools import partial
 
 from app.agents import Roster
 from app.config.server import SessionsConfig
+from app.delegation import Delegation
 from app.domain.ids import NewId
 from app.events.live import LiveSessions, Store
 from app.events.log import SessionLog
@@ -95,6 +96,7 @@ class House:
     recovery: Recovery
     shutdown: Shutdown
     decisions: Decisions
+    delegation: Delegation
     erasure: Erasure
     forgettings: Forgettings
 
@@ -138,6 +140,7 @@ def build(
     erasure: Erasure | None = None,
     toolbox: Toolbox | None = None,
     limits: ActLimits | None = None,
+    address: str = "",
 ) -> House:
     """Build every part on opened databases. Starts no task."""
     live = LiveSessions(
@@ -170,7 +173,8 @@ def build(
 
     summaries = Summaries(booking, clock_ms=clock_ms, observer=final)
     reporter = Reporter(metrics, tracing or Tracing()) if metrics is not None else None
-    acting = Acting(toolbox or NoTools(), new_id, clock_ms, tombstone_key, limits or ActLimits())
+    history = History()
+    acting = Acting(toolbox or NoTools(), new_id, clock_ms, tombstone_key, limits or ActLimits(), address)
     loop = Loop(acting, summaries, turn_memory)
     runner = Runner(
         live, summaries, clock_ms=clock_ms, observer=endings, loop=loop, reporter=reporter, memory=turn_memory
@@ -191,7 +195,7 @@ def build(
         sessions=sessions,
         copies=Copies(sessions),
         ledger=Ledger(live),
-        history=History(),
+        history=history,
         longterm=remembered,
         memories=Memories(remembered, durable, new_id=new_id, clock_ms=clock_ms, imports=imports),
         turn_memory=turn_memory,
@@ -203,6 +207,7 @@ def build(
         admission=admission,
         recovery=Recovery(live, admission, roster, clock_ms=clock_ms),
         shutdown=Shutdown(runner),
+        delegation=Delegation(live, roster, sessions, admission, stopping, history),
         decisions=Decisions(acting, runner, live, clock_ms=clock_ms),
         erasure=erasure,
         forgettings=Forgettings(places, erasure, new_id=new_id, clock_ms=clock_ms),

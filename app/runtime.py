@@ -30,7 +30,7 @@ from app.storage import settings
 from app.storage.engine.database import Database
 from app.storage.engine.lock import make_lock
 from app.storage.engine.unit_of_work import WriteFailed
-from app.sweeps import guarded, sweep_events, sweep_memories, sweep_sessions
+from app.sweeps import guarded, sweep_acts, sweep_events, sweep_memories, sweep_sessions
 
 if TYPE_CHECKING:  # loaded when the configuration has a store
     from app.documents.stores import DocumentStores
@@ -188,6 +188,7 @@ class Runtime:
         """What works in the background for as long as the server lives."""
         self._start("journal", house.live.durable.journal.run())
         self._start("expiry", sweep_sessions(house))
+        self._start("expiry of approvals", sweep_acts(house))
         self._start("retention", sweep_events(house, retention=config.events.retention))
         self._start("memory", house.longterm.run())
         self._start("memory retention", sweep_memories(house, self.roster, clock_ms=self._clock_ms))

@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 EXPIRY_SECONDS = 30.0
 RETENTION_SECONDS = 300.0
+ACTS_SECONDS = 5.0
 
 
 async def sweep_sessions(house: House) -> None:
@@ -25,6 +26,13 @@ async def sweep_sessions(house: House) -> None:
         await asyncio.sleep(EXPIRY_SECONDS)
         await guarded(house.endings.expire_due)
         await guarded(house.endings.delete_old)
+
+
+async def sweep_acts(house: House) -> None:
+    """Refuse what has waited for an answer too long."""
+    while True:
+        await asyncio.sleep(ACTS_SECONDS)
+        await guarded(house.decisions.expire)
 
 
 async def sweep_events(house: House, *, retention: timedelta) -> None:

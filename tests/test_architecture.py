@@ -16,7 +16,7 @@ FLOORS = [
     {"tools"},
     {"agents"},
     {"sessions", "turns"},
-    {"forgetting"},
+    {"forgetting", "delegation"},
     {"house"},
     {"conversation", "sweeps"},
     {"runtime"},

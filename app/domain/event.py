@@ -273,6 +273,25 @@ class ApprovalDecided:
 
 
 @dataclass(frozen=True, slots=True)
+class Relayed:
+    """What another agent does on behalf of a call; `fields` is the frame in its own session."""
+
+    kind: EventKind
+    turn_id: str
+    fields: Mapping[str, object]
+    agent: str
+    depth: int
+    chunk: str = ""
+
+    def to_json(self) -> dict[str, object]:
+        nested = _nested(self.agent, self.depth)
+        fields = {name: value for name, value in self.fields.items() if name not in ("chunk", "type")}
+        if isinstance(tool := fields.get("tool"), Mapping):
+            return {**fields, "turn_id": self.turn_id, "tool": {**nested, **tool}}
+        return {**nested, **fields, "turn_id": self.turn_id}
+
+
+@dataclass(frozen=True, slots=True)
 class MessageSteered:
     """A message entered the running turn before its step `step`."""
 
@@ -406,6 +425,7 @@ Event = (
     | TurnResumed
     | ApprovalRequested
     | ApprovalDecided
+    | Relayed
     | MessageSteered
     | BudgetReached
     | MemoryRecalled
@@ -420,7 +440,7 @@ Event = (
 
 def chunk_of(event: Event) -> str:
     """What a front end that only reads `chunk` shows for an event."""
-    if isinstance(event, (ToolCalled, ToolProgressed, ToolEnded)):
+    if isinstance(event, (ToolCalled, ToolProgressed, ToolEnded, Relayed)):
         return event.chunk
     return event.line + "\n" if isinstance(event, DebugLine) else ""
 

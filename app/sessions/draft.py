@@ -41,6 +41,8 @@ class Draft:
     forked_from: str | None = None
     copy: Copy | None = None
     seeds: tuple[Seed, ...] = ()
+    parent_call: str | None = None
+    """The call of another session that begins this one."""
 
     @property
     def last_seq(self) -> int:

@@ -163,6 +163,7 @@ class Sessions:
             message_count=draft.message_count,
             forked_from=draft.forked_from,
             remembered_seq=draft.remembered_seq,
+            parent_call=draft.parent_call,
         )
         unit = sessions.create(session)
         draft.add_messages(unit, new_id=self._new_id, now_ms=now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from app.domain.errors import Unavailable
 from app.domain.event import SessionTerminated, TurnFinished
@@ -17,7 +18,7 @@ from app.memory.scope import session_audience
 from app.observability.tasks import Tasks
 from app.sessions.observer import SessionObserver
 from app.sessions.tombstones import Pending, Tombstones
-from app.storage import memories
+from app.storage import acts, memories
 from app.storage.engine.unit_of_work import UnitOfWork, Unwritable, WriteConflict, WriteFailed
 from app.storage.memories import Removed
 
@@ -136,6 +137,7 @@ class Terminations:
             if session.ephemeral:  # its id, too, must stay refused after a restart; first, because only this may fail
                 await self._insert_tombstone(pending)
             await self._keep_rest(session_log, forget_all=forget_all)
+            await self._terminate_children(session_log, forget_all=forget_all)
             unit = self._tombstones.make_erasure(session, receipt)
             removed = add_deletion_of_memories(unit, forget_all=forget_all)
             await self._live.store_of(session_log).database.submit(unit)
@@ -146,6 +148,14 @@ class Terminations:
         else:
             if not session.ephemeral:
                 self._observer.session_erased(removed)
+
+    async def _terminate_children(self, session_log: SessionLog, *, forget_all: bool) -> None:
+        """The sessions that calls of this one began go with it, before it: afterwards nobody could find them."""
+        query = partial(acts.children, session_id=session_log.session.session_id)
+        for session_id in await session_log.database.read(query):
+            child = await self._live.open(session_id)
+            if child is not None and child.over is not SessionStatus.TERMINATED:
+                await self.terminate(child, forget_all=forget_all)
 
     async def _keep_rest(self, session_log: SessionLog, *, forget_all: bool) -> None:
         """Let others keep what they are to keep of the session. A fault does not stop the erasure.

@@ -198,9 +198,12 @@ def list_page(
     before: tuple[int, str] | None,
     limit: int,
 ) -> list[Session]:
-    """Sessions, newest first; `before` is the (time, id) of the last session of the previous page."""
+    """Sessions, newest first; `before` is the (time, id) of the last session of the previous page.
+
+    Those that calls of agents began are not listed.
+    """
     time = _s.c.created_ms if order == "creation" else _s.c.active_ms
-    query = select(_s).where(_s.c.principal == principal, _s.c.agent == agent)
+    query = select(_s).where(_s.c.principal == principal, _s.c.agent == agent, _s.c.parent_call.is_(None))
     if user_id is not None:
         query = query.where(_s.c.user_id == user_id)
     if status is not None:

@@ -169,6 +169,13 @@ def find(connection: Connection, session_id: str, turn_id: str) -> Turn | None:
     return _turn(row) if row is not None else None
 
 
+def find_first(connection: Connection, session_id: str) -> Turn | None:
+    """The first turn of a session."""
+    query = select(_t).where(_t.c.session_id == session_id).order_by(_t.c.place).limit(1)
+    row = connection.execute(query).first()
+    return _turn(row) if row is not None else None
+
+
 def find_at(connection: Connection, session_id: str, seq: int, text: str) -> Turn | None:
     """The finished turn that event `seq` belongs to or directly follows, if its user message is `text`."""
     is_message = and_(_m.c.session_id == _t.c.session_id, _m.c.message_id == _t.c.user_message_id)

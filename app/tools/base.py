@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from app.domain.act import ToolClass
+from app.domain.event import Event
 
 Reach = Literal["none", "fixed", "open"]
 
@@ -98,6 +99,10 @@ class ToolContext:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the call is to end: the tool leaves nothing behind and raises `ToolStopped`."""
     on_progress: Callable[[str, float | None], None] = lambda _text, _percent: None
+    on_event: Callable[[Event], None] = lambda _event: None
+    """Shows readers what another agent does on behalf of this call."""
+    result_address: str = ""
+    """Where a program may POST the result of a deferred call, with its token: a path, or an address."""
     on_keep: Callable[[dict[str, Any]], Awaitable[None]] | None = None
 
     def progress(self, text: str = "", percent: float | None = None) -> None:

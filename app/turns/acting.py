@@ -9,10 +9,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from app.agents import Agent
+from app.auth.call_tokens import make_token
 from app.domain.ids import NewId
+from app.domain.session import Session
 from app.tools.base import Tool, ToolResult
 from app.tools.rules import Decision
 from app.turns.outcomes import Outcome, of_result
+
+CALLED_BY = "called_by"
+"""In the metadata of a session that a call began: the agents above it."""
 
 
 class AgentTools(Protocol):
@@ -36,6 +41,12 @@ class Toolbox(Protocol):
     def for_agent(self, agent: Agent, *, called_by: Sequence[str] = ()) -> AgentTools | None:
         """`None` for an agent without tools. `called_by`: the agents on whose behalf it works, the first one first."""
         ...
+
+
+def callers_of(session: Session) -> tuple[str, ...]:
+    """The agents on whose behalf the session exists, the first one first."""
+    found = session.metadata.get(CALLED_BY) if session.parent_call is not None else None
+    return tuple(map(str, found)) if isinstance(found, list) else ()
 
 
 class NoTools:
@@ -66,6 +77,21 @@ class Acting:
     clock_ms: Callable[[], int]
     secret: bytes
     limits: ActLimits
+    address: str = ""
+    """The server's own, as others reach it."""
+
+    def result_address(self, session: Session, call_id: str) -> str:
+        """Where the result of a deferred call may be sent."""
+        token = make_token(
+            self.secret,
+            agent=session.agent,
+            session_id=session.session_id,
+            created_ms=session.created_ms,
+            call_id=call_id,
+        )
+        return (
+            f"{self.address}/agents/{session.agent}/sessions/{session.session_id}/calls/{call_id}/result?token={token}"
+        )
 
     def outcome_of(self, result: ToolResult) -> Outcome:
         limits = self.limits

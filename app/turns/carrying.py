@@ -13,7 +13,7 @@ import orjson
 
 from app.domain.act import Act
 from app.domain.errors import HectorError
-from app.domain.event import ToolProgressed
+from app.domain.event import Event, ToolProgressed
 from app.events.change import Change
 from app.storage import acts as rows
 from app.tools.arguments import BadArguments, parse
@@ -52,6 +52,7 @@ class Carrying:
         self._turn = turn
         self._act = act
         self._tool = tool
+        self._events: list[Event] = []
         self._text: list[str] = []
         self._percent: float | None = None
         self._room = MOST_PROGRESS
@@ -70,6 +71,8 @@ class Carrying:
             kept=kept,
             answer=kept.pop("answer", None) if kept is not None else None,
             on_progress=self._progress,
+            on_event=self._relay,
+            result_address=acting.result_address(session, act.call_id),
             on_keep=self._keep,
         )
         self.task = asyncio.create_task(self._run(), name=f"{act.name} {act.call_id}")
@@ -156,6 +159,13 @@ class Carrying:
             self._text.append(text)
         if percent is not None:
             self._percent = percent
+        self._flush_soon()
+
+    def _relay(self, event: Event) -> None:
+        self._events.append(event)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush_later(), name=f"progress of {self._act.call_id}")
 
@@ -171,21 +181,22 @@ class Carrying:
 
     async def _flush(self) -> None:
         """Show what has gathered: like text, before it is stored."""
-        if not self._text and self._percent is None:
+        if not self._text and self._percent is None and not self._events:
             return
         try:
-            await ensure_room(self._desk.session_log, 2 * len(self._turn.acts) + 1)
+            await ensure_room(self._desk.session_log, 2 * len(self._turn.acts) + 1 + len(self._events))
         except HectorError as error:
             log.warning("the progress of call %s cannot be shown: %s", self._act.call_id, error)
             return
-        text, percent = "".join(self._text), self._percent
-        self._text.clear()
-        self._percent = None
+        events, text, percent = self._events, "".join(self._text), self._percent
+        self._events, self._text, self._percent = [], [], None
         session_log, act = self._desk.session_log, self._act
-        if (text or percent is not None) and session_log.over is None and self._turn is self._desk.open:
+        if session_log.over is not None or self._turn is not self._desk.open:
+            return
+        if text or percent is not None:
             chunk = text if self._desk.agent.config.reasoning.show_tool_execution else ""
-            event = ToolProgressed(act.turn_id, act.call_id, text, percent, chunk)
-            self._turn.shown.append(session_log.show(event))
+            events.append(ToolProgressed(act.turn_id, act.call_id, text, percent, chunk))
+        self._turn.shown += [session_log.show(event) for event in events]
 
     async def _keep(self, kept: dict[str, Any]) -> None:
         orjson.dumps(kept)  # what cannot be stored is the tool's fault, and said here

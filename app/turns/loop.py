@@ -10,7 +10,7 @@ from app.memory.working import Entry
 from app.storage import acts as rows
 from app.storage import messages
 from app.turns import step
-from app.turns.acting import Acting, AgentTools
+from app.turns.acting import Acting, AgentTools, callers_of
 from app.turns.budgets import Budgets
 from app.turns.desk import Desk
 from app.turns.memory import TurnMemory
@@ -42,7 +42,7 @@ class Loop:
             LoopDetected: the model does not get on.
             HectorError: the database failed.
         """
-        tools = self.acting.toolbox.for_agent(desk.agent)
+        tools = self.acting.toolbox.for_agent(desk.agent, called_by=callers_of(desk.session_log.session))
         turn.prompt = await self._prepare(desk, turn)
         if tools is None:
             return (await step.ask(desk, turn, request_of(desk, turn.prompt))).usage

@@ -76,6 +76,130 @@ class SummaryEvent(_Event, SummaryOutcome):
     turn_id: TurnId
 
 
+class _Nested(_Event):
+    agent: NotRequired[Annotated[str, Field(description="The agent that was called, where it is not the session's.")]]
+    depth: NotRequired[Annotated[int, Field(description="How many calls of agents it is nested in.")]]
+
+
+CallId = Annotated[str, Field(description="Of the call.", examples=["call_01"])]
+
+
+CalledTool = TypedDict(
+    "CalledTool",
+    {
+        "call_id": CallId,
+        "name": str,
+        "arguments": Annotated[Any, Field(description="An object, or the text that is none.")],
+        "class": Literal["read", "idempotent", "once"],
+        "step": int,
+        "agent": NotRequired[str],
+        "depth": NotRequired[int],
+    },
+)
+"""What is called."""
+
+
+class ToolCallEvent(_Event):
+    """The model asked for a call; `tool.class` is `read`, `idempotent` or `once`."""
+
+    type: Literal["tool_call"]
+    turn_id: TurnId
+    tool: CalledTool
+
+
+class ToolProgressEvent(_Nested):
+    """A running call says how far it is."""
+
+    type: Literal["tool_progress"]
+    turn_id: TurnId
+    call_id: CallId
+    text: NotRequired[str]
+    percent: NotRequired[float]
+
+
+class ToolResultEvent(_Nested):
+    """A call is over. A large result is told by its `preview` and the id of the whole."""
+
+    type: Literal["tool_result"]
+    turn_id: TurnId
+    call_id: CallId
+    name: str
+    status: Literal["settled", "failed", "refused", "cancelled", "unknown"]
+    result: NotRequired[Any]
+    preview: NotRequired[Any]
+    result_id: NotRequired[str]
+    bytes: NotRequired[int]
+    ms: int | None
+    sandbox: NotRequired[Annotated[str, Field(description="The level a process ran in.")]]
+
+
+class WaitingEvent(_Event):
+    """The turn waits for somebody; `question`, `choices` and `schema` say what is asked."""
+
+    type: Literal["waiting"]
+    turn_id: TurnId
+    waiting_for: Literal["approval", "result", "input"]
+    call_id: NotRequired[CallId]
+    expires_at: NotRequired[Time]
+    question: NotRequired[str]
+    choices: NotRequired[list[Any]]
+
+
+class ResumedEvent(_Event):
+    """The turn goes on."""
+
+    type: Literal["resumed"]
+    turn_id: TurnId
+    call_id: NotRequired[CallId]
+
+
+class ApprovalRequestEvent(_Nested):
+    """A call needs a yes: POST …/approvals/{call_id}."""
+
+    type: Literal["approval_request"]
+    turn_id: TurnId
+    call_id: CallId
+    name: str
+    arguments: Any
+    why: str
+    rule: NotRequired[str]
+    expires_at: Time | None
+
+
+class ApprovalDecidedEvent(_Nested):
+    """Somebody answered."""
+
+    type: Literal["approval_decided"]
+    turn_id: TurnId
+    call_id: CallId
+    approved: bool
+    by: str
+    edited: bool
+    reason: NotRequired[str]
+    remember: NotRequired[Literal["session", "agent"]]
+
+
+class MessageSteeredEvent(_Event):
+    """A message entered the running turn before a step."""
+
+    type: Literal["message_steered"]
+    turn_id: TurnId
+    message_id: MessageId
+    step: int
+    message: str
+
+
+class BudgetEvent(_Event):
+    """A budget is used up to 80 or 100 %."""
+
+    type: Literal["budget"]
+    turn_id: TurnId
+    kind: Literal["steps", "calls", "tokens", "seconds", "cost"]
+    used: float
+    limit: float
+    action: Literal["warn", "land", "ask", "stop"]
+
+
 class DebugEvent(_Event):
     type: Literal["debug"]
 
@@ -124,6 +248,15 @@ class Event(
         | TurnQueuedEvent
         | TurnStartedEvent
         | TurnFinishedEvent
+        | ToolCallEvent
+        | ToolProgressEvent
+        | ToolResultEvent
+        | WaitingEvent
+        | ResumedEvent
+        | ApprovalRequestEvent
+        | ApprovalDecidedEvent
+        | MessageSteeredEvent
+        | BudgetEvent
         | MemoryEvent
         | SummaryEvent
         | DebugEvent
