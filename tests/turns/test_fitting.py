@@ -210,7 +210,7 @@ def test_old_messages_give_way_before_new_results_do() -> None:
     story = Story()
     history = [story.say(role, WORDS * 20) for _ in range(4) for role in ("user", "assistant")]
     turn = [story.say("user", GOAL), *story.step(WORDS * 40)]
-    fitted = fitted_to(4800, history, turn)
+    fitted = fitted_to(5000, history, turn)
     assert texts(fitted, "tool") == [WORDS * 40]
     assert texts(fitted, "user")[-1] == GOAL
     assert fitted.dropped == 6
@@ -254,7 +254,7 @@ def test_the_goal_is_cut_last_in_its_middle() -> None:
 
 def test_the_newest_list_of_todos_and_what_is_kept_never_give_way() -> None:
     story = Story()
-    todos = ["first list", "second list"]
+    todos = ["first list", "second list " + "- [ ] mend\n" * 50]
     history = [
         story.say("user", "Plan"),
         *story.step(todos[0], name="todo_write"),
@@ -262,12 +262,45 @@ def test_the_newest_list_of_todos_and_what_is_kept_never_give_way() -> None:
     ]
     turn = [story.say("user", GOAL), *story.step(todos[1], name="todo_write")]
     turn += [message for _ in range(9) for message in story.step(WORDS * 30, arguments='{"text": "%s"}' % (WORDS * 9))]
-    fitted = fitted_to(1500, history, turn)
+    fitted = fitted_to(1800, history, turn)
     results = texts(fitted, "tool")
     assert "K" * 900 in results
-    assert "second list" in results
-    assert "first list" not in results
+    assert todos[1] in results
+    assert todos[0] not in results
     assert fitted.is_possible
+    again = fitted_to(1500, history, [story.say("user", GOAL)])
+    assert texts(again, "tool") == [todos[0], "K" * 900]
+    again = fit(None, history, [], limit_tokens=1500, count_tokens=tokens.count, cleared={history[1].message_id})
+    assert todos[0] in texts(again, "tool"), "the newest list there is"
+
+
+def test_every_limit_is_kept_to_the_token_with_what_the_template_adds() -> None:
+    story = Story()
+    history = story.step("K" * 300, is_kept=True)
+    turn = [story.say("user", GOAL + WORDS * 40), story.say("assistant", "Well.")]
+    for limit in range(300, 340):
+        fitted = fitted_to(limit, history, turn)
+        assert fitted.is_possible
+        assert fitted.is_goal_cut
+        assert limit - total(fitted) < 40
+
+
+def test_the_newest_step_stays_when_a_long_message_follows_it() -> None:
+    story = Story()
+    turn = [story.say("user", GOAL), *story.step("first"), *story.step("second"), story.say("user", WORDS * 60)]
+    fitted = fitted_to(500, [], turn)
+    assert texts(fitted, "tool") == ["second"]
+    assert fitted.is_possible
+
+
+def test_of_many_messages_in_a_turn_the_first_and_the_newest_stay() -> None:
+    story = Story()
+    turn = [story.say("user", GOAL), *[story.say("user", f"{n} {WORDS * 4}") for n in range(40)]]
+    fitted = fitted_to(800, [], turn)
+    (said,) = texts(fitted, "user")
+    assert said.startswith(f"{GOAL}\n\n")
+    assert said.endswith(f"39 {WORDS * 4}")
+    assert not fitted.is_goal_cut
 
 
 def test_large_arguments_of_the_newest_step_give_way_rather_than_the_step() -> None:

@@ -162,6 +162,7 @@ def test_what_fits_the_template_stays_as_it_is(history: list[Entry]) -> None:
         ("u1 c:12 t1 t2 a1 u2", "u1 c:12 t1 t2 a1 u2"),
         ("u1 c:12 t2 t1", "u1 c:12 t1 t2"),
         ("u1 c:12 t2", "u1 c:12 ? t2"),
+        ("u1 c:12 t1", "u1 c:12 t1 ?"),
         ("u1 c:1", "u1 c:1 ?"),
         ("u1 c:1 t1 t1 t3", "u1 c:1 t1"),
         ("u1 t1 a1 u2", "u1 a1 u2"),
