@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from operator import attrgetter
 
-from app.memory.working import Entry
+from app.memory.working import Entry, entry
 
 TOLD_ARGUMENTS = 200
 """Characters of a call's arguments in a summary's source text, at most."""
@@ -43,8 +43,14 @@ def border(messages: Sequence[Entry], start: int) -> int:
     return start
 
 
+def in_words(messages: Sequence[Entry]) -> Iterator[Entry]:
+    """The messages as a summary is made of them: each step as one message of the assistant."""
+    for step in steps(messages):
+        yield entry("assistant", told(step), step[-1].message_id, step[-1].seq) if step[0].call_ids else step[0]
+
+
 def told(step: Sequence[Entry]) -> str:
-    """A step as text for a summary: what was said, and a line for each call."""
+    """A step as text: what was said, and a line for each call."""
     results = {message.call_ids[0]: message for message in step if message.role == "tool"}
     said = [text] if (text := step[0].text().strip()) and step[0].role != "tool" else []
     for call_id, name, arguments in step[0].calls():

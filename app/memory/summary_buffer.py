@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from operator import is_not
 
 from app.memory.clearing import clear
-from app.memory.steps import border, has_steps, steps, told
-from app.memory.working import MESSAGE_OVERHEAD_TOKENS, Entry, entry
+from app.memory.steps import border, has_steps, in_words
+from app.memory.working import Entry, entry
 
 SUMMARY_SHARE = 5
 """A summary takes at most a fifth of the budget, because every request pays for it."""
@@ -149,29 +149,22 @@ class SummaryBuffer:
         most = max(min(most or self.portion_tokens, self.portion_tokens), LEAST_PORTION)
         lines: list[str] = []
         room, upto = most, 0
-        for step in steps(messages):
-            text, tokens = self._told(step)
-            if tokens > room and lines:
+        for message in in_words(messages):
+            if (tokens := message.count(self._count)) > room and lines:
                 yield Portion("\n".join(lines), upto)
                 lines, room = [], most
-            speaker = "User: " if step[0].is_users else "Assistant: "
+            speaker = "User: " if message.is_users else "Assistant: "
+            text = message.text().strip()
             if tokens <= room:
                 lines.append(speaker + text)
-                room, upto = room - tokens, step[-1].seq
+                room, upto = room - tokens, message.seq
                 continue
             *pieces, last = [*self._pieces(text, most)] or [""]
             for place, piece in enumerate(pieces):
                 yield Portion(speaker + (PART if place else "") + piece, upto)
-            lines, room, upto = [speaker + PART + last], most - self._count(last), step[-1].seq
+            lines, room, upto = [speaker + PART + last], most - self._count(last), message.seq
         if lines:
             yield Portion("\n".join(lines), upto)
-
-    def _told(self, step: Sequence[Entry]) -> tuple[str, int]:
-        """The text of a message or a step, and the tokens it takes."""
-        if not step[0].call_ids:
-            return step[0].text().strip(), step[0].count(self._count)
-        text = told(step)
-        return text, self._count(text) + MESSAGE_OVERHEAD_TOKENS
 
     def _pieces(self, text: str, most: int) -> Iterator[str]:
         """A text in pieces of at most `most` tokens, cut at white space where there is some."""

@@ -18,6 +18,7 @@ from app.events.log import SessionLog
 from app.llm.base import LLMStopped
 from app.memory.longterm import LongTermMemory
 from app.memory.scope import effective
+from app.memory.steps import in_words
 from app.memory.summary_buffer import SummaryBuffer
 from app.memory.working import Entry
 from app.observability.tasks import Tasks
@@ -193,7 +194,7 @@ class FinalMemories:
         while await counted(lambda: memory.fits(found, most), size=sum([len(one.encoded) for one in found])):
             query = partial(messages.context, session_id=session_log.session.session_id, before=before, limit=PAGE)
             page = await read(query)
-            found[:0] = as_entries(page, after=after)
+            found[:0] = in_words(as_entries(page, after=after))
             if len(page) < PAGE or page[0].seq <= after:
                 break
             before = page[0].seq

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from app.llm import tokens
 from app.memory.buffer_window import BufferWindow
 from app.memory.clearing import LEAST_BYTES, clear, line_of
-from app.memory.steps import TOLD_ARGUMENTS, TOLD_RESULT, border, steps, told
+from app.memory.steps import TOLD_ARGUMENTS, TOLD_RESULT, border, in_words, steps, told
 from app.memory.summary_buffer import SummaryBuffer
 from app.memory.working import Entry, calls_entry, entry, tool_entry
 
@@ -189,3 +189,12 @@ def test_portions_hold_steps_as_text() -> None:
     portions = list(buffer.portions(talk("u", *["c3"] * 60, "a", result=LONG)))
     assert len(portions) > 5
     assert all(tokens.count(portion.text) <= buffer.portion_tokens + 8 for portion in portions)
+
+
+@given(KINDS)
+def test_in_words_there_are_texts_only_with_the_numbers_of_what_they_tell(kinds: list[str]) -> None:
+    history = talk(*kinds, result=LONG)
+    words = list(in_words(history))
+    assert not any(message.call_ids for message in words)
+    assert [message.seq for message in words] == [step[-1].seq for step in steps(history)]
+    assert all(message in history for message in words if "[tool look" not in message.text())
