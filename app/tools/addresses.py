@@ -21,6 +21,7 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 _PORTS = {"http": 80, "https": 443}
 _ENTRY = re.compile(r"(?P<host>\*|(?:\*\.)?[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}|\*))?")
+_HAS_PORT = re.compile(r":(?:\d+|\*)$")
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|[0-9A-Fa-f:.]{2,45}")
 _UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")
 _ALSO_PRIVATE = [
@@ -138,29 +139,47 @@ def _inner(address: Address) -> ipaddress.IPv4Address | None:
     return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None)
 
 
-async def checked_addresses(
-    host: str, port: int, *, resolve: Resolve, allow_private: Sequence[Network]
-) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+class PrivatePlaces:
+    """What may be connected to although it is not public: networks (`10.1.0.0/16`) and hosts (`localhost`).
+
+    Raises:
+        ValueError: an entry is neither.
+    """
+
+    def __init__(self, entries: Iterable[str] = ()) -> None:
+        self._networks: list[Network] = []
+        hosts = []
+        for entry in entries:
+            try:
+                self._networks.append(ipaddress.ip_network(entry, strict=False))
+            except ValueError:
+                hosts.append(entry if _HAS_PORT.search(entry) else f"{entry}:*")
+        self._hosts = AllowedHosts(hosts)
+
+    def has(self, target: Target, address: Address) -> bool:
+        if self._hosts.has(target):
+            return True
+        return any(address in network for network in self._networks if network.version == address.version)
+
+
+async def checked_addresses(target: Target, *, resolve: Resolve, private: PrivatePlaces) -> list[Address]:
     """The addresses of a host that may be connected to.
 
     Raises:
         ToolFailed: it has none, or none that may be.
     """
+    host = target.host
     try:
         found = [ipaddress.ip_address(host)]
     except ValueError:
         try:
-            found = [ipaddress.ip_address(text) for text in await resolve(host, port)]
+            found = [ipaddress.ip_address(text) for text in await resolve(host, target.port)]
         except (OSError, ValueError) as exc:
             raise ToolFailed(f"The host {host} is not known ({exc}).") from exc
-    allowed = [address for address in found if is_public(address) or _is_listed(address, allow_private)]
+    allowed = [address for address in found if is_public(address) or private.has(target, address)]
     if not allowed:
         raise ToolFailed(f"The host {host} is in a private network ({found[0] if found else 'no address'}): refused.")
     return allowed
-
-
-def _is_listed(address: Address, networks: Sequence[Network]) -> bool:
-    return any(address in network for network in networks if network.version == address.version)
 
 
 def system_resolver(threads: Threads) -> Resolve:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import aiohttp
 
 from app.domain.act import ToolClass
 from app.observability import neutral
-from app.tools.addresses import AllowedHosts, Resolve, checked_addresses, read_url, system_resolver
+from app.tools.addresses import AllowedHosts, PrivatePlaces, Resolve, checked_addresses, read_url, system_resolver
 from app.tools.base import Reach, ToolContext, ToolFailed, ToolResult, ToolSpec, ToolStopped, ToolUnknown
 from app.tools.http_body import decode, is_text
 from app.tools.http_exchange import Answer, Exchange
@@ -45,9 +44,9 @@ PARAMETERS: dict[str, Any] = {
 class HttpRequest:
     """Requests to hosts that the configuration lists.
 
-    `allowed_hosts`: see AllowedHosts. `allow_private`: networks (`10.1.0.0/16`) that may be reached although they are
-    not public. `headers` are sent with every request to a listed host, and win over a model's. `max_bytes` is the size
-    of an answer and of a request. Proxies of the environment are not used.
+    `allowed_hosts`: see AllowedHosts. `allow_private`: networks (`10.1.0.0/16`) and hosts (`localhost`) that may be
+    reached although they are not public. `headers` are sent with every request; a model cannot change them. `max_bytes`
+    is the size of an answer and of a request. Proxies of the environment are not used.
 
     Raises:
         ValueError: an entry cannot be read, or headers would be sent to any host.
@@ -66,7 +65,7 @@ class HttpRequest:
         tls: ssl.SSLContext | bool = True,
     ) -> None:
         self._hosts = AllowedHosts(allowed_hosts)
-        self._private = [ipaddress.ip_network(network, strict=False) for network in allow_private]
+        self._private = PrivatePlaces(allow_private)
         self._headers = {name.lower(): value for name, value in (headers or {}).items()}
         if self._headers and self._hosts.takes_any:
             raise ValueError("headers are not sent to any host: list the hosts instead of `*`")
@@ -127,9 +126,7 @@ class HttpRequest:
         if not self._hosts.has(request.target):
             allowed = ", ".join(self._hosts.entries) or "none"
             raise ToolFailed(f"{cut(request.target.place, 100)} is not allowed. Allowed are: {cut(allowed, 500)}.")
-        addresses = await checked_addresses(
-            request.target.host, request.target.port, resolve=self._resolve, allow_private=self._private
-        )
+        addresses = await checked_addresses(request.target, resolve=self._resolve, private=self._private)
         trip.exchange = Exchange(request.method, request.target, addresses, request.headers, request.body)
         return await trip.exchange.carry_out(max_bytes=self._max_bytes, tls=self._tls)
 

@@ -406,8 +406,17 @@ async def test_a_name_of_a_private_address_is_refused_unless_its_network_is_list
         await send(site.tool(allow_private=()), "GET", site.url())
     with pytest.raises(ToolFailed, match="private network"):
         await send(site.tool(allow_private=["10.0.0.0/8"]), "GET", site.url())
+    with pytest.raises(ToolFailed, match="private network"):
+        await send(site.tool(allow_private=["other.test", "api.test:80"]), "GET", site.url())
     assert site.seen == []
-    assert await send(site.tool(allow_private=["127.0.0.1/32"]), "GET", site.url())
+    for listed in ("127.0.0.1/32", "127.0.0.1", "api.test", "*.test", f"api.test:{site.port}"):
+        assert await send(site.tool(allow_private=[listed]), "GET", site.url())
+
+
+def test_what_is_no_private_network_and_no_host_is_refused() -> None:
+    for entry in ("10.0.0.0/99", "http://localhost", "a b"):
+        with pytest.raises(ValueError, match="is no host"):
+            HttpRequest(allowed_hosts=["a.org"], allow_private=[entry])
 
 
 async def test_of_several_addresses_only_those_that_may_be_are_used(site: Site) -> None:
