@@ -12,8 +12,9 @@ from app.llm.context import ASSUMED, Context
 from app.llm.context_asking import Way
 from app.llm.known_contexts import known_context
 from app.llm.llama_cpp import CONTEXT, LlamaServer
+from app.llm.local import LocalLLM
 from app.llm.on_demand import LoadedOnDemand
-from app.llm.openai_compatible import LocalLLM, OpenAICompatible, OpenAISettings
+from app.llm.openai_compatible import OpenAICompatible, OpenAISettings
 from app.llm.presets import PRESETS, quirks_for
 from app.llm.scripted import Answer, ScriptedCall, ScriptedLLM
 from app.llm.transport import check_certificates

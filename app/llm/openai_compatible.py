@@ -1,8 +1,7 @@
-"""Any model behind the OpenAI chat API, through the openai client; the embedded model among them."""
+"""Any model behind the OpenAI chat API, through the openai client."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,13 +18,11 @@ from app import __version__
 from app.config.address import is_azure, key_header
 from app.domain.errors import Unavailable
 from app.llm import context_asking, tokens
-from app.llm.base import Delta, LLMError, LLMRequest, LLMTimeout
+from app.llm.base import LLMError, LLMRequest
 from app.llm.body import Bodies
 from app.llm.context import ASSUMED, Context, ContextWindow, Told
 from app.llm.context_asking import Way
 from app.llm.failures import Failures
-from app.llm.llama_cpp import LlamaServer, LlamaServerError
-from app.llm.loops import LoopWatch
 from app.llm.presets import Quirks
 from app.llm.slots import Slots
 from app.llm.stream import OpenAIStream
@@ -229,74 +226,6 @@ class OpenAICompatible:
             http_client=LeanClient(self._transport),
         )
         return self._client
-
-
-class LocalStream(OpenAIStream):
-    """An answer of the embedded model. One that has become a loop ends there, with the finish reason `length`."""
-
-    __slots__ = ("_watch",)
-
-    def __init__(self, upstream: LocalLLM, request: LLMRequest) -> None:
-        super().__init__(upstream, request)
-        self._watch = LoopWatch()
-
-    async def read(self) -> list[Delta]:
-        deltas = await super().read()
-        if deltas and self._watch.sees(deltas):
-            self.end_here("length")
-        return deltas
-
-
-class LocalLLM(OpenAICompatible):
-    """The embedded model: the same API, spoken by our own child process over its UNIX socket.
-
-    The child is started by the first request and again after its death. llama.cpp notices that a client left
-    only between generated tokens, so a stop while it reads a prompt kills it, unless it serves another turn.
-    """
-
-    def __init__(self, name: str, settings: OpenAISettings, server: LlamaServer) -> None:
-        super().__init__(name, settings)
-        self._server = server
-        self._killing: set[asyncio.Task[None]] = set()
-
-    def stream(self, request: LLMRequest) -> LocalStream:
-        return LocalStream(self, request)
-
-    @property
-    def takes_tools(self) -> bool:
-        return False
-
-    async def connect(self, body: bytes) -> aiohttp.ClientResponse:
-        if self._killing:
-            await asyncio.wait(self._killing)
-        try:
-            await self._server.ensure()
-            if self._client is None and not self._is_closed:
-                self._make_client(self._server.socket_path)
-            generation = self._server.generation
-            try:
-                return await super().connect(body)
-            except LLMError as error:
-                if self._is_closed or error.status is not None or isinstance(error, LLMTimeout):
-                    raise
-            # No process listens at the socket: the child has just died, and its watcher may not have seen it yet.
-            await self._server.restart(generation=generation)
-        except LlamaServerError as exc:
-            raise LLMError(str(exc).partition("\n")[0], detail=str(exc)[:2000]) from exc
-        return await super().connect(body)
-
-    def left(self, stream: OpenAIStream, *, was_stopped_early: bool) -> None:
-        super().left(stream, was_stopped_early=was_stopped_early)
-        if was_stopped_early and not self._running and self._server.is_running:
-            task = asyncio.get_running_loop().create_task(self._server.kill(), name="llm-kill-child")
-            self._killing.add(task)
-            task.add_done_callback(self._killing.discard)
-
-    async def close(self) -> None:
-        await super().close()
-        await self._server.close()
-        if self._killing:
-            await asyncio.wait(self._killing)
 
 
 class _Client(openai.AsyncOpenAI):

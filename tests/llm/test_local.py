@@ -12,9 +12,10 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from app.llm.base import LLMError, LLMRequest, LLMStopped
+from app.llm.base import CallDelta, Delta, LLMError, LLMRequest, LLMStopped
 from app.llm.llama_cpp import LlamaServer
-from app.llm.openai_compatible import LocalLLM, OpenAISettings
+from app.llm.local import LocalLLM
+from app.llm.openai_compatible import OpenAISettings
 from app.llm.stream import OpenAIStream
 from app.llm.weights import find_weights
 
@@ -107,3 +108,38 @@ async def test_a_missing_model_is_told(tmp_path: Path) -> None:
     with pytest.raises(LLMError, match=r"no model file .*hector weights"):
         await llm.stream(ask("Hi")).read()
     await llm.close()
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "maxLength": 20}, "days": {"type": "integer", "maximum": 9}},
+    "required": ["city", "days"],
+    "additionalProperties": False,
+}
+TOOL = orjson.dumps({"type": "function", "function": {"name": "weather", "parameters": SCHEMA}})
+OTHER = orjson.dumps({"type": "function", "function": {"name": "look"}})
+
+
+@pytest.mark.parametrize(("tools", "choice"), [([TOOL], "required"), ([OTHER, TOOL], "weather")])
+async def test_a_forced_tool_gets_arguments_that_fit_its_schema(
+    server: LlamaServer, tools: list[bytes], choice: str
+) -> None:
+    llm = LocalLLM("local", OpenAISettings("m", "http://embedded/v1", temperature=0.0, max_tokens=100), server)
+    stream = llm.stream(LLMRequest(ask("The weather in Paris for 3 days?").messages, tools=tools, tool_choice=choice))
+    deltas: list[Delta] = []
+    while more := await stream.read():
+        deltas += more
+    assert {type(delta) for delta in deltas} == {CallDelta}
+    [call] = stream.end.calls
+    arguments = orjson.loads(call.arguments)
+    assert (call.name, set(arguments), type(arguments["days"])) == ("weather", {"city", "days"}, int)
+    assert call.call_id
+    await llm.close()
+
+
+async def test_it_is_not_offered_tools_that_it_may_choose_from(llm: LocalLLM) -> None:
+    assert not llm.takes_tools
+    stream = llm.stream(LLMRequest(ask("Hi").messages, tools=[TOOL, OTHER], tool_choice="auto"))
+    assert orjson.loads(stream._body).keys() & {"tools", "tool_choice", "response_format"} == set()
+    assert await chunks_of(stream) > 0
+    assert stream.end.calls == []

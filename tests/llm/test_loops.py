@@ -12,8 +12,9 @@ from app.config.llm import LLMConfig
 from app.llm.base import LLMRequest, TextDelta
 from app.llm.build import build_llm
 from app.llm.llama_cpp import LlamaServer
+from app.llm.local import LocalLLM
 from app.llm.loops import LONGEST_PERIOD, LoopWatch
-from app.llm.openai_compatible import LocalLLM, OpenAISettings
+from app.llm.openai_compatible import OpenAISettings
 from tests.fixtures.upstream import Upstream, event
 
 HELLO = LLMRequest([b'{"role":"user","content":"hello"}'])
