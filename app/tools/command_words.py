@@ -18,12 +18,18 @@ _TOKEN = re.compile(
 )
 _ESCAPE = re.compile(r'\\([\\"])')
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
+_BEFORE = frozenset(
+    {"!", "{", "if", "then", "else", "elif", "do", "while", "until", "time", "exec", "command", "builtin", "eval"}
+    | {"env", "nohup", "nice", "sudo", "doas", "xargs", "busybox"}
+)
+"""Words that stand before a program: of a shell, and programs that start another."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
     """`commands`: the simple commands of the line, each its words. `has_operators`: a shell would start several, or
-    redirect. `expands`: a shell would put something else in the place of a `$…` or a back-quote."""
+    redirect. `expands`: a shell would put something else in the place of a `$…`, a back-quote, braces, the end of a
+    line, or a glob for a program."""
 
     commands: tuple[tuple[str, ...], ...]
     has_operators: bool = False
@@ -52,13 +58,24 @@ def split(line: str) -> CommandLine | None:
                 commands.append([])
         else:
             is_word = True
-            expands |= kind != "single" and kind != "escaped" and ("$" in text or "`" in text)
+            expands |= _expands(kind, text, is_program=not commands[-1])
             parts.append(_unquoted(kind, text))
     if place < len(line):
         return None
     if is_word:
         commands[-1].append("".join(parts))
     return CommandLine(tuple(tuple(words) for words in commands if words), has_operators, expands)
+
+
+def _expands(kind: str | None, text: str, *, is_program: bool) -> bool:
+    match kind:
+        case "single":
+            return False
+        case "escaped":
+            return text == "\\\n"
+        case "double":
+            return "$" in text or "`" in text or "\\\n" in text
+    return any(sign in text for sign in "$`{") or (is_program and any(sign in text for sign in "*?["))
 
 
 def _unquoted(kind: str | None, text: str) -> str:
@@ -73,9 +90,9 @@ def _unquoted(kind: str | None, text: str) -> str:
 
 
 def program(words: tuple[str, ...]) -> tuple[str, ...]:
-    """The words without assignments in front and without the folder of the program: of `A=1 /bin/rm x` it is `rm x`."""
+    """The words from the program on, without its folder: of `A=1 sudo /bin/rm x` it is `rm x`."""
     start = 0
-    while start < len(words) - 1 and _ASSIGNMENT.match(words[start]):
+    while start < len(words) - 1 and (words[start] in _BEFORE or _ASSIGNMENT.match(words[start])):
         start += 1
     first, *rest = words[start:]
     return (first.rpartition("/")[2] or first, *rest)
