@@ -94,7 +94,12 @@ class ArgumentsPath:
         return pieces
 
     def _find(self, index: bytes, call_id: bytes) -> OpenCall | None:
-        return self._calls.find(int(index) if index else None, call_id.decode(errors="replace"))
+        """The call that is already known by this index and this id, as far as they are given."""
+        number, name = int(index) if index else None, call_id.decode(errors="replace")
+        call = self._calls.find(number, name)
+        if call is None or (index and call.index != number) or (name and call.call_id != name):
+            return None
+        return call
 
     def _learn(self, block: bytes, first: re.Match[bytes], call: OpenCall) -> None:
         # Some providers change the frame with every event (a clock, a padding): learning more of them gains nothing.

@@ -77,6 +77,16 @@ KINDS: dict[str, tuple[list[list[Fragment]], list[Asked]]] = {
     "without an index": ([[part(id="a", name="write")], *[[part(arguments=p)] for p in pieces(PATHS)]], ONE),
     "without index and id": ([[part(name="write")], *[[part(arguments=p)] for p in pieces(PATHS)]], ONE),
     "the index from the second fragment on": ([[part(id="a", name="write")], [part(0, arguments=PATHS)]], ONE),
+    "the index from the second fragment on, interleaved": (
+        [[part(id="a", name="write")], [part(0, arguments=PATHS[:9])], [begin(1, "b", "weather", CITY)],
+         [part(0, arguments=PATHS[9:])]],
+        TWO,
+    ),
+    "the id from the second fragment on, interleaved": (
+        [[part(name="write")], [part(id="a", arguments=PATHS[:9])], [part(id="b", name="weather", arguments=CITY)],
+         [part(id="a", arguments=PATHS[9:])]],
+        TWO,
+    ),
     "the index only in the first": ([[begin(0, "a", "write")], [part(arguments=PATHS)]], ONE),
     "the id in each": ([[begin(0, "a", "write")], *[[part(0, id="a", arguments=p)] for p in pieces(PATHS)]], ONE),
     "the id in each, no index": (
