@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import shlex
 from collections.abc import Mapping
@@ -187,6 +188,17 @@ class SearchConfig(TimedSection):
     """Most hits that the model gets, whatever it asks for."""
 
 
+def _is_a_network(network: str) -> str:
+    try:
+        ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        raise ValueError("must be an IP address, or a network such as 10.1.0.0/16") from None
+    return network
+
+
+Network = Annotated[str, AfterValidator(_is_a_network)]
+
+
 class HttpConfig(ToolSection):
     """A tool that sends HTTP requests."""
 
@@ -194,14 +206,14 @@ class HttpConfig(ToolSection):
     """What the tool is; left out: its name says so."""
     allowed_hosts: tuple[str, ...] = ()
     """Hosts that may be asked, such as `*.example.com`. An agent may list the tool only if there is one."""
-    allow_private: tuple[str, ...] = ()
-    """Those of them that may have a private address, such as `localhost`."""
+    allow_private: tuple[Network, ...] = ()
+    """Private networks that these hosts may be in, such as `127.0.0.0/8`; others are refused."""
+    headers: dict[str, SecretStr] = Field(default_factory=dict)
+    """Headers of every request, such as Authorization; the model neither sees nor changes them."""
     timeout: Wait = timedelta(seconds=30)
     """How long a request may take, redirects included."""
     max_bytes: Size = 1 << 20
-    """Bytes of an answer that are read."""
-    deferred: bool = False
-    """Whether the outcome comes later, posted to the address that the call gets."""
+    """Bytes of a request, and of an answer."""
 
 
 class AgentCallConfig(TimedSection):

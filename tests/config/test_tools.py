@@ -116,6 +116,11 @@ def test_a_tool_has_any_name_and_its_type_says_what_it_is(read: Read, text: str,
             "1: tools.execute_command.allowed_commands[0]: must name",
         ),
         ("tools: {execute_command: {timeout: 3}}", "1: tools.execute_command.timeout: unknown key; "),
+        (
+            "tools: {http_request: {allow_private: [localhost]}}",
+            "1: tools.http_request.allow_private[0]: must be an IP",
+        ),
+        ("tools: {http_request: {deferred: true}}", "1: tools.http_request.deferred: unknown key; "),
         ("tools: {search: {default_limit: 0}}", "1: tools.search.default_limit: must be greater than"),
         (
             "tools: {search: {document_stores: [nope]}}",
@@ -177,7 +182,7 @@ def test_keys_of_tools_are_read(read: Read, tmp_path: Path) -> None:
         "  result_inline: 4KiB\n"
         "  execute_command: {allowed_commands: [ls], working_directory: yard, max_execution_time: 5s, network: true}\n"
         "  write_file: {allowed_extensions: [md, .PY], denied_paths: [yard/.git], require_approval: ['path=*.py']}\n"
-        "  http_request: {allowed_hosts: [a.example], allow_private: [localhost], timeout: 3}\n"
+        "  http_request: {allowed_hosts: [a.example], allow_private: [127.0.0.0/8], timeout: 3}\n"
         "  pay: {python: 'till:pay', class: idempotent, deferred: true, timeout: 1m, require_approval: true}\n"
     ).config.tools
 
