@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from app.tools.catalog import Catalog, build_catalog
 from app.tools.ports import AgentCall, Ports
 from app.tools.rule_entry import parse_entry
 from app.tools.rules import Decision
+from app.tools.search import Hit
 
 SERVER_SECONDS = 15.0
 """How long to wait for an MCP server, which may have to fetch what it needs before it starts."""
@@ -48,7 +49,7 @@ async def tools(config: Path | None, agent: str | None, *, as_json: bool) -> Exi
         found = {
             "agents": [{"agent": one.name, "tools": _tools_of(loaded, catalog, one)} for one in agents],
             "servers": [_server(catalog, name) for name in loaded.config.tools.servers],
-            "broken": [{"tool": name, "why": why} for name, why in catalog.broken.items()],
+            "broken": [{"tool": name, "why": why} for name, why in {**catalog.broken, **catalog.unconfined}.items()],
         }
     finally:
         await catalog.close()
@@ -221,6 +222,10 @@ def _row(agent: str, tool: dict[str, Any]) -> list[str]:
 # -- in place of a server -----------------------------------------------------------------------------------------
 
 
+async def _nothing(_query: str, _stores: Sequence[str], _limit: int, _context: ToolContext) -> Sequence[Hit]:
+    return ()
+
+
 async def _no_result(_session: str, _handle: str) -> str | None:
     return None
 
@@ -229,4 +234,4 @@ async def _no_answer(_call: AgentCall, _context: ToolContext) -> ToolOutcome:
     return ToolResult("")
 
 
-_NO_SERVER = Ports(read_whole=_no_result, call_agent=_no_answer)
+_NO_SERVER = Ports(find=_nothing, read_whole=_no_result, call_agent=_no_answer)

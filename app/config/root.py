@@ -91,9 +91,8 @@ class Config(Section):
     @property
     def own_files(self) -> tuple[Path, ...]:
         """Files that tools must not touch: this configuration, what belongs to it, and the database."""
-        own = [self.folder / ".env", self.folder / ".env.local"]
-        if self._place.file is not None:
-            own.append(self._place.file)
+        own = [self._place.file] if self._place.file is not None else []
+        own += [self.folder / ".env", self.folder / ".env.local"]
         if not self.storage.is_postgres:
             database = self.folder / self.storage.path
             own += [database.with_name(database.name + end) for end in ("", "-wal", "-shm", "-journal", ".lock")]

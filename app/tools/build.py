@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+
+from pydantic import SecretStr
 
 from app.config.agent import AgentConfig
 from app.config.root import Config
 from app.config.tool_types import (
     AgentCallConfig,
     BuiltInConfig,
+    CommandConfig,
     FileConfig,
     FolderConfig,
+    HttpConfig,
     PythonConfig,
+    SearchConfig,
     ToolSection,
 )
 from app.domain.act import ToolClass
 from app.tools.agent_call import AgentCall
-from app.tools.base import Tool
+from app.tools.ask_user import AskUser
+from app.tools.base import Tool, ToolContext
+from app.tools.command import ExecuteCommand
 from app.tools.configured import configured
 from app.tools.files import ListFiles, ReadFile, SearchReplace, WriteFile
+from app.tools.http_request import HttpRequest
 from app.tools.ports import Ports
 from app.tools.python_function import load
 from app.tools.read_result import ReadResult
+from app.tools.sandbox import Sandbox
+from app.tools.search import Find, Hit, Search
+from app.tools.todos import TodoWrite
 from app.tools.workspace import Workspace
 
 ForAgent = Callable[[str, AgentConfig, Mapping[str, AgentConfig]], Tool | None]
@@ -42,6 +53,8 @@ class Built:
 
     section: ToolSection
     for_agent: ForAgent
+    sandbox: Sandbox | None = None
+    """What its commands run in."""
 
 
 def build_tool(name: str, section: ToolSection, config: Config, ports: Ports) -> Built:
@@ -54,9 +67,20 @@ def build_tool(name: str, section: ToolSection, config: Config, ports: Ports) ->
             return Built(section, lambda _agent, _config, _agents: function)
         case AgentCallConfig():
             return Built(section, _agent_call(name, section, ports))
-        case BuiltInConfig(type="read_result"):
+        case SearchConfig():
+            return Built(section, _search(name, section, config, ports))
+        case BuiltInConfig(type="todo_write"):
+            return _same(name, section, TodoWrite())
+        case BuiltInConfig(type="ask_user"):
+            return _same(name, section, AskUser())
+        case BuiltInConfig():
             return _read_result(name, section, config, ports)
-    return _same(name, section, None)
+        case CommandConfig():
+            command = _command(section, config)
+            return replace(_same(name, section, command), sandbox=command.sandbox)
+        case HttpConfig():
+            return _same(name, section, _http(section))
+    raise AssertionError(f"there is no tool of this section: {type(section).__name__}")
 
 
 def _same(name: str, section: ToolSection, tool: Tool | None) -> Built:
@@ -94,6 +118,40 @@ def _file_tool(section: FolderConfig, config: Config) -> Tool:
             return SearchReplace(workspace)
 
 
+def _command(section: CommandConfig, config: Config) -> ExecuteCommand:
+    return ExecuteCommand(
+        section.working_directory,
+        allowed_commands=() if "*" in section.allowed_commands else section.allowed_commands,
+        denied_commands=section.denied_commands,
+        max_execution_time=section.max_execution_time.total_seconds(),
+        max_output=section.max_output,
+        shell=section.shell,
+        sandbox=section.sandbox,
+        network=section.network,
+        environment=_revealed(section.env),
+        readable=section.readable_paths,
+        writable=section.writable_paths,
+        protected=config.own_files,
+        max_memory=section.max_memory,
+        max_processes=section.max_processes,
+        max_file_size=section.max_file_size,
+    )
+
+
+def _http(section: HttpConfig) -> Tool:
+    return HttpRequest(
+        allowed_hosts=section.allowed_hosts,
+        allow_private=section.allow_private,
+        headers=_revealed(section.headers),
+        timeout_seconds=section.timeout.total_seconds(),
+        max_bytes=section.max_bytes,
+    )
+
+
+def _revealed(secrets: Mapping[str, SecretStr]) -> dict[str, str]:
+    return {name: value.get_secret_value() for name, value in secrets.items()}
+
+
 def _function(name: str, section: PythonConfig, config: Config) -> Tool:
     return load(
         section.python,
@@ -129,6 +187,34 @@ def _agent_call(name: str, section: AgentCallConfig, ports: Ports) -> ForAgent:
         return configured(AgentCall(call_agent, callees, max_depth=section.max_depth), name, section)
 
     return make
+
+
+def _search(name: str, section: SearchConfig, config: Config, ports: Ports) -> ForAgent:
+    find = ports.find
+
+    def make(_agent: str, agent: AgentConfig, _agents: Mapping[str, AgentConfig]) -> Tool | None:
+        if find is None:
+            return None
+        stores = stores_of(section, agent, list(config.document_stores))
+        limits = {"default_limit": section.default_limit, "max_limit": section.max_limit}
+        return configured(Search(_within(find, stores), stores=stores, **limits), name, section)
+
+    return make
+
+
+def stores_of(section: SearchConfig, agent: AgentConfig, known: Sequence[str]) -> list[str]:
+    """The document stores that an agent's search sees: those of the tool that are also the agent's."""
+    allowed = [said for said in (section.document_stores, agent.document_stores) if said is not None]
+    return [store for store in known if all(store in said for said in allowed)]
+
+
+def _within(find: Find, stores: Sequence[str]) -> Find:
+    """Looks in these stores only, and in all of them where the model names none."""
+
+    async def look(query: str, named: Sequence[str], limit: int, context: ToolContext) -> Sequence[Hit]:
+        return await find(query, [store for store in stores if not named or store in named], limit, context)
+
+    return look
 
 
 def callees_of(agent: str, config: AgentConfig, agents: Mapping[str, AgentConfig]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -12,13 +13,16 @@ from app.config.agent import AgentConfig
 from app.config.root import Config
 from app.config.tool_types import CommandConfig, FolderConfig, HttpConfig, MCPServerConfig, ToolSection
 from app.tools.agent_tools import AgentTools, Offered
-from app.tools.base import Tool
+from app.tools.base import Tool, ToolFailed
 from app.tools.build import Built, build_tool
 from app.tools.configured import respecified
 from app.tools.function_import import ToolLoadError
 from app.tools.mcp.server import McpServer, McpStatus
 from app.tools.ports import Ports
 from app.tools.rules import Rules
+from app.tools.sandbox import Level, Sandbox
+
+log = logging.getLogger(__name__)
 
 AGENT_CALL, READ_RESULT = "agent_call", "read_result"
 
@@ -56,10 +60,21 @@ class Catalog:
         self._known: dict[tuple[str, ...], _Known] = {}
         self._overridden: dict[str, tuple[list[Tool], list[Tool]]] = {}
         self.broken = broken
+        self.unconfined: dict[str, str] = {}
+        """Sentences about tools whose commands run without a sandbox, or not at all; filled by `open`."""
 
     async def open(self) -> None:
-        """Begin to connect to the MCP servers; waits for each a short while, all at once. Raises nothing."""
-        await asyncio.gather(*[server.open() for server in self._servers.values()])
+        """Begin to connect to the MCP servers, waiting for each a short while; find what sandbox there is, and say so.
+        Raises nothing."""
+        await asyncio.gather(self._find_sandboxes(), *[server.open() for server in self._servers.values()])
+
+    async def _find_sandboxes(self) -> None:
+        for name, built in self._built.items():
+            if built.sandbox is not None:
+                sentence, is_weak = await asyncio.to_thread(_confinement, built.sandbox)
+                log.log(logging.WARNING if is_weak else logging.INFO, "tool %s: %s", name, sentence)
+                if is_weak:
+                    self.unconfined[name] = sentence
 
     async def close(self) -> None:
         await asyncio.gather(*[server.close() for server in self._servers.values()])
@@ -147,6 +162,14 @@ def build_catalog(config: Config, ports: Ports | None = None) -> Catalog:
             broken[name] = str(error)
     servers = {name: _server(name, section, config) for name, section in config.tools.servers.items()}
     return Catalog(config, built, broken, servers)
+
+
+def _confinement(sandbox: Sandbox) -> tuple[str, bool]:
+    """What commands run in, and whether that is nothing. Blocks."""
+    try:
+        return sandbox.sentence, sandbox.level() is Level.NONE
+    except ToolFailed as error:
+        return str(error), True
 
 
 def _lacks_permission(section: ToolSection) -> bool:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from app.tools.base import ToolContext, ToolOutcome
+
+if TYPE_CHECKING:
+    from app.tools.search import Find
 
 ReadWhole = Callable[[str, str], Awaitable[str | None]]
 """Session, handle → the whole of a result that was too large for the model; `None`: this session has no such result."""
@@ -28,5 +32,7 @@ CallAgent = Callable[[AgentCall, ToolContext], Awaitable[ToolOutcome]]
 class Ports:
     """`None`: no agent has the tools that need it."""
 
+    find: Find | None = None
+    """Looks in exactly the stores that are named, which may be none, and in the memories that the agent may recall."""
     read_whole: ReadWhole | None = None
     call_agent: CallAgent | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ import pytest
 from app.config.agent import AgentConfig
 from app.config.load import load_config
 from app.config.root import Config
+from app.config.tool_types import BUILT_IN
 from app.domain.act import ToolClass
 from app.tools.agent_tools import AgentTools
 from app.tools.base import ToolContext, ToolFailed, ToolOutcome, ToolResult
 from app.tools.catalog import Catalog, build_catalog
+from app.tools.checks import find_problems
 from app.tools.ports import AgentCall, Ports
+from app.tools.search import Hit
 
 WHOLE = "\n".join([f"line {number}" for number in range(2000)])
 
@@ -35,7 +39,11 @@ async def call_agent(call: AgentCall, _context: ToolContext) -> ToolOutcome:
     return ToolResult(f"{call.agent} heard {call.message} at {call.max_depth}")
 
 
-PORTS = Ports(read_whole=read_whole, call_agent=call_agent)
+async def find(query: str, stores: Sequence[str], limit: int, _context: ToolContext) -> Sequence[Hit]:
+    return [Hit(f"{query} in {', '.join(stores) or 'memories'}", f"{limit} at most")]
+
+
+PORTS = Ports(find=find, read_whole=read_whole, call_agent=call_agent)
 
 
 def configured(folder: Path, text: str) -> Config:
@@ -158,6 +166,118 @@ async def test_a_caller_reaches_its_sub_agents_only(tmp_path: Path) -> None:
     assert await tool.run({"agent": "b", "message": "hi"}, context()) == ToolResult("b heard hi at 3")
     with pytest.raises(ToolFailed, match="no agent 'c' that you may call: b"):
         await tool.run({"agent": "c", "message": "hi"}, context())
+
+
+STORES = "document_stores: {one: {paths: [.]}, two: {paths: [.]}, three: {paths: [.]}}\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "named", "searched"),
+    [
+        ("", [], "one, two, three"),
+        ("", ["two"], "two"),
+        ("document_stores: [one, two], ", [], "one, two"),
+        ("document_stores: [one, two], ", ["three"], "memories"),
+        ("document_stores: [], ", [], "memories"),
+        ("document_stores: [three, two], ", [], "two"),
+    ],
+)
+async def test_a_search_sees_the_stores_of_its_agent_that_are_also_its_own(
+    tmp_path: Path, said: str, named: list[str], searched: str
+) -> None:
+    limit = "tools: {search: {document_stores: [one, two], max_limit: 3}}\n" if "three," in said else ""
+    config = configured(tmp_path, f"{STORES}{limit}agents: {{a: {{{said}tools: [search]}}}}")
+
+    found = (
+        await tools_of(build_catalog(config, PORTS), config)
+        .tools["search"]
+        .run({"query": "x", **({"stores": named} if named else {})}, context())
+    )
+
+    assert isinstance(found, ToolResult)
+    assert f"x in {searched}\n" in found.text
+
+
+async def test_commands_run_in_their_folder_with_their_variables_and_limits(tmp_path: Path) -> None:
+    config = configured(
+        tmp_path,
+        "agents: {a: {tools: [terminal]}}\n"
+        "tools: {terminal: {type: command, allowed_commands: [pwd, env], env: {SHIP: argo}, working_directory: yard}}",
+    )
+    tool = tools_of(build_catalog(config), config).tools["terminal"]
+
+    there = await tool.run({"command": "pwd"}, context())
+    variables = await tool.run({"command": "env"}, context())
+
+    assert isinstance(there, ToolResult)
+    assert isinstance(variables, ToolResult)
+    assert there.data["output"].strip() == str(tmp_path / "yard")
+    assert "SHIP=argo" in variables.text
+    with pytest.raises(ToolFailed, match="not allowed"):
+        await tool.run({"command": "ls"}, context())
+
+
+async def test_any_command_is_allowed_by_a_star(tmp_path: Path) -> None:
+    config = configured(
+        tmp_path,
+        "agents: {a: {tools: [execute_command]}}\n"
+        "tools: {execute_command: {allowed_commands: ['*'], denied_commands: [ls]}}",
+    )
+    tool = tools_of(build_catalog(config), config).tools["execute_command"]
+
+    found = await tool.run({"command": "echo hi"}, context())
+
+    assert isinstance(found, ToolResult)
+    assert found.data["output"] == "hi\n"
+    with pytest.raises(ToolFailed, match="denied"):
+        await tool.run({"command": "ls"}, context())
+
+
+def test_commands_that_could_change_the_configuration_are_refused_with_the_folder(tmp_path: Path) -> None:
+    config = configured(
+        tmp_path,
+        "agents: {a: {tools: [execute_command]}}\n"
+        "tools: {execute_command: {allowed_commands: [ls], working_directory: .}}",
+    )
+
+    [(key, sentence)] = find_problems(config)
+
+    assert key == ("tools", "execute_command")
+    assert "config.yaml is in it: use another folder" in sentence
+
+
+async def test_requests_go_to_listed_hosts_only(tmp_path: Path) -> None:
+    config = configured(
+        tmp_path, "agents: {a: {tools: [ask]}}\ntools: {ask: {type: http_request, allowed_hosts: [a.example]}}"
+    )
+    tool = tools_of(build_catalog(config), config).tools["ask"]
+
+    with pytest.raises(ToolFailed, match=r"b\.example"):
+        await tool.run({"method": "GET", "url": "http://b.example/"}, context())
+
+
+def test_every_built_in_tool_can_be_had(tmp_path: Path) -> None:
+    config = configured(
+        tmp_path,
+        f"agents: {{a: {{tools: {list(BUILT_IN)}}}, b: {{}}}}\n"
+        "tools: {execute_command: {allowed_commands: [ls]}, http_request: {allowed_hosts: [a.example]}}",
+    )
+    catalog = build_catalog(config, PORTS)
+
+    assert list(tools_of(catalog, config).tools) == list(BUILT_IN)
+    assert catalog.broken == {}
+
+
+async def test_a_start_says_what_commands_run_in(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = configured(tmp_path, "tools: {execute_command: {allowed_commands: [ls], sandbox: none}}")
+    catalog = build_catalog(config)
+
+    with caplog.at_level("INFO"):
+        await catalog.open()
+    await catalog.close()
+
+    assert "tool execute_command: Commands run without a sandbox" in caplog.text
+    assert "without a sandbox" in catalog.unconfined["execute_command"]
 
 
 # -- read_result ----------------------------------------------------------------------------------------------------
