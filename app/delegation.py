@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -20,6 +19,7 @@ from app.sessions.draft import Draft
 from app.sessions.service import Sessions
 from app.storage import turns
 from app.tools.base import ToolContext, ToolFailed, ToolResult, ToolStopped
+from app.tools.ports import AgentCall
 from app.turns.acting import CALLED_BY, callers_of
 from app.turns.admission import Admission
 from app.turns.ask import Ask
@@ -41,15 +41,6 @@ SHOWN = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What is asked of which agent; `max_depth`: agents that may call one another in a row, the first included."""
-
-    agent: str
-    message: str
-    max_depth: int
-
-
 class Delegation:
     """Carries out calls of agents."""
 
@@ -69,7 +60,7 @@ class Delegation:
         self._stopping = stopping
         self._history = history
 
-    async def call(self, task: Task, context: ToolContext) -> ToolResult:
+    async def call(self, task: AgentCall, context: ToolContext) -> ToolResult:
         """Have the other agent answer. After a restart the same call goes on with the same session.
 
         Raises: ToolFailed, ToolStopped.
@@ -94,7 +85,7 @@ class Delegation:
         return _result(task.agent, outcome)
 
     async def _begin(
-        self, task: Task, context: ToolContext, parent: SessionLog, chain: tuple[str, ...]
+        self, task: AgentCall, context: ToolContext, parent: SessionLog, chain: tuple[str, ...]
     ) -> tuple[SessionLog, OpenTurn | Turn]:
         agent = self._roster.find(task.agent)
         if agent is None:

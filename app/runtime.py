@@ -31,6 +31,10 @@ from app.storage.engine.database import Database
 from app.storage.engine.lock import make_lock
 from app.storage.engine.unit_of_work import WriteFailed
 from app.sweeps import guarded, sweep_acts, sweep_events, sweep_memories, sweep_sessions
+from app.tools.base import ToolContext, ToolOutcome
+from app.tools.catalog import build_catalog
+from app.tools.ports import AgentCall, Ports
+from app.turns.acting import ActLimits
 
 if TYPE_CHECKING:  # loaded when the configuration has a store
     from app.documents.stores import DocumentStores
@@ -105,6 +109,8 @@ class Runtime:
         if self._embedder is not None:
             self._stack.push_async_callback(self._embedder.close)
         key = await self._server_key()
+        self.catalog = build_catalog(config, Ports(read_whole=self._read_whole, call_agent=self._call_agent))
+        self._stack.push_async_callback(self.catalog.close)
         self.house = build(
             self._durable,
             ephemeral,
@@ -115,6 +121,9 @@ class Runtime:
             clock_ms=self._clock_ms,
             embedder=self._embedder,
             metrics=self.metrics,
+            toolbox=self.catalog,
+            limits=_limits_of(config),
+            address=config.server.public_url or config.server.address,
         )
         self._hand_out(self.house)
         self.tickets = Tickets(
@@ -127,6 +136,9 @@ class Runtime:
         self._stack.push_async_callback(self._end_tasks)
         await self.house.erasure.cut_log()
         self._add_gauges(self.house)
+        await self.catalog.open()
+        for name, problem in self.catalog.broken.items():
+            log.warning("tool %s is not there: %s", name, problem)
         if interrupted := await self.house.recover():
             log.warning("%d turns of the process before were interrupted; their text is kept", interrupted)
         self._start_tasks(config, self.house)
@@ -138,6 +150,14 @@ class Runtime:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
+
+    async def _read_whole(self, session_id: str, result_id: str) -> str | None:
+        """A stored result, for the tool that reads on in it."""
+        session_log = await self.house.live.open(session_id)
+        return await self.house.decisions.stored_result(session_log, result_id) if session_log is not None else None
+
+    async def _call_agent(self, call: AgentCall, context: ToolContext) -> ToolOutcome:
+        return await self.house.delegation.call(call, context)
 
     async def _open_database(self, url: str | None, config: Config) -> Database:
         database = Database(url, pool_size=config.storage.pool_size if url is not None else 1)
@@ -256,6 +276,7 @@ class Runtime:
         retired = [self._llms.pop(name) for name in changed]
         self._add_llms(config)
         self.roster.replace(build_agents(config, self._llms))
+        self.catalog.use_agents(config.agents)
         self.config = before.model_copy(update={"agents": config.agents, "llms": config.llms})
         self._prepare_memory(config)
         for llm in retired:
@@ -323,3 +344,13 @@ def _write_failures_told() -> Iterator[None]:
         yield
     except WriteFailed as error:
         raise Unavailable(f"The database cannot be written: {error}") from error
+
+
+def _limits_of(config: Config) -> ActLimits:
+    tools = config.tools
+    return ActLimits(
+        parallel=tools.parallel,
+        result_inline=tools.result_inline,
+        result_max=tools.result_max,
+        approval_seconds=config.approvals.timeout.total_seconds(),
+    )

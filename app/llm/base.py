@@ -17,7 +17,8 @@ class LLMError(Exception):
     """The model refused, failed or could not be reached.
 
     `detail` is the provider's own words, shown to the user; `retryable` says whether the same
-    request may succeed a little later; `retry_after` is the delay in seconds that the provider asked for.
+    request may succeed a little later; `retry_after` is the delay in seconds that the provider asked for. `is_too_long`:
+    a shorter request may succeed.
     """
 
     def __init__(
@@ -28,8 +29,10 @@ class LLMError(Exception):
         status: int | None = None,
         retryable: bool = False,
         retry_after: float | None = None,
+        is_too_long: bool = False,
     ) -> None:
         super().__init__(message)
+        self.is_too_long = is_too_long
         self.detail = detail
         self.status = status
         self.retryable = retryable

@@ -104,6 +104,7 @@ class Failures:
             detail=detail,
             status=failure.status,
             retryable=is_passing(failure.status, failure.kind, failure.words),
+            is_too_long=_TOO_LONG.search(failure.words) is not None,
         )
 
     def no_answer(self, words: str) -> LLMError:
@@ -154,6 +155,7 @@ class Failures:
             # An empty purse looks like a limit, but waiting does not fill it.
             retryable=is_retryable_status(status, headers) and exc.code != "insufficient_quota",
             retry_after=retry_after(headers, time.time()),
+            is_too_long=_TOO_LONG.search(detail) is not None,
         )
 
     def _advice(self, words: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -48,6 +49,8 @@ class Desk:
     window: list[Entry] | None = None
     summary: Summary | None = None
     """Stands for what came before the window; read with it."""
+    cleared: Set[str] = frozenset()
+    """Results that gave way in the last request, and do so in the next ones."""
     left_out: int = 0
     """Messages before the window that no summary stands for."""
     condensing: Condensing | None = None

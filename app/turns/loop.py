@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from app.domain.turn import Usage
-from app.llm.base import LLMRequest, StreamEnd
+from app.llm.base import LLM, LLMError, LLMRequest, StreamEnd
+from app.memory.budget import request_limit
 from app.memory.working import Entry
 from app.storage import acts as rows
 from app.storage import messages
 from app.turns import step
 from app.turns.acting import Acting, AgentTools, callers_of
 from app.turns.budgets import Budgets
+from app.turns.condensing import counted
 from app.turns.desk import Desk
+from app.turns.fitting import Fitted, fit
 from app.turns.memory import TurnMemory
 from app.turns.open_turn import OpenTurn, Prompt
 from app.turns.prompt import as_entries, build, request_of
@@ -20,8 +25,13 @@ from app.turns.steering import absorb
 from app.turns.summaries import Summaries
 from app.turns.tool_calls import LoopDetected, ToolCalls
 
+MOST_COUNTED = 256
+"""Sets of tools whose tokens are remembered."""
 MOST_CALLS = 32
 """Calls of one step; a model that asks for more has lost its way."""
+
+REFUSED_SHARE = 0.6
+"""Of a request that its provider refused as too long, the next one has so many tokens."""
 
 
 class Loop:
@@ -31,6 +41,7 @@ class Loop:
         self.acting = acting
         self._summaries = summaries
         self._memory = memory
+        self._tools_tokens: dict[tuple[str, tuple[bytes, ...]], int] = {}
 
     async def run(self, desk: Desk, turn: OpenTurn) -> Usage | None:
         """Run one turn to its end; what it said last is on the log's tape. Returns what the providers say it used.
@@ -43,9 +54,14 @@ class Loop:
             HectorError: the database failed.
         """
         tools = self.acting.toolbox.for_agent(desk.agent, called_by=callers_of(desk.session_log.session))
+        if tools is not None and desk.agent.budget is not None:
+            budget, schemas = desk.agent.budget, tools.schemas
+            budget.tools_tokens = await counted(
+                lambda: self._tokens_of(desk.agent.llm, schemas), size=sum(map(len, schemas))
+            )
         turn.prompt = await self._prepare(desk, turn)
         if tools is None:
-            return (await step.ask(desk, turn, request_of(desk, turn.prompt))).usage
+            return (await self._ask(desk, turn, None)).usage
         calls = ToolCalls(self.acting, desk, turn, tools, await self._remembered(desk))
         if turn.doubtful:
             await calls.resolve_doubtful(turn.doubtful)
@@ -55,7 +71,7 @@ class Loop:
         while True:
             await absorb(desk, turn, self.acting)
             is_last = await budgets.check()
-            end = await step.ask(desk, turn, self._request(desk, turn, tools, is_last=is_last))
+            end = await self._ask(desk, turn, None if is_last else tools)
             await self._count(desk, turn, end)
             if not end.calls or is_last:
                 return turn.used
@@ -64,16 +80,79 @@ class Loop:
             if calls.is_looping:
                 raise LoopDetected
 
-    def _request(self, desk: Desk, turn: OpenTurn, tools: AgentTools, *, is_last: bool) -> LLMRequest:
-        assert turn.prompt is not None
-        request = request_of(desk, turn.prompt, turn.entries)
-        if is_last:
-            return request
-        return LLMRequest(request.messages, request.tag, request.max_tokens, tools=tools.schemas)
+    async def _ask(self, desk: Desk, turn: OpenTurn, tools: AgentTools | None) -> StreamEnd:
+        """One step; a request that the provider refuses as too long is made shorter, once."""
+        try:
+            return await step.ask(desk, turn, await self._request(desk, turn, tools))
+        except LLMError as error:
+            stream = turn.stream
+            if not error.is_too_long or turn.stop is not None or (stream is not None and stream.was_accepted):
+                raise
+            turn.step -= 1
+            return await step.ask(desk, turn, await self._request(desk, turn, tools, is_refused=True))
+
+    async def _request(
+        self, desk: Desk, turn: OpenTurn, tools: AgentTools | None, *, is_refused: bool = False
+    ) -> LLMRequest:
+        """The request of the next step: it fits into the model, whatever the tools said."""
+        prompt = turn.prompt
+        assert prompt is not None
+        schemas = tools.schemas if tools is not None else ()
+        has_steps = bool(turn.entries) or any(message.call_ids for message in prompt.messages)
+        if not is_refused and not has_steps:
+            request = request_of(desk, prompt)
+            return replace(request, tools=schemas) if schemas else request
+        fitted = await self._fit(desk, turn, prompt, schemas, is_refused=is_refused)
+        if not fitted.is_possible:
+            raise LLMError(
+                "The request does not fit into the model, whatever is left out of it: the last message, the newest "
+                "results or the tools alone are too long."
+            )
+        messages = [message.encoded for message in fitted.entries]
+        return LLMRequest(messages, desk.session_id, tools=schemas)
+
+    async def _fit(
+        self, desk: Desk, turn: OpenTurn, prompt: Prompt, schemas: Sequence[bytes], *, is_refused: bool
+    ) -> Fitted:
+        llm = desk.agent.llm
+        context = llm.context
+        limit = request_limit(context.known, answer_tokens=context.answer_tokens)
+        history, goal = prompt.messages[:-1], prompt.messages[-1:]
+        said = [*goal, *turn.entries]
+
+        def fit_them() -> Fitted:
+            entries = [*prompt.entries, *turn.entries]
+            taken = self._tokens_of(llm, schemas)
+            most = limit
+            if is_refused:  # it counts otherwise than we do
+                most = min(limit, int(REFUSED_SHARE * (taken + sum([one.count(llm.count_tokens) for one in entries]))))
+            return fit(
+                prompt.system,
+                history,
+                said,
+                limit_tokens=most,
+                count_tokens=llm.count_tokens,
+                tools_tokens=taken,
+                cleared=desk.cleared,
+            )
+
+        size = sum([len(one.encoded) for one in [*prompt.entries, *turn.entries] if one.tokens is None])
+        fitted = await counted(fit_them, size=size + sum(map(len, schemas)))
+        desk.cleared = fitted.cleared
+        return fitted
+
+    def _tokens_of(self, llm: LLM, schemas: Sequence[bytes]) -> int:
+        """What the tools take in each request; counted once."""
+        key = (llm.name, tuple(schemas))
+        if key not in self._tools_tokens:
+            if len(self._tools_tokens) >= MOST_COUNTED:
+                self._tools_tokens.clear()
+            self._tools_tokens[key] = sum([llm.count_tokens(schema.decode()) for schema in schemas])
+        return self._tools_tokens[key]
 
     async def _count(self, desk: Desk, turn: OpenTurn, end: StreamEnd) -> None:
         assert turn.prompt is not None
-        turn.used = step.added(turn.used, end.usage or await step.count_usage(desk, turn.prompt))
+        turn.used = step.added(turn.used, end.usage or await step.count_usage(desk, turn.prompt, turn.entries))
         turn.is_counted = True
 
     async def _prepare(self, desk: Desk, turn: OpenTurn) -> Prompt:

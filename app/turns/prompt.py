@@ -84,12 +84,14 @@ async def load_window(desk: Desk, *, before: int) -> None:
             partial(messages.context, session_id=session.session_id, before=before, limit=PAGE)
         )
         window[:0] = as_entries(page, after=after)
+        if isinstance(memory, SummaryBuffer):
+            window = list(memory.clear(window))
         if len(page) < PAGE or page[0].seq <= after:
             break
         before = page[0].seq
     else:
         left_out = await _count_between(desk, after, before)
-    desk.window, desk.left_out = window, left_out
+    desk.window, desk.left_out, desk.cleared = window, left_out, frozenset()
 
 
 async def _count_between(desk: Desk, after: int, before: int) -> int:
@@ -184,6 +186,6 @@ async def estimate_usage(session_log: SessionLog, agent: Agent, turn: Turn, text
     return await counted(count, size=len(text) + sum([len(message.encoded) for message in window]))
 
 
-def request_of(desk: Desk, prompt: Prompt, steps: Sequence[Entry] = ()) -> LLMRequest:
-    """The request of a turn's next step; `steps`: what its steps so far have added."""
-    return LLMRequest(fit_template([*prompt.entries, *steps]), desk.session_log.session.session_id)
+def request_of(desk: Desk, prompt: Prompt) -> LLMRequest:
+    """The request of a turn's first step."""
+    return LLMRequest(fit_template(prompt.entries), desk.session_log.session.session_id)

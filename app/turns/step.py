@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import monotonic
 
 from app.domain.event import EventKind
@@ -9,6 +10,7 @@ from app.domain.turn import Usage
 from app.events.change import Change
 from app.events.log import SessionLog
 from app.llm.base import CallDelta, LLMRequest, LLMStopped, LLMStream, StreamEnd, TextDelta, ThinkingDelta
+from app.memory.working import Entry
 from app.turns.condensing import counted
 from app.turns.desk import Desk
 from app.turns.open_turn import OpenTurn, Prompt
@@ -49,7 +51,7 @@ async def _usage_of_step(desk: Desk, turn: OpenTurn) -> Usage | None:
         return None
     if stream.end.usage is not None or not stream.was_accepted:
         return stream.end.usage
-    return await count_usage(desk, turn.prompt)
+    return await count_usage(desk, turn.prompt, turn.entries)
 
 
 def added(one: Usage | None, other: Usage | None) -> Usage | None:
@@ -104,11 +106,11 @@ async def ensure_room(session_log: SessionLog, wanted: int) -> None:
         await reserve(session_log, wanted + HEADROOM)
 
 
-async def count_usage(desk: Desk, prompt: Prompt) -> Usage:
+async def count_usage(desk: Desk, prompt: Prompt, steps: Sequence[Entry] = ()) -> Usage:
     """What a step cost by our own count, for providers that do not say and turns that were stopped."""
     tape = desk.session_log.tape
     text = tape.text() if tape is not None else ""
-    entries = prompt.entries
+    entries = [*prompt.entries, *steps]
 
     def count() -> Usage:
         llm = desk.agent.llm

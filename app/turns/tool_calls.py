@@ -106,7 +106,8 @@ class ToolCalls:
             changes=(StateChange(ActState.PROPOSED, now),),
         )
         if tool is None:
-            return _refused(act, f"There is no tool {call.name!r}. Use one of those you were given.", now), {}
+            refused = _refused(act, f"There is no tool {call.name!r}. Use one of those you were given.", now)
+            return refused, _readable(act.arguments)
         try:
             arguments = parse(act.arguments, tool.spec.parameters)
         except BadArguments as error:
@@ -421,6 +422,13 @@ class ToolCalls:
 
 def _refused(act: Act, sentence: str, now: int) -> Act:
     return act.to(ActState.REFUSED, now, outcome=sentence, result={"error": sentence}, why=sentence)
+
+
+def _readable(arguments: str) -> object:
+    try:
+        return parse(arguments, {})
+    except BadArguments:
+        return arguments
 
 
 def _request(act: Act, arguments: object) -> ApprovalRequested:

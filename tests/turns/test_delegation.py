@@ -11,12 +11,12 @@ import pytest
 
 from app.agents import build_agent
 from app.config.agent import AgentConfig
-from app.delegation import Task
 from app.domain.act import ActState
 from app.domain.turn import TurnState
 from app.llm.scripted import Answer, ScriptedCall, ScriptedLLM
 from app.storage import acts, sessions
 from app.tools.base import ToolContext, ToolOutcome
+from app.tools.ports import AgentCall
 from tests.fixtures.house import ALICE, House, frames_of, until
 from tests.fixtures.tools import MadeTool, MadeToolbox, hang
 
@@ -28,7 +28,7 @@ class Team:
 
     def __init__(self, folder: Path, writer: list[Answer], *tools: MadeTool, **rules: Any) -> None:
         async def call(arguments: dict[str, Any], context: ToolContext) -> ToolOutcome:
-            return await self.house.built.delegation.call(Task(**arguments, max_depth=3), context)
+            return await self.house.built.delegation.call(AgentCall(**arguments, max_depth=3), context)
 
         toolbox = MadeToolbox(MadeTool("agent_call", call), *tools, **rules)
         self.house = House(folder / "hector.db", llm=ScriptedLLM(answers=[ASKS, Answer("All done.")]), toolbox=toolbox)
