@@ -12,6 +12,7 @@ import shlex
 import shutil
 from collections.abc import Sequence
 
+from app.tools import command_words
 from app.tools.base import ToolFailed
 
 MAX_CHARACTERS = 100_000
@@ -37,13 +38,12 @@ def split_command(command: str) -> list[str]:
             f"The command was not run: it has {name}, and there is no shell that would understand it. "
             "Run one program at a time, and quote what is meant literally."
         )
-    try:
-        arguments = shlex.split(command)
-    except ValueError as error:
-        raise ToolFailed(f"The command was not run: {str(error).lower()}.") from None
-    if not arguments or not arguments[0]:
+    line = command_words.split(command)  # the words that rules were matched with are the words that run
+    if line is None:
+        raise ToolFailed("The command was not run: a quote is never closed, or a backslash is the last character.")
+    if not line.commands or not line.commands[0][0]:
         raise ToolFailed("The command is empty. Name a program and its arguments.")
-    return arguments
+    return list(line.commands[0])
 
 
 def shell_operator(command: str) -> str | None:

@@ -41,15 +41,7 @@ async def run_kept(order: dict[str, Any], *, stop: asyncio.Event, on_output: Cal
         ToolFailed: it could not be started.
         ToolUnknown: the keeper was killed, so nobody knows what became of the command.
     """
-    process = await asyncio.create_subprocess_exec(
-        *(*PYTHON, _MAIN, CODE),
-        stdin=PIPE,
-        stdout=PIPE,
-        stderr=PIPE,
-        env={},
-        cwd="/",
-        start_new_session=True,  # Ctrl-C in a terminal goes to the whole group; we end our child ourselves
-    )
+    process = await _started()
     stopping = asyncio.create_task(_stop_when_asked(process, stop), name="stop a command")
     try:
         _give(process, order)
@@ -62,6 +54,21 @@ async def run_kept(order: dict[str, Any], *, stop: asyncio.Event, on_output: Cal
         stopping.cancel()
         await _let_end(process)
     return _report(content)
+
+
+async def _started() -> Process:
+    try:
+        return await asyncio.create_subprocess_exec(
+            *(*PYTHON, _MAIN, CODE),
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            env={},
+            cwd="/",
+            start_new_session=True,  # Ctrl-C in a terminal goes to the whole group; we end our child ourselves
+        )
+    except OSError as error:
+        raise ToolFailed(f"The command could not be started: {(error.strerror or str(error)).lower()}.") from error
 
 
 def _give(process: Process, order: dict[str, Any]) -> None:

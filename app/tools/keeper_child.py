@@ -155,6 +155,7 @@ class Keeper:
                 tree.signal(signal.SIGKILL)
             with suppress(BrokenPipeError):
                 self._wait(output, _END_SECONDS / 10 if is_killing else _END_SECONDS)
+        tree.kill_group()
 
     def _pass_on_rest(self, output: Output) -> None:
         """What is still in the pipe, where nobody writes any more."""
@@ -254,10 +255,17 @@ def main() -> None:
     order = _read_order()
     if order is None:
         return
-    os.mkdir(order["temporary"], 0o700)
-    try:
-        report = Keeper(order).run()
-    finally:
-        shutil.rmtree(order["temporary"], ignore_errors=True)
+    report = _carry_out(order)
     with suppress(BrokenPipeError):
         _write(_REPORT, json.dumps(report).encode())
+
+
+def _carry_out(order: Order) -> dict[str, Any]:
+    try:
+        os.mkdir(order["temporary"], 0o700)
+    except OSError as error:
+        return {"problem": f"no folder for its temporary files: {error.strerror}"}
+    try:
+        return Keeper(order).run()
+    finally:
+        shutil.rmtree(order["temporary"], ignore_errors=True)

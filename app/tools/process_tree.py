@@ -78,6 +78,12 @@ class ProcessTree:
         except ChildProcessError:
             return True
 
+    def kill_group(self) -> None:
+        """Where orphans do not become our children: kill what is left in the group of the main process."""
+        if not IS_LINUX:
+            with suppress(OSError):
+                os.killpg(self.main, signal.SIGKILL)
+
     def signal(self, number: int, *, skip: int = 0) -> None:
         """Send a signal to every process that is there now but the `skip` outermost, which would take the others with
         them; one that starts meanwhile may miss it."""

@@ -25,6 +25,8 @@ Parts = tuple[str, ...]
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # a pipe would block without end
 _BROKEN = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+_LOCKS: dict[str, threading.Lock] = {}
+"""By root: each tool may have a workspace of its own, and what reads and writes a file again waits for the others."""
 _SQLITE = ("-wal", "-shm", "-journal")
 
 
@@ -92,7 +94,7 @@ class Workspace:
         self._forbidden = tuple(_extension(one) for one in forbidden_extensions)
         self._protected = _with_siblings(os.path.realpath(path) for path in protected)
         self._names = [str(path) for path in allowed_paths]
-        self._lock = threading.Lock()  # of what reads a file and writes it again
+        self._lock = _LOCKS.setdefault(self._real_root, threading.Lock())
 
     def read(self, path: str) -> Content:
         """A whole regular file."""

@@ -240,6 +240,17 @@ async def test_a_program_that_cannot_be_started_is_told(tmp_path: Path) -> None:
     assert await refusal(tool, "./broken") == "The command could not be started: exec format error."
 
 
+async def test_a_command_without_room_for_its_files_is_not_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+
+    assert await refusal(ExecuteCommand(tmp_path / "workspace"), "touch x") == (
+        "The command could not be started: no folder for its temporary files: no such file or directory."
+    )
+    assert os.listdir(tmp_path / "workspace") == []
+
+
 async def test_a_shell_can_be_allowed_and_then_has_no_rules(tmp_path: Path) -> None:
     result = await run(ExecuteCommand(tmp_path, shell=True), 'echo "$USER" | tr a-z A-Z; exit 4')
 
