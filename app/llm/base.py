@@ -17,8 +17,8 @@ class LLMError(Exception):
     """The model refused, failed or could not be reached.
 
     `detail` is the provider's own words, shown to the user; `retryable` says whether the same
-    request may succeed a little later; `retry_after` is the delay in seconds that the provider asked for. `is_too_long`:
-    a shorter request may succeed.
+    request may succeed a little later; `retry_after` is the delay in seconds that the provider asked for;
+    `is_too_long` says that a shorter request may succeed.
     """
 
     def __init__(
