@@ -7,7 +7,7 @@ import gc
 import logging
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from app.domain.ids import format_id
 from app.house import House, build
 from app.llm.base import LLM
 from app.llm.build import build_llm
+from app.lookup import Lookup
 from app.memory.notices import notices
 from app.observability.lag import LoopLag
 from app.observability.metrics import Metrics
@@ -34,6 +35,7 @@ from app.sweeps import guarded, sweep_acts, sweep_events, sweep_memories, sweep_
 from app.tools.base import ToolContext, ToolOutcome
 from app.tools.catalog import build_catalog
 from app.tools.ports import AgentCall, Ports
+from app.tools.search import Hit
 from app.turns.acting import ActLimits
 
 if TYPE_CHECKING:  # loaded when the configuration has a store
@@ -109,7 +111,9 @@ class Runtime:
         if self._embedder is not None:
             self._stack.push_async_callback(self._embedder.close)
         key = await self._server_key()
-        self.catalog = build_catalog(config, Ports(read_whole=self._read_whole, call_agent=self._call_agent))
+        self.catalog = build_catalog(
+            config, Ports(find=self._look_up, read_whole=self._read_whole, call_agent=self._call_agent)
+        )
         self._stack.push_async_callback(self.catalog.close)
         self.house = build(
             self._durable,
@@ -139,6 +143,9 @@ class Runtime:
         await self.catalog.open()
         for name, problem in self.catalog.broken.items():
             log.warning("tool %s is not there: %s", name, problem)
+        for agent in self.roster:
+            if not agent.llm.takes_tools and self.catalog.for_agent(agent) is not None:
+                log.warning("agent %s answers without its tools: its model %s calls none", agent.name, agent.llm.name)
         if interrupted := await self.house.recover():
             log.warning("%d turns of the process before were interrupted; their text is kept", interrupted)
         self._start_tasks(config, self.house)
@@ -155,6 +162,10 @@ class Runtime:
         """A stored result, for the tool that reads on in it."""
         session_log = await self.house.live.open(session_id)
         return await self.house.decisions.stored_result(session_log, result_id) if session_log is not None else None
+
+    async def _look_up(self, query: str, stores: Sequence[str], limit: int, context: ToolContext) -> Sequence[Hit]:
+        lookup = Lookup(self.house.live, self.roster, self.house.longterm, lambda: self.documents)
+        return await lookup.find(query, stores, limit, context)
 
     async def _call_agent(self, call: AgentCall, context: ToolContext) -> ToolOutcome:
         return await self.house.delegation.call(call, context)

@@ -16,7 +16,7 @@ FLOORS = [
     {"tools"},
     {"agents"},
     {"sessions", "turns"},
-    {"forgetting", "delegation"},
+    {"forgetting", "delegation", "lookup"},
     {"house"},
     {"conversation", "sweeps"},
     {"runtime"},

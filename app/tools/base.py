@@ -140,6 +140,15 @@ class Tool(Protocol):
 
 
 @runtime_checkable
+class Classifying(Protocol):
+    """A tool whose calls are not all of one class."""
+
+    def class_of(self, arguments: dict[str, Any]) -> ToolClass:
+        """The class of a call with these arguments."""
+        ...
+
+
+@runtime_checkable
 class Probing(Protocol):
     """A tool that can find out whether a call with some key has happened."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from app.config.tool_types import TimedSection, ToolSection
 from app.domain.act import ToolClass
-from app.tools.base import Probing, Tool, ToolContext, ToolOutcome, ToolResult, ToolSpec, ToolUnknown
+from app.tools.base import Classifying, Probing, Tool, ToolContext, ToolOutcome, ToolResult, ToolSpec, ToolUnknown
 
 
 class Configured:
@@ -37,6 +37,12 @@ class _ProbingConfigured(Configured):
         return await self._tool.probe(key)
 
 
+class _ClassifyingConfigured(Configured):
+    def class_of(self, arguments: dict[str, Any]) -> ToolClass:
+        assert isinstance(self._tool, Classifying)
+        return self._tool.class_of(arguments)
+
+
 def configured(tool: Tool, name: str, section: ToolSection) -> Tool:
     """The tool itself if the configuration changes nothing of it."""
     spec = tool.spec
@@ -57,4 +63,6 @@ def respecified(tool: Tool, spec: ToolSpec) -> Tool:
     """The tool under another description of it."""
     if spec == tool.spec:
         return tool
+    if isinstance(tool, Classifying) and spec.tool_class is tool.spec.tool_class:  # else the configuration says it
+        return _ClassifyingConfigured(tool, spec)
     return _ProbingConfigured(tool, spec) if isinstance(tool, Probing) else Configured(tool, spec)

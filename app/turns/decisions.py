@@ -22,6 +22,7 @@ from app.storage import messages
 from app.storage.connection import Connection
 from app.tools.arguments import BadArguments, parse
 from app.tools.base import ToolResult
+from app.tools.rules import exact_entry
 from app.turns import outcomes
 from app.turns.acting import Acting, AgentTools
 from app.turns.desk import Desk, desk_of
@@ -339,11 +340,14 @@ class Decisions:
 def rule_for(act: Act) -> str:
     """The entry of `permissions` that allows the same thing again: the tool, of commands the program."""
     try:
-        command = parse(act.effective, {}).get("command")
+        arguments = parse(act.effective, {})
     except BadArguments:
         return act.name
+    command = arguments.get("command")
+    if act.name == "http_request":  # one yes is for one request
+        return exact_entry(act.name, arguments)
     words = command.split() if isinstance(command, str) else []
-    return f"{act.name}(command={words[0]}*)" if words and words[0].isalnum() else act.name
+    return f"{act.name}(command={words[0]} *)" if words and words[0].isalnum() else act.name
 
 
 def _arguments(tools: AgentTools, act: Act) -> dict[str, object] | None:

@@ -53,7 +53,9 @@ class Loop:
             LoopDetected: the model does not get on.
             HectorError: the database failed.
         """
-        tools = self.acting.toolbox.for_agent(desk.agent, called_by=callers_of(desk.session_log.session))
+        tools = None
+        if desk.agent.llm.takes_tools:
+            tools = self.acting.toolbox.for_agent(desk.agent, called_by=callers_of(desk.session_log.session))
         if tools is not None and desk.agent.budget is not None:
             budget, schemas = desk.agent.budget, tools.schemas
             budget.tools_tokens = await counted(

@@ -17,7 +17,7 @@ from app.storage import acts as rows
 from app.storage import turns
 from app.storage.engine.unit_of_work import Unwritable
 from app.tools.arguments import BadArguments, describe, parse
-from app.tools.base import Later, Probing, Question, ToolUnknown
+from app.tools.base import Classifying, Later, Probing, Question, ToolUnknown
 from app.turns import checkpoint, outcomes
 from app.turns.acting import Acting, AgentTools
 from app.turns.carrying import Carried, Carrying
@@ -112,6 +112,8 @@ class ToolCalls:
             arguments = parse(act.arguments, tool.spec.parameters)
         except BadArguments as error:
             return self._decided(_refused(act, str(error), now), None, now), act.arguments
+        if isinstance(tool, Classifying):
+            act = replace(act, tool_class=tool.class_of(arguments))
         return self._decided(act, arguments, now), arguments
 
     def _decided(self, act: Act, arguments: dict[str, object] | None, now: int) -> Act:

@@ -10,13 +10,15 @@ from typing import Any
 import orjson
 import pytest
 
-from app.domain.act import ActState
+from app.domain.act import Act, ActState
 from app.domain.errors import ApprovalExpired, Conflict
 from app.domain.turn import TurnState
 from app.llm.base import LLMRequest, LLMStream
 from app.llm.scripted import Answer, ScriptedCall, ScriptedLLM
 from app.storage import acts, messages
 from app.tools.base import Later, Question, ToolContext, ToolFailed, ToolOutcome, ToolResult
+from app.tools.rules import Rules
+from app.turns.decisions import rule_for
 from tests.fixtures.house import House, frames_of, until
 from tests.fixtures.tools import IDEMPOTENT, ONCE, READ, MadeTool, MadeToolbox, gated, hang
 
@@ -454,3 +456,19 @@ async def test_an_interrupted_turn_leaves_whole_pairs_and_says_what_is_not_known
         assert (await (await house.start(log, "Go on")).done).text == "Done."
     finally:
         await house.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "other", "is_same"),
+    [
+        ("pay", {"sum": 1}, {"sum": 2}, True),
+        ("execute_command", {"command": "git push"}, {"command": "git pull origin"}, True),
+        ("execute_command", {"command": "git push"}, {"command": "rm -rf ."}, False),
+        ("http_request", {"url": "https://a.example/1"}, {"url": "https://a.example/2"}, False),
+        ("http_request", {"url": "https://a.example/1"}, {"url": "https://a.example/1"}, True),
+    ],
+)
+def test_what_a_remembered_answer_is_for(name: str, arguments: Any, other: Any, is_same: bool) -> None:
+    act = Act("c", "s", "t", 1, 0, "a", name, ONCE, orjson.dumps(arguments).decode(), ActState.WAITING)
+    decision = Rules(ask=[name], remembered=[rule_for(act)]).decide(name, other)
+    assert (decision.verdict == "allow") is is_same
