@@ -59,19 +59,21 @@ async def connect(target: Target, *, only_looks: bool = False, user: str | None 
         return
     from app.cli.in_process import serve_here
 
+    if config.has_tools:
+        config = read_config(target.config, tries_tools=True).config  # this process is to use them
     async with serve_here(config, leave_nothing=only_looks) as socket, _open(UNIX + socket, token, user) as client:
         client.place = THIS_PROCESS
         yield client
 
 
-def read_config(path: Path | None) -> LoadedConfig:
-    """Raises CommandFailed (2) with every problem of the file."""
+def read_config(path: Path | None, *, tries_tools: bool = False) -> LoadedConfig:
+    """Raises CommandFailed (2) with every problem of the file; with `tries_tools` also of tools that cannot be made."""
     from app.cli.without_file import read_config as read
     from app.config.find import find_config
     from app.config.load import ConfigError
 
     try:
-        return read(path or find_config(os.environ, Path.cwd()))
+        return read(path or find_config(os.environ, Path.cwd()), tries_tools=tries_tools)
     except ConfigError as error:
         raise CommandFailed(str(error), code=ExitCode.USAGE, reason="invalid_config") from None
 

@@ -121,7 +121,7 @@ def _about_session(session: dict[str, Any]) -> list[tuple[str, str]]:
 def check(config: Path | None, *, as_json: bool) -> ExitCode:
     """Print every problem of the configuration, or a summary of what it declares."""
     try:
-        loaded = read_config(config)
+        loaded = read_config(config, tries_tools=True)
     except CommandFailed as failure:
         problems = re.split(r"\n(?! )", failure.message)
         if as_json:

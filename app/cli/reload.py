@@ -19,7 +19,7 @@ from app.storage.engine.lock import find_holder
 def reload(config: Path | None) -> ExitCode:
     """2: the configuration is wrong, nothing was asked; 3: no server on its data can be asked from here."""
     try:
-        loaded = read_config(config)
+        loaded = read_config(config, tries_tools=True)
         process = _find_process(loaded.config.storage.url)
         os.kill(process, signal.SIGHUP)
     except CommandFailed as failure:

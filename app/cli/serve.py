@@ -90,7 +90,7 @@ def serve(
 
     def read(probe: Probe | None = None) -> LoadedConfig:
         path = config or (None if quick.are_given else find_config(os.environ, Path.cwd()))
-        return read_config(path, quick, overrides=overrides, probe=probe)
+        return read_config(path, quick, overrides=overrides, probe=probe, tries_tools=True)
 
     try:
         if config is not None and quick.are_given:

@@ -40,7 +40,7 @@ class _Agent:
 
 async def tools(config: Path | None, agent: str | None, *, as_json: bool) -> ExitCode:
     """List the tools of each agent, or of one. MCP servers are started, or called, to ask what they have."""
-    loaded = read_config(config)
+    loaded = read_config(config, tries_tools=True)
     agents = _agents(loaded, agent)
     catalog = build_catalog(loaded.config, _NO_SERVER)
     await catalog.open()
@@ -62,7 +62,7 @@ async def tools(config: Path | None, agent: str | None, *, as_json: bool) -> Exi
 
 async def test_rule(config: Path | None, agent: str, tool: str, arguments: str, *, as_json: bool) -> ExitCode:
     """Say what would happen to a call, and by which line. Nothing is carried out."""
-    loaded = read_config(config)
+    loaded = read_config(config, tries_tools=True)
     [one] = _agents(loaded, agent)
     catalog = build_catalog(loaded.config, _NO_SERVER)
     try:

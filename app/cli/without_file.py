@@ -52,13 +52,18 @@ def read_config(
     *,
     overrides: Mapping[str, object] | None = None,
     probe: Probe | None = None,
+    tries_tools: bool = False,
 ) -> LoadedConfig:
-    """The configuration of a file, or without one what flags and machine say. Raises ConfigError."""
+    """The configuration of a file, or without one what flags and machine say. Raises ConfigError.
+
+    With `tries_tools` each tool is made, which imports the modules of functions: for a process that is to use them.
+    """
+    checks = (tool_problems,) if tries_tools else ()
     if path is not None:
-        return load_config(path, environ=os.environ, overrides=overrides, checks=(tool_problems,))
+        return load_config(path, environ=os.environ, overrides=overrides, checks=checks)
     environ = {**read_dotenv(Path.cwd()), **os.environ}
     instead = values(choose_model(flags, environ, probe), flags)
-    loaded = load_config(None, environ=environ, overrides=overrides, instead=instead, checks=(tool_problems,))
+    loaded = load_config(None, environ=environ, overrides=overrides, instead=instead, checks=checks)
     unread = find_config(os.environ, Path.cwd())
     if unread is None:
         return loaded
@@ -69,9 +74,7 @@ def read_config(
 
 def tool_problems(config: Config) -> Iterable[tuple[Key, str]]:
     """What is wrong with the tools of the agents. Nothing is loaded for it where agents have none."""
-    if not any(
-        agent.tools or agent.sub_agents or agent.permissions.model_fields_set for agent in config.agents.values()
-    ):
+    if not config.has_tools:
         return ()
     from app.tools.checks import find_problems
 

@@ -37,6 +37,9 @@ def find_problems(config: Config) -> Iterator[Problem]:
                 yield (*at, "sub_agents", number), f"agents may not call one another in a circle: {way}"
         if agent.reasoning.engine == "supervisor" and (agent.sub_agents == () or len(config.agents) < 2):
             yield (*at, "reasoning", "engine"), "a supervisor needs other agents; name those it may call in sub_agents"
+    for name in config.tools.mcp:
+        if name in config.tools.named:
+            yield ("tools", "mcp", name), "a tool is called so, too: give the server another name"
     for name, tool in config.tools.named.items():
         for number, store in enumerate(getattr(tool, "document_stores", None) or ()):
             if store not in config.document_stores:

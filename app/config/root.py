@@ -25,6 +25,7 @@ from app.config.server import (
     SessionsConfig,
     StorageConfig,
 )
+from app.config.tool_types import BUILT_IN
 from app.config.tools import ToolsConfig
 
 # The name of an agent, or of a store, is a segment of its addresses.
@@ -82,6 +83,13 @@ class Config(Section):
         )
         there._place = _Place(folder, file.absolute() if file is not None else None)
         return there
+
+    @property
+    def has_tools(self) -> bool:
+        """Whether agents have tools or rules, or the file has tools of its own."""
+        if any(name not in BUILT_IN for name in self.tools.named):
+            return True
+        return any(one.tools or one.sub_agents or one.permissions.model_fields_set for one in self.agents.values())
 
     @property
     def folder(self) -> Path:

@@ -22,6 +22,7 @@ def rewrite_agents(file: Rewrite) -> None:
         kind = file.text(*at, "type").lower()
         if kind == "a2a":
             file.ignore(("agents",), (name,), "agents of type a2a are not built yet; this one is left out")
+            file.unlist(name, "sub_agents", "names an agent that is left out")
             continue
         if kind in ("", "native"):
             file.drop(*at, "type")

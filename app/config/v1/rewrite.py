@@ -92,6 +92,14 @@ class Rewrite:
                 self.drop(*at, name)
                 self.note(sentence, (*at, name))
 
+    def unlist(self, name: str, key: str, sentence: str) -> None:
+        """Take a name out of the lists of all agents at `key`, and say why it does nothing."""
+        for agent in self.names("agents"):
+            listed = self.get("agents", agent, key)
+            if isinstance(listed, list) and name in listed:
+                listed.remove(name)
+                self.note(sentence, ("agents", agent, key))
+
     def note(self, sentence: str, key: Key) -> None:
         self.notes.setdefault(sentence, []).append(key)
 

@@ -25,9 +25,11 @@ def rewrite_stores(file: Rewrite) -> None:
             continue
         if file.text(*at, "source") not in ("", "directory"):
             file.ignore(("document_stores",), (name,), "stores are folders of files; this one is left out")
+            file.unlist(name, "document_stores", "names a store that is left out")
             continue
         if file.is_off(*at, "enabled"):
             file.drop(*at)
+            file.unlist(name, "document_stores", "names a store that is switched off")
             continue
         for word in ("source", "name", "description", "enabled"):
             file.drop(*at, word)
