@@ -8,7 +8,7 @@ from fastapi import Path
 from starlette.responses import Response
 
 from app.domain.clock import iso
-from app.domain.message import Message
+from app.domain.message import Message, ToolCallRecord
 from app.domain.session import Session
 from app.routers.answers import Answer, answer
 from app.routers.dependencies import AppRuntime, Caller, NamedAgent, NamedSession
@@ -92,7 +92,8 @@ router.add_api_route(
 def _seed(message: ImportedMessage) -> Seed:
     created = message.created_at
     created_ms = fields.milliseconds(created) if created is not None else None
-    return Seed(message.role, message.content, message.status, created_ms)
+    calls = [ToolCallRecord(call.id, call.function.name, call.function.arguments) for call in message.tool_calls]
+    return Seed(message.role, message.content, message.status, created_ms, tuple(calls), message.tool_call_id)
 
 
 def _export(session: Session, messages: list[Message]) -> SessionExport:

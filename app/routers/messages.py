@@ -214,4 +214,5 @@ async def get_turn(
     runtime: AppRuntime, session_log: NamedSession, turn_id: Annotated[fields.TurnId, Path(max_length=200)]
 ) -> Response:
     turn = await runtime.history.find(session_log, turn_id)
-    return answer(turn_json(turn, session_log.session.session_id))
+    acts = await runtime.house.decisions.page(session_log, turn_id=turn_id, limit=200)
+    return answer(turn_json(turn, session_log.session.session_id, acts))

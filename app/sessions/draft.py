@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.domain.ids import NewId
-from app.domain.message import Message, Role
+from app.domain.message import Message, MessageRole, ToolCallRecord
 from app.memory.scope import session_audience
 from app.storage import memory_transfer, messages, summaries
 from app.storage.engine.unit_of_work import UnitOfWork
@@ -15,10 +15,12 @@ from app.storage.engine.unit_of_work import UnitOfWork
 class Seed:
     """A message that the client gives to a new session. `created_ms`: `None` for the current time."""
 
-    role: Role
+    role: MessageRole
     content: str
     status: str = "completed"
     created_ms: int | None = None
+    tool_calls: tuple[ToolCallRecord, ...] = ()
+    tool_call_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ class Draft:
                     seed.status,
                     seq,
                     now_ms if seed.created_ms is None else seed.created_ms,
+                    seed.tool_calls,
+                    seed.tool_call_id,
                 )
                 for seq, seed in enumerate(self.seeds, first)
             ],

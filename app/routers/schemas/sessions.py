@@ -85,11 +85,29 @@ class CancelTurn(BaseModel):
     all: StrictBool = Field(default=False, description="The queued turns, too.")
 
 
-class ImportedMessage(BaseModel):
+class ImportedFunction(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
-    role: Role
+    name: StrictStr = Field(min_length=1, max_length=200)
+    arguments: StrictStr
+
+
+class ImportedCall(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    id: StrictStr = Field(min_length=1, max_length=200)
+    function: ImportedFunction
+
+
+class ImportedMessage(BaseModel):
+    """A message with `tool_calls` asks for calls, one of the role `tool` is the outcome of the call `tool_call_id`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    role: Literal["user", "assistant", "tool"]
     content: StrictStr
+    tool_calls: list[ImportedCall] = Field(default_factory=list, max_length=128)
+    tool_call_id: StrictStr | None = Field(default=None, min_length=1, max_length=200)
     status: Literal["completed", "failed", "cancelled", "interrupted", "replaced"] = "completed"
     created_at: BroughtTime | None = None
 

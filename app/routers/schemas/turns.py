@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NotRequired, cast
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from app.domain.act import Act, ActState
 from app.domain.clock import iso
 from app.domain.turn import Failure, TurnState, UsageSource
 from app.domain.turn import Timings as Times
@@ -112,11 +114,24 @@ class Step(TypedDict):
     finished_at: Time | None
 
 
+class ToolStep(TypedDict):
+    """A call of a tool; `step`: which call of the model asked for it."""
+
+    kind: Literal["tool"]
+    call_id: str
+    name: str
+    step: int
+    status: ActState
+    started_at: Time | None
+    finished_at: Time | None
+
+
 class Turn(TypedDict):
     turn_id: TurnId
     session_id: SessionId
     status: TurnState
     reason: NotRequired[Annotated[str, Field(description="Why it ended other than completed.")]]
+    waiting_for: NotRequired[Annotated[str, Field(description="`approval`, `result` or `input`, while it waits.")]]
     error: NotRequired[TurnError]
     background: bool
     created_at: Time
@@ -124,7 +139,7 @@ class Turn(TypedDict):
     finished_at: Time | None
     user_message_id: MessageId
     message_id: Annotated[MessageId | None, Field(description="The answer; null if there is none.")]
-    steps: list[Step]
+    steps: Annotated[list[Step | ToolStep], Field(description="The calls of the model together, then those of tools.")]
     finish_reason: FinishReason | None
     usage: TurnUsage | None
     timings: Timings | None
@@ -170,7 +185,21 @@ def open_turn_json(turn: WarmTurn, *, text: str | None = None) -> OpenTurn:
     return shown
 
 
-def turn_json(turn: StoredTurn | WarmTurn, session_id: str) -> Turn:
+def _tool_step(act: Act) -> ToolStep:
+    started = next((change.at_ms for change in act.changes if change.state is ActState.STARTED), None)
+    finished = act.changes[-1].at_ms if act.changes and act.state.is_over else None
+    return {
+        "kind": "tool",
+        "call_id": act.call_id,
+        "name": act.name,
+        "step": act.step,
+        "status": act.state,
+        "started_at": iso(started),
+        "finished_at": iso(finished),
+    }
+
+
+def turn_json(turn: StoredTurn | WarmTurn, session_id: str, acts: Sequence[Act] = ()) -> Turn:
     reason: str | None
     message_id: str | None
     usage: UsedTokens | None
@@ -198,6 +227,8 @@ def turn_json(turn: StoredTurn | WarmTurn, session_id: str) -> Turn:
     shown: Any = {"turn_id": turn.turn_id, "session_id": session_id, "status": turn.state}
     if reason is not None:
         shown["reason"] = reason
+    if turn.state is TurnState.WAITING and turn.waiting_for is not None:
+        shown["waiting_for"] = turn.waiting_for
     if failure is not None:
         shown["error"] = failure.to_json()
     shown |= {
@@ -207,7 +238,7 @@ def turn_json(turn: StoredTurn | WarmTurn, session_id: str) -> Turn:
         "finished_at": iso(finished_ms),
         "user_message_id": turn.user_message_id,
         "message_id": message_id,
-        "steps": [step] if started_ms is not None else [],
+        "steps": [step, *map(_tool_step, acts)] if started_ms is not None else [],
         "finish_reason": finish_reason,
         "usage": used,
         "timings": timings_json(timings),
