@@ -22,6 +22,7 @@ from app.config.tool_types import (
     SearchConfig,
     ToolSection,
 )
+from app.config.tools import WORKSPACE
 from app.domain.act import ToolClass
 from app.tools.agent_call import AgentCall
 from app.tools.ask_user import AskUser
@@ -90,19 +91,20 @@ def _same(name: str, section: ToolSection, tool: Tool | None) -> Built:
 
 
 def _file_tool(section: FolderConfig, config: Config) -> Tool:
-    root = _root_of(section.allowed_paths)
+    allowed = section.allowed_paths or (config.folder / WORKSPACE,)
+    root = _root_of(allowed)
     if not isinstance(section, FileConfig):
         return ListFiles(
             Workspace(
                 root,
-                allowed_paths=section.allowed_paths,
+                allowed_paths=allowed,
                 denied_paths=section.denied_paths,
                 protected=config.own_files,
             )
         )
     workspace = Workspace(
         root,
-        allowed_paths=section.allowed_paths,
+        allowed_paths=allowed,
         denied_paths=section.denied_paths,
         allowed_extensions=section.allowed_extensions,
         forbidden_extensions=section.forbidden_extensions,

@@ -15,7 +15,7 @@ from app.config.tool_types import CommandConfig, FolderConfig, HttpConfig, MCPSe
 from app.tools.agent_tools import AgentTools, Offered
 from app.tools.base import Tool, ToolFailed
 from app.tools.build import Built, build_tool
-from app.tools.configured import respecified
+from app.tools.configured import Configured
 from app.tools.function_import import ToolLoadError
 from app.tools.mcp.server import McpServer, McpStatus
 from app.tools.ports import Ports
@@ -199,7 +199,7 @@ def _taken(section: MCPServerConfig, server: str, tools: Sequence[Tool]) -> Iter
             continue
         if not _fits(names, section.exclude):
             said = next((each for pattern, each in section.classes.items() if _fits(names, (pattern,))), None)
-            yield respecified(tool, replace(tool.spec, tool_class=said or tool.spec.tool_class))
+            yield tool if said is None else Configured(tool, replace(tool.spec, tool_class=said))
 
 
 def _needs_approval(section: MCPServerConfig, server: str, tool: Tool) -> bool:

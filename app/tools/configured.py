@@ -7,7 +7,7 @@ from typing import Any
 
 from app.config.tool_types import TimedSection, ToolSection
 from app.domain.act import ToolClass
-from app.tools.base import Classifying, Probing, Tool, ToolContext, ToolOutcome, ToolResult, ToolSpec, ToolUnknown
+from app.tools.base import Classifying, Tool, ToolContext, ToolOutcome, ToolSpec
 
 
 class Configured:
@@ -22,47 +22,26 @@ class Configured:
         return self._spec
 
     async def run(self, arguments: dict[str, Any], context: ToolContext) -> ToolOutcome:
-        try:
-            return await self._tool.run(arguments, context)
-        except ToolUnknown:
-            if self._spec.tool_class is ToolClass.ONCE or self._tool.spec.tool_class is not ToolClass.ONCE:
-                raise
-            # The tool takes itself for one that must not run again; who configured it knows better.
-            return await self._tool.run(arguments, context)
+        return await self._tool.run(arguments, context)
 
 
-class _ProbingConfigured(Configured):
-    async def probe(self, key: str) -> ToolResult | None:
-        assert isinstance(self._tool, Probing)
-        return await self._tool.probe(key)
-
-
-class _ClassifyingConfigured(Configured):
+class _ConfiguredClassifying(Configured):
     def class_of(self, arguments: dict[str, Any]) -> ToolClass:
         assert isinstance(self._tool, Classifying)
         return self._tool.class_of(arguments)
 
 
 def configured(tool: Tool, name: str, section: ToolSection) -> Tool:
-    """The tool itself if the configuration changes nothing of it."""
-    spec = tool.spec
+    """The tool itself if the configuration changes nothing of it. A class that it gives holds for every call."""
     timeout = section.timeout if isinstance(section, TimedSection) else None
-    return respecified(
-        tool,
-        replace(
-            spec,
-            name=name,
-            description=section.description or spec.description,
-            tool_class=section.tool_class or spec.tool_class,
-            timeout_seconds=timeout.total_seconds() if timeout is not None else spec.timeout_seconds,
-        ),
+    spec = replace(
+        tool.spec,
+        name=name,
+        description=section.description or tool.spec.description,
+        tool_class=section.tool_class or tool.spec.tool_class,
+        timeout_seconds=timeout.total_seconds() if timeout is not None else tool.spec.timeout_seconds,
     )
-
-
-def respecified(tool: Tool, spec: ToolSpec) -> Tool:
-    """The tool under another description of it."""
-    if spec == tool.spec:
+    is_classifying = isinstance(tool, Classifying)
+    if spec == tool.spec and not (is_classifying and section.tool_class):
         return tool
-    if isinstance(tool, Classifying) and spec.tool_class is tool.spec.tool_class:  # else the configuration says it
-        return _ClassifyingConfigured(tool, spec)
-    return _ProbingConfigured(tool, spec) if isinstance(tool, Probing) else Configured(tool, spec)
+    return _ConfiguredClassifying(tool, spec) if is_classifying and not section.tool_class else Configured(tool, spec)

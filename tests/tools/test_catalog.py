@@ -16,7 +16,7 @@ from app.config.root import Config
 from app.config.tool_types import BUILT_IN
 from app.domain.act import ToolClass
 from app.tools.agent_tools import AgentTools
-from app.tools.base import ToolContext, ToolFailed, ToolOutcome, ToolResult
+from app.tools.base import Classifying, ToolContext, ToolFailed, ToolOutcome, ToolResult
 from app.tools.catalog import Catalog, build_catalog
 from app.tools.checks import find_problems
 from app.tools.ports import AgentCall, Ports
@@ -132,6 +132,15 @@ def test_a_reloaded_agent_has_other_tools(tmp_path: Path) -> None:
     assert "read_file" in tools_of(catalog, before).tools
     catalog.use_agents(after.agents)
     assert list(tools_of(catalog, after).tools) == ["agent_call", "read_result"]
+
+
+def test_a_configuration_that_was_not_read_from_a_file_works_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = Config.model_validate({"agents": {"a": {"tools": ["write_file"]}}})
+
+    assert list(tools_of(build_catalog(config), config).tools) == ["write_file"]
 
 
 # -- what they do ---------------------------------------------------------------------------------------------------
@@ -254,6 +263,23 @@ async def test_requests_go_to_listed_hosts_only(tmp_path: Path) -> None:
 
     with pytest.raises(ToolFailed, match=r"b\.example"):
         await tool.run({"method": "GET", "url": "http://b.example/"}, context())
+
+
+def test_what_a_request_is_depends_on_its_method_unless_the_section_says(tmp_path: Path) -> None:
+    config = configured(
+        tmp_path,
+        "agents: {a: {tools: [ask, tell]}}\n"
+        "tools:\n"
+        "  ask: {type: http_request, allowed_hosts: [a.example]}\n"
+        "  tell: {type: http_request, allowed_hosts: [a.example], class: idempotent}\n",
+    )
+    tools = tools_of(build_catalog(config), config).tools
+
+    ask = tools["ask"]
+    assert isinstance(ask, Classifying)
+    assert [ask.class_of({"method": method}) for method in ("GET", "POST")] == [ToolClass.READ, ToolClass.ONCE]
+    assert not isinstance(tools["tell"], Classifying)
+    assert tools["tell"].spec.tool_class is ToolClass.IDEMPOTENT
 
 
 def test_every_built_in_tool_can_be_had(tmp_path: Path) -> None:

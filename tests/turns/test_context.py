@@ -141,8 +141,8 @@ async def _store(house: House, talk: Talk) -> Said:
     house.live.remove("talk")
     marks = [MARKS.get(seed.status, "") if seed.role == "assistant" else "" for seed in seeds]
     return [
-        None if is_blank(seed.content) else (seed.role, seed.content + mark)
-        for seed, mark in zip(seeds, marks, strict=True)
+        None if is_blank(seed.content) else (role, seed.content + mark)
+        for (role, _, _), seed, mark in zip(talk.said, seeds, marks, strict=True)
     ]
 
 
