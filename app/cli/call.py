@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
 
 from app.cli.agents import choose_agent, is_message
 from app.cli.connection import Target, connect
+from app.cli.decide import Decider, brief, open_acts
 from app.cli.failures import CommandFailed, ExitCode, exit_code
+from app.cli.prompt import Editor
 from app.cli.run import Signals, complain, print_json
 from app.cli.screen import Silent, make_output
 from app.cli.show import Abandoned, Show, shortfall_of, stop_quietly
-from hector_client import Agent, Answer, HectorError, Unreachable
+from hector_client import Agent, Answer, Client, HectorError, Unreachable
 from hector_client.events import TurnFinished
 
 
@@ -38,7 +44,7 @@ async def call(target: Target, options: CallOptions, signals: Signals) -> ExitCo
         message = _message(words) if message is None else message
         answer = await _ask(client.agent(str(agent["agent"])), message, options.session_id)
         output = Silent() if options.as_json or not options.stream else make_output()
-        show = Show(answer, output, signals)
+        show = Show(answer, output, signals, settle=_settling(client, agent, answer))
         try:
             await show.run()
         except Abandoned:
@@ -46,13 +52,33 @@ async def call(target: Target, options: CallOptions, signals: Signals) -> ExitCo
         except BaseException:  # also a closed pipe: an answer without a reader need not be written
             await stop_quietly(answer)
             raise
+        if show.was_left:
+            complain(f"The turn waits: hector chat {agent['agent']} --session {answer.session_id} goes on with it.")
+            return ExitCode.TURN_FAILED
         if options.with_time:
             print(_times(answer), file=sys.stderr)
         if options.as_json:
             return await _print_json(answer, was_stopped=show.was_stopped)
         if not options.stream:
-            _print_whole(answer.text)
+            _print_whole("\n\n".join(answer.messages))
         return _end(answer, was_stopped=show.was_stopped)
+
+
+def _settling(client: Client, agent: dict[str, Any], answer: Answer) -> Callable[[str], Awaitable[bool]]:
+    """Asks the user what the turn waits for; where there is none to ask, tells how to answer, and waits."""
+    is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+
+    async def settle(turn_id: str) -> bool:
+        session = client.agent(str(agent["agent"])).session(answer.session_id)
+        if is_terminal:
+            console = Console(highlight=False, stderr=True)
+            return await Decider(session, Editor(history=None, commands=[]), console).settle(turn_id)
+        for act in await open_acts(session, turn_id):
+            what = "unknown" if act["state"] == "unknown" else act.get("waiting_for")
+            complain(f"{brief(act)} waits ({what}): hector chat {session.agent_name} --session {session.session_id}")
+        return True
+
+    return settle
 
 
 def _message(given: str | None) -> str:

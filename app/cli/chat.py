@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import sys
-import termios
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, ClassVar
 
@@ -14,13 +14,16 @@ from rich.markup import escape
 from rich.text import Text
 
 from app.cli.agents import choose_agent
+from app.cli.chat_acts import WORDS, ActCommands
 from app.cli.connection import Target, connect
+from app.cli.decide import LATER, Decider
 from app.cli.failures import CommandFailed, ExitCode, exit_code
 from app.cli.prompt import QUIT_HINT, Editor, Interrupted, Lines, Prompt, history_file
 from app.cli.run import Signals
 from app.cli.screen import make_output
 from app.cli.show import Abandoned, Show, shortfall_of, stop_quietly
 from app.cli.tables import SESSION_HEADINGS, print_rows, session_row, session_table
+from app.cli.type_ahead import TypeAhead, no_echo
 from app.observability.neutral import clean
 from hector_client import Answer, Client, HectorError, Session, Unreachable
 from hector_client.errors import SessionOver
@@ -39,6 +42,13 @@ session. On an empty line Ctrl-C twice, or Ctrl-D, quits.
 /new [ID]       begin another session
 /sessions [N]   list this agent's sessions; with a number or an id, go on there
 /history [N]    show the last N messages of this session
+/calls          list the calls of tools in this session, and what waits
+/approve [CALL] [--edit JSON]     let a call run
+/refuse [CALL] [REASON]           refuse it
+/answer [CALL] TEXT               answer a tool's question
+/resolve [CALL] happened|failed|again   say what became of a call
+/steer TEXT     send a message into the running answer; also typed, unseen,
+                while it is written
 /end            close this session; it stays readable
 /terminate      erase this session
 /help           this page
@@ -61,6 +71,15 @@ async def chat(target: Target, agent: str | None, session_id: str | None, signal
         return await talk.run(session_id)
 
 
+def _acting(word: str) -> Callable[[Chat, str], Awaitable[None]]:
+    """A command about calls of tools (chat_acts.py)."""
+
+    async def act(chat: Chat, rest: str) -> None:
+        await chat._act(word, rest)
+
+    return act
+
+
 class Chat:
     """One session at a time; it is created when the first message is sent."""
 
@@ -77,6 +96,11 @@ class Chat:
         self._session: Session | None = None
         self._listed: list[str] = []
         self._draft = ""
+        self._typed: list[str] = []
+        """Lines that were typed while an answer was written."""
+        self._left: Answer | None = None
+        """An answer whose turn waits for somebody."""
+        self._steering: set[asyncio.Task[None]] = set()
         self._has_queue = False
         """Whether an answer was stopped and others of the session go on."""
         self._code = ExitCode.OK
@@ -89,7 +113,7 @@ class Chat:
         interrupts = 0
         while True:
             try:
-                line = await self._prompt.read(self._draft)
+                line = await self._read()
             except EOFError:
                 break
             except Interrupted:
@@ -111,6 +135,13 @@ class Chat:
         if self._is_terminal and self._session is not None:
             self._note(f"Go on with: hector chat {self._agent.name} --session {self._session.session_id}")
         return ExitCode.OK if self._is_terminal else self._code
+
+    async def _read(self) -> str:
+        if not self._typed:
+            return await self._prompt.read(self._draft)
+        line = self._typed.pop(0)
+        self._console.print(Text("> " + clean(line), style="bold"))
+        return line
 
     # -- saying ---------------------------------------------------------------------------------
 
@@ -155,9 +186,12 @@ class Chat:
             nonlocal dropped
             dropped = await self._cancel_all()
 
-        show = Show(answer, output, self._signals, stop_all=stop_all)
+        self._left = None
+        typing = TypeAhead(0, self._steer_now)
+        settle = self._settling(typing) if self._is_terminal and self._session is not None else None
+        show = Show(answer, output, self._signals, stop_all=stop_all, settle=settle)
         try:
-            with _no_echo(self._is_terminal):
+            with no_echo(self._is_terminal), self._reading(typing):
                 await show.run()
         except Abandoned:
             if answer.turn_id is None:
@@ -171,6 +205,10 @@ class Chat:
             await stop_quietly(answer)
             raise
         self._gap()
+        if show.was_left:
+            self._left = answer
+            self._note(LATER)
+            return True
         if show.was_stopped and answer.finished is not None and answer.finished.status == "cancelled":
             self._note("stopped" if show.has_started else "withdrawn; the message is back in the line")
             if dropped:
@@ -180,6 +218,47 @@ class Chat:
             return show.has_started
         self._tell_end(answer)
         return True
+
+    # -- while an answer is written -------------------------------------------------------------
+
+    def _settling(self, typing: TypeAhead) -> Callable[[str], Awaitable[bool]]:
+        assert self._session is not None
+        decider = Decider(self._session, self._prompt, self._console)
+
+        async def settle(turn_id: str) -> bool:
+            typing.stop()
+            try:
+                return await decider.settle(turn_id)
+            finally:
+                typing.start()
+
+        return settle
+
+    @contextlib.contextmanager
+    def _reading(self, typing: TypeAhead) -> Iterator[None]:
+        """Read what is typed; what does not steer the answer is left for afterwards."""
+        if not self._is_terminal:
+            yield
+            return
+        typing.start()
+        try:
+            yield
+        finally:
+            typing.stop()
+            self._typed += typing.lines
+
+    def _steer_now(self, message: str) -> None:
+        if self._session is None or not message:
+            return
+        task = asyncio.create_task(self._send_steering(self._session, message), name="steer")
+        self._steering.add(task)
+        task.add_done_callback(self._steering.discard)
+
+    async def _send_steering(self, session: Session, message: str) -> None:
+        try:
+            await session.steer(message)
+        except HectorError:
+            self._typed.append(message)  # it comes as a message of its own
 
     def _tell_end(self, answer: Answer) -> None:
         finished, failure = answer.finished, answer.failure()
@@ -330,6 +409,23 @@ class Chat:
         self._note(f"Session {session.session_id} is erased.")
         self._leave_session()
 
+    async def _act(self, word: str, rest: str) -> None:
+        if (session := self._current()) is None:
+            return
+        is_decided = await ActCommands(session, self._note).run(word, rest)
+        if is_decided and self._left is not None:
+            await self._show(self._left)
+
+    async def _steer(self, rest: str) -> None:
+        session = self._current()
+        if session is None or not rest:
+            return
+        if (await session.info())["turn"] is None:
+            await self._say(rest)
+            return
+        await session.steer(rest)
+        self._note("The message enters the answer at its next step.")
+
     async def _help(self, rest: str) -> None:
         self._console.print(HELP, markup=False)
 
@@ -340,6 +436,8 @@ class Chat:
         "/new": _new,
         "/sessions": _sessions,
         "/history": _history,
+        **{word: _acting(word) for word in WORDS},
+        "/steer": _steer,
         "/end": _end,
         "/terminate": _terminate,
         "/help": _help,
@@ -379,20 +477,3 @@ def _messages(count: int) -> str:
 
 def _verb(count: int, one: str, many: str) -> str:
     return one if count == 1 else many
-
-
-@contextlib.contextmanager
-def _no_echo(is_terminal: bool) -> Iterator[None]:
-    """Do not echo what is typed during an answer: it appears at the next prompt, not in the middle of the text."""
-    if not is_terminal:
-        yield
-        return
-    file = sys.stdin.fileno()
-    before = termios.tcgetattr(file)
-    quiet = list(before)
-    quiet[3] &= ~termios.ECHO
-    termios.tcsetattr(file, termios.TCSADRAIN, quiet)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(file, termios.TCSADRAIN, before)

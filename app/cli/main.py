@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from app import __version__
+from app.cli.act_commands import add_act_commands
 from app.cli.asking import Answer, Ask, asks
 from app.cli.memory_commands import memory
 from app.cli.options import AgentArgument, ConfigOption, JSONOption, OptionalAgentArgument
@@ -166,6 +167,9 @@ def cancel(
     from app.cli.cancel import cancel as cancel_
 
     return cancel_(ask.target, agent, session, turn_id=turn, everything=everything, as_json=ask.as_json)
+
+
+add_act_commands(app)
 
 
 @asks(app, "list")

@@ -30,8 +30,8 @@ class Prompt(Protocol):
         """
         ...
 
-    async def ask(self, question: str) -> str:
-        """A short answer that does not enter the history. Raises as `read`."""
+    async def ask(self, question: str, default: str = "") -> str:
+        """A short answer that does not enter the history, `default` being there to be edited. Raises as `read`."""
         ...
 
 
@@ -53,7 +53,7 @@ class Lines:
             raise EOFError
         return line
 
-    async def ask(self, question: str) -> str:
+    async def ask(self, question: str, default: str = "") -> str:
         return await self.read()
 
     def _work(self) -> None:
@@ -101,12 +101,12 @@ class Editor:
         except KeyboardInterrupt:
             raise Interrupted from None
 
-    async def ask(self, question: str) -> str:
+    async def ask(self, question: str, default: str = "") -> str:
         from prompt_toolkit import PromptSession
 
         session: PromptSession[str] = PromptSession()
         try:
-            return await session.prompt_async(f"{question} ", handle_sigint=False)
+            return await session.prompt_async(f"{question} ", default=default, handle_sigint=False)
         except KeyboardInterrupt:
             raise Interrupted from None
 

@@ -42,6 +42,12 @@ class Output(Protocol):
 
     def tick(self) -> None: ...
 
+    def pause(self) -> None:
+        """Leave the terminal to somebody else until `resume`."""
+        ...
+
+    def resume(self) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -64,6 +70,12 @@ class Silent:
         """Nothing."""
 
     def tick(self) -> None:
+        """Nothing."""
+
+    def pause(self) -> None:
+        """Nothing."""
+
+    def resume(self) -> None:
         """Nothing."""
 
     def close(self) -> None:
@@ -112,6 +124,12 @@ class Plain:
     def tick(self) -> None:
         pass
 
+    def pause(self) -> None:
+        pass
+
+    def resume(self) -> None:
+        pass
+
     def close(self) -> None:
         if self._last and not self._last.endswith("\n"):
             self._write("\n")
@@ -143,6 +161,7 @@ class Screen:
         self._is_first = True
         self._in_list = False
         self._words: str | None = None
+        self._is_paused = False
         self._changed = True
         self._heard = time.monotonic()
         self._live = Live(
@@ -185,10 +204,23 @@ class Screen:
 
     def tick(self) -> None:
         """Draw what changed."""
+        if self._is_paused:
+            return
         waits = self._words is not None or time.monotonic() - self._heard > QUIET_SECONDS or not self._text
         if self._changed or waits:
             self._changed = False
             self._live.update(self._moving(waits=waits), refresh=True)
+
+    def pause(self) -> None:
+        self._flush()
+        self._live.update(Group())
+        self._live.stop()
+        self._is_paused = True
+
+    def resume(self) -> None:
+        self._is_paused = False
+        self._live.start()
+        self._touch()
 
     def close(self) -> None:
         """Print the rest; the screen cannot be used afterwards."""

@@ -12,16 +12,22 @@ from app.cli.screen import REFRESH_SECONDS, Output
 from app.observability.neutral import clean
 from hector_client import Answer, Event, HectorError
 from hector_client.events import (
+    ApprovalDecided,
+    ApprovalRequest,
+    Budget,
     Error,
     Heartbeat,
+    MessageSteered,
     Offline,
     Online,
+    Resumed,
     Snapshot,
     Summary,
     Text,
     TurnFinished,
     TurnQueued,
     TurnStarted,
+    Waiting,
 )
 
 _SHORTFALLS = {
@@ -40,7 +46,8 @@ STOP_SECONDS = 3
 
 
 class Show:
-    """`was_stopped`: the user has asked to stop the answer. `has_started`: its turn was seen to begin."""
+    """`was_stopped`: the user has asked to stop the answer. `has_started`: its turn was seen to begin. `was_left`: the
+    turn waits for somebody, and the user does not answer now."""
 
     def __init__(
         self,
@@ -49,8 +56,11 @@ class Show:
         signals: Signals,
         *,
         stop_all: Callable[[], Awaitable[None]] | None = None,
+        settle: Callable[[str], Awaitable[bool]] | None = None,
     ) -> None:
-        """`stop_all` stops what waits in the session, too; called at the second Ctrl-C."""
+        """`stop_all` stops what waits in the session, too; called at the second Ctrl-C. `settle` asks the user what the
+        turn waits for; false: the user does not answer now."""
+        self.was_left = False
         self.was_stopped = False
         self.has_started = False
         self._is_offline = False
@@ -58,6 +68,7 @@ class Show:
         self._output = output
         self._signals = signals
         self._stop_all = stop_all
+        self._settle = settle
         self._following: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._stopping_all: asyncio.Task[None] | None = None
@@ -94,6 +105,17 @@ class Show:
                 self._show(event)
                 if self.was_stopped and self._stopping is None and self._answer.turn_id is not None:
                     self._stopping = asyncio.create_task(self._stop(), name="stop")
+                if self._settle is not None and _asks(event) and not await self._ask(self._settle):
+                    self.was_left = True
+                    return
+
+    async def _ask(self, settle: Callable[[str], Awaitable[bool]]) -> bool:
+        assert self._answer.turn_id is not None
+        self._output.pause()
+        try:
+            return await settle(self._answer.turn_id)
+        finally:
+            self._output.resume()
 
     def _show(self, event: Event) -> None:
         output = self._output
@@ -113,6 +135,16 @@ class Show:
                 output.status(f"{event.problem}; trying again")
             case Summary():
                 output.note(clean(summary_words(event)))
+            case Waiting() if self._settle is None:
+                output.status(_WAITS.get(event.waiting_for, "waiting"))
+            case Resumed():
+                output.status(None)
+            case ApprovalDecided():
+                output.note(f"{'approved' if event.approved else 'refused'} by {event.by}")
+            case MessageSteered():
+                output.note(f"steered: {event.message}")
+            case Budget():
+                output.note(budget_words(event))
             case Heartbeat() | TurnFinished() | Error():
                 pass
             case _ if event.chunk:
@@ -161,6 +193,29 @@ class Show:
             await self._answer.cancel()
         except HectorError:
             self._following.cancel()
+
+
+_WAITS = {
+    "approval": "waiting for an approval; `hector approvals` lists what waits",
+    "input": "waiting for an answer to a question",
+    "result": "waiting for a result from elsewhere",
+}
+_FOLLOWS = {
+    "land": " The model is told to conclude.",
+    "ask": " It goes on when you allow it.",
+    "stop": " The answer is stopped.",
+}
+
+
+def _asks(event: Event) -> bool:
+    """Whether somebody has to answer; a call of an agent that was called waits while the turn itself runs."""
+    return isinstance(event, Waiting) or (isinstance(event, ApprovalRequest) and event.depth > 0)
+
+
+def budget_words(budget: Budget) -> str:
+    share = round(100 * budget.used / budget.limit) if budget.limit else 100
+    follows = _FOLLOWS.get(budget.action, "")
+    return f"Budget: {budget.used:g} of {budget.limit:g} {budget.kind} used ({share} %).{follows}"
 
 
 def summary_words(summary: Summary) -> str:

@@ -26,10 +26,10 @@ def asked(steps: Call[Any], answer: Any) -> tuple[str, str, dict[str, Any], Any,
 
 
 def test_calls_are_listed_by_turn_and_state_and_looked_up() -> None:
-    listing = operations.calls(*WHERE, turn_id="t1", state="unknown")
+    listing = operations.calls(*WHERE, turn_id="t1", state="unknown", limit=200)
 
     assert asked(listing, {"calls": [ACT]}) == (
-        *("GET", f"{SESSION}/calls", {"turn_id": "t1", "state": "unknown"}, None),
+        *("GET", f"{SESSION}/calls", {"turn_id": "t1", "state": "unknown", "limit": "200"}, None),
         [ACT],
     )
     assert asked(operations.call(*WHERE, "c/1"), ACT) == ("GET", f"{SESSION}/calls/c%2F1", {}, None, ACT)
@@ -37,9 +37,9 @@ def test_calls_are_listed_by_turn_and_state_and_looked_up() -> None:
 
 @pytest.mark.parametrize(("session_id", "path"), [("s", f"{SESSION}/approvals"), (None, "/agents/assistant/approvals")])
 def test_what_waits_for_a_decision_is_listed_of_a_session_or_of_all(session_id: str | None, path: str) -> None:
-    listing = operations.approvals("assistant", session_id)
+    listing = operations.approvals("assistant", session_id, limit=50)
 
-    assert asked(listing, {"approvals": [ACT]}) == ("GET", path, {}, None, [ACT])
+    assert asked(listing, {"approvals": [ACT]}) == ("GET", path, {"limit": "50"}, None, [ACT])
 
 
 def test_a_decision_says_only_what_was_given() -> None:
@@ -82,4 +82,4 @@ def test_a_message_is_steered_under_a_key_of_its_own() -> None:
     method, path, _, body, answer = asked(session._steer("Shorter", Patience(5.0, "the script")), accepted)
 
     assert (method, path, answer) == ("POST", f"{SESSION}/messages", accepted)
-    assert body == {"message": "Shorter", "on_busy": "steer", "background": True}
+    assert body == {"message": "Shorter", "on_busy": "steer"}

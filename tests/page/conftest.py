@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 
+from tests.fixtures.acting import ActingServer
 from tests.fixtures.server import HectorServer
-from tests.page.acting import ActingServer
 from tests.page.browsing import CHROMIUM, FLAGS, SETTINGS, Devices
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Locator, expect
 
-from tests.page.acting import SESSION, ActingServer
+from tests.fixtures.acting import SESSION, ActingServer
 from tests.page.browsing import Devices, Tab
 from tests.page.test_page import violations
 
@@ -205,15 +205,14 @@ async def test_a_call_is_approved_with_edited_arguments_once_they_are_json(
     assert acting.requests == [("approvals/c1", {"approved": True, "arguments": {"path": "b"}})]
 
 
-async def test_a_call_is_refused_with_a_reason_for_all_like_it(watchers: Devices, acting: ActingServer) -> None:
+async def test_a_call_is_refused_with_a_reason(watchers: Devices, acting: ActingServer) -> None:
     _tab, tool = await waiting(watchers, acting)
-    await tool.get_by_label("Holds").select_option("session")
     await tool.get_by_role("button", name="Refuse…").click()
     await tool.get_by_label("Reason").fill("Not <b>there</b>")
     await tool.get_by_label("Reason").press("Enter")
-    await expect(tool).to_contain_text("Refused by ann for this session: Not <b>there</b>")
+    await expect(tool).to_contain_text("Refused by ann: Not <b>there</b>")
 
-    decision = {"approved": False, "reason": "Not <b>there</b>", "remember": "session"}
+    decision = {"approved": False, "reason": "Not <b>there</b>"}
     assert acting.requests == [("approvals/c1", decision)]
 
 
@@ -263,6 +262,15 @@ async def test_an_open_approval_is_asked_again_after_a_reload(watchers: Devices,
     await expect(tool).to_contain_text("Approved by ann.")
 
 
+async def test_an_approval_holds_for_calls_like_it(watchers: Devices, acting: ActingServer) -> None:
+    _, tool = await waiting(watchers, acting)
+    await tool.get_by_label("Approval holds").select_option("session")
+    await tool.get_by_role("button", name="Approve", exact=True).click()
+
+    await expect(tool).to_contain_text("Approved by ann for this session.")
+    assert acting.requests == [("approvals/c1", {"approved": True, "remember": "session"})]
+
+
 # -- questions --------------------------------------------------------------------------------------
 
 
@@ -280,6 +288,15 @@ async def test_a_question_with_choices_is_answered_by_a_button(watchers: Devices
 
     await expect(card(tab, "ask_user").locator(".tool-state")).to_have_text("done")
     assert acting.requests == [("calls/c1/result", {"result": "green"})]
+
+
+async def test_of_two_questions_at_once_both_are_asked(watchers: Devices, acting: ActingServer) -> None:
+    tab = await watch(watchers, acting)
+    await acting.call("c2", "ask_user", {"question": "Second?"})
+    acting.acts["c2"] |= {"state": "waiting", "waiting_for": "input", "asked": {"question": "Second?"}}
+    await ask(acting, question="First?")  # the frame names one call only
+
+    await expect(tab.page.locator(".question-text")).to_have_text(["Second?", "First?"])
 
 
 async def test_a_question_without_choices_takes_a_text(watchers: Devices, acting: ActingServer) -> None:
@@ -382,15 +399,13 @@ async def test_a_message_steers_the_answer_when_that_is_chosen(watchers: Devices
     await acting.text("Bonjour")
     await tab.page.get_by_text("steers this answer").click()
     await tab.send("In English")
-    steered = tab.turns.locator(".steered")
-    await expect(steered).to_contain_text("Enters at the next step")
-    body = {"message": "In English", "on_busy": "steer", "background": True}
-    assert acting.requests == [("messages", body)]
+    await expect(tab.turns.last.locator(".state")).to_have_text("Enters the answer above at its next step.")
+    assert acting.requests == [("messages", {"message": "In English", "on_busy": "steer"})]
     await acting.say("message_steered", turn_id=acting.turn_id, message_id="msg_steered", message="In English", step=2)
     await acting.text("Hello")
 
     await expect(tab.answer().locator(":scope > *")).to_contain_text(["Bonjour", "In English", "Hello"])
-    await expect(steered).to_contain_text("Steered")
+    await expect(tab.turns.locator(".steered")).to_contain_text("Steered")
     await expect(tab.turns).to_have_count(1)
 
 
@@ -398,7 +413,7 @@ async def test_a_message_that_comes_too_late_to_steer_becomes_a_turn(watchers: D
     tab = await watch(watchers, acting)
     await tab.page.get_by_text("steers this answer").click()
     await tab.send("Too late")
-    await expect(tab.turns.locator(".steered")).to_be_visible()
+    await expect(tab.turns.last.locator(".state")).to_have_text("Enters the answer above at its next step.")
     await acting.finish()
     named = {"turn_id": "turn_9", "session_id": "s", "message_id": "msg_steered", "message": "Too late"}
     await acting.say("turn_started", **named)

@@ -15,6 +15,7 @@ export class Conversation extends EventTarget {
   #explanations = new Map();
   #known = new Map(); // every turn by its id: a reset fills the same objects again, so that little is redrawn
   #removed = new Set(); // ids of withdrawn turns that are not shown any more
+  #steering = new Set(); // ids of messages that this tab has sent to steer
   #open = null; // what the session said of its open turns when the history was read: {upto, ids}
 
   /** `graceMs`: how long an answer is written without a reader; `null`: to its end. */
@@ -157,7 +158,8 @@ export class Conversation extends EventTarget {
       turn.status = status;
     }
     for (const act of acts) this.putAct(act);
-    for (const turn of waited.filter((turn) => !this.turns.has(turn.id))) this.#withdraw(turn);
+    const entered = new Set([...this.turns.values()].flatMap((turn) => turn.parts.map((part) => part.id)));
+    for (const turn of waited.filter((turn) => !this.turns.has(turn.id) && !entered.has(turn.user?.id))) this.#withdraw(turn);
     this.changed();
   }
 
@@ -214,11 +216,12 @@ export class Conversation extends EventTarget {
     this.changed(turn);
   }
 
-  /** The server has the message, which enters the running turn at its next step. */
-  acceptSteered(message, turnId, messageId) {
+  /** The server has the message, which enters the running turn at its next step; until then it is a turn that waits. */
+  acceptSteered(message, messageId) {
     this.pending = this.pending.filter((other) => other !== message);
-    const turn = this.#turn(turnId);
-    turn.expect(messageId, message.text);
+    this.#steering.add(messageId);
+    const turn = this.#turnOf(messageId);
+    if (turn) turn.steers = true;
     this.changed(turn);
   }
 
@@ -260,6 +263,7 @@ export class Conversation extends EventTarget {
       case "message_steered":
         turn.steer(frame.message_id, frame.message);
         this.#settlePending(frame.message);
+        this.#absorbed(frame.message_id);
         break;
       case "budget":
         turn.addBudget(frame);
@@ -325,7 +329,7 @@ export class Conversation extends EventTarget {
     if (before) this.#replace(before);
     else turn.user = { text: frame.message, at: turn.user?.at ?? new Date().toISOString(), id: frame.message_id };
     turn.status = frame.type === "turn_started" ? "running" : "queued";
-    for (const other of this.turns.values()) if (other !== turn) other.withdraw(frame.message_id); // it had no step left to enter
+    turn.steers = turn.status === "queued" && this.#steering.has(frame.message_id);
     this.#settlePending(frame.message);
     if (turn.status === "running") {
       turn.startedAt ||= Date.now();
@@ -338,6 +342,16 @@ export class Conversation extends EventTarget {
         this.turns.set(other.id, other);
       }
     }
+  }
+
+  #turnOf(messageId) {
+    return [...this.turns.values()].find((turn) => turn.user?.id === messageId) ?? null;
+  }
+
+  /** The turn that its message would have had is none. */
+  #absorbed(messageId) {
+    const turn = this.#turnOf(messageId);
+    if (turn?.status === "queued") this.remove(turn);
   }
 
   /** Its question is answered again. */

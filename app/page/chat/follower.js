@@ -165,6 +165,7 @@ export class Follower {
     }
     this.conversation.apply(frame, event.id === undefined ? undefined : Number.parseInt(event.id, 10));
     if (frame.type === "approval_decided" && frame.edited) this.#lookUp(frame.call_id);
+    if (frame.type === "waiting") this.#lookUpOpen(frame.turn_id);
     if (frame.type === "turn_finished" && frame.message_id) this.#check(this.conversation.turns.get(frame.turn_id));
     return false;
   }
@@ -216,10 +217,17 @@ export class Follower {
     if (act) this.conversation.putAct(act);
   }
 
+  /** All that a turn waits for: the frame names the first call only. */
+  async #lookUpOpen(turnId) {
+    const acts = await this.#pollCalls({ turn_id: turnId, status: "waiting" });
+    if (this.conversation.turns.get(turnId)?.status !== "waiting") return; // it goes on already
+    for (const act of acts.filter((act) => ["waiting", "unknown"].includes(act.state))) this.conversation.putAct(act);
+  }
+
   /** What the history does not say of calls: their state, results that are more than text, who has decided. */
   async #lookUpCalls() {
     for (const turn of this.conversation.unlooked) {
-      const found = await call("GET", `${this.#path}/calls?turn_id=${encodeURIComponent(turn.id)}`).catch(() => null);
+      const found = await call("GET", `${this.#path}/calls?limit=200&turn_id=${encodeURIComponent(turn.id)}`).catch(() => null);
       if (found) this.conversation.putActs(turn, found.calls);
     }
   }
@@ -227,7 +235,7 @@ export class Follower {
   /** A tab without a stream asks what the calls of the open turn wait for, its own and those of agents that it called. */
   async #pollCalls(turn) {
     const [own, waiting] = await Promise.all([
-      call("GET", `${this.#path}/calls?turn_id=${encodeURIComponent(turn.turn_id)}`).catch(() => null),
+      call("GET", `${this.#path}/calls?limit=200&turn_id=${encodeURIComponent(turn.turn_id)}`).catch(() => null),
       turn.status === "waiting" ? call("GET", `${this.#path}/approvals`).catch(() => null) : null,
     ]);
     return [...(own?.calls ?? []), ...(waiting?.approvals ?? [])];

@@ -26,19 +26,16 @@ export class ThinkingView {
   }
 }
 
-/** A message that enters the running turn. */
+/** A message that entered the running turn. */
 export class SteeredView {
   #shown = null;
 
   constructor() {
     this.bubble = h("div.bubble", { dir: "auto" });
-    this.state = h("p.faint");
-    this.element = h("div.user.steered", {}, h("h3.visually-hidden", {}, "You, while it was answering"), this.bubble, this.state);
+    this.element = h("div.user.steered", {}, h("h3.visually-hidden", {}, "You, while it was answering"), this.bubble, h("p.faint", {}, "Steered"));
   }
 
-  update(text, { isPending }) {
-    this.element.classList.toggle("pending", isPending);
-    this.state.textContent = isPending ? "Enters at the next step" : "Steered";
+  update(text) {
     if (text === this.#shown) return;
     this.#shown = text;
     this.bubble.replaceChildren(...textParts(text));

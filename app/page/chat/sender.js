@@ -52,7 +52,7 @@ async function deliver(conversation, follower, message) {
       if (message.isWithdrawn) return;
       const { turn_id: turnId, message_id: id, steer } = await offer(conversation, follower, message);
       if (message.isWithdrawn && steer !== "accepted") return await cancel(conversation, turnId); // it was on its way
-      if (steer === "accepted") conversation.acceptSteered(message, turnId, id);
+      if (steer === "accepted") conversation.acceptSteered(message, id);
       else conversation.accept(message, turnId);
       store(conversation);
       follower.wake();
@@ -90,7 +90,7 @@ async function offer(conversation, follower, message) {
   const path = `${sessionPath(conversation.agent, conversation.sessionId)}/${message.again ? "regenerate" : "messages"}`;
   const body = message.again ? { message_id: message.again } : { message: message.text };
   const headers = { "Idempotency-Key": message.key };
-  if (message.steers) return call("POST", path, { ...body, on_busy: "steer", background: true }, { headers });
+  if (message.steers) return call("POST", path, { ...body, on_busy: "steer" }, { headers });
   await follower.known;
   message.mode ??= follower.state === "polling" ? "background" : "stream";
   if (message.mode === "background") {

@@ -95,7 +95,7 @@ export class ApprovalForm extends Form {
     this.edit.title = "e, on the card";
     this.refuse.title = "n, on the card";
     this.keys = { y: () => this.approve.click(), n: () => this.refuse.click(), e: () => this.edit.click() };
-    this.buttons = h("div.tool-buttons", {}, this.approve, this.edit, this.refuse, h("span.remember", {}, labelled("Holds", this.remember)));
+    this.buttons = h("div.tool-buttons", {}, this.approve, this.edit, this.refuse, h("span.remember", {}, labelled("Approval holds", this.remember)));
     this.element.append(this.why, this.buttons, this.editing, this.refusing, this.problem, this.expires);
     this.updateTime();
   }
@@ -151,7 +151,7 @@ export class ApprovalForm extends Form {
   }
 
   #decide(decision) {
-    const remember = this.remember.value || undefined;
+    const remember = decision.approved ? this.remember.value || undefined : undefined;
     this.send(() => decide(this.conversation, this.call, { ...decision, remember }));
   }
 }

@@ -91,7 +91,7 @@ class StoredResult {
       this.following = piece.next_offset;
       this.text.textContent = visible(piece.text, MOST * 5);
       this.reader.hidden = false;
-      this.where.textContent = piece.text ? `From byte ${piece.offset.toLocaleString("en")} of ${piece.bytes.toLocaleString("en")}.` : "Nothing found.";
+      this.where.textContent = piece.text ? `From character ${piece.offset.toLocaleString("en")} on; it has ${piece.bytes.toLocaleString("en")} bytes.` : "Nothing found.";
       this.back.disabled = this.#starts.length < 2;
       this.next.disabled = piece.next_offset === null || piece.next_offset === undefined;
     } catch (error) {

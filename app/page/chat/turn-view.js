@@ -127,7 +127,7 @@ export class TurnView {
     this.goTo.hidden = status !== "waiting" || !this.#asking;
     this.goTo.textContent = this.goTo.hidden ? "" : "Go to it";
     const since = Date.now() - (heardAt || startedAt || Date.now());
-    if (status === "queued") words.textContent = phaseWords("queued");
+    if (status === "queued") words.textContent = this.turn.steers ? "Enters the answer above at its next step." : phaseWords("queued");
     else if (!conversation.isConnected) words.textContent = lostWords(Date.now() - conversation.lostAt, conversation.graceMs);
     else if (status === "waiting") words.textContent = waitingWords(this.turn.waitingFor);
     else if (heardAt && since < QUIET_MS) words.textContent = "Answering";

@@ -1,8 +1,8 @@
 /**
  * One turn: the question, and the parts of its answer in their order. No network and no elements here.
  *
- * Parts: `{kind: "text", text, messageId}`, `{kind: "thinking", text}`, `{kind: "call", call}` (acts.js), `{kind: "steered", id, text,
- * isPending}` (a message that enters the running turn) and `{kind: "budget", budget}`. A turn has several assistant messages: between
+ * Parts: `{kind: "text", text, messageId}`, `{kind: "thinking", text}`, `{kind: "call", call}` (acts.js), `{kind: "steered", id, text}`
+ * (a message that entered the running turn) and `{kind: "budget", budget}`. A turn has several assistant messages: between
  * two of them stand calls, or a steered message.
  */
 import { FRAMES, OPEN, applyAct, applyFrame, newCall, parsed } from "./acts.js";
@@ -70,21 +70,10 @@ export class Turn {
     if (id && FRAMES.has(frame.type)) applyFrame(this.#call(id), frame);
   }
 
-  /** A message on its way into the turn; shown at its end until it has entered. */
-  expect(id, text) {
-    if (!this.parts.some((part) => part.kind === "steered" && part.id === id)) this.#add({ kind: "steered", id, text, isPending: true });
-  }
-
-  /** It has entered. */
+  /** A message has entered the turn. */
   steer(id, text) {
-    this.withdraw(id);
     this.#open = null;
-    this.#add({ kind: "steered", id, text, isPending: false });
-  }
-
-  /** It did not enter: it became a turn of its own. */
-  withdraw(id) {
-    this.parts = this.parts.filter((part) => part.kind !== "steered" || part.id !== id);
+    this.#add({ kind: "steered", id, text });
   }
 
   addBudget(budget) {
@@ -118,7 +107,7 @@ export class Turn {
     if (role === "user" && isFirst) {
       this.user = { text: content, at: message.created_at, id };
     } else if (role === "user") {
-      this.#add({ kind: "steered", id, text: content, isPending: false });
+      this.#add({ kind: "steered", id, text: content });
     } else if (role === "tool") {
       this.#settle(this.#call(message.tool_call_id, known), content);
     } else {
@@ -172,8 +161,7 @@ export class Turn {
   }
 
   #add(part) {
-    const at = part.isPending ? -1 : this.parts.findIndex((other) => other.isPending); // what is on its way stays last
-    this.parts.splice(at < 0 ? this.parts.length : at, 0, part);
+    this.parts.push(part);
     return part;
   }
 }

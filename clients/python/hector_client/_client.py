@@ -13,7 +13,7 @@ from hector_client import _operations as operations
 from hector_client._drivers import AsyncConnection, AsyncDriver
 from hector_client._following import Patience, follow
 from hector_client._http import TimeLimits, settings
-from hector_client._operations import JSON, Acts, Page
+from hector_client._operations import JSON, PAGE, Acts, Page
 from hector_client._state import AnswerState, SessionState, post_message
 from hector_client._steps import Call, Request
 from hector_client.errors import HectorError
@@ -137,9 +137,9 @@ class Agent:
         post = post_message(self.name, None, {"message": message, "instructions": instructions})
         return Answer(self.client, self.name, None, post, None)
 
-    async def approvals(self) -> Acts:
+    async def approvals(self, *, limit: int = PAGE) -> Acts:
         """The calls of tools that wait for a decision, in all sessions that the key may see."""
-        return await self.client.driver.call(operations.approvals(self.name, None))
+        return await self.client.driver.call(operations.approvals(self.name, None, limit=limit))
 
     async def forget(
         self,
@@ -211,9 +211,10 @@ class Session(SessionState):
         return await self.client.driver.call(self._send(message, options, self.client.patience))
 
     async def steer(self, message: str) -> JSON:
-        """Send a message into the running turn, whose next step has it. Without one it begins a turn.
+        """Send a message into the running turn, whose next step has it; where none runs, it is answered as any other.
 
-        Returns `turn_id` and `message_id`; `steer` is `accepted`, or `queued` when the turn had no step left.
+        Returns at once `turn_id` (of the running turn), `message_id`, and `steer`: `accepted`, or `queued` when the
+        turn had no step left. Where none ran: what a waiting POST returns, when the turn is over or waits.
         """
         return await self.client.driver.call(self._steer(message, self.client.patience))
 
@@ -323,15 +324,16 @@ class Calls:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    async def list(self, *, turn_id: str | None = None, state: str | None = None) -> Acts:
-        return await self._do(operations.calls(*self._where, turn_id=turn_id, state=state))
+    async def list(self, *, turn_id: str | None = None, state: str | None = None, limit: int = PAGE) -> Acts:
+        """Oldest first."""
+        return await self._do(operations.calls(*self._where, turn_id=turn_id, state=state, limit=limit))
 
     async def get(self, call_id: str) -> JSON:
         return await self._do(operations.call(*self._where, call_id))
 
-    async def approvals(self) -> Acts:
-        """The acts that wait for a decision."""
-        return await self._do(operations.approvals(*self._where))
+    async def approvals(self, *, limit: int = PAGE) -> Acts:
+        """The acts that wait for a decision, also those of agents that were called."""
+        return await self._do(operations.approvals(*self._where, limit=limit))
 
     async def approve(
         self, call_id: str, *, arguments: Mapping[str, Any] | None = None, remember: str | None = None
@@ -340,14 +342,15 @@ class Calls:
         for all calls like it. Returns the act.
 
         Raises:
-            Conflict: it was decided before, or its time is over (`already_decided`, `approval_expired`).
+            Conflict: it was decided before (`already_decided`).
+            ApprovalExpired: its time is over.
         """
         decision = {"approved": True, "arguments": arguments, "remember": remember}
         return await self._do(operations.decide(*self._where, call_id, decision))
 
-    async def refuse(self, call_id: str, *, reason: str | None = None, remember: str | None = None) -> JSON:
+    async def refuse(self, call_id: str, *, reason: str | None = None) -> JSON:
         """The model is told that it was refused, and the `reason`. Returns the act; raises as `approve`."""
-        decision = {"approved": False, "reason": reason, "remember": remember}
+        decision = {"approved": False, "reason": reason}
         return await self._do(operations.decide(*self._where, call_id, decision))
 
     async def post_result(self, call_id: str, result: Any) -> JSON:

@@ -165,8 +165,9 @@ def edit_message(agent: str, session_id: str, message_id: str, content: str) -> 
 # -- acts: calls of tools ---------------------------------------------------------------------
 
 
-def calls(agent: str, session_id: str, *, turn_id: str | None, state: str | None) -> Call[Acts]:
-    query = given({"turn_id": turn_id, "state": state})
+def calls(agent: str, session_id: str, *, turn_id: str | None, state: str | None, limit: int) -> Call[Acts]:
+    """Oldest first; the server gives 200 at most."""
+    query = given({"turn_id": turn_id, "state": state, "limit": str(limit)})
     return ask_list(Request("GET", session_path(agent, session_id, "calls"), query=query), "calls")
 
 
@@ -174,10 +175,10 @@ def call(agent: str, session_id: str, call_id: str) -> Call[JSON]:
     return ask(Request("GET", session_path(agent, session_id, "calls", call_id)))
 
 
-def approvals(agent: str, session_id: str | None) -> Call[Acts]:
-    """Without a session: of all sessions of the agent that the caller may see."""
+def approvals(agent: str, session_id: str | None, *, limit: int) -> Call[Acts]:
+    """Without a session: of all sessions of the agent that the caller may see. The server gives 200 at most."""
     where = path("agents", agent, "approvals") if session_id is None else session_path(agent, session_id, "approvals")
-    return ask_list(Request("GET", where), "approvals")
+    return ask_list(Request("GET", where, query={"limit": str(limit)}), "approvals")
 
 
 def decide(agent: str, session_id: str, call_id: str, decision: Mapping[str, Any]) -> Call[JSON]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 
 from hector_client import _operations as operations
 from hector_client._following import AnswerReader, Patience, SessionReader, repeat
@@ -172,8 +173,9 @@ class SessionState:
         return str(reply.json["turn_id"])
 
     def _steer(self, message: str, patience: Patience) -> Call[JSON]:
-        body = {"message": message, "on_busy": "steer", "background": True}
-        reply: Reply = yield from repeat(post_message(self.agent_name, self.session_id, body), patience)
+        body = {"message": message, "on_busy": "steer"}
+        post = replace(post_message(self.agent_name, self.session_id, body), is_patient=True)
+        reply: Reply = yield from repeat(post, patience)
         return dict(reply.json)
 
     def _regeneration(self, message_id: str | None, instructions: str | None) -> Request:

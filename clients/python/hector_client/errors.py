@@ -11,9 +11,10 @@ HectorError
     ├── NotFound            agent_not_found, session_not_found, turn_not_found, call_not_found, result_not_found,
     │                       memory_not_found, store_not_found, not_found
     ├── Conflict            session_busy, idempotency_conflict, session_exists, turn_cancelled, already_decided,
-    │                       approval_expired, memory_off, import_stopped
+    │                       memory_off, import_stopped
     ├── SessionOver         session_ended, session_expired, session_terminated
     ├── CursorExpired       cursor_expired
+    ├── ApprovalExpired     approval_expired
     ├── TooLarge            too_large, headers_too_large, url_too_long
     ├── QuotaExceeded       queue_full, rate_limited
     ├── ModelFailed         llm_error, llm_timeout
@@ -126,6 +127,10 @@ class CursorExpired(Refused):
     """The text after this cursor is no longer kept word for word."""
 
 
+class ApprovalExpired(Refused):
+    """Nobody decided in time: the call counts as refused."""
+
+
 class TooLarge(Refused):
     """Larger than the server accepts."""
 
@@ -171,13 +176,13 @@ REASONS: dict[str, type[Refused]] = {
     "session_exists": Conflict,
     "turn_cancelled": Conflict,
     "already_decided": Conflict,
-    "approval_expired": Conflict,
     "memory_off": Conflict,
     "import_stopped": Conflict,
     "session_ended": SessionOver,
     "session_expired": SessionOver,
     "session_terminated": SessionOver,
     "cursor_expired": CursorExpired,
+    "approval_expired": ApprovalExpired,
     "too_large": TooLarge,
     "headers_too_large": TooLarge,
     "url_too_long": TooLarge,

@@ -16,7 +16,7 @@ from hector_client import _operations as operations
 from hector_client._drivers import Connection, Driver
 from hector_client._following import Patience, follow
 from hector_client._http import TimeLimits, settings
-from hector_client._operations import JSON, Acts, Page
+from hector_client._operations import JSON, PAGE, Acts, Page
 from hector_client._state import AnswerState, SessionState, post_message
 from hector_client._steps import Call, Request
 from hector_client.errors import HectorError
@@ -140,9 +140,9 @@ class Agent:
         post = post_message(self.name, None, {"message": message, "instructions": instructions})
         return Answer(self.client, self.name, None, post, None)
 
-    def approvals(self) -> Acts:
+    def approvals(self, *, limit: int = PAGE) -> Acts:
         """The calls of tools that wait for a decision, in all sessions that the key may see."""
-        return self.client.driver.call(operations.approvals(self.name, None))
+        return self.client.driver.call(operations.approvals(self.name, None, limit=limit))
 
     def forget(
         self,
@@ -214,9 +214,10 @@ class Session(SessionState):
         return self.client.driver.call(self._send(message, options, self.client.patience))
 
     def steer(self, message: str) -> JSON:
-        """Send a message into the running turn, whose next step has it. Without one it begins a turn.
+        """Send a message into the running turn, whose next step has it; where none runs, it is answered as any other.
 
-        Returns `turn_id` and `message_id`; `steer` is `accepted`, or `queued` when the turn had no step left.
+        Returns at once `turn_id` (of the running turn), `message_id`, and `steer`: `accepted`, or `queued` when the
+        turn had no step left. Where none ran: what a waiting POST returns, when the turn is over or waits.
         """
         return self.client.driver.call(self._steer(message, self.client.patience))
 
@@ -323,29 +324,31 @@ class Calls:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def list(self, *, turn_id: str | None = None, state: str | None = None) -> Acts:
-        return self._do(operations.calls(*self._where, turn_id=turn_id, state=state))
+    def list(self, *, turn_id: str | None = None, state: str | None = None, limit: int = PAGE) -> Acts:
+        """Oldest first."""
+        return self._do(operations.calls(*self._where, turn_id=turn_id, state=state, limit=limit))
 
     def get(self, call_id: str) -> JSON:
         return self._do(operations.call(*self._where, call_id))
 
-    def approvals(self) -> Acts:
-        """The acts that wait for a decision."""
-        return self._do(operations.approvals(*self._where))
+    def approvals(self, *, limit: int = PAGE) -> Acts:
+        """The acts that wait for a decision, also those of agents that were called."""
+        return self._do(operations.approvals(*self._where, limit=limit))
 
     def approve(self, call_id: str, *, arguments: Mapping[str, Any] | None = None, remember: str | None = None) -> JSON:
         """Let it run, with other `arguments` if they are given. `remember`, for `session` or `agent`: the answer holds
         for all calls like it. Returns the act.
 
         Raises:
-            Conflict: it was decided before, or its time is over (`already_decided`, `approval_expired`).
+            Conflict: it was decided before (`already_decided`).
+            ApprovalExpired: its time is over.
         """
         decision = {"approved": True, "arguments": arguments, "remember": remember}
         return self._do(operations.decide(*self._where, call_id, decision))
 
-    def refuse(self, call_id: str, *, reason: str | None = None, remember: str | None = None) -> JSON:
+    def refuse(self, call_id: str, *, reason: str | None = None) -> JSON:
         """The model is told that it was refused, and the `reason`. Returns the act; raises as `approve`."""
-        decision = {"approved": False, "reason": reason, "remember": remember}
+        decision = {"approved": False, "reason": reason}
         return self._do(operations.decide(*self._where, call_id, decision))
 
     def post_result(self, call_id: str, result: Any) -> JSON:
