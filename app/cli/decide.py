@@ -138,7 +138,7 @@ async def open_acts(session: Session, turn_id: str | None = None) -> list[dict[s
 
 
 def brief(act: Mapping[str, Any]) -> str:
-    """`write_file("hello.py", …)` on one line."""
+    """`write_file("notes", …)` on one line."""
     given = act.get("edited") or act["arguments"]
     values = list(given.values()) if isinstance(given, dict) else [given]
     shown = [json.dumps(value, ensure_ascii=False) for value in values[:4]]
