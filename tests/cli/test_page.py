@@ -41,7 +41,13 @@ async def assistant(tmp_path: Path) -> AsyncIterator[HectorServer]:
     settings = {
         "server": {"shutdown_grace": "200ms"},
         "llms": {"demo": {"type": "scripted"}},
-        "agents": {"assistant": {"llm": "demo", "memory": {"longterm": {"storage_scope": "conversational"}}}},
+        "agents": {
+            "assistant": {
+                "llm": "demo",
+                "memory": {"longterm": {"storage_scope": "conversational"}},
+                "tools": ["write_file"],
+            }
+        },
         "embedders": {"default": {"type": "none"}},
         "document_stores": {"handbook": {"paths": ["config.yaml"]}},
     }
@@ -78,5 +84,6 @@ async def test_the_examples_run_one_after_the_other(assistant: HectorServer) -> 
     assert process.returncode == 0, err
     assert "What is my name?\n" in out
     assert '"message_count": 4' in out
-    assert out.endswith("ok\n")
+    assert "\nok\n" in out
+    assert "write_file" in out.partition("\nok\n")[2]
     assert "time: first" in err
