@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.config.agent import AgentConfig, PromptConfig
+from app.config.llm import PriceConfig
 from app.config.root import Config
 from app.domain.errors import agent_not_found
 from app.domain.message import is_blank
@@ -40,6 +41,8 @@ class Agent:
     """The model that sums up older messages; `None`: they are left out."""
     budget: ModelBudget | None = None
     """Fits the working memory to the model; `None`: the configuration says what it keeps."""
+    price: PriceConfig | None = None
+    """What a million tokens of its model cost."""
 
 
 class Roster:
@@ -73,7 +76,10 @@ class Roster:
 def build_agents(config: Config, models: Mapping[str, LLM]) -> dict[str, Agent]:
     """Every agent of the configuration on its model."""
     return {
-        name: build_agent(name, agent, models[agent.llm], summarizer=models.get(config.summarizer_of(name) or ""))
+        name: replace(
+            build_agent(name, agent, models[agent.llm], summarizer=models.get(config.summarizer_of(name) or "")),
+            price=config.llms[agent.llm].price if agent.llm in config.llms else None,
+        )
         for name, agent in config.agents.items()
     }
 

@@ -82,6 +82,8 @@ class Delegation:
             outcome = turn.done.result()
         else:
             outcome = await self._history.outcome_of(child, turn)
+        if outcome.usage is not None:
+            context.on_usage(outcome.usage)
         return _result(task.agent, outcome)
 
     async def _begin(

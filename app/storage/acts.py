@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, and_, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, func, insert, select, update
 
 from app.domain.act import Act, ActState, StateChange, ToolClass
 from app.storage import tables
@@ -148,6 +148,15 @@ def page(
         query = query.where(_a.c.waiting_for == waiting_for)
     query = query.order_by(_a.c.created_ms, _a.c.step, _a.c.place).limit(limit)
     return [_act(row) for row in connection.execute(query)]
+
+
+def count(connection: Connection, session_id: str, *, without_turn: str) -> tuple[int, int]:
+    """(steps with calls, calls) of a session, those of one turn left out."""
+    mine = and_(_a.c.session_id == session_id, _a.c.turn_id != without_turn)
+    steps = select(_a.c.turn_id, _a.c.step).where(mine).distinct().subquery()
+    found = connection.execute(select(func.count()).select_from(steps)).scalar()
+    calls = connection.execute(select(func.count()).select_from(_a).where(mine)).scalar()
+    return int(found or 0), int(calls or 0)
 
 
 def waiting(

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from app.domain.act import ToolClass
 from app.domain.event import Event
+from app.domain.turn import Usage
 
 Reach = Literal["none", "fixed", "open"]
 
@@ -103,6 +104,8 @@ class ToolContext:
     """Shows readers what another agent does on behalf of this call."""
     result_address: str = ""
     """Where a program may POST the result of a deferred call, with its token: a path, or an address."""
+    on_usage: Callable[[Usage], None] = lambda _usage: None
+    """Counts what another agent used on behalf of this call."""
     on_keep: Callable[[dict[str, Any]], Awaitable[None]] | None = None
 
     def progress(self, text: str = "", percent: float | None = None) -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from app.agents import Agent
-from app.domain.act import Act
+from app.domain.act import Act, ActState
 from app.domain.errors import Conflict, QuotaExceeded, Unavailable, session_over
 from app.domain.ids import NewId
 from app.domain.message import Message, Role
@@ -23,6 +23,7 @@ from app.storage import messages
 from app.turns import begin
 from app.turns.ask import Again, Ask
 from app.turns.desk import Desk, DeskHost, Unclosed, desk_of
+from app.turns.going_on import GO_ON, budget_of
 from app.turns.keys import Key
 from app.turns.open_turn import OpenTurn
 from app.turns.runner import Runner
@@ -141,11 +142,14 @@ class Admission:
         turn.started_ms = stored.started_ms or stored.created_ms
         turn.started_clock = turn.created_clock
         turn.step = max([act.step for act in acts], default=0)
-        turn.calls = len(acts)
+        turn.calls = sum([act.name != GO_ON for act in acts])
+        turn.declined.update([budget_of(act) for act in acts if act.name == GO_ON and act.state is ActState.REFUSED])
         turn.acts = [act for act in acts if not act.is_checkpointed]
+        turn.extended.update([budget_of(act) for act in acts if act.name == GO_ON and act.state is ActState.SETTLED])
         turn.used = stored.usage
         turn.is_counted = stored.usage is not None
         turn.waiting_for = stored.waiting_for
+        turn.parked_clock = turn.started_clock
         turn.parked.set()
         desk.open = turn
         desk.put_last(turn)

@@ -14,6 +14,7 @@ import orjson
 from app.domain.act import Act
 from app.domain.errors import HectorError
 from app.domain.event import Event, ToolProgressed
+from app.domain.turn import Usage
 from app.events.change import Change
 from app.storage import acts as rows
 from app.tools.arguments import BadArguments, parse
@@ -23,7 +24,7 @@ from app.turns.acting import Acting
 from app.turns.desk import Desk
 from app.turns.open_turn import OpenTurn
 from app.turns.outcomes import Outcome
-from app.turns.step import ensure_room
+from app.turns.step import added, ensure_room
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ class Carrying:
             answer=kept.pop("answer", None) if kept is not None else None,
             on_progress=self._progress,
             on_event=self._relay,
+            on_usage=self._count,
             result_address=acting.result_address(session, act.call_id),
             on_keep=self._keep,
         )
@@ -160,6 +162,9 @@ class Carrying:
         if percent is not None:
             self._percent = percent
         self._flush_soon()
+
+    def _count(self, usage: Usage) -> None:
+        self._turn.below = added(self._turn.below, usage)
 
     def _relay(self, event: Event) -> None:
         self._events.append(event)

@@ -14,10 +14,11 @@ from app.storage import acts as rows
 from app.storage import messages
 from app.turns import step
 from app.turns.acting import Acting, AgentTools, callers_of
-from app.turns.budgets import Budgets
+from app.turns.budgets import Budgets, SessionUse, Verdict
 from app.turns.condensing import counted
 from app.turns.desk import Desk
 from app.turns.fitting import Fitted, fit
+from app.turns.going_on import call_for
 from app.turns.memory import TurnMemory
 from app.turns.open_turn import OpenTurn, Prompt
 from app.turns.prompt import as_entries, build, request_of
@@ -69,10 +70,10 @@ class Loop:
             await calls.resolve_doubtful(turn.doubtful)
             turn.doubtful = []
         await calls.carry_out()
-        budgets = Budgets(desk, turn, self.acting)
+        budgets = Budgets(desk, turn, await self._session_use(desk, turn))
         while True:
             await absorb(desk, turn, self.acting)
-            is_last = await budgets.check()
+            is_last = await self._is_last(budgets, calls)
             end = await self._ask(desk, turn, None if is_last else tools)
             await self._count(desk, turn, end)
             if not end.calls or is_last:
@@ -81,6 +82,22 @@ class Loop:
             await calls.carry_out()
             if calls.is_looping:
                 raise LoopDetected
+
+    async def _is_last(self, budgets: Budgets, calls: ToolCalls) -> bool:
+        """Whether the next step is the last one. Raises TurnWaits: a person is asked, and the turn begins here again."""
+        verdict = await budgets.check()
+        if verdict is Verdict.ASK:
+            await calls.propose([call_for(*budgets.exceeded)])
+            await calls.carry_out()
+            verdict = await budgets.check()
+        return verdict is Verdict.LAST
+
+    async def _session_use(self, desk: Desk, turn: OpenTurn) -> SessionUse:
+        limits = desk.agent.config.limits.session
+        if limits.steps is None and limits.calls is None:
+            return SessionUse()
+        query = partial(rows.count, session_id=desk.session_id, without_turn=turn.turn_id)
+        return SessionUse(*await desk.session_log.database.read(query))
 
     async def _ask(self, desk: Desk, turn: OpenTurn, tools: AgentTools | None) -> StreamEnd:
         """One step; a request that the provider refuses as too long is made shorter, once."""

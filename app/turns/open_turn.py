@@ -86,6 +86,12 @@ class OpenTurn:
     """What its steps added to the conversation, after the user's message."""
     used: Usage | None = None
     """What the model's calls before the present one used."""
+    below: Usage | None = None
+    """What agents used that its calls called."""
+    extended: Counter[str] = field(default_factory=Counter)
+    """How often people let it go on at a limit, by budget."""
+    declined: set[str] = field(default_factory=set)
+    """Budgets beyond which people did not let it go on."""
     is_counted: bool = False
     """Whether `used` has the present call of the model, too."""
     closed: dict[str, Act] = field(default_factory=dict)
@@ -105,6 +111,9 @@ class OpenTurn:
     is_resumed: bool = False
     """Whether it goes on after it waited or after a restart, and has to be read again."""
     waiting_for: str | None = None
+    parked_clock: float = 0.0
+    waited_seconds: float = 0.0
+    """How long it has waited for people."""
     parked: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while it waits for somebody."""
     phase: str | None = None

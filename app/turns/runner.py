@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -123,6 +124,7 @@ class Runner:
 
     async def _go_on(self, desk: Desk, turn: OpenTurn, call_id: str | None) -> None:
         def launch() -> None:
+            turn.waited_seconds += time.monotonic() - turn.parked_clock
             turn.is_going_on, turn.is_resumed, turn.waiting_for = False, True, None
             turn.parked.clear()
             self.launch(desk, turn)
@@ -152,6 +154,7 @@ class Runner:
         self.grace.end(turn)
         self._live.store_of(session_log).journal.unfollow(session_log)
         session_log.tape = None
+        turn.parked_clock = time.monotonic()
         turn.parked.set()
         if turn.stop is not None:
             self.stop(desk, turn, *turn.stop)

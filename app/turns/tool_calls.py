@@ -17,11 +17,12 @@ from app.storage import acts as rows
 from app.storage import turns
 from app.storage.engine.unit_of_work import Unwritable
 from app.tools.arguments import BadArguments, describe, parse
-from app.tools.base import Classifying, Later, Probing, Question, ToolUnknown
+from app.tools.base import Classifying, Later, Probing, Question, Tool, ToolUnknown
 from app.turns import checkpoint, outcomes
 from app.turns.acting import Acting, AgentTools
 from app.turns.carrying import Carried, Carrying
 from app.turns.desk import Desk
+from app.turns.going_on import GO_ON, GoOn, budget_of, decision_for
 from app.turns.open_turn import OpenTurn
 from app.turns.outcomes import Outcome
 from app.turns.step import ensure_room
@@ -54,6 +55,8 @@ class ToolCalls:
         self._tools = tools
         self.remembered = list(remembered)
         self._tells_unknown = desk.agent.config.reasoning.on_unknown == "tell_model"
+        self._go_on = GoOn()
+        self._asks_to_go_on = desk.agent.config.reasoning.on_limit == "ask"
         self._running: dict[str, Carrying] = {}
         self._changed = asyncio.Event()
 
@@ -81,7 +84,7 @@ class ToolCalls:
 
             def stored() -> None:
                 turn.acts = acts
-                turn.calls += len(acts)
+                turn.calls += sum([act.name != GO_ON for act in acts])
                 turn.entries.append(entry)
                 if desk.window is not None:
                     desk.window.append(entry)
@@ -90,7 +93,7 @@ class ToolCalls:
 
     def _proposed(self, call: ToolCall, place: int, now: int) -> tuple[Act, object]:
         """The act of a call, with the first states it has, and its arguments as far as they can be read."""
-        tool = self._tools.find(call.name)
+        tool = self._find(call.name)
         turn, acting = self._turn, self._acting
         act = Act(
             call_id=acting.new_id("call"),
@@ -120,7 +123,10 @@ class ToolCalls:
         """The act as the rules have it."""
         if act.state is not ActState.PROPOSED:
             return act
-        decision = self._tools.decide(act.name, arguments, self.remembered)
+        if act.name == GO_ON:
+            decision = decision_for(arguments)
+        else:
+            decision = self._tools.decide(act.name, arguments, self.remembered)
         if decision.verdict == "deny":
             sentence = f"This call is not allowed: {decision.why}"
             return replace(_refused(act, sentence, now), why=decision.why, rule=decision.rule)
@@ -190,7 +196,7 @@ class ToolCalls:
     def _carry(self, act: Act) -> None:
         if act.call_id in self._running:
             return
-        tool = self._tools.find(act.name)
+        tool = self._find(act.name)
         self._turn.phase = f"tool {act.name}"
         self._running[act.call_id] = Carrying(self._acting, self._desk, self._turn, act, tool, self._changed.set)
 
@@ -246,6 +252,8 @@ class ToolCalls:
             change.fact(self._ended(after, outcome, ms))
             checkpoint.add_shown(change, turn)
             change.on_commit(lambda: self._replace(after))
+            if act.name == GO_ON and after.state is ActState.SETTLED:
+                turn.extended[budget_of(act)] += 1
             if is_last:
                 self._add_checkpoint(change, acts, now)
 
@@ -265,6 +273,9 @@ class ToolCalls:
     async def _conclude(self) -> None:
         """Nothing runs: the step is over, or waits for somebody."""
         turn = self._turn
+        turn.declined.update(
+            [budget_of(act) for act in turn.acts if act.name == GO_ON and act.state is ActState.REFUSED]
+        )
         waiting = [act for act in turn.acts if not self._is_over(act)]
         if waiting:
             await self._park(waiting)
@@ -316,7 +327,7 @@ class ToolCalls:
         for act in doubtful:
             if act.tool_class is not ToolClass.ONCE or act.kept is not None:
                 continue  # they run again, with the same key
-            tool = self._tools.find(act.name)
+            tool = self._find(act.name)
             carried = await self._probed(act, tool)
             if carried is not None:
                 await self._settle(act, carried)
@@ -368,6 +379,9 @@ class ToolCalls:
 
     # -- small things ---------------------------------------------------------------------------
 
+    def _find(self, name: str) -> Tool | None:
+        return self._go_on if name == GO_ON and self._asks_to_go_on else self._tools.find(name)
+
     def _is_over(self, act: Act) -> bool:
         return act.state.is_over or (act.state is ActState.UNKNOWN and self._tells_unknown)
 
@@ -396,7 +410,7 @@ class ToolCalls:
     def _called(self, act: Act, arguments: object) -> ToolCalled:
         chunk = ""
         if self._shows:
-            tool = self._tools.find(act.name)
+            tool = self._find(act.name)
             known = arguments if isinstance(arguments, dict) else {}
             chunk = f"\n[Tool: {describe(act.name, known, tool.spec.parameters if tool is not None else {})}]\n"
         return ToolCalled(act.turn_id, act.call_id, act.name, arguments, act.tool_class.value, act.step, chunk)

@@ -472,3 +472,41 @@ def test_what_a_remembered_answer_is_for(name: str, arguments: Any, other: Any, 
     act = Act("c", "s", "t", 1, 0, "a", name, ONCE, orjson.dumps(arguments).decode(), ActState.WAITING)
     decision = Rules(ask=[name], remembered=[rule_for(act)]).decide(name, other)
     assert (decision.verdict == "allow") is is_same
+
+
+# -- budgets -------------------------------------------------------------------------------------
+
+
+LOOKS = [Answer(calls=(ScriptedCall("look", {"n": n}),)) for n in range(9)]
+
+
+@pytest.mark.parametrize("limits", [{"calls": 2}, {"tokens": 1}, {"session": {"calls": 2}}, {"session": {"steps": 2}}])
+async def test_a_turn_at_its_limit_concludes(open_house: Open, limits: dict[str, Any]) -> None:
+    house = await open_house([*LOOKS], MadeTool("look"), agent={"limits": limits})
+    turn = await house.start(await house.session("s1"), "Go")
+    assert (await turn.done).state is TurnState.COMPLETED
+    assert len(await ledger(house)) <= 2
+    told = [frame for frame in await frames(house) if frame.get("type") == "budget"]
+    assert told[-1]["action"] == "land"
+
+
+async def test_a_turn_at_its_limit_stops_if_it_is_to(open_house: Open) -> None:
+    agent = {"limits": {"calls": 2}, "reasoning": {"on_limit": "stop"}}
+    house = await open_house([*LOOKS], MadeTool("look"), agent=agent)
+    outcome = await (await house.start(await house.session("s1"), "Go")).done
+    assert (outcome.state, outcome.reason) == (TurnState.CANCELLED, "limit_calls")
+
+
+@pytest.mark.parametrize("approved", [True, False])
+async def test_a_turn_at_its_limit_asks_whether_it_goes_on(open_house: Open, approved: bool) -> None:
+    agent = {"limits": {"calls": 2}, "reasoning": {"on_limit": "ask"}}
+    house = await open_house([*LOOKS[:3], Answer("Done.")], MadeTool("look"), agent=agent)
+    log = await house.session("s1")
+    turn = await house.start(log, "Go")
+    await turn.parked.wait()
+    asked = (await ledger(house))[-1]
+    assert (asked.name, asked.waiting_for) == ("go_on", "approval")
+    await house.decisions.decide(log, asked.call_id, approved=approved, by="ann")
+    outcome = await turn.done
+    assert outcome.state is TurnState.COMPLETED
+    assert [act.name for act in await ledger(house)].count("look") == (3 if approved else 2)
