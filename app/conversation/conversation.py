@@ -44,6 +44,8 @@ class Sending:
     """A cursor: a client that repeats its request after a cut goes on from there, if the turn is the same."""
     debug: bool = False
     text_only: bool = False
+    top_only: bool = False
+    """Without what agents do that the session's agent calls."""
 
     def make_key(self) -> Key | None:
         """The idempotency key with the body as it was given."""
@@ -149,6 +151,7 @@ class Following:
             self.agent.config,
             debug=self.sending.debug,
             text_only=self.sending.text_only,
+            top_only=self.sending.top_only,
             turn_id=turn.turn_id,
             until_caught_up=isinstance(turn, Turn),
             skip=self.cursor.skip if self.attached and self.cursor else None,
@@ -267,6 +270,7 @@ class Conversation:
         until_turn_end: bool = False,
         debug: bool = False,
         text_only: bool = False,
+        top_only: bool = False,
     ) -> Attached | None:
         """Follow a session from a cursor; `None` when there is nothing to read and nothing to come.
 
@@ -296,6 +300,7 @@ class Conversation:
             agent.config,
             debug=debug,
             text_only=text_only,
+            top_only=top_only,
             until_turn=running.turn_id if until_turn_end and running is not None else None,
             until_caught_up=until_turn_end and running is None,
             skip=cursor.skip,

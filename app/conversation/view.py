@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import orjson
+
 from app.config.agent import AgentConfig
 from app.domain.event import EventKind
 from app.domain.session import SessionStatus
@@ -24,6 +26,8 @@ class View:
     until_turn: str | None = None
     until_caught_up: bool = False
     text_only: bool = False
+    top_only: bool = False
+    """Without what agents do that were called by this one."""
     whole: bool = False
     """One chunk with the whole answer instead of a stream."""
     chunk_size: int = 0
@@ -41,7 +45,7 @@ class View:
         is_others = run.turn_id is not None or run.kind is EventKind.SNAPSHOT  # of a message that no turn made
         if self.turn_id is not None and run.turn_id != self.turn_id and is_others:
             return False
-        return run.kind not in self.hidden
+        return run.kind not in self.hidden and not (self.top_only and is_nested(run))
 
     def ends_turn(self, run: Run) -> bool:
         """Whether `run` closes a turn or the session: a door says so in its own way."""
@@ -61,11 +65,21 @@ class View:
         return self.until_caught_up or session_log.is_over
 
 
+def is_nested(run: Run) -> bool:
+    """Whether the event is of an agent that was called."""
+    if b'"depth":' not in run.payload:
+        return False
+    frame = orjson.loads(run.payload)
+    tool = frame.get("tool")
+    return bool(frame.get("depth") or (isinstance(tool, dict) and tool.get("depth")))
+
+
 def view_of(
     agent: AgentConfig,
     *,
     debug: bool = False,
     text_only: bool = False,
+    top_only: bool = False,
     turn_id: str | None = None,
     until_turn: str | None = None,
     until_caught_up: bool = False,
@@ -84,6 +98,7 @@ def view_of(
         until_turn=until_turn,
         until_caught_up=until_caught_up,
         text_only=text_only,
+        top_only=top_only,
         whole=not reasoning.enable_streaming,
         chunk_size=streaming.chunk_size,
         delay_seconds=streaming.delay_ms / 1000,

@@ -139,23 +139,30 @@ async def list_messages(
         Query(description="Only messages before this number; `next_before` of the page after."),
         BeforeValidator(clamp(0, NEWEST)),
     ] = None,
+    roles: Annotated[
+        str | None, Query(description="Only these roles, with commas between.", examples=["user,assistant"])
+    ] = None,
 ) -> Response:
+    wanted = frozenset(roles.split(",")) if roles is not None else None
     before = NEWEST if before is None else before
-    page = await _read_page(runtime, session_log, before=before, limit=limit + 1)
+    page = await _read_page(runtime, session_log, before=before, limit=limit + 1, roles=wanted)
     more = len(page) > limit
     page = page[-limit:]
     messages = [schemas.message_json(message) for message in page]
-    if before == NEWEST and (running := _running(runtime, session_log)) is not None:
+    shows_answer = wanted is None or "assistant" in wanted
+    if before == NEWEST and shows_answer and (running := _running(runtime, session_log)) is not None:
         messages.append(running)
     found: schemas.MessagePage = {"messages": messages, "next_before": page[0].seq if more and page else None}
     return answer(found)
 
 
-async def _read_page(runtime: Runtime, log: SessionLog, *, before: int, limit: int) -> list[Message]:
+async def _read_page(
+    runtime: Runtime, log: SessionLog, *, before: int, limit: int, roles: frozenset[str] | None
+) -> list[Message]:
     """A page that holds the answer of a turn which ended while it was read: else it would be in no list at all."""
     while True:
         was_running = log.tape
-        page = await runtime.history.messages(log, before=before, limit=limit)
+        page = await runtime.history.messages(log, before=before, limit=limit, roles=roles)
         if before != NEWEST or was_running is None or log.tape is was_running:
             return page
 

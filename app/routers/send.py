@@ -67,6 +67,7 @@ async def accept(
         resume=request.headers.get("last-event-id"),
         debug=has_query and flag(request, "debug"),
         text_only=has_query and wants_text(request),
+        top_only=has_query and request.query_params.get("depth") == "0",
     )
     return await conversation.send(principal, agent, session_log, sending)
 

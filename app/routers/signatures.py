@@ -23,6 +23,7 @@ memories_router = json_router("memories")
 
 Debug = Annotated[bool, Query(description="Show debug frames.")]
 Frames = Annotated[Literal["all", "text"], Query(description="`text`: plain chunks only.")]
+Depth = Annotated[Literal["0"] | None, Query(description="`0`: without what agents do that this one calls.")]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -103,6 +104,7 @@ async def stream_message(
     body: SendMessage,
     debug: Debug = False,
     frames: Frames = "all",
+    depth: Depth = None,
     ticket: Ticket = None,
     idempotency_key: IdempotencyKey = None,
     last_event_id: LastEventId = None,
@@ -119,6 +121,7 @@ async def stream_one_shot(
     body: SendMessage,
     debug: Debug = False,
     frames: Frames = "all",
+    depth: Depth = None,
     idempotency_key: IdempotencyKey = None,
     last_event_id: LastEventId = None,
 ) -> None: ...
@@ -135,6 +138,7 @@ async def stream_regenerated(
     body: Regenerate,
     debug: Debug = False,
     frames: Frames = "all",
+    depth: Depth = None,
     idempotency_key: IdempotencyKey = None,
     last_event_id: LastEventId = None,
 ) -> None: ...
@@ -158,6 +162,7 @@ async def follow_session(
     until: Annotated[Literal["turn_end"] | None, Query(description="`turn_end`: close after the open turn.")] = None,
     debug: Debug = False,
     frames: Frames = "all",
+    depth: Depth = None,
     ticket: Ticket = None,
     last_event_id: LastEventId = None,
 ) -> None: ...

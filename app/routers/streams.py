@@ -74,6 +74,7 @@ class Streams:
             until_turn_end=until is not None,
             debug=flag(request, "debug"),
             text_only=wants_text(request),
+            top_only=query.get("depth") == "0",
         )
         if attached is None:
             await Answer(status_code=204)(scope, receive, send)

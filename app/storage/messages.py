@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import orjson
@@ -130,9 +131,17 @@ def add_outcome(unit: UnitOfWork, call_id: str, content: str) -> None:
     unit.add(_OUTCOME, {"the_session": unit.session_id, "the_call": call_id, "new_content": content})
 
 
-def page(connection: Connection, session_id: str, *, before: int = NEWEST, limit: int) -> list[Message]:
-    """The `limit` newest messages below number `before`, oldest first."""
-    rows = connection.execute(_BEFORE, {"the_session": session_id, "before": before, "at_most": limit}).all()
+def page(
+    connection: Connection,
+    session_id: str,
+    *,
+    before: int = NEWEST,
+    limit: int,
+    roles: Collection[str] | None = None,
+) -> list[Message]:
+    """The `limit` newest messages below number `before`, oldest first; of these roles, if some are named."""
+    query = _BEFORE if roles is None else _BEFORE.where(_m.c.role.in_(sorted(roles)))
+    rows = connection.execute(query, {"the_session": session_id, "before": before, "at_most": limit}).all()
     return [_message(row) for row in reversed(rows)]
 
 

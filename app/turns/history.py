@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 
 from app.domain.errors import InvalidRequest, turn_not_found
@@ -87,10 +88,13 @@ class History:
         again = Again(question.message_id, question.seq, replaced[0], as_of, replaced[1])
         return Ask(question.content, instructions, again)
 
-    async def messages(self, session_log: SessionLog, *, before: int, limit: int) -> list[Message]:
-        """A page of stored messages below number `before`, oldest first."""
-        read = session_log.database.read
-        return await read(partial(messages.page, session_id=session_log.session.session_id, before=before, limit=limit))
+    async def messages(
+        self, session_log: SessionLog, *, before: int, limit: int, roles: Collection[str] | None = None
+    ) -> list[Message]:
+        """A page of stored messages below number `before`, oldest first; of these roles, if some are named."""
+        session_id = session_log.session.session_id
+        query = partial(messages.page, session_id=session_id, before=before, limit=limit, roles=roles)
+        return await session_log.database.read(query)
 
     async def has_gap(self, session_log: SessionLog, after: int) -> bool:
         """Whether a reader at `after` would have to be told a text as a whole: events gone, or lost in a crash."""

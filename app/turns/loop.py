@@ -84,7 +84,7 @@ class Loop:
                 raise LoopDetected
 
     async def _is_last(self, budgets: Budgets, calls: ToolCalls) -> bool:
-        """Whether the next step is the last one. Raises TurnWaits: a person is asked, and the turn begins here again."""
+        """Whether the next step is the last one. Raises TurnWaits: a person is asked; the turn begins here again."""
         verdict = await budgets.check()
         if verdict is Verdict.ASK:
             await calls.propose([call_for(*budgets.exceeded)])
