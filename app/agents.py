@@ -25,6 +25,11 @@ _SLOTS = (
     "additional",
 )
 DEFAULT_PROMPT = "You are a helpful assistant."
+SUPERVISOR = (
+    "You lead other agents. Take the task apart, give each part to the agent that is best for it with all that it "
+    "needs to know, look at what comes back, and make the answer of it. Do yourself only what no agent is for."
+)
+"""How a supervisor works, where its prompt does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ def build_agents(config: Config, models: Mapping[str, LLM]) -> dict[str, Agent]:
 
 def build_agent(name: str, config: AgentConfig, llm: LLM, *, summarizer: LLM | None) -> Agent:
     working = config.memory.working
-    prompt = system_prompt(config.prompt)
+    prompt = system_prompt(config.prompt, is_supervisor=config.reasoning.engine == "supervisor")
     system = None if is_blank(prompt) else entry("system", prompt)
     if working.strategy == "buffer_window":
         return Agent(name, config, llm, BufferWindow(working.window_size), system, summarizer)
@@ -102,9 +107,11 @@ def build_agent(name: str, config: AgentConfig, llm: LLM, *, summarizer: LLM | N
     return Agent(name, config, llm, memory, system, summarizer, budget)
 
 
-def system_prompt(prompt: PromptConfig) -> str:
+def system_prompt(prompt: PromptConfig, *, is_supervisor: bool = False) -> str:
     """The whole prompt, or its slots in their order, a blank line between."""
     if prompt.system_prompt is not None:
         return prompt.system_prompt
+    if is_supervisor and prompt.reasoning_instructions is None:
+        prompt = prompt.model_copy(update={"reasoning_instructions": SUPERVISOR})
     slots = [getattr(prompt, slot) for slot in _SLOTS]
     return "\n\n".join([slot for slot in slots if slot]) or DEFAULT_PROMPT
