@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from mcp import types
-from mcp.client.session import ClientSession
+from mcp.client.session import ClientRequestContext, ClientSession
 from mcp.client.subscriptions import SubscriptionLost, listen
-from mcp.shared.dispatcher import CallOptions, ProgressFnT
+from mcp.shared.dispatcher import CallOptions
 from mcp.shared.exceptions import MCPError
 from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from mcp.shared.transport_context import TransportContext
@@ -20,12 +20,14 @@ from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import TypeAdapter, ValidationError
 
 from app import __version__
-from app.tools.mcp.endpoint import Address, Endpoint, Limits, Program
+from app.tools.mcp.endpoint import Address, Choice, Endpoint, Limits, Program
 from app.tools.mcp.faults import LOST, NOT_SENT, AnswerLost, McpFault, NotSent, Refused
 from app.tools.mcp.http import http_streams
 from app.tools.mcp.listing import Listing, listing_of
 from app.tools.mcp.schemas import SchemaChecks, is_deep
 from app.tools.mcp.stdio import stdio_streams
+from app.tools.mcp.tasks import CLAIM, EXTENSION
+from app.tools.mcp.waiting import Exchange
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +47,17 @@ class Connection:
     """
 
     def __init__(
-        self, name: str, endpoint: Endpoint, limits: Limits, checks: SchemaChecks, *, skips_probe: bool = False
+        self,
+        name: str,
+        endpoint: Endpoint,
+        choice: Choice,
+        limits: Limits,
+        checks: SchemaChecks,
+        *,
+        skips_probe: bool = False,
     ) -> None:
         self._name = name
+        self._choice = choice
         self._checks = checks
         self._endpoint = endpoint
         self._limits = limits
@@ -61,6 +71,7 @@ class Connection:
         self._idle = asyncio.Event()
         self._idle.set()
         self._calls = 0
+        self._exchanges: set[Exchange] = set()
         self._session: ClientSession | None = None
         self._is_stale = asyncio.Event()
         self.listing = Listing()
@@ -119,6 +130,9 @@ class Connection:
             dispatcher=self._dispatcher,
             client_info=types.Implementation(name="hector", version=__version__),
             message_handler=self._notice,
+            elicitation_callback=self._elicit,
+            extensions={EXTENSION: {}},
+            result_claims={EXTENSION: (CLAIM,)},
         )
         await stack.enter_async_context(self._session)
         async with asyncio.timeout(self._limits.handshake_timeout):
@@ -183,7 +197,13 @@ class Connection:
             cursor = page.next_cursor
         # In a thread: thousands of schemas are checked.
         listing = await asyncio.to_thread(
-            listing_of, self._name, tools, self._checks, is_modern=self.is_modern, max_tools=self._limits.max_tools
+            listing_of,
+            self._name,
+            tools,
+            self._choice,
+            self._checks,
+            is_modern=self.is_modern,
+            max_tools=self._limits.max_tools,
         )
         self.listing = replace(listing, left_out=(*listing.left_out, *malformed))
         tells_changes = bool(capabilities.tools.list_changed)
@@ -194,18 +214,18 @@ class Connection:
         """List the tools anew, soon."""
         self._is_stale.set()
 
-    async def request(
-        self, request: types.Request[Any, Any], *, on_progress: ProgressFnT | None = None
-    ) -> dict[str, Any]:
+    async def request(self, request: types.Request[Any, Any], exchange: Exchange | None = None) -> dict[str, Any]:
         """The raw result of a request, which may be sent from any task. Cancelling that task cancels it in the server.
 
-        Raises:
-            NotSent, AnswerLost, Refused.
+        `exchange` is told of progress and questions. Raises NotSent, AnswerLost, Refused.
         """
         session = self._connected()
         self._calls += 1
         self._idle.clear()
+        if exchange is not None:
+            self._exchanges.add(exchange)
         try:
+            on_progress = exchange.on_progress if exchange is not None else None
             found: dict[str, Any] = await session.send_request(request, RAW, progress_callback=on_progress)
             return found
         except MCPError as error:
@@ -214,6 +234,8 @@ class Connection:
             raise AnswerLost("answered with what is no result of the protocol") from error
         finally:
             self._calls -= 1
+            if exchange is not None:
+                self._exchanges.discard(exchange)
             if not self._calls:
                 self._idle.set()
 
@@ -229,6 +251,18 @@ class Connection:
         if error.code in (LOST, types.CONNECTION_CLOSED, types.PARSE_ERROR):
             return AnswerLost(self.why or message)
         return Refused(message, error.code)
+
+    async def _elicit(
+        self, context: ClientRequestContext, params: types.ElicitRequestParams
+    ) -> types.ElicitResult | types.ErrorData:
+        """A question of a server of an older protocol. It does not say which call it belongs to: with several on their
+        way, a person who has nothing to do with it might be asked."""
+        if len(self._exchanges) != 1:
+            log.warning("MCP server %s asks a question while %d calls run", self._name, len(self._exchanges))
+            return types.ErrorData(code=types.INVALID_REQUEST, message="It is not clear which call asks")
+        (exchange,) = self._exchanges
+        response = await exchange.ask(params.model_dump(by_alias=True, mode="json", exclude_none=True))
+        return types.ElicitResult.model_validate(response)
 
     async def _notice(self, message: object) -> None:
         if isinstance(message, types.ToolListChangedNotification):

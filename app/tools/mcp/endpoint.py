@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
+
+from app.domain.act import ToolClass
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,24 @@ class Address:
 
 
 Endpoint = Program | Address
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which tools of a server are taken, and their classes. Patterns such as `get_*`, of the server's own names."""
+
+    include: Sequence[str] = ()
+    """Empty: all."""
+    exclude: Sequence[str] = ()
+    classes: Mapping[str, ToolClass] = field(default_factory=dict)
+    """Instead of what the hints of the tools say; the first pattern that fits counts."""
+
+    def takes(self, name: str) -> bool:
+        is_included = not self.include or any(fnmatchcase(name, pattern) for pattern in self.include)
+        return is_included and not any(fnmatchcase(name, pattern) for pattern in self.exclude)
+
+    def class_of(self, name: str) -> ToolClass | None:
+        return next((found for pattern, found in self.classes.items() if fnmatchcase(name, pattern)), None)
 
 
 @dataclass(frozen=True, slots=True)

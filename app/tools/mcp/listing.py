@@ -9,6 +9,7 @@ from mcp import types
 
 from app.domain.act import ToolClass
 from app.tools.base import Reach, ToolSpec
+from app.tools.mcp.endpoint import Choice
 from app.tools.mcp.names import tool_name
 from app.tools.mcp.schemas import SchemaChecks
 
@@ -33,12 +34,18 @@ class Listing:
 
 
 def listing_of(
-    server: str, tools: Iterable[types.Tool], checks: SchemaChecks, *, is_modern: bool, max_tools: int
+    server: str,
+    tools: Iterable[types.Tool],
+    choice: Choice,
+    checks: SchemaChecks,
+    *,
+    is_modern: bool,
+    max_tools: int,
 ) -> Listing:
     """The tools in the order of their names, so that a request to a model is the same after every refresh."""
     kept: dict[str, Listed] = {}
     left_out: list[str] = []
-    for tool in sorted(tools, key=lambda tool: tool.name):
+    for tool in sorted((tool for tool in tools if choice.takes(tool.name)), key=lambda tool: tool.name):
         name = tool_name(server, tool.name)
         if name in kept:
             reason: str | None = "the server lists this name twice"
@@ -47,7 +54,7 @@ def listing_of(
         else:
             reason = _why_unfit(tool, checks, is_modern)
         if reason is None:
-            kept[name] = Listed(tool.name, _spec_of(server, name, tool))
+            kept[name] = Listed(tool.name, _spec_of(server, name, tool, choice))
         else:
             left_out.append(f"{tool.name[:MAX_DESCRIPTION]}: {reason}")
     return Listing(tuple(kept.values()), tuple(left_out))
@@ -62,14 +69,14 @@ def _why_unfit(tool: types.Tool, checks: SchemaChecks, is_modern: bool) -> str |
     return None if unfit is None else f"its schema {unfit}"
 
 
-def _spec_of(server: str, name: str, tool: types.Tool) -> ToolSpec:
+def _spec_of(server: str, name: str, tool: types.Tool, choice: Choice) -> ToolSpec:
     described = tool.description or tool.title or (tool.annotations.title if tool.annotations else None) or tool.name
     reach: Reach = "fixed" if tool.annotations is not None and tool.annotations.open_world_hint is False else "open"
     return ToolSpec(
         name=name,
         description=described[:MAX_DESCRIPTION],
         parameters=tool.input_schema,
-        tool_class=_class_of(tool.annotations),
+        tool_class=choice.class_of(tool.name) or _class_of(tool.annotations),
         source=f"mcp:{server}",
         reads=reach,
         sends=reach,

@@ -5,8 +5,18 @@ from __future__ import annotations
 import json
 
 from mcp import types
+from pydantic import ValidationError
 
 from app.tools.base import ToolResult
+from app.tools.mcp.faults import AnswerLost
+
+
+def read_result(found: object, *, max_chars: int) -> ToolResult:
+    """The result of a call as it came. Raises AnswerLost: it is none."""
+    try:
+        return result_of(types.CallToolResult.model_validate(found, by_name=False), max_chars=max_chars)
+    except ValidationError as error:
+        raise AnswerLost("answered with what is no result of a tool") from error
 
 
 def result_of(result: types.CallToolResult, *, max_chars: int) -> ToolResult:

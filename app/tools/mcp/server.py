@@ -16,18 +16,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from app.domain.act import ToolClass
+from app.observability.tasks import Tasks
 from app.tools.base import Tool
-from app.tools.mcp.endpoint import Address, Endpoint, Limits, Program
+from app.tools.mcp.endpoint import Address, Choice, Endpoint, Limits, Program
 from app.tools.mcp.faults import NotConnected
 
 if TYPE_CHECKING:
     from app.tools.mcp.connection import Connection
+    from app.tools.mcp.waiting import Exchange
 
 log = logging.getLogger(__name__)
 
 _NUDGE_SECONDS = 0.5  # between attempts that calls ask for
 _STEADY_SECONDS = 10.0  # a connection that lasted so long ends a series of failures
 _CLOSE_SECONDS = 5.0
+_MOST_WAITING = 100  # calls that wait for people, in a server of an older protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +65,15 @@ class McpServer:
         cwd: Path | None = None,
         url: str | None = None,
         headers: Mapping[str, str] | None = None,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        classes: Mapping[str, ToolClass] | None = None,
         tool_timeout: float | None = None,
         connect_timeout: float | None = None,
         limits: Limits | None = None,
     ) -> None:
         """Times are seconds. `env` is all that a child gets beside `PATH`, `HOME` and the like; `limits` has the limits
-        that are no parameter.
+        that are no parameter. `include`, `exclude` and `classes` have patterns of the server's own names of its tools.
 
         Raises:
             ValueError: neither a command nor an address is given, or both.
@@ -79,6 +86,7 @@ class McpServer:
             connect_timeout=limits.connect_timeout if connect_timeout is None else connect_timeout,
         )
         self._endpoint = _endpoint_of(name, command, args, env, cwd, url, headers)
+        self._choice = Choice(tuple(include), tuple(exclude), dict(classes or {}))
         self._current: Connection | None = None
         self._tools: list[Tool] = []
         self._left_out: tuple[str, ...] = ()
@@ -88,6 +96,8 @@ class McpServer:
         self._wanted = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
         self._living: set[asyncio.Task[None]] = set()
+        self._waiting: dict[str, tuple[Exchange, asyncio.TimerHandle]] = {}
+        self._ending = Tasks()
         self._is_closed = False
 
     async def open(self) -> None:
@@ -102,6 +112,9 @@ class McpServer:
     async def close(self) -> None:
         """End the connection, and the child process with all its descendants. A server that hangs is not waited for."""
         self._is_closed = True
+        for call_id in list(self._waiting):
+            self._drop_waiting(call_id)
+        await self._ending.wait(seconds=_CLOSE_SECONDS)
         tasks = {task for task in (self._supervisor, *self._living) if task is not None and not task.done()}
         for _ in range(2):  # the second cancel is for a farewell that is not answered
             for task in tasks:
@@ -153,6 +166,25 @@ class McpServer:
     def _usable(self) -> Connection | None:
         return None if self._current is None or self._current.over.is_set() else self._current
 
+    def keep_waiting(self, call_id: str, exchange: Exchange) -> None:
+        """Keep a call on its way while a person is asked; not for ever, and not any number of them."""
+        while len(self._waiting) >= _MOST_WAITING:
+            self._drop_waiting(next(iter(self._waiting)))
+        timer = asyncio.get_running_loop().call_later(self.limits.question_timeout, self._drop_waiting, call_id)
+        self._waiting[call_id] = (exchange, timer)
+
+    def take_waiting(self, call_id: str) -> Exchange | None:
+        """The call that was kept, if it still is."""
+        exchange, timer = self._waiting.pop(call_id, (None, None))
+        if timer is not None:
+            timer.cancel()
+        return exchange
+
+    def _drop_waiting(self, call_id: str) -> None:
+        exchange = self.take_waiting(call_id)
+        if exchange is not None:
+            self._ending.start(exchange.end(), name=f"mcp {self.name} end of a call")
+
     async def _supervise(self) -> None:
         module = await asyncio.to_thread(importlib.import_module, "app.tools.mcp.connection")
         checks = module.SchemaChecks()
@@ -164,7 +196,7 @@ class McpServer:
             await self._rest(pause)
             begun = loop.time()
             connection: Connection = module.Connection(
-                self.name, self._endpoint, self.limits, checks, skips_probe=skips_probe
+                self.name, self._endpoint, self._choice, self.limits, checks, skips_probe=skips_probe
             )
             connection.on_listing = partial(self._take_listing, connection)
             self._begin(connection)
