@@ -56,8 +56,8 @@ system-packages:
 
 APT_INSTALL = env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(SYSTEM) >/dev/null
 
-# The tests generate clients from the OpenAPI document, and read streams with the SSE libraries that people use. Both are
-# pinned apart from the packages of the server.
+# The tests generate clients from the OpenAPI document, read streams with the SSE libraries that people use, and use MCP
+# servers that others wrote. All are pinned apart from the packages of the server.
 CLIENTS := tests/clients
 NODE_MODULES := $(CLIENTS)/typescript/node_modules/.package-lock.json
 

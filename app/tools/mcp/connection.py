@@ -166,7 +166,7 @@ class Connection:
                 self.skips_probe = False
                 return
             except (MCPError, RuntimeError, ValidationError, TimeoutError) as error:
-                if self.over.is_set() or _is_ours(error):
+                if self.over.is_set():
                     raise
                 self.skips_probe = isinstance(error, TimeoutError)
         try:
@@ -248,7 +248,7 @@ class Connection:
         message = error.message[:_WORDS]
         if error.code == NOT_SENT:
             return NotSent(message)
-        if error.code in (LOST, types.CONNECTION_CLOSED, types.PARSE_ERROR):
+        if error.code in (LOST, types.PARSE_ERROR) or _is_closed(error):
             return AnswerLost(self.why or message)
         return Refused(message, error.code)
 
@@ -349,9 +349,9 @@ def _why_malformed(tool: object) -> str | None:
     return None if found.input_schema.get("type") == "object" else f"{name}: its schema is not that of an object"
 
 
-def _is_ours(error: Exception) -> bool:
-    """Whether the network failed, not the server."""
-    return isinstance(error, MCPError) and error.code in (NOT_SENT, LOST, types.CONNECTION_CLOSED)
+def _is_closed(error: MCPError) -> bool:
+    """Whether the SDK says that no answer will come. Servers use its code for errors of their own."""
+    return error.code == types.CONNECTION_CLOSED and error.message.startswith(("Connection closed", "SSE stream"))
 
 
 def why_of(error: BaseException) -> str:
