@@ -23,7 +23,7 @@ SESSION_BYTES = 4_000
 BLOCK = 1024
 """Numbers reserved at a time: a restarted server continues above the block, so it never repeats a number."""
 TAIL, TAIL_OF_RESTART, TAIL_OF_ENDS = 48, 32, 30
-"""Numbers before the end of a reserved block; no text gets one of the last `TAIL` (turns/engine.py keeps them free).
+"""Numbers before the end of a reserved block; no text gets one of the last `TAIL` (turns/step.py keeps them free).
 
 Ends of turns that readers are told although they cannot be stored have the last numbers, `TAIL_OF_ENDS`. The end that a
 restart writes for the same turn lies before those (`TAIL_OF_RESTART`), and the error of a told end before that. So a

@@ -197,7 +197,7 @@ def _number(text: str) -> Any:
 
 
 def describe(name: str, arguments: dict[str, Any] | str, schema: dict[str, Any] | None = None, limit: int = 200) -> str:
-    """A call on one line of at most `limit` characters, safe for a terminal: `write_file("hello.py", "print(1)")`.
+    """A call on one line of at most `limit` characters, safe for a terminal: `write_file("notes.txt", "Hello")`.
 
     The values stand in the order of the schema's properties. `arguments` that could not be read are shown as written.
     """

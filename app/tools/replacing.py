@@ -47,7 +47,7 @@ def replace(folder: int, name: str, content: bytes, *, like: os.stat_result | No
 def keep_previous(anchor: str, path: Sequence[str], content: bytes) -> None:
     """Store the content as the previous version of the file at `path` beneath the folder `anchor`. Raises OSError.
 
-    The versions are in one folder (`src%2Fmain.py`): a path may once be that of a file and once of a folder.
+    The versions are in one folder (`src%2Fnotes.txt`): a path may once be that of a file and once of a folder.
     """
     name = "%2F".join(part.replace("%", "%25") for part in path)
     if len(name.encode()) > _MAX_NAME:

@@ -20,7 +20,7 @@ MAX_QUERY = 4_000
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """Something found. `source` says where, in a form that a person finds it by: `handbook/returns.md, line 12`."""
+    """Something found. `source` says where, in a form that a person finds it by: `handbook/returns.pdf, line 12`."""
 
     source: str
     text: str
