@@ -9,6 +9,7 @@ from typing import Any
 from app.agents import Roster
 from app.domain.errors import HectorError
 from app.domain.event import EventKind, Relayed
+from app.domain.label import Trust
 from app.domain.principal import Principal
 from app.domain.turn import Outcome, Turn, TurnState
 from app.events.follow import Reading
@@ -17,12 +18,13 @@ from app.events.log import SessionLog
 from app.events.run import Run
 from app.sessions.draft import Draft
 from app.sessions.service import Sessions
-from app.storage import turns
+from app.storage import messages, turns
 from app.tools.base import ToolContext, ToolFailed, ToolResult, ToolStopped
 from app.tools.ports import AgentCall
 from app.turns.acting import CALLED_BY, callers_of
 from app.turns.admission import Admission
 from app.turns.ask import Ask
+from app.turns.desk import desk_of
 from app.turns.history import History
 from app.turns.open_turn import OpenTurn
 from app.turns.stopping import Stopping
@@ -84,7 +86,9 @@ class Delegation:
             outcome = await self._history.outcome_of(child, turn)
         if outcome.usage is not None:
             context.on_usage(outcome.usage)
-        return _result(task.agent, outcome)
+        session_id = child.session.session_id
+        trust = await child.database.read(partial(messages.least_trust, session_id=session_id))
+        return _result(task.agent, outcome, trust)
 
     async def _begin(
         self, task: AgentCall, context: ToolContext, parent: SessionLog, chain: tuple[str, ...]
@@ -105,7 +109,9 @@ class Delegation:
             )
             child, _ = await self._sessions.create(owner, task.agent, draft=draft)
             await context.keep({"session_id": child.session.session_id})
-        ask = Ask(task.message)
+        caller = desk_of(parent)
+        trust = caller.open.trust if caller is not None and caller.open is not None else "web"
+        ask = Ask(task.message, trust=trust)
         turn = await self._admission.start(child, agent, ask, background=True, grace_seconds=None)
         return child, turn
 
@@ -157,9 +163,10 @@ class Delegation:
                 context.on_event(Relayed(run.kind, context.turn_id, frame, nested, deeper, chunk))
 
 
-def _result(agent: str, outcome: Outcome) -> ToolResult:
+def _result(agent: str, outcome: Outcome, trust: Trust) -> ToolResult:
     if outcome.state is TurnState.COMPLETED:
-        return ToolResult(outcome.text, shown="")
+        return ToolResult(outcome.text, shown="", trust=trust)
     why = outcome.failure.message if outcome.failure is not None else outcome.reason or outcome.state.value
     said = f" It had said: {outcome.text}" if outcome.text else ""
-    raise ToolFailed(f"The agent {agent!r} did not finish: {why}.{said}")
+    sentence = f"The agent {agent!r} did not finish: {why}.{said}"
+    return ToolResult(sentence, {"error": sentence}, f"Error: {sentence}", is_error=True, trust=trust)

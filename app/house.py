@@ -40,6 +40,7 @@ from app.turns.admission import Admission
 from app.turns.booking import Booking
 from app.turns.decisions import Decisions
 from app.turns.final import FinalMemories
+from app.turns.flow import Flow
 from app.turns.history import History
 from app.turns.loop import Loop
 from app.turns.memory import TurnMemory
@@ -141,6 +142,7 @@ def build(
     toolbox: Toolbox | None = None,
     limits: ActLimits | None = None,
     address: str = "",
+    flow: Flow = "off",
 ) -> House:
     """Build every part on opened databases. Starts no task."""
     live = LiveSessions(
@@ -174,7 +176,7 @@ def build(
     summaries = Summaries(booking, clock_ms=clock_ms, observer=final)
     reporter = Reporter(metrics, tracing or Tracing()) if metrics is not None else None
     history = History()
-    acting = Acting(toolbox or NoTools(), new_id, clock_ms, tombstone_key, limits or ActLimits(), address)
+    acting = Acting(toolbox or NoTools(), new_id, clock_ms, tombstone_key, limits or ActLimits(), address, flow)
     loop = Loop(acting, summaries, turn_memory)
     runner = Runner(
         live, summaries, clock_ms=clock_ms, observer=endings, loop=loop, reporter=reporter, memory=turn_memory

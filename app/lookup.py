@@ -7,6 +7,7 @@ from typing import Protocol
 
 from app.agents import Roster
 from app.domain.clock import iso
+from app.domain.label import least_trusted
 from app.domain.memory import Owner, Scope
 from app.events.live import LiveSessions
 from app.memory.longterm import LongTermMemory
@@ -84,7 +85,12 @@ class Lookup:
             each_once=True,
         )
         return [
-            Hit(f"memory of {iso(hit.memory.created_ms)[:10]}", f"{hit.memory.speaker}: {hit.memory.text}", hit.score)
+            Hit(
+                f"memory of {iso(hit.memory.created_ms)[:10]}",
+                f"{hit.memory.speaker}: {hit.memory.text}",
+                hit.score,
+                least_trusted("tool", hit.memory.trust),
+            )
             for hit in recalled.hits
         ]
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Literal
 
+from app.domain.label import Secrecy, Trust
+
 WaitingFor = Literal["approval", "result", "input"]
 
 
@@ -104,6 +106,9 @@ class Act:
     """Whether the history has its outcome."""
     remembers: str | None = None
     """The rule for its session that the answer made."""
+    trust: Trust = "tool"
+    """Of its outcome; that of the tool from its start on, before that nobody else has a word in it."""
+    secrecy: Secrecy = "public"
 
     def to(self, state: ActState, at_ms: int, *, by: str | None = None, **fields: Any) -> Act:
         """The act in its next state. Raises ValueError: that state may not follow."""

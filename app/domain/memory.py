@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from app.domain.label import Secrecy, Trust
+
 MemoryKind = Literal["message", "summary", "note"]
 """A message word for word, a summary of a session, or a note that a client added."""
 
@@ -56,3 +58,5 @@ class Memory:
     version: int = 1
     is_pinned: bool = False
     row: int = 0
+    trust: Trust = "user"
+    secrecy: Secrecy = "private"

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from app.domain.label import Secrecy, Trust
+
 Role = Literal["user", "assistant"]
 """Who speaks."""
 MessageRole = Literal["user", "assistant", "tool"]
@@ -39,6 +41,9 @@ class Message:
     """The call whose outcome a tool message is."""
     result_id: str | None = None
     """Where the whole result is, if the message has only a part."""
+    trust: Trust = "user"
+    """The least trusted of what it was made of."""
+    secrecy: Secrecy = "private"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from functools import partial
 
 from app.domain.forgetting import FORGOTTEN
 from app.domain.ids import NewId
+from app.domain.label import Trust
 from app.domain.memory import Memory, MemoryKind, Owner, Scope
 from app.domain.message import is_blank
 from app.memory import scope as scopes
@@ -42,6 +43,7 @@ class Saying:
     turn_id: str | None = None
     message_id: str | None = None
     kind: MemoryKind = "message"
+    trust: Trust = "user"
 
 
 class LongTermMemory:
@@ -95,14 +97,17 @@ class LongTermMemory:
         """Have a unit delete the memory of a message of its session, which another message replaces."""
         memories.delete_of_message(unit, message_id)
 
-    def add_summary(self, unit: UnitOfWork, owner: Owner, scope: Scope, said: str, *, at_ms: int) -> Removed:
+    def add_summary(
+        self, unit: UnitOfWork, owner: Owner, scope: Scope, said: str, *, at_ms: int, trust: Trust = "user"
+    ) -> Removed:
         """Have a unit replace the stored summary of its session. Call `drop` and `wake` after it was written.
 
         The summary is stored in pieces, because only the beginning of a long text is embedded.
         """
         removed = memories.delete_summaries(unit)
         pieces = split_text(said, most_words=SUMMARY_WORDS)
-        self.add(unit, owner, scope, [Saying("assistant", "summary", piece, at_ms, kind="summary") for piece in pieces])
+        sayings = [Saying("assistant", "summary", piece, at_ms, kind="summary", trust=trust) for piece in pieces]
+        self.add(unit, owner, scope, sayings)
         return removed
 
     @property
@@ -192,6 +197,7 @@ class LongTermMemory:
             created_ms=saying.created_ms,
             turn_id=saying.turn_id,
             message_id=saying.message_id,
+            trust=saying.trust,
         )
 
     async def warm_up(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.domain.ids import NewId
+from app.domain.label import Trust
 from app.domain.message import Message, MessageRole, ToolCallRecord
 from app.memory.scope import session_audience
 from app.storage import memory_transfer, messages, summaries
@@ -84,10 +85,16 @@ class Draft:
                     now_ms if seed.created_ms is None else seed.created_ms,
                     seed.tool_calls,
                     seed.tool_call_id,
+                    trust=trust,
                 )
-                for seq, seed in enumerate(self.seeds, first)
+                for seq, (seed, trust) in enumerate(zip(self.seeds, self._trusts(), strict=True), first)
             ],
         )
+
+    def _trusts(self) -> list[Trust]:
+        """Nobody knows which tools the results are from, nor what the answers after them were made of."""
+        first = next((place for place, seed in enumerate(self.seeds) if seed.role == "tool"), len(self.seeds))
+        return ["web" if place >= first and seed.role != "user" else "user" for place, seed in enumerate(self.seeds)]
 
 
 PLAIN = Draft()

@@ -29,6 +29,8 @@ _CHANGED = (
     "expires_ms",
     "is_checkpointed",
     "remembers",
+    "trust",
+    "secrecy",
 )
 _INSERT = insert(_a)
 _ID = and_(_a.c.session_id == bindparam("the_session"), _a.c.call_id == bindparam("the_call"))
@@ -229,6 +231,8 @@ def _values(act: Act) -> dict[str, Any]:
         "expires_ms": act.expires_ms,
         "is_checkpointed": int(act.is_checkpointed),
         "remembers": act.remembers,
+        "trust": act.trust,
+        "secrecy": act.secrecy,
     }
 
 
@@ -268,4 +272,6 @@ def _act(row: Row[Any]) -> Act:
         expires_ms=row.expires_ms,
         is_checkpointed=bool(row.is_checkpointed),
         remembers=row.remembers,
+        trust=row.trust or "web",
+        secrecy=row.secrecy or "private",
     )

@@ -249,6 +249,12 @@ def without_vector(connection: Connection, model: str, *, after: int, limit: int
     return [from_row(row) for row in connection.execute(_WITHOUT_VECTOR, parameters)]
 
 
+def untrusted(connection: Connection, memory_ids: Sequence[str]) -> list[str]:
+    """Those of the memories that anybody may have written."""
+    query = select(_m.c.memory_id).where(_m.c.memory_id.in_(memory_ids), _m.c.trust == "web")
+    return list(connection.execute(query.order_by(_m.c.memory_id)).scalars())
+
+
 def speakers(connection: Connection, sessions: Sequence[str]) -> dict[str, set[str]]:
     """The speakers of each session."""
     found: dict[str, set[str]] = {}
@@ -278,6 +284,8 @@ def _values(memory: Memory, terms: Terms, place: int) -> dict[str, Any]:
         "created_ms": memory.created_ms,
         "version": memory.version,
         "pinned": int(memory.is_pinned),
+        "trust": memory.trust,
+        "secrecy": memory.secrecy,
     }
 
 
@@ -297,4 +305,6 @@ def from_row(row: Row[Any]) -> Memory:
         version=row.version,
         is_pinned=bool(row.pinned),
         row=row.row,
+        trust=row.trust or "user",
+        secrecy=row.secrecy or "private",
     )

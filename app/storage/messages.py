@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -20,7 +21,8 @@ from sqlalchemy import (
     update,
 )
 
-from app.domain.message import Message, ToolCallRecord
+from app.domain.label import Secrecy, Trust, least_trusted
+from app.domain.message import Message, MessageRole, ToolCallRecord
 from app.storage import tables
 from app.storage.engine.unit_of_work import UnitOfWork
 
@@ -88,6 +90,12 @@ _STEPS = select(func.max(_m.c.seq)).where(
     _m.c.session_id == bindparam("the_session"), _m.c.turn_id == bindparam("the_turn"), _m.c.role != "user"
 )
 _FIND = select(_m).where(_m.c.session_id == bindparam("the_session"), _m.c.message_id == bindparam("the_message"))
+_LABELS = (
+    select(_m.c.message_id, _m.c.role, _m.c.trust, _m.c.secrecy, _m.c.tool_call_id, _m.c.tool_calls)
+    .where(_m.c.session_id == bindparam("the_session"), _m.c.status != "replaced")
+    .order_by(_m.c.seq.desc())
+    .limit(bindparam("at_most"))
+)
 _COLUMNS = (
     "session_id",
     "seq",
@@ -100,6 +108,8 @@ _COLUMNS = (
     "tool_calls",
     "tool_call_id",
     "result_id",
+    "trust",
+    "secrecy",
 )
 
 NEWEST = 2**62
@@ -123,6 +133,8 @@ def _row(message: Message) -> dict[str, Any]:
         "tool_calls": orjson.dumps(calls).decode() if calls else None,
         "tool_call_id": message.tool_call_id,
         "result_id": message.result_id,
+        "trust": message.trust,
+        "secrecy": message.secrecy,
     }
 
 
@@ -197,6 +209,41 @@ def count(connection: Connection, session_id: str, *, upto: int) -> int:
     return int(connection.execute(query).scalar() or 0)
 
 
+def least_trust(connection: Connection, session_id: str) -> Trust:
+    """That of the least trusted message of a session, not counting replaced ones."""
+    query = select(_m.c.role, _m.c.trust).where(_m.c.session_id == session_id, _m.c.status != "replaced").distinct()
+    return least_trusted("user", *[_trust(row.role, row.trust) for row in connection.execute(query)])
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A message without its text. `tool`: whose outcome a tool message is, by name, if that is known."""
+
+    message_id: str
+    role: MessageRole
+    trust: Trust
+    secrecy: Secrecy
+    call_id: str | None = None
+    tool: str | None = None
+
+
+def labels(connection: Connection, session_id: str, *, limit: int) -> list[Labelled]:
+    """The labels of the `limit` newest messages, the newest first, not counting replaced ones."""
+    rows = connection.execute(_LABELS, {"the_session": session_id, "at_most": limit}).all()
+    names = {call.call_id: call.name for row in rows if row.tool_calls is not None for call in _calls(row.tool_calls)}
+    return [
+        Labelled(
+            row.message_id,
+            row.role,
+            _trust(row.role, row.trust),
+            row.secrecy or "private",
+            row.tool_call_id,
+            names.get(row.tool_call_id),
+        )
+        for row in rows
+    ]
+
+
 def size(connection: Connection, session_id: str, *, upto: int) -> int:
     """Bytes of the texts of the messages up to a number."""
     return _sum_of_sizes(connection, _m.c.session_id == session_id, _m.c.seq <= upto)
@@ -244,7 +291,14 @@ def _message(row: Row[Any]) -> Message:
         tool_calls=_calls(row.tool_calls) if row.tool_calls is not None else (),
         tool_call_id=row.tool_call_id,
         result_id=row.result_id,
+        trust=_trust(row.role, row.trust),
+        secrecy=row.secrecy or "private",
     )
+
+
+def _trust(role: str, stored: Trust | None) -> Trust:
+    """Rows from before there were labels have none."""
+    return stored or ("web" if role == "tool" else "user")
 
 
 def _calls(stored: str) -> tuple[ToolCallRecord, ...]:

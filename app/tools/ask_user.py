@@ -38,6 +38,7 @@ SPEC = ToolSpec(
         "additionalProperties": False,
     },
     ToolClass.IDEMPOTENT,
+    reads="fixed",
 )
 
 

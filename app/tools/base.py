@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from app.domain.act import ToolClass
 from app.domain.event import Event
+from app.domain.label import Secrecy, Trust
 from app.domain.turn import Usage
 
 Reach = Literal["none", "fixed", "open"]
@@ -30,6 +31,14 @@ class ToolSpec:
     """What it may bring in that others wrote: nothing, from places that the configuration names, from anywhere."""
     sends: Reach = "none"
     """Where it may send what it is given, likewise."""
+    secrecy: Secrecy | None = None
+    """That of its results; `None`: private if it reads from places that the configuration names, else public."""
+
+    @property
+    def labels(self) -> tuple[Trust, Secrecy]:
+        """Those of its results."""
+        secrecy = self.secrecy or ("private" if self.reads == "fixed" else "public")
+        return ("web" if self.reads == "open" else "tool"), secrecy
 
 
 class ToolFailed(Exception):
@@ -58,6 +67,8 @@ class ToolResult:
     """The call happened and went wrong (a program ended with 1)."""
     sandbox: str | None = None
     """The level of the sandbox that a process ran in."""
+    trust: Trust | None = None
+    """Where this result may be trusted less than others of the tool."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ class ReadFile:
             limit={"type": "integer", "minimum": 1, "description": "The most lines to read."},
         ),
         ToolClass.READ,
+        reads="fixed",
     )
 
     def __init__(self, workspace: Workspace) -> None:
@@ -93,6 +94,7 @@ class ListFiles:
             },
         ),
         ToolClass.READ,
+        reads="fixed",
     )
 
     def __init__(self, workspace: Workspace, *, max_entries: int = 1000) -> None:
@@ -129,6 +131,7 @@ class SearchReplace:
             all={"type": "boolean", "description": "Replace every occurrence."},
         ),
         ToolClass.ONCE,
+        reads="fixed",
     )
 
     def __init__(self, workspace: Workspace) -> None:

@@ -41,6 +41,7 @@ class ReadResult:
             "additionalProperties": False,
         },
         ToolClass.READ,
+        reads="fixed",
     )
 
     def __init__(self, read_whole: ReadWhole, *, max_bytes: int) -> None:

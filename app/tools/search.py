@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.domain.act import ToolClass
+from app.domain.label import Trust, least_trusted
 from app.observability import neutral
 from app.tools.base import ToolContext, ToolFailed, ToolResult, ToolSpec
 from app.tools.mistakes import cut
@@ -25,6 +26,7 @@ class Hit:
     source: str
     text: str
     score: float | None = None
+    trust: Trust = "tool"
 
 
 Find = Callable[[str, Sequence[str], int, ToolContext], Awaitable[Sequence[Hit]]]
@@ -65,7 +67,8 @@ class Search:
             nothing = f"Nothing was found for {cut(query, 100)!r}. Try other words."
             return ToolResult(nothing, [])
         text, told = self._text(hits[:limit])
-        return ToolResult(text, told, shown=f"{len(told)} found")
+        trust = least_trusted("tool", *[hit.trust for hit in hits[:limit]])
+        return ToolResult(text, told, shown=f"{len(told)} found", trust=trust)
 
     async def _hits(self, query: str, stores: Sequence[str], limit: int, context: ToolContext) -> Sequence[Hit]:
         try:

@@ -14,6 +14,7 @@ from app.domain.ids import NewId
 from app.domain.session import Session
 from app.tools.base import Tool, ToolResult
 from app.tools.rules import Decision
+from app.turns.flow import Flow
 from app.turns.outcomes import Outcome, of_result
 
 CALLED_BY = "called_by"
@@ -79,6 +80,7 @@ class Acting:
     limits: ActLimits
     address: str = ""
     """The server's own, as others reach it."""
+    flow: Flow = "off"
 
     def result_address(self, session: Session, call_id: str) -> str:
         """Where the result of a deferred call may be sent."""

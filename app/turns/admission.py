@@ -128,15 +128,15 @@ class Admission:
         desk.settle()
 
     def adopt_open(
-        self, session_log: SessionLog, agent: Agent, stored: Turn, acts: Sequence[Act], *, message_seq: int
+        self, session_log: SessionLog, agent: Agent, stored: Turn, acts: Sequence[Act], *, asked: Message
     ) -> OpenTurn:
         """Take over a turn of the process before that waits, or that is to go on; `Runner.go_on` runs it.
 
-        `acts`: all of the turn's; `message_seq`: the number of the user's message.
+        `acts`: all of the turn's; `asked`: the user's message.
         """
         desk = self._desk(session_log, agent)
-        again = Again(stored.user_message_id, message_seq, None, session_log.last_seq)
-        turn = self._adopted(agent, stored, Ask(stored.text, stored.instructions, again))
+        again = Again(stored.user_message_id, asked.seq, None, session_log.last_seq)
+        turn = self._adopted(agent, stored, Ask(asked.content, stored.instructions, again, asked.trust))
         turn.state = TurnState.WAITING
         turn.started_seq = turn.after + 1
         turn.started_ms = stored.started_ms or stored.created_ms

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from app.domain.label import Trust
+
 
 @dataclass(frozen=True, slots=True)
 class Again:
@@ -29,3 +31,5 @@ class Ask:
     text: str
     instructions: str | None = None
     again: Again | None = None
+    trust: Trust = "user"
+    """That of `text`: another agent may have written it, after it read what strangers wrote."""

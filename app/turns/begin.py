@@ -85,6 +85,7 @@ def _insert_message(change: Change, turn: OpenTurn) -> None:
         status="completed",
         seq=turn.started_seq,
         created_ms=turn.started_ms,
+        trust=turn.ask.trust,
     )
     messages.add(change.unit, message)
     change.count(messages=1)

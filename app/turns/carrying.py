@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -126,7 +126,7 @@ class Carrying:
             return came
         if act.edited is not None:
             note = f"[A person changed the arguments of this call to {act.edited}]\n"
-            came = ToolResult(note + came.text, came.data, came.shown, came.is_error, came.sandbox)
+            came = replace(came, text=note + came.text)
         return self._acting.outcome_of(came)
 
     async def _limited(self, tool: Tool, arguments: dict[str, Any]) -> ToolResult | Later | Question:

@@ -36,6 +36,7 @@ def add_calls(change: Change, desk: Desk, turn: OpenTurn, acts: Sequence[Act], m
         seq=change.number(),
         created_ms=now_ms,
         tool_calls=tuple([ToolCallRecord(*call) for call in calls]),
+        trust=turn.trust,
     )
     messages.add(change.unit, message)
     change.count(messages=1)
@@ -64,9 +65,12 @@ def add_outcomes(
             created_ms=now_ms,
             tool_call_id=act.call_id,
             result_id=act.result_id,
+            trust=act.trust,
+            secrecy=act.secrecy,
         )
         messages.add(change.unit, message)
         entries.append(outcome_entry(message, act.name))
+    turn.read(*[act.trust for act in acts])
     for step in {act.step for act in acts}:
         rows.add_checkpoint(change.unit, turn.turn_id, step)
     change.count(messages=len(acts))

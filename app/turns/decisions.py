@@ -23,7 +23,7 @@ from app.storage.connection import Connection
 from app.tools.arguments import BadArguments, parse
 from app.tools.base import ToolResult
 from app.tools.rules import exact_entry
-from app.turns import outcomes
+from app.turns import flow, outcomes
 from app.turns.acting import Acting, AgentTools
 from app.turns.desk import Desk, desk_of
 from app.turns.open_turn import OpenTurn
@@ -172,7 +172,7 @@ class Decisions:
         released = []
         for one in await session_log.database.read(query):
             decision = tools.decide(one.name, _arguments(tools, one), [rule])
-            if one.call_id != act.call_id and decision.verdict == "allow":
+            if one.call_id != act.call_id and one.rule != flow.RULE and decision.verdict == "allow":
                 freed = one.to(ActState.APPROVED, now, by=after.changes[-1].by, rule=rule)
                 released.append((one, freed))
         return released

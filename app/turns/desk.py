@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from app.agents import Agent
+from app.domain.label import Trust
 from app.domain.summary import Summary
 from app.events.log import SessionLog, StopOrder
 from app.events.run import Run
@@ -47,6 +48,8 @@ class Desk:
     joining: int = 0
     """Messages on their way into the queue: their row is being written."""
     window: list[Entry] | None = None
+    trust: Trust = "user"
+    """The least trusted of what the history has; read with the window."""
     summary: Summary | None = None
     """Stands for what came before the window; read with it."""
     cleared: Set[str] = frozenset()

@@ -206,11 +206,14 @@ class FinalMemories:
         if settings is None:
             return
         removed = None
+        query = partial(messages.least_trust, session_id=session_log.session.session_id)
+        trust = await self._live.durable.database.read(query) if text else "user"
         remembered = upto if upto is not None else session_log.session.remembered_seq
         async with Change(session_log) as change:
             if text:
                 owner, scope = owner_of(session_log.session), Scope(settings.storage_scope)
-                removed = self._memory.add_summary(change.unit, owner, scope, text, at_ms=session_log.session.active_ms)
+                at_ms = session_log.session.active_ms
+                removed = self._memory.add_summary(change.unit, owner, scope, text, at_ms=at_ms, trust=trust)
             sessions.add_remembered(change.unit, upto=remembered)
             change.set(remembered_seq=remembered)
         if removed is not None:

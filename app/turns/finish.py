@@ -12,6 +12,7 @@ from itertools import chain, repeat
 
 from app.domain.errors import HectorError, Unavailable
 from app.domain.event import Snapshot, TurnFailed, TurnFinished
+from app.domain.label import least_trusted
 from app.domain.message import Message, is_blank
 from app.domain.session import Session
 from app.domain.turn import Failure, Outcome, Timings, TurnState, Usage
@@ -275,6 +276,7 @@ class End:
             status=outcome.state.value,
             seq=seq,
             created_ms=outcome.finished_ms or 0,
+            trust=self._turn.trust,
         )
 
     def _remember(self, change: Change, outcome: Outcome, *, seq: int) -> bool:
@@ -295,6 +297,7 @@ class End:
         turn.is_stored = True
         self._stored = outcome
         turn.acts = []
+        desk.trust = least_trusted(desk.trust, turn.trust)
         if desk.window is not None and turn is desk.open:
             desk.window += self._closed
         if desk.window is not None and not is_blank(outcome.text) and turn is desk.open:

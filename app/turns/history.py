@@ -86,7 +86,7 @@ class History:
             raise InvalidRequest("Only the last answer can be regenerated; fork the session at an earlier message.")
         replaced = (answer.seq, answer.message_id) if answer is not None else (None, None)
         again = Again(question.message_id, question.seq, replaced[0], as_of, replaced[1])
-        return Ask(question.content, instructions, again)
+        return Ask(question.content, instructions, again, question.trust)
 
     async def messages(
         self, session_log: SessionLog, *, before: int, limit: int, roles: Collection[str] | None = None

@@ -201,7 +201,9 @@ class Loop:
 
     async def _read_steps(self, desk: Desk, turn: OpenTurn) -> list[Entry]:
         query = partial(messages.of_turn, session_id=desk.session_id, turn_id=turn.turn_id)
-        return as_entries(await desk.session_log.database.read(query))
+        found = await desk.session_log.database.read(query)
+        turn.read(*[message.trust for message in found])
+        return as_entries(found)
 
     async def _remembered(self, desk: Desk) -> list[str]:
         session = desk.session_log.session

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from functools import partial
 
 from app.agents import Agent
@@ -101,9 +102,11 @@ class TurnMemory:
             self._memory.add_forgetting(unit, again.replaced_id)
         if settings.batch_size != 1 or not desk.is_remembered:
             return False
-        said = [_saying(session, "user", turn.text, turn.started_ms, turn.turn_id, turn.user_message_id)]
+        question = _saying(session, "user", turn.text, turn.started_ms, turn.turn_id, turn.user_message_id)
+        said = [replace(question, trust=turn.ask.trust)]
         if answer:
-            said.append(_saying(session, "assistant", answer, now_ms, turn.turn_id, turn.message_id))
+            answered = _saying(session, "assistant", answer, now_ms, turn.turn_id, turn.message_id)
+            said.append(replace(answered, trust=turn.trust))
         self._memory.add(unit, owner_of(session), Scope(settings.storage_scope), said)
         return True
 
@@ -172,7 +175,7 @@ class TurnMemory:
             return False
         session = session_log.session
         said = [
-            _saying(session, m.role, m.content, m.created_ms, m.turn_id, m.message_id)
+            replace(_saying(session, m.role, m.content, m.created_ms, m.turn_id, m.message_id), trust=m.trust)
             for m in found
             if m.role != "tool" and not is_blank(m.content) and (m.role == "user" or m.status == "completed")
         ]

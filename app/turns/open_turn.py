@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from app.domain.act import Act
+from app.domain.label import Trust, least_trusted
 from app.domain.turn import Outcome, TurnState, Usage
 from app.events.run import Run
 from app.llm.base import LLM, LLMStream
@@ -73,6 +74,8 @@ class OpenTurn:
     shown: list[Run] = field(default_factory=list)
     """Facts that readers have seen already; stored with its end."""
     prompt: Prompt | None = None
+    trust: Trust = "user"
+    """The least trusted of what the model was told so far."""
     recalling: Recalling | None = None
     memory: dict[str, object] | None = None
     """What it recalled, as the wire has it; `None` for agents without a memory."""
@@ -130,6 +133,10 @@ class OpenTurn:
         if reason is None or (reason.isascii() and reason.isprintable() and len(reason) <= LONGEST_REASON):
             return reason
         return re.sub(r"[^ -~]", "?", reason[:LONGEST_REASON])
+
+    def read(self, *labels: Trust) -> None:
+        """The model is told texts with these labels, and whatever it says from now on is made of them."""
+        self.trust = least_trusted(self.trust, *labels)
 
     def settle(self, outcome: Outcome) -> None:
         """Tell those who wait for the end; the first outcome counts."""

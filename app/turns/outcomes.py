@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import orjson
 
 from app.domain.act import Act, ActState
+from app.domain.label import Trust
 from app.tools.base import ToolResult
 
 SHOWN_CHARACTERS = 2000
@@ -30,6 +31,8 @@ class Outcome:
     whole: str | None = None
     result_id: str | None = None
     sandbox: str | None = None
+    trust: Trust | None = None
+    """Where it may be trusted less than other results of the tool."""
 
 
 def of_result(result: ToolResult, *, result_id: str, inline: int, most: int) -> Outcome:
@@ -42,10 +45,11 @@ def of_result(result: ToolResult, *, result_id: str, inline: int, most: int) -> 
     is_large_data = not isinstance(data, str) and len(orjson.dumps(data, default=str)) > inline
     if size <= inline:
         kept = None if is_large_data else data
-        return Outcome(state, text, text if kept is None else kept, shown, sandbox=result.sandbox)
+        said = text if kept is None else kept
+        return Outcome(state, text, said, shown, sandbox=result.sandbox, trust=result.trust)
     whole = text if size <= most else text.encode(errors="replace")[:most].decode(errors="ignore")
     part = _head_and_tail(text, size, inline, result_id, is_whole=whole is text)
-    return Outcome(state, part, _cut(text, SHOWN_CHARACTERS), shown, whole, result_id, result.sandbox)
+    return Outcome(state, part, _cut(text, SHOWN_CHARACTERS), shown, whole, result_id, result.sandbox, result.trust)
 
 
 def failed(sentence: str) -> Outcome:

@@ -7,6 +7,7 @@ from functools import partial
 
 from app.agents import Agent
 from app.domain.event import HistorySummarized, MemoryRecalled
+from app.domain.label import Trust, least_trusted
 from app.domain.message import Message, is_blank
 from app.domain.summary import Summary
 from app.domain.turn import Turn, Usage
@@ -79,11 +80,13 @@ async def load_window(desk: Desk, *, before: int) -> None:
         after = desk.summary.upto_seq if desk.summary is not None else 0
     window: list[Entry] = []
     left_out = 0
+    trust: Trust = "user"
     while await _wants_more(desk, window):
         page = await desk.session_log.database.read(
             partial(messages.context, session_id=session.session_id, before=before, limit=PAGE)
         )
         window[:0] = as_entries(page, after=after)
+        trust = least_trusted(trust, *[message.trust for message in page])  # answers have that of all before them
         if isinstance(memory, SummaryBuffer):
             window = list(memory.clear(window))
         if len(page) < PAGE or page[0].seq <= after:
@@ -91,7 +94,7 @@ async def load_window(desk: Desk, *, before: int) -> None:
         before = page[0].seq
     else:
         left_out = await _count_between(desk, after, before)
-    desk.window, desk.left_out, desk.cleared = window, left_out, frozenset()
+    desk.window, desk.left_out, desk.cleared, desk.trust = window, left_out, frozenset(), trust
 
 
 async def _count_between(desk: Desk, after: int, before: int) -> int:
@@ -123,6 +126,7 @@ async def build(desk: Desk, turn: OpenTurn, summed_up: Summaries) -> Prompt:
         await summed_up.end(desk)
         await load_window(desk, before=before)
     assert desk.window is not None
+    turn.read(turn.ask.trust, desk.trust)
     if not is_blank(turn.text):  # an earlier release may have queued it
         desk.window.append(entry("user", turn.text, turn.user_message_id, before))
     memory = desk.agent.working_memory
@@ -158,6 +162,7 @@ async def _recalled(desk: Desk, turn: OpenTurn, selected: list[Entry]) -> Recall
     recalled = await turn.recalling.result(shown, desk.agent.llm.count_tokens)
     if turn.stop is not None:
         return recalled
+    turn.read(recalled.trust)
     turn.memory = recalled.to_json()
     if recalled.how != "nothing":
         turn.shown.append(desk.session_log.show(MemoryRecalled(turn.turn_id, turn.memory)))

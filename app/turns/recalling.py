@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from app.domain.errors import Unavailable
+from app.domain.label import Trust, least_trusted
 from app.domain.memory import Memory, Owner
 from app.memory.block import block, facts
 from app.memory.recall import Hit, Recollection
@@ -33,6 +34,8 @@ class Recalled:
     tokens: int = 0
     by_meaning: bool = False
     took_ms: float = 0.0
+    trust: Trust = "user"
+    """The least trusted of it."""
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -70,7 +73,7 @@ class Recalling:
         try:
             found = self._looking.result()
             hits = [hit for hit in found.hits if not self._is_shown(hit.memory, shown)][: self._limit]
-            texts = [near.text for hit in hits for near in (hit.memory, hit.before, hit.after) if near is not None]
+            texts = [near.text for hit in hits for near in _told_of(hit)]
             size = sum(map(len, texts))
             return await counted(lambda: self._told(hits, shown, found, count_tokens, took_ms), size=size)
         except Exception as error:  # whatever is wrong with a memory, the turn goes on without it
@@ -99,7 +102,12 @@ class Recalling:
             count_tokens(text) if text else 0,
             found.by_meaning,
             took_ms,
+            least_trusted("user", *[near.trust for hit in hits for near in _told_of(hit)]),
         )
+
+
+def _told_of(hit: Hit) -> list[Memory]:
+    return [near for near in (hit.memory, hit.before, hit.after) if near is not None]
 
 
 def recalled_lines(memory: dict[str, Any] | None) -> list[str]:

@@ -84,8 +84,7 @@ class Recovery:
             raise LookupError("its message is not there")
         if stored.state is TurnState.RUNNING:
             await self._take_back(session_log, stored)
-        stored = replace(stored, text=asked.content)
-        turn = self._admission.adopt_open(session_log, agent, stored, found, message_seq=asked.seq)
+        turn = self._admission.adopt_open(session_log, agent, stored, found, asked=asked)
         if stored.state is TurnState.RUNNING:
             turn.doubtful = [act for act in turn.acts if act.state is ActState.STARTED]
 
@@ -126,6 +125,8 @@ class Recovery:
                     created_ms=now_ms,
                     tool_call_id=after.call_id,
                     result_id=after.result_id,
+                    trust=after.trust,
+                    secrecy=after.secrecy,
                 ),
             )
         change.count(messages=len(cut))
@@ -169,6 +170,7 @@ class Recovery:
         # Above all text, and below an end that readers were told and that was not stored.
         session_log.skip_to_tail(TAIL_OF_RESTART)
         cut = await self._cut_step(session_log, turn)
+        trust = await session_log.database.read(partial(messages.least_trust, session_id=turn.session_id))
         async with Change(session_log) as change:
             change.fact(Snapshot(turn.turn_id, turn.message_id, text))
             self._close(change, turn, cut, now_ms)
@@ -178,7 +180,7 @@ class Recovery:
             change.set(active_ms=now_ms)
             change.count(messages=1 if text else 0, usage=usage)
             if text:
-                messages.add(change.unit, _message(turn, outcome, seq=seq))
+                messages.add(change.unit, replace(_message(turn, outcome, seq=seq), trust=trust))
             if usage is not None and agent is not None:
                 add_usage(change.unit, session_log.session, agent.llm, usage, now_ms)
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from app.domain.act import Act, ActState, StateChange, ToolClass
 from app.domain.errors import Unavailable
 from app.domain.event import ApprovalRequested, ToolCalled, ToolEnded, TurnWaiting
+from app.domain.label import least_trusted
 from app.events.change import Change
 from app.llm.base import LLMStopped, ToolCall
 from app.storage import acts as rows
@@ -18,7 +19,8 @@ from app.storage import turns
 from app.storage.engine.unit_of_work import Unwritable
 from app.tools.arguments import BadArguments, describe, parse
 from app.tools.base import Classifying, Later, Probing, Question, Tool, ToolUnknown
-from app.turns import checkpoint, outcomes
+from app.tools.rules import stricter
+from app.turns import checkpoint, flow, outcomes
 from app.turns.acting import Acting, AgentTools
 from app.turns.carrying import Carried, Carrying
 from app.turns.desk import Desk
@@ -59,6 +61,7 @@ class ToolCalls:
         self._asks_to_go_on = desk.agent.config.reasoning.on_limit == "ask"
         self._running: dict[str, Carrying] = {}
         self._changed = asyncio.Event()
+        self._context = flow.NOTHING
 
     # -- proposing ------------------------------------------------------------------------------
 
@@ -66,6 +69,7 @@ class ToolCalls:
         """Store what the model asks for, with its message and what may begin at once. Raises HectorError."""
         desk, turn, acting = self._desk, self._turn, self._acting
         await ensure_room(desk.session_log, FACTS_PER_CALL * len(calls))
+        self._context = await self._read_context(calls)
         now = acting.clock_ms()
         proposed = [self._proposed(call, place, now) for place, call in enumerate(calls)]
         acts = self._started_first([act for act, _ in proposed], now)
@@ -127,6 +131,9 @@ class ToolCalls:
             decision = decision_for(arguments)
         else:
             decision = self._tools.decide(act.name, arguments, self.remembered)
+            tool = self._tools.find(act.name)
+            against = flow.decide(self._acting.flow, tool.spec, self._context) if tool is not None else None
+            decision = stricter(against, decision) if against is not None else decision
         if decision.verdict == "deny":
             sentence = f"This call is not allowed: {decision.why}"
             return replace(_refused(act, sentence, now), why=decision.why, rule=decision.rule)
@@ -136,13 +143,29 @@ class ToolCalls:
             return act.to(ActState.WAITING, now, waiting_for="approval", why=why, rule=rule, expires_ms=expires)
         return act.to(ActState.APPROVED, now, rule=decision.rule)
 
+    async def _read_context(self, calls: Sequence[ToolCall]) -> flow.Context:
+        """What the model knows and who wrote it, if one of the calls could send it anywhere."""
+        found = [self._tools.find(call.name) for call in calls]
+        specs = [tool.spec for tool in found if tool is not None]
+        if self._turn.trust != "web" or not any(flow.is_watched(self._acting.flow, spec) for spec in specs):
+            return flow.NOTHING
+        return await flow.read_context(self._desk.session_log.database, self._desk.session_id, self._turn.memory)
+
+    def _started(self, act: Act, now: int) -> Act:
+        """The act as its tool begins: whatever comes of it has the tool's labels."""
+        tool = self._find(act.name)
+        if tool is None:
+            return act.to(ActState.STARTED, now)
+        trust, secrecy = tool.spec.labels
+        return act.to(ActState.STARTED, now, trust=trust, secrecy=secrecy)
+
     def _started_first(self, acts: list[Act], now: int) -> list[Act]:
         """Those that begin at once are stored as started: nothing of them has happened before that is committed."""
         room = self._acting.limits.parallel
         started: list[Act] = []
         for act in acts:
             if act.state is ActState.APPROVED and room > 0:
-                act, room = act.to(ActState.STARTED, now), room - 1
+                act, room = self._started(act, now), room - 1
             started.append(act)
         return started
 
@@ -188,7 +211,7 @@ class ToolCalls:
             return
         now = self._acting.clock_ms()
         async with Change(self._desk.session_log) as change:
-            started = [act.to(ActState.STARTED, now) for act in waiting]
+            started = [self._started(act, now) for act in waiting]
             for before, after in zip(waiting, started, strict=True):
                 rows.add_change(change.unit, before, after)
             change.on_commit(lambda: self._replace(*started))
@@ -233,6 +256,7 @@ class ToolCalls:
             outcome=outcome.text,
             result=outcome.result,
             result_id=outcome.result_id if outcome.whole is not None else None,
+            trust=least_trusted(act.trust, outcome.trust or act.trust),
         )
         await ensure_room(desk.session_log, FACTS_PER_CALL + len(turn.acts))
         async with Change(desk.session_log) as change:
