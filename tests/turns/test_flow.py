@@ -352,7 +352,7 @@ async def test_an_answer_that_gave_way_does_not_count_any_more(open_house: Open)
     assert len(tools.send.runs) == 1
 
 
-LONGTERM = {"memory": {"longterm": {"storage_scope": "conversational"}}}
+LONGTERM = {"memory": {"longterm": {"storage_scope": "conversational", "recall_timeout": "30s"}}}
 
 
 async def test_a_memory_of_what_strangers_wrote_brings_it_into_another_session(open_house: Open) -> None:
