@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Protocol
 
@@ -15,7 +15,6 @@ from app.config.tool_types import CommandConfig, FolderConfig, HttpConfig, MCPSe
 from app.tools.agent_tools import AgentTools, Offered
 from app.tools.base import Tool, ToolFailed
 from app.tools.build import Built, build_tool
-from app.tools.configured import Configured
 from app.tools.function_import import ToolLoadError
 from app.tools.mcp.server import McpServer, McpStatus
 from app.tools.ports import Ports
@@ -58,7 +57,6 @@ class Catalog:
         self._built = built
         self._servers = servers
         self._known: dict[tuple[str, ...], _Known] = {}
-        self._overridden: dict[str, tuple[list[Tool], list[Tool]]] = {}
         self.broken = broken
         self.unconfined: dict[str, str] = {}
         """Sentences about tools whose commands run without a sandbox, or not at all; filled by `open`."""
@@ -94,7 +92,7 @@ class Catalog:
 
         `called_by`: the agents that called this one, the first one first; it may do nothing that one of them may not.
         """
-        served = [self._tools_of(name) for name in self._servers]
+        served = [server.tools() for server in self._servers.values()]
         key = (agent.name, *called_by)
         known = self._known.get(key)
         if known is None or known.config is not agent.config or known.served != served:
@@ -137,16 +135,6 @@ class Catalog:
         if built is not None and tool is not None:
             yield Offered(tool, built.section.require_approval)
 
-    def _tools_of(self, server: str) -> list[Tool]:
-        """The tools of an MCP server that the configuration takes, of the classes that it says; the same list as long
-        as the server's tools are the same."""
-        listed = self._servers[server].tools()
-        known = self._overridden.get(server)
-        if known is None or known[0] != listed:
-            section = self._config.tools.mcp[server]
-            known = self._overridden[server] = (listed, list(_taken(section, server, listed)))
-        return known[1]
-
 
 def build_catalog(config: Config, ports: Ports | None = None) -> Catalog:
     """All tools that the configuration has. A tool that cannot be made is left out: `Catalog.broken` says why."""
@@ -188,33 +176,18 @@ def _server(name: str, section: MCPServerConfig, config: Config) -> McpServer:
         cwd=config.folder if section.command is not None else None,
         url=section.url,
         headers={header: value.get_secret_value() for header, value in section.headers.items()},
+        include=section.include,
+        exclude=section.exclude,
+        classes=section.classes,
         tool_timeout=section.timeout.total_seconds(),
     )
-
-
-def _taken(section: MCPServerConfig, server: str, tools: Sequence[Tool]) -> Iterator[Tool]:
-    for tool in tools:
-        names = _names_of_remote(server, tool)
-        if section.include and not _fits(names, section.include):
-            continue
-        if not _fits(names, section.exclude):
-            said = next((each for pattern, each in section.classes.items() if _fits(names, (pattern,))), None)
-            yield tool if said is None else Configured(tool, replace(tool.spec, tool_class=said))
 
 
 def _needs_approval(section: MCPServerConfig, server: str, tool: Tool) -> bool:
     if isinstance(section.require_approval, bool):
         return section.require_approval
-    return _fits(_names_of_remote(server, tool), section.require_approval)
-
-
-def _names_of_remote(server: str, tool: Tool) -> tuple[str, str]:
-    """What a pattern may call a tool of a server: by its name there, or by the name that models know."""
-    return tool.spec.name, tool.spec.name.removeprefix(f"mcp__{server}__")
-
-
-def _fits(names: Iterable[str], patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
+    names = (tool.spec.name, tool.spec.name.removeprefix(f"mcp__{server}__"))
+    return any(fnmatchcase(name, pattern) for pattern in section.require_approval for name in names)
 
 
 def folder_of(config: Config, agent: AgentConfig) -> str | None:

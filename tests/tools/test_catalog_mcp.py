@@ -68,7 +68,7 @@ async def test_the_section_chooses_tools_their_class_and_who_needs_a_yes(tmp_pat
     config = demo(
         tmp_path,
         "{a: {tools: [demo]}}",
-        include=["add", "mcp__demo__key", "fail", "big"],
+        include=["add", "k*", "fail", "big"],
         exclude=["big"],
         classes={"fail": "read"},
         require_approval=["add"],
