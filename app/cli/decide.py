@@ -58,9 +58,10 @@ class Decider:
         return True
 
     async def _ask_for_approval(self, act: Mapping[str, Any]) -> bool:
-        rule = f" ({act['rule']})" if act.get("rule") else ""
+        why, rule = str(act.get("why") or ""), str(act.get("rule") or "")
+        line = f" ({rule})" if rule not in why else ""
         whose = f" of {act['agent']}" if act["session_id"] != self._session.session_id else ""
-        self._print(f"{act['name']}{whose} needs your approval. {act.get('why') or ''}{rule}", "yellow")
+        self._print(f"{act['name']}{whose} needs your approval. {why}{line}", "yellow")
         for line in argument_lines(act["arguments"]):
             self._print("  " + line, "default")
         calls, call_id = self._session.calls, str(act["call_id"])

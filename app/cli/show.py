@@ -215,7 +215,9 @@ def _asks(event: Event) -> bool:
 def budget_words(budget: Budget) -> str:
     share = round(100 * budget.used / budget.limit) if budget.limit else 100
     follows = _FOLLOWS.get(budget.action, "")
-    return f"Budget: {budget.used:g} of {budget.limit:g} {budget.kind} used ({share} %).{follows}"
+    kind = budget.kind.removeprefix("session_")
+    kind = kind if kind == budget.kind else f"{kind} of the session"
+    return f"Budget: {budget.used:,.7g} of {budget.limit:,.7g} {kind} used ({share} %).{follows}"
 
 
 def summary_words(summary: Summary) -> str:

@@ -1,4 +1,4 @@
-"""What the command line says of older messages that the model was not given word for word."""
+"""What the command line says of older messages that the model was not given word for word, and of budgets."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import io
 import pytest
 
 from app.cli.screen import Plain
-from app.cli.show import summary_words
-from hector_client.events import Summary
+from app.cli.show import budget_words, summary_words
+from hector_client.events import Budget, Summary
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,24 @@ def test_in_a_pipe_it_goes_beside_the_answer() -> None:
     output.text("Yes")
     output.close()
     assert (out.getvalue(), notes.getvalue()) == ("Yes\n", "hector: 3 older messages are left out.\n")
+
+
+@pytest.mark.parametrize(
+    ("budget", "words"),
+    [
+        (
+            Budget(kind="tokens", used=8000, limit=10_000, action="warn"),
+            "Budget: 8,000 of 10,000 tokens used (80 %).",
+        ),
+        (
+            Budget(kind="session_cost", used=1.5, limit=1.5, action="land"),
+            "Budget: 1.5 of 1.5 cost of the session used (100 %). The model is told to conclude.",
+        ),
+        (
+            Budget(kind="calls", used=1, limit=0, action="stop"),
+            "Budget: 1 of 0 calls used (100 %). The answer is stopped.",
+        ),
+    ],
+)
+def test_a_budget_is_told_in_a_sentence(budget: Budget, words: str) -> None:
+    assert budget_words(budget) == words

@@ -95,6 +95,8 @@ async def test_a_coder_writes_a_file_and_runs_it_while_it_is_watched(desks: Devi
         )
         await expect(card(tab, "write_file").locator(".diff .add")).to_have_text("+print('Hello')\n")
         await expect(card(tab, "execute_command").locator(".tool-state")).to_have_text("done")
+        await expect(card(tab, "execute_command").locator(".terminal")).to_contain_text("Hello")
+        await expect(tab.turns.locator(".ending")).to_be_hidden()
         await expect(tab.page.locator(".todos summary")).to_have_text("Tasks: 1 of 2 done. Now: Run it")
         await tab.page.reload()
 

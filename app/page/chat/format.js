@@ -82,6 +82,7 @@ const CUTS = {
 /** How a turn ended, for a reader; `""` when it is whole or open. */
 export function ending({ status, reason, finishReason, text }) {
   if (status === "completed") return CUTS[finishReason] ?? (finishReason && !text ? "The model ended without a word" : "");
+  if (reason?.startsWith("limit_")) return "Stopped: its budget is used up";
   return ENDINGS[`${status}/${reason}`] ?? ENDINGS[status] ?? "";
 }
 
@@ -117,6 +118,8 @@ const FOLLOWS = {
 
 /** A budget frame in a sentence. */
 export function budgetWords({ kind, used, limit, action }) {
+  const isOfSession = kind.startsWith("session_");
+  const name = isOfSession ? kind.slice("session_".length) : kind;
   const share = limit > 0 ? Math.round((used / limit) * 100) : 100;
-  return `Budget: ${count(used)} of ${count(limit)} ${BUDGETS[kind] ?? kind} used (${share} %).${FOLLOWS[action] ?? ""}`;
+  return `Budget: ${count(used)} of ${count(limit)} ${BUDGETS[name] ?? name}${isOfSession ? " of the session" : ""} used (${share} %).${FOLLOWS[action] ?? ""}`;
 }

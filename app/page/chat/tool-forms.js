@@ -81,7 +81,7 @@ export class ApprovalForm extends Form {
   constructor(call, conversation) {
     super("approval");
     Object.assign(this, { call, conversation });
-    this.why = h("p", {}, visible(call.why || "This call needs your approval.", 1000), call.rule ? [" ", h("code", { dir: "ltr" }, visibleLine(call.rule))] : null);
+    this.why = h("p", {}, visible(call.why || "This call needs your approval.", 1000), call.rule && !call.why?.includes(call.rule) ? [" ", h("code", { dir: "ltr" }, visibleLine(call.rule))] : null);
     this.expires = h("p.faint");
     this.remember = h("select", {}, h("option", { value: "" }, "for this call"), h("option", { value: "session" }, "for calls like it in this session"), h("option", { value: "agent" }, "for calls like it of this agent"));
     this.json = h("textarea", { rows: 6, spellcheck: false, dir: "ltr", oninput: () => this.#check() });

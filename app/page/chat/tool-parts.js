@@ -35,7 +35,7 @@ export function argumentsView(given) {
 const KINDS = { "+": "add", "-": "del", "@": "hunk" };
 
 /** A unified diff, its lines coloured by their first sign. */
-export function diffView(diff) {
+export function diffView({ diff, diff_is_cut: isCut }) {
   const lines = visible(diff, MOST * 5).replace(/\n$/, "").split("\n");
   const shown = lines.slice(0, MOST_LINES).map((line) => {
     const isHeader = line.startsWith("+++ ") || line.startsWith("--- ");
@@ -43,6 +43,7 @@ export function diffView(diff) {
     return h(`span.${kind}`, {}, `${line}\n`);
   });
   if (lines.length > MOST_LINES) shown.push(h("span.hunk", {}, `… ${lines.length - MOST_LINES} more lines\n`));
+  if (isCut) shown.push(h("span.hunk", {}, "… the rest is left out\n"));
   return pre(shown, "Changes", "pre.tool-text.diff");
 }
 
@@ -53,9 +54,16 @@ export function diffCounts(diff) {
   return `Changes, ${added} added, ${removed} removed`;
 }
 
+/** A result whose changes are shown apart. */
+export function withoutDiff(result) {
+  if (result === null || typeof result !== "object" || typeof result.diff !== "string") return result;
+  const { diff, diff_is_cut: isCut, ...rest } = result;
+  return rest;
+}
+
 /** What came back; of a large result the start, and a way to read the rest. */
 export function resultView(call, conversation) {
-  const shown = pre(visible(valueText(call.result)), "Result");
+  const shown = pre(visible(valueText(withoutDiff(call.result))), "Result");
   return call.resultId ? h("div", {}, shown, new StoredResult(call, conversation).element) : shown;
 }
 

@@ -3,7 +3,7 @@ import { OPEN } from "./acts.js";
 import { h, say } from "./dom.js";
 import { duration } from "./format.js";
 import { ApprovalForm, QuestionForm, UnknownForm } from "./tool-forms.js";
-import { argumentsView, diffCounts, diffView, headline, pre, resultView } from "./tool-parts.js";
+import { argumentsView, diffCounts, diffView, headline, pre, resultView, withoutDiff } from "./tool-parts.js";
 import { terminal, visibleLine } from "./visible.js";
 
 const MOST_SHOWN = 16_384; // characters of live output on the page
@@ -36,7 +36,7 @@ export class ToolView {
     this.slot = h("div");
     this.progress = h("progress", { max: 100, hidden: true });
     this.output = pre("", "Output", "pre.tool-text.terminal");
-    this.changes = new Fold("Changes", (call) => diffView(call.result.diff));
+    this.changes = new Fold("Changes", (call) => diffView(call.result));
     this.given = new Fold("Arguments", (call) => argumentsView(call.edited ?? call.arguments));
     this.original = new Fold("Arguments of the model, before they were edited", (call) => argumentsView(call.arguments));
     this.result = new Fold("Result", (call, conversation) => resultView(call, conversation));
@@ -81,11 +81,12 @@ export class ToolView {
       this.progress.value = Math.min(Math.max(call.percent, 0), 100);
       this.progress.setAttribute("aria-label", `Progress of ${call.name}`);
     }
-    this.output.hidden = !call.output;
-    if (!call.output) return;
+    const output = call.output || storedOutput(call);
+    this.output.hidden = !output;
+    if (!output) return;
     const isAtEnd = this.output.scrollHeight - this.output.scrollTop - this.output.clientHeight < 30;
-    const isCut = call.isCut || call.output.length > MOST_SHOWN;
-    this.output.textContent = (isCut ? "…\n" : "") + terminal(call.output.slice(-MOST_SHOWN)).replace(/\n$/, "");
+    const isCut = call.isCut || output.length > MOST_SHOWN;
+    this.output.textContent = (isCut ? "…\n" : "") + terminal(output.slice(-MOST_SHOWN)).replace(/\n$/, "");
     if (isAtEnd) this.output.scrollTop = this.output.scrollHeight;
   }
 
@@ -120,9 +121,14 @@ export class ToolView {
     this.given.update(call.arguments === undefined ? null : call, conversation, call.edited === undefined ? "Arguments" : "Arguments, edited");
     this.original.update(call.edited === undefined ? null : call, conversation);
     const hasResult = isOver && call.result !== undefined && call.result !== null && call.result !== "";
-    const brief = hasResult ? `Result: ${visibleLine(typeof call.result === "string" ? call.result : JSON.stringify(call.result), 80)}` : "Result";
+    const brief = hasResult ? `Result: ${visibleLine(typeof call.result === "string" ? call.result : JSON.stringify(withoutDiff(call.result)), 80)}` : "Result";
     this.result.update(hasResult ? call : null, conversation, brief);
   }
+}
+
+/** What was printed, of a call that this page has not watched. */
+function storedOutput({ result }) {
+  return typeof result?.output === "string" ? result.output : "";
 }
 
 /** Something folded that is built when it is unfolded: most cards are never opened, and there may be hundreds. */

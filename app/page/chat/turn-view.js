@@ -151,7 +151,7 @@ export class TurnView {
   #updateEnding(conversation) {
     const { status, error, text, parts, usage, timings } = this.turn;
     const isOpen = ["queued", "running", "waiting"].includes(status);
-    const words = isOpen ? "" : ending({ ...this.turn, reason: error?.message ? null : this.turn.reason }); // a message says what failed
+    const words = isOpen ? "" : ending({ ...this.turn, text, reason: error?.message ? null : this.turn.reason }); // a message says what failed
     this.ending.hidden = !words;
     if (words) {
       const kept = text && status !== "replaced" ? " What was written is kept." : "";
