@@ -33,7 +33,10 @@ Endpoint = Program | Address
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which tools of a server are taken, and their classes. Patterns such as `get_*`, of the server's own names."""
+    """Which tools of a server are taken, and their classes.
+
+    Patterns such as `get_*` or `mcp__time__get_*` are compared with the server's name of a tool, and with the model's.
+    """
 
     include: Sequence[str] = ()
     """Empty: all."""
@@ -41,12 +44,16 @@ class Choice:
     classes: Mapping[str, ToolClass] = field(default_factory=dict)
     """Instead of what the hints of the tools say; the first pattern that fits counts."""
 
-    def takes(self, name: str) -> bool:
-        is_included = not self.include or any(fnmatchcase(name, pattern) for pattern in self.include)
-        return is_included and not any(fnmatchcase(name, pattern) for pattern in self.exclude)
+    def takes(self, *names: str) -> bool:
+        is_included = not self.include or _fits(names, self.include)
+        return is_included and not _fits(names, self.exclude)
 
-    def class_of(self, name: str) -> ToolClass | None:
-        return next((found for pattern, found in self.classes.items() if fnmatchcase(name, pattern)), None)
+    def class_of(self, *names: str) -> ToolClass | None:
+        return next((found for pattern, found in self.classes.items() if _fits(names, (pattern,))), None)
+
+
+def _fits(names: Sequence[str], patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,8 +45,10 @@ def listing_of(
     """The tools in the order of their names, so that a request to a model is the same after every refresh."""
     kept: dict[str, Listed] = {}
     left_out: list[str] = []
-    for tool in sorted((tool for tool in tools if choice.takes(tool.name)), key=lambda tool: tool.name):
+    for tool in sorted(tools, key=lambda tool: tool.name):
         name = tool_name(server, tool.name)
+        if not choice.takes(tool.name, name):
+            continue
         if name in kept:
             reason: str | None = "the server lists this name twice"
         elif len(kept) >= max_tools:
@@ -76,7 +78,7 @@ def _spec_of(server: str, name: str, tool: types.Tool, choice: Choice) -> ToolSp
         name=name,
         description=described[:MAX_DESCRIPTION],
         parameters=tool.input_schema,
-        tool_class=choice.class_of(tool.name) or _class_of(tool.annotations),
+        tool_class=choice.class_of(tool.name, name) or _class_of(tool.annotations),
         source=f"mcp:{server}",
         reads=reach,
         sends=reach,

@@ -73,7 +73,7 @@ class McpServer:
         limits: Limits | None = None,
     ) -> None:
         """Times are seconds. `env` is all that a child gets beside `PATH`, `HOME` and the like; `limits` has the limits
-        that are no parameter. `include`, `exclude` and `classes` have patterns of the server's own names of its tools.
+        that are no parameter. `include`, `exclude` and `classes` have patterns of names of its tools.
 
         Raises:
             ValueError: neither a command nor an address is given, or both.
