@@ -1,4 +1,5 @@
 # make run     install what serving needs, fetch the embedded model, serve on port 8080
+# make demo    serve agents with tools on a scripted model: no key, no download
 # make test    install what the tests need as well, run them
 # make check   format check, lint, types, tests
 # make format  put the code into shape
@@ -17,7 +18,7 @@ HAS_SYSTEM = test -x /usr/bin/chromium && command -v npm >/dev/null && PATH="$$P
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev weights system-packages client-generators run test check format format-check lint types build lock clean
+.PHONY: help install install-dev weights system-packages client-generators run demo test check format format-check lint types build lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -83,6 +84,19 @@ run: install
 	@echo "    -d '{\"message\": \"Explain quantum computing\"}'"
 	@echo
 	@exec $(BIN)/hector serve --host $(HOST) --port $(PORT)
+
+# Its models are scripts, so nothing is downloaded. What it keeps is in examples/demo: data/ and workspace/.
+demo: $(VENV)/.installed
+	@echo
+	@echo "Hector answers on http://localhost:$(PORT) once it says so below: a chat page, and"
+	@echo
+	@echo "  curl -N http://localhost:$(PORT)/agents/coder/messages/stream -d '{\"message\": \"Write a hello world program\"}'"
+	@echo "  curl -N http://localhost:$(PORT)/agents/coder/messages/stream -d '{\"message\": \"Ask the reviewer\"}'"
+	@echo "  curl -N http://localhost:$(PORT)/agents/coder/messages/stream -d '{\"message\": \"Delete the program\"}'"
+	@echo
+	@echo "The last one waits until you allow it: press Yes in the page, or see examples/demo/README.md."
+	@echo
+	@exec $(BIN)/hector serve --config examples/demo/config.yaml --host $(HOST) --port $(PORT)
 
 # ---- check ---------------------------------------------------------------------------------------------------
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import re
-import shutil
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,6 +16,7 @@ import yaml
 
 from app.config.load import load_config
 from tests.docs.pages import PAGES, ROOT, Block, blocks, page_ids
+from tests.docs.shell import run, stand_in_for_jq
 from tests.fixtures.server import HectorServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -32,6 +30,7 @@ SETTINGS: dict[str, Any] = {
     "agents": {
         "assistant": {
             "name": "My Assistant",
+            "llm": "demo",
             "memory": {
                 "working": {"strategy": "buffer_window"},
                 "longterm": {
@@ -43,6 +42,9 @@ SETTINGS: dict[str, Any] = {
     },
     "document_stores": {"handbook": {"paths": [str(ROOT / "docs")], "patterns": ["documents.md"]}},
 }
+DEMO = yaml.safe_load((ROOT / "examples" / "demo" / "config.yaml").read_text(encoding="utf-8"))
+for section in ("llms", "agents", "tools"):  # what `make demo` serves is asked by the pages, too
+    SETTINGS[section] = SETTINGS.get(section, {}) | DEMO[section]
 ADDRESS = "localhost:8080"
 MARK = "=== example"
 PAGES_WITH_CURL = [
@@ -75,35 +77,6 @@ def curl_blocks(page: Path) -> list[tuple[Block, Block | None]]:
 def shows_answer(block: Block) -> bool:
     between = block.before.strip()
     return block.language in ("json", "") and (not between or between.endswith(":")) and len(between) < 60
-
-
-JQ = """#!{python}
-import json, re, sys
-found = json.load(sys.stdin)
-for name, place in re.findall(r"\\.(\\w+)|\\[(\\d+)\\]", sys.argv[-1]):
-    found = found[name] if name else found[int(place)]
-print(found)
-"""
-
-
-def stand_in_for_jq(folder: Path) -> None:
-    """Enough of jq for the examples, where there is none."""
-    if shutil.which("jq") is None:
-        path = folder / "jq"
-        path.write_text(JQ.format(python=sys.executable), encoding="utf-8")
-        path.chmod(0o755)
-
-
-async def run(arguments: list[str], folder: Path) -> tuple[int, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        *arguments,
-        cwd=folder,
-        env={"PATH": f"{folder}:{os.environ['PATH']}", "ALICE_KEY": "a-key", "NO_PROXY": "*"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    return process.returncode or 0, out.decode(), err.decode()
 
 
 @pytest.mark.parametrize("page", PAGES_WITH_CURL, ids=page_ids)
