@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from app.tools.base import ToolContext, ToolFailed
+
 ORDERS = {"A-17": {"item": "a lamp", "paid": 39.0}, "A-18": {"item": "a chair", "paid": 120.0}}
 BOOK = Path(__file__).parent / "data" / "payments.jsonl"
 
@@ -20,11 +22,11 @@ def find_order(number: str) -> dict[str, Any]:
         number: The order's number, such as A-17.
     """
     if number not in ORDERS:
-        raise LookupError(f"There is no order {number}. The orders are {', '.join(ORDERS)}.")
+        raise ToolFailed(f"There is no order {number}. The orders are {', '.join(ORDERS)}.")
     return {"number": number, **ORDERS[number]}
 
 
-def pay(order: str, amount: float, ctx: Any) -> dict[str, Any]:
+def pay(order: str, amount: float, ctx: ToolContext) -> dict[str, Any]:
     """Pay money back to a customer.
 
     Args:

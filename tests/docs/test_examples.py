@@ -157,7 +157,12 @@ async def test_a_configuration_of_a_page_loads(page: Path, block: Block, tmp_pat
     assert load_config(path, environ=environ).warnings == ()
 
 
-PYTHON = [(page, block) for page in PAGES for block in blocks(page) if block.language == "python"]
+PYTHON = [
+    (page, block)
+    for page in PAGES
+    for block in blocks(page)
+    if block.language == "python" and page.name != "tools.md"  # its functions are tools: test_tools_page.py
+]
 
 
 @pytest.mark.parametrize(("page", "block"), PYTHON, ids=[f"{page.name}:{block.line}" for page, block in PYTHON])
@@ -190,7 +195,9 @@ async def test_the_api_page_has_every_error(server: HectorServer) -> None:
 
 
 LINKS = [
-    (page, link) for page in PAGES for link in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text(encoding="utf-8"))
+    (page, link)
+    for page in [*PAGES, *sorted((ROOT / "examples").rglob("*.md"))]
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text(encoding="utf-8"))
 ]
 
 

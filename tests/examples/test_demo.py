@@ -33,7 +33,7 @@ def demo(started: Example) -> Example:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def talk(demo: Example) -> AsyncIterator[Talk]:
-    async with httpx.AsyncClient(base_url=demo.server.base_url, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=demo.server.base_url, trust_env=False, timeout=30) as client:
         yield await Talk.begin(client, agent="coder")
 
 
