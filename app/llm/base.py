@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,10 @@ import orjson
 
 from app.domain.turn import Usage
 from app.llm.context import ContextWindow
+
+
+for _codec in ("utf-16", "utf-16-le"):
+    codecs.lookup(_codec)  # loaded on first use otherwise: there may be no file left for it
 
 
 class LLMError(Exception):
