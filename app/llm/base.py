@@ -13,7 +13,6 @@ import orjson
 from app.domain.turn import Usage
 from app.llm.context import ContextWindow
 
-
 for _codec in ("utf-16", "utf-16-le"):
     codecs.lookup(_codec)  # loaded on first use otherwise: there may be no file left for it
 
