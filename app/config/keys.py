@@ -71,7 +71,7 @@ def explain_unknown(key: Key, tool: type[Section] | None = None) -> str:
     if tool is not None:
         return f"unknown key; {nearest(name, names)}"
     homes = {known.parts[:end] for known in schema_keys() for end, part in enumerate(known.parts) if part == name}
-    homes = {home for home in homes if _is_beside(home, key[:-1])}
+    homes = {home for home in homes if home and _is_beside(home, key[:-1])}
     if len(homes) == 1:
         return f"unknown key; {name!r} belongs under {dotted(homes.pop())}"
     return f"unknown key; {nearest(name, names)}"
@@ -79,6 +79,8 @@ def explain_unknown(key: Key, tool: type[Section] | None = None) -> str:
 
 def _is_beside(home: tuple[str, ...], place: Key) -> bool:
     """Whether one contains the other: a hint never leads into a section that is about something else."""
+    if home[:2] == ("tools", "<name>") and place[:2] == ("tools", "mcp"):
+        return False
     return all(part in ("<name>", "[]") or part == str(there) for part, there in zip(home, place, strict=False))
 
 

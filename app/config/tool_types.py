@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from app.config.section import Section
 from app.config.units import EntryName, Size, Wait
@@ -38,6 +38,17 @@ BUILT_IN: tuple[str, ...] = tuple(kind for kind in get_args(ToolType) if kind !=
 """Tools that an agent may list without an entry under `tools`."""
 
 
+def _read_approval(said: object) -> object:
+    if isinstance(said, str) and said.lower() in ("true", "false"):
+        return said.lower() == "true"
+    if isinstance(said, bool) or (isinstance(said, list | tuple) and all(isinstance(one, str) for one in said)):
+        return said
+    raise ValueError("must be true, false or a list of texts")
+
+
+Approval = Annotated[bool | tuple[str, ...], BeforeValidator(_read_approval)]
+
+
 class ToolSection(Section):
     """What every tool has."""
 
@@ -47,7 +58,7 @@ class ToolSection(Section):
     """What the model is told of the tool; null: its own words."""
     tool_class: ToolClass | None = Field(default=None, alias="class")
     """Whether a call may run again after a crash left its outcome open; null: the tool's own class."""
-    require_approval: bool | tuple[str, ...] = False
+    require_approval: Approval = False
     """Whether a person allows each call first; or rules, such as `path=*.env`, for the calls that need it."""
 
     def at(self, _folder: Path) -> ToolSection:
@@ -286,7 +297,7 @@ class MCPServerConfig(Section):
     """Tools that are left out, by name or pattern."""
     classes: dict[str, ToolClass] = Field(default_factory=dict)
     """Class of tools by name or pattern, instead of the one their hints say: `read`, `idempotent` or `once`."""
-    require_approval: bool | tuple[str, ...] = False
+    require_approval: Approval = False
     """Whether a person allows each call first; or names and patterns of the tools that need it."""
     timeout: Wait = timedelta(seconds=60)
     """How long a call may take without a word of the server."""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from app.config.keys import schema_keys
 from app.config.load import ConfigError, LoadedConfig, load_config
 from app.config.root import Config
 from app.config.tool_types import BUILT_IN, CommandConfig, FileConfig, FolderConfig, HttpConfig, PythonConfig
 from app.domain.act import ToolClass
+from app.tools.checks import find_problems
 
 Read = Callable[[str], LoadedConfig]
 
@@ -139,6 +145,21 @@ def test_a_tool_has_any_name_and_its_type_says_what_it_is(read: Read, text: str,
         ),
         ("tools: {mcp: {a__b: {command: x}}}", "1: tools.mcp.a__b: a server's name is made of"),
         ("tools: {mcp: {a: {command: x, classes: {b: never}}}}", "1: tools.mcp.a.classes.b: must be 'read'"),
+        ("tools: {mcp: {s: {command: x, type: stdio}}}", "1: tools.mcp.s.type: unknown key; known here: args, "),
+        (
+            "tools: {mcp: {s: {command: x, document_stores: []}}}",
+            "1: tools.mcp.s.document_stores: unknown key; known h",
+        ),
+        ("tools: {mcp: {s: x}}", "1: tools.mcp.s: must be a mapping"),
+        ("tools: {mcp: [a]}", "1: tools.mcp: must be a mapping"),
+        (
+            "tools: {pay: {python: 'a:b', require_approval: 3}}",
+            "1: tools.pay.require_approval: must be true, false or a",
+        ),
+        (
+            "tools: {pay: {python: 'a:b', require_approval: [1]}}",
+            "1: tools.pay.require_approval: must be true, false or",
+        ),
         ("tools: {mcp: {search: {command: x}}}", "1: tools.mcp.search: a tool is called so, too"),
         ("agents: {a: {permissions: {denied: [x]}}}", "1: agents.a.permissions.denied: unknown key; "),
         ("agents: {a: {permissions: {default: maybe}}}", "1: agents.a.permissions.default: must be 'allow', 'ask'"),
@@ -350,3 +371,46 @@ def test_a_configuration_names_the_files_that_tools_must_not_touch(read: Read, t
         *("base.db", "base.db-wal", "base.db-shm", "base.db-journal", "base.db.lock"),
     }
     assert {path.parent for path in config.own_files} == {tmp_path}
+
+
+# -- whatever a file says -------------------------------------------------------------------------------------------
+
+SAID: list[object] = [
+    None,
+    True,
+    -1,
+    "x",
+    "",
+    "*",
+    "30s",
+    "os.path:join",
+    [],
+    ["a"],
+    [1],
+    {},
+    {"a": "b"},
+    "\x00",
+    ["f(x=*"],
+]
+WORDS = sorted({key.parts[-1] for key in schema_keys() if key.parts[0] == "tools"} | {"server_url", "max_results"})
+PLACES = [*BUILT_IN, "mcp", "parallel", "tools", "a", "two words", "command"]
+VALUES = st.sampled_from(SAID)
+ENTRIES = st.dictionaries(st.sampled_from(WORDS), VALUES, max_size=4) | VALUES
+SECTIONS = st.dictionaries(st.sampled_from(PLACES), ENTRIES | st.dictionaries(st.just("s"), ENTRIES), max_size=3)
+AGENTS = st.dictionaries(st.sampled_from(["tools", "sub_agents", "permissions", "limits"]), ENTRIES, max_size=3)
+
+
+@given(section=SECTIONS, agent=AGENTS)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_a_file_says_of_tools_it_loads_or_is_told_what_is_wrong(
+    tmp_path: Path, section: dict[str, object], agent: dict[str, object]
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({"tools": section, "agents": {"a": agent}}), encoding="utf-8")
+
+    problems: tuple[str, ...] = ()
+    try:
+        load_config(path, environ={}, checks=[find_problems])
+    except ConfigError as error:
+        problems = error.problems
+    assert [one for one in problems if not re.match(rf"{re.escape(str(path))}:\d+: [a-z]", one)] == []

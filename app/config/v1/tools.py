@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.config.document import Key
 from app.config.v1.rewrite import Rewrite
 
+_OF_A_SERVER = ("type", "server_url", "url", "command")
 _SHOWN = ("show_diff", "create_backup", "backup_on_overwrite", "max_replacements", "enabled_search_types")
 
 
@@ -28,7 +29,7 @@ def rewrite_tools(file: Rewrite) -> None:
 
 def _is_server(file: Rewrite, at: Key) -> bool:
     """Whether the entry is one server of MCP, not our map of several."""
-    return file.has(*at, "type") or not all(isinstance(file.get(*at, name), dict) for name in file.names(*at))
+    return any(file.has(*at, name) and not isinstance(file.get(*at, name), dict) for name in _OF_A_SERVER)
 
 
 def _rewrite_server(file: Rewrite, at: Key) -> None:
