@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from app.config.agent import AgentConfig, PromptConfig
 from app.config.llm import PriceConfig
@@ -11,6 +12,7 @@ from app.config.root import Config
 from app.domain.errors import agent_not_found
 from app.domain.message import is_blank
 from app.llm.base import LLM
+from app.llm.formats import schema_format
 from app.memory.budget import ModelBudget, budget_for
 from app.memory.buffer_window import BufferWindow
 from app.memory.summary_buffer import SummaryBuffer
@@ -48,6 +50,8 @@ class Agent:
     """Fits the working memory to the model; `None`: the configuration says what it keeps."""
     price: PriceConfig | None = None
     """What a million tokens of its model cost."""
+    response_format: bytes | None = None
+    """What its answers are, where a request does not say; see `LLMRequest`."""
 
 
 class Roster:
@@ -80,21 +84,33 @@ class Roster:
 
 def build_agents(config: Config, models: Mapping[str, LLM]) -> dict[str, Agent]:
     """Every agent of the configuration on its model."""
+    schemas = {name: llm.structured_output for name, llm in config.llms.items()}
     return {
         name: replace(
-            build_agent(name, agent, models[agent.llm], summarizer=models.get(config.summarizer_of(name) or "")),
+            build_agent(
+                name,
+                agent,
+                models[agent.llm],
+                summarizer=models.get(config.summarizer_of(name) or ""),
+                answer_schema=schemas.get(agent.llm),
+            ),
             price=config.llms[agent.llm].price if agent.llm in config.llms else None,
         )
         for name, agent in config.agents.items()
     }
 
 
-def build_agent(name: str, config: AgentConfig, llm: LLM, *, summarizer: LLM | None) -> Agent:
+def build_agent(
+    name: str, config: AgentConfig, llm: LLM, *, summarizer: LLM | None, answer_schema: dict[str, Any] | None = None
+) -> Agent:
+    """`answer_schema`: the JSON schema that its answers fit, if they are to be JSON."""
     working = config.memory.working
     prompt = system_prompt(config.prompt, is_supervisor=config.reasoning.engine == "supervisor")
     system = None if is_blank(prompt) else entry("system", prompt)
+    wanted = schema_format(answer_schema) if answer_schema is not None else None
     if working.strategy == "buffer_window":
-        return Agent(name, config, llm, BufferWindow(working.window_size), system, summarizer)
+        window = BufferWindow(working.window_size)
+        return Agent(name, config, llm, window, system, summarizer, response_format=wanted)
     usual = budget_for(llm.context.known, answer_tokens=llm.context.answer_tokens, prompt_tokens=0)
     memory = SummaryBuffer(
         working.budget or usual,
@@ -104,7 +120,7 @@ def build_agent(name: str, config: AgentConfig, llm: LLM, *, summarizer: LLM | N
         sums_up=summarizer is not None,
     )
     budget = ModelBudget(memory, llm, system) if working.budget is None else None
-    return Agent(name, config, llm, memory, system, summarizer, budget)
+    return Agent(name, config, llm, memory, system, summarizer, budget, response_format=wanted)
 
 
 def system_prompt(prompt: PromptConfig, *, is_supervisor: bool = False) -> str:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
+import orjson
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from app.config.address import base_address, checked_address
@@ -126,6 +127,17 @@ def _as_schema(given: object) -> object:
 def _checked_schema(schema: dict[str, Any]) -> dict[str, Any]:
     if not {"type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf"} & set(schema):
         raise ValueError("must be a JSON schema, such as {type: object, properties: …}")
+    # Loaded where a schema is written: it takes as long as the rest of the configuration.
+    from jsonschema.exceptions import SchemaError
+    from jsonschema.validators import Draft202012Validator, validator_for
+
+    try:
+        orjson.dumps(schema)
+        validator_for(schema, default=Draft202012Validator).check_schema(schema)
+    except TypeError as error:
+        raise ValueError(f"must be JSON: {error}") from None
+    except SchemaError as error:
+        raise ValueError(f"must be a JSON schema: {error.json_path} {error.message[:200]}") from None
     return schema
 
 
@@ -173,7 +185,7 @@ class LLMConfig(Section):
     price: PriceConfig | None = None
     """What its tokens cost."""
     structured_output: AnswerSchema | None = None
-    """JSON schema that its answers fit, or v1's `{format: json, schema: …}`. Not built yet."""
+    """JSON schema that its answers fit, or v1's `{format: json, schema: …}`; null: answers in words."""
 
     @model_validator(mode="before")
     @classmethod

@@ -19,7 +19,7 @@ _OFF: tuple[object, ...] = (None, False, (), {}, SecretStr(""))
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """A dotted key, `*` being any name, and what happens instead; values in `same` ask for just that."""
+    """A dotted key, and what happens instead; values in `same` ask for just that."""
 
     key: str
     instead: str
@@ -32,7 +32,6 @@ class Later:
 
 NOT_BUILT_YET = (
     Later("server.grpc_port", "no gRPC port is opened"),
-    Later("llms.*.structured_output", "answers are plain text"),
     Later("security.flow", "calls run whatever is in the context", ("off",)),
     Later("compat.vectorshift.enabled", "its door stays closed"),
     Later("redis.url", "this server works alone on its database"),
@@ -58,9 +57,8 @@ def _places(said: object, pattern: tuple[str, ...], at: Key) -> Iterator[Key]:
         return
     if not isinstance(said, Mapping):
         return
-    for name in said if pattern[0] == "*" else pattern[:1]:
-        if name in said:
-            yield from _places(said[name], pattern[1:], (*at, name))
+    if pattern[0] in said:
+        yield from _places(said[pattern[0]], pattern[1:], (*at, pattern[0]))
 
 
 def _value(config: Config, key: Key) -> object:

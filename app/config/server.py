@@ -55,7 +55,7 @@ class ServerConfig(Section):
     max_import_items: int = Field(default=20_000, ge=1)
     """Most messages, or memories, of one import; a larger one is sent in parts."""
     max_metadata: Size = 16 << 10
-    """Largest metadata of a session, as JSON in bytes, inclusive."""
+    """Largest metadata of a session, or `response_format` of a message, as JSON in bytes, inclusive."""
     max_message: int = Field(default=200_000, ge=1)
     """Longest accepted message in characters, inclusive; its JSON must also fit `max_body`."""
     max_header: Size = 1 << 16

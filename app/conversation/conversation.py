@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,6 +22,7 @@ from app.domain.turn import OnBusy, Outcome, Turn, TurnState
 from app.events.follow import Reading
 from app.events.log import SessionLog
 from app.house import House
+from app.turns import structured
 from app.turns.ask import Ask
 from app.turns.keys import Key, make_key
 from app.turns.open_turn import OpenTurn
@@ -46,6 +47,8 @@ class Sending:
     text_only: bool = False
     top_only: bool = False
     """Without what agents do that the session's agent calls."""
+    response_format: bytes | None = None
+    """See `Ask`."""
 
     def make_key(self) -> Key | None:
         """The idempotency key with the body as it was given."""
@@ -58,6 +61,7 @@ class Sending:
             message_id=self.message_id,
             background=self.background,
             on_busy=self.on_busy,
+            response_format=self.response_format,
         )
 
 
@@ -163,6 +167,11 @@ class Following:
             return turn
         return self.conversation.open_turn(self.session_log) or turn
 
+    def is_json(self, turn: OpenTurn | Turn) -> bool:
+        """Whether the answer of the turn is JSON."""
+        asked = turn.ask.response_format if isinstance(turn, OpenTurn) else turn.response_format
+        return structured.wanted(self.agent, asked) is not None
+
     async def outcome(self, turn: OpenTurn | Turn, leaving: Callable[[], Awaitable[object]]) -> Outcome | None:
         """Wait for the end of the turn; `leaving()` is done when the client has left.
 
@@ -256,8 +265,9 @@ class Conversation:
     async def ask(self, session_log: SessionLog, sending: Sending) -> Ask:
         """What the turn of a message is asked to do. Raises InvalidRequest: there is nothing to answer again."""
         if sending.text is not None:
-            return Ask(sending.text, sending.instructions)
-        return await self.house.history.again(session_log, sending.message_id, sending.instructions)
+            return Ask(sending.text, sending.instructions, response_format=sending.response_format)
+        again = await self.house.history.again(session_log, sending.message_id, sending.instructions)
+        return replace(again, response_format=sending.response_format)
 
     async def attach(
         self,

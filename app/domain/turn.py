@@ -152,3 +152,5 @@ class Turn:
     finish_reason: str | None = None
     waiting_for: str | None = None
     """What a waiting turn waits for: `approval`, `result`, `input`."""
+    response_format: bytes | None = None
+    """The form that its request asked for, a JSON object; `None`: it said nothing of it."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import orjson
 
 from app.llm.base import LLMError, LLMRequest
+from app.llm.formats import in_words, schema_of
 from app.llm.presets import Quirks
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class Bodies:
         head = self._heads.get(request.max_tokens) or self._make_head(request.max_tokens)
         if not request.tools and request.response_format is None:
             return head + b",".join(request.messages) + b"]}"
-        return b"".join((head, b",".join(request.messages), b"]", *self._asked(request), b"}"))
+        return b"".join((head, b",".join(self._messages(request)), b"]", *self._asked(request), b"}"))
 
     def learn(self, request: LLMRequest, error: LLMError) -> bool:
         """Whether the provider has refused a part that can be left out; from now on it is."""
@@ -82,11 +83,25 @@ class Bodies:
             fields += [b',"tools":[', b",".join(request.tools), b"]"]
             if request.tool_choice is not None and _choice_part(request.tool_choice) not in self._refused:
                 fields += [b',"tool_choice":', _choice(request.tool_choice)]
-        if request.response_format is not None and (
-            not self._refused or _format_part(request.response_format) not in self._refused
-        ):
+        if request.response_format is not None and self._takes(request.response_format):
             fields += [b',"response_format":', request.response_format]
         return fields
+
+    def _takes(self, response_format: bytes) -> bool:
+        """Whether the provider heeds this format, as far as that is known."""
+        return self._quirks.has_response_format and (
+            not self._refused or _format_part(response_format) not in self._refused
+        )
+
+    def _messages(self, request: LLMRequest) -> Sequence[bytes]:
+        """The messages, with the format in words where the provider does not heed it.
+
+        An object of any form is always told: OpenAI refuses `json_object` where no message says JSON.
+        """
+        wanted = request.response_format
+        if wanted is None or (self._takes(wanted) and schema_of(wanted) is not None):
+            return request.messages
+        return _told(request.messages, in_words(wanted))
 
     def _refused_part(self, request: LLMRequest, error: LLMError) -> str | None:
         if error.status is not None and not 400 <= error.status < 500:
@@ -101,6 +116,14 @@ class Bodies:
         if request.response_format is not None and _RESPONSE_FORMAT.search(words):
             return _format_part(request.response_format)
         return None
+
+
+def _told(messages: Sequence[bytes], words: str) -> list[bytes]:
+    """The messages with an instruction at the end of the system message."""
+    first = orjson.loads(messages[0]) if messages else {}
+    if first.get("role") == "system" and isinstance(first.get("content"), str):
+        return [orjson.dumps({**first, "content": f"{first['content']}\n\n{words}"}), *messages[1:]]
+    return [orjson.dumps({"role": "system", "content": words}), *messages]
 
 
 def _choice(tool_choice: str) -> bytes:

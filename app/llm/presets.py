@@ -15,6 +15,8 @@ class Quirks:
     has_stream_options: bool = True
     """Whether `stream_options` is understood; without it no usage is reported."""
     has_temperature: bool = True
+    has_response_format: bool = True
+    """Whether `response_format` is heeded; without it the format is told in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,12 @@ PRESETS: dict[str, Preset] = {
         Quirks(max_tokens_name="max_completion_tokens"),
         model="gpt-5-mini",
     ),
-    "anthropic": Preset("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", model="claude-sonnet-4-5"),
+    "anthropic": Preset(
+        "https://api.anthropic.com/v1",
+        "ANTHROPIC_API_KEY",
+        Quirks(has_response_format=False),
+        model="claude-sonnet-4-5",
+    ),
     "gemini": Preset(
         "https://generativelanguage.googleapis.com/v1beta/openai", "GEMINI_API_KEY", model="gemini-2.5-flash"
     ),

@@ -91,7 +91,7 @@ async def _send(request: Request, door: Door, given: bytes | None = None) -> Res
                     response = answer(await _waiting(request, following, turn), 202)
                 else:
                     outcome.raise_for_end(session_id)
-                    response = answer(schemas.answer_json(session_id, outcome))
+                    response = answer(schemas.answer_json(session_id, outcome, is_json=following.is_json(turn)))
     response.headers["X-Session-Id"] = session_id
     return response
 

@@ -120,6 +120,7 @@ turns = Table(
     Column("memory", Text, info=_JSON),
     Column("finish_reason", Text, info=not_personal("a short word of the model's provider")),
     Column("waiting_for", Text, info=_WORD),
+    Column("response_format", Text, info=_JSON),
     info=personal.of_session("turns", Redaction.TURNS),
 )
 # At most one turn of a session runs or waits: the rule lives here, not in the code that hopes for it.

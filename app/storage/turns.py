@@ -90,6 +90,7 @@ def add_open(unit: UnitOfWork, turn: Turn, *, place: int) -> None:
             "timings": None,
             "error": None,
             "instructions": turn.instructions,
+            "response_format": turn.response_format.decode() if turn.response_format is not None else None,
             "memory": None,
         },
     )
@@ -230,6 +231,7 @@ def _turn(row: Row[Any]) -> Turn:
         memory=_object(row.memory),
         finish_reason=row.finish_reason,
         waiting_for=row.waiting_for,
+        response_format=row.response_format.encode() if row.response_format is not None else None,
     )
 
 

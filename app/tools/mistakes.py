@@ -28,16 +28,19 @@ def wanted_types(error: ValidationError) -> list[str]:
     return [types] if isinstance(types, str) else [name for name in types if isinstance(name, str)]
 
 
-def sentences(errors: Iterable[ValidationError]) -> list[str]:
-    """A sentence for each mistake, at most `MAX_TOLD` and one that says how many more there are."""
-    found = list(dict.fromkeys(_sentence(error) for error in errors))
+def sentences(errors: Iterable[ValidationError], *, root: str = "the call") -> list[str]:
+    """A sentence for each mistake, at most `MAX_TOLD` and one that says how many more there are.
+
+    `root`: what the value as a whole is called.
+    """
+    found = list(dict.fromkeys(_sentence(error, root) for error in errors))
     more = len(found) - MAX_TOLD
     return found if more <= 0 else [*found[:MAX_TOLD], f"and {more} more mistakes"]
 
 
-def _sentence(error: ValidationError) -> str:
+def _sentence(error: ValidationError, root: str) -> str:
     path = error.json_path.removeprefix("$").removeprefix(".")
-    return f"{cut(path, 100) or 'the call'} {_what(error)}"
+    return f"{cut(path, 100) or root} {_what(error)}"
 
 
 def _what(error: ValidationError) -> str:

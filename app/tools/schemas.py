@@ -50,11 +50,7 @@ class Schema:
         self.problem: str | None = None
         self._validator: Any = None
         try:
-            dialect = validator_for(schema, default=Draft202012Validator)
-            bounded = _bounded(dialect)
-            for error in _find(bounded(dialect.META_SCHEMA, registry=REGISTRY), schema, cost=0):
-                raise error
-            self._validator = bounded(schema, registry=REGISTRY)
+            self._validator = _validator_of(schema)
         except Exception as exc:  # whatever a stranger's schema provokes in the library
             self._tell(exc)
 
@@ -70,9 +66,30 @@ class Schema:
 
     def _tell(self, exc: Exception) -> None:
         if self.problem is None:
-            message = exc.message if isinstance(exc, ValidationError) else str(exc)
-            self.problem = f"{type(exc).__name__}: {neutral.escape(message[:200])}"
+            self.problem = _in_words(exc)
             log.warning("a JSON schema cannot be used, what a model writes is passed on unchecked: %s", self.problem)
+
+
+def find_problem(schema: dict[str, Any]) -> str | None:
+    """Why this is no schema that values can be checked with; `None` if it is one."""
+    try:
+        _validator_of(schema)
+    except Exception as exc:  # whatever a stranger's schema provokes in the library
+        return _in_words(exc)
+    return None
+
+
+def _validator_of(schema: dict[str, Any]) -> Any:
+    dialect = validator_for(schema, default=Draft202012Validator)
+    bounded = _bounded(dialect)
+    for error in _find(bounded(dialect.META_SCHEMA, registry=REGISTRY), schema, cost=0):
+        raise error
+    return bounded(schema, registry=REGISTRY)
+
+
+def _in_words(exc: Exception) -> str:
+    message = exc.message if isinstance(exc, ValidationError) else str(exc)
+    return f"{type(exc).__name__}: {neutral.escape(message[:200])}"
 
 
 def _find(validator: Any, value: object, *, cost: int) -> list[ValidationError]:

@@ -122,7 +122,8 @@ class Admission:
     def adopt(self, session_log: SessionLog, agent: Agent, stored: Turn) -> None:
         """Take over a queued turn of the process before; it starts when its place has come."""
         desk = self._desk(session_log, agent)
-        turn = self._adopted(agent, stored, Ask(stored.text, stored.instructions))
+        ask = Ask(stored.text, stored.instructions, response_format=stored.response_format)
+        turn = self._adopted(agent, stored, ask)
         desk.put_last(turn)
         desk.queue.append(turn)
         desk.settle()
@@ -136,7 +137,8 @@ class Admission:
         """
         desk = self._desk(session_log, agent)
         again = Again(stored.user_message_id, asked.seq, None, session_log.last_seq)
-        turn = self._adopted(agent, stored, Ask(asked.content, stored.instructions, again, asked.trust))
+        ask = Ask(asked.content, stored.instructions, again, asked.trust, stored.response_format)
+        turn = self._adopted(agent, stored, ask)
         turn.state = TurnState.WAITING
         turn.started_seq = turn.after + 1
         turn.started_ms = stored.started_ms or stored.created_ms

@@ -26,6 +26,7 @@ class Ask:
     """What a turn is asked to do: answer `text`, this once with `instructions` added to the system prompt.
 
     `again`: the user message is in the history already, and the new answer replaces the old one, if there is one.
+    `response_format`: see `LLMRequest`; also `{"type":"text"}`. `None`: as the agent usually answers.
     """
 
     text: str
@@ -33,3 +34,4 @@ class Ask:
     again: Again | None = None
     trust: Trust = "user"
     """That of `text`: another agent may have written it, after it read what strangers wrote."""
+    response_format: bytes | None = None

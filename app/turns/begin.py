@@ -72,6 +72,7 @@ def _row(desk: Desk, turn: OpenTurn, state: TurnState, *, first: int) -> Turn:
         started_ms=turn.started_ms or None,
         finished_ms=None,
         instructions=turn.ask.instructions,
+        response_format=turn.ask.response_format,
     )
 
 

@@ -9,7 +9,7 @@ from app.domain.event import EventKind
 from app.domain.message import Message, ToolCallRecord
 from app.events.change import Change
 from app.events.tape import Segment, Tape
-from app.memory.working import Entry, calls_entry, tool_entry
+from app.memory.working import Call, Entry, calls_entry, entry, tool_entry
 from app.storage import acts as rows
 from app.storage import events, messages
 from app.storage.engine.unit_of_work import UnitOfWork
@@ -23,16 +23,28 @@ KEPT = frozenset({"todo_write"})
 
 def add_calls(change: Change, desk: Desk, turn: OpenTurn, acts: Sequence[Act], message_id: str, now_ms: int) -> Entry:
     """The assistant's message that asks for `acts`, with the text it said before them. The text is sealed."""
-    tape = desk.session_log.tape
-    text = tape.text() if tape is not None else ""
     calls = [(act.call_id, act.name, act.arguments) for act in acts]
+    message = _add_message(change, desk, turn, calls, message_id, now_ms, status="completed")
+    return calls_entry(message.content, calls, message_id, message.seq)
+
+
+def add_said(change: Change, desk: Desk, turn: OpenTurn, message_id: str, now_ms: int, *, status: str) -> Entry:
+    """What the assistant said so far as a message of its own, without calls. The text is sealed."""
+    message = _add_message(change, desk, turn, [], message_id, now_ms, status=status)
+    return entry("assistant", message.content, message_id, message.seq)
+
+
+def _add_message(
+    change: Change, desk: Desk, turn: OpenTurn, calls: Sequence[Call], message_id: str, now_ms: int, *, status: str
+) -> Message:
+    tape = desk.session_log.tape
     message = Message(
         message_id=message_id,
         session_id=desk.session_id,
         turn_id=turn.turn_id,
         role="assistant",
-        content=text,
-        status="completed",
+        content=tape.text() if tape is not None else "",
+        status=status,
         seq=change.number(),
         created_ms=now_ms,
         tool_calls=tuple([ToolCallRecord(*call) for call in calls]),
@@ -45,7 +57,7 @@ def add_calls(change: Change, desk: Desk, turn: OpenTurn, acts: Sequence[Act], m
         add_runs(change.unit, tape, turn.turn_id, message_seq=message.seq, now_ms=now_ms)
         before = tape.seal()
         change.on_failure(lambda: tape.unseal(before))
-    return calls_entry(text, calls, message_id, message.seq)
+    return message
 
 
 def add_outcomes(

@@ -101,7 +101,10 @@ def make_key(
     message_id: str | None = None,
     background: bool = False,
     on_busy: str | None = None,
+    response_format: bytes | None = None,
 ) -> Key:
     """The key `name` with what counts as the same request under it: the body as the client gave it."""
     body = [background, on_busy, text, instructions, message_id]
+    if response_format is not None:  # left out otherwise: keys of earlier releases stay what they are
+        body.append(response_format.decode())
     return name, hashlib.sha256(orjson.dumps(body)).digest()

@@ -12,7 +12,7 @@ from app.memory.budget import request_limit
 from app.memory.working import Entry
 from app.storage import acts as rows
 from app.storage import messages
-from app.turns import step
+from app.turns import step, structured
 from app.turns.acting import Acting, AgentTools, callers_of
 from app.turns.budgets import Budgets, SessionUse, Verdict
 from app.turns.condensing import counted
@@ -64,20 +64,23 @@ class Loop:
             )
         turn.prompt = await self._prepare(desk, turn)
         if tools is None:
-            return (await self._ask(desk, turn, None)).usage
+            return await self._answer(desk, turn)
         calls = ToolCalls(self.acting, desk, turn, tools, await self._remembered(desk))
         if turn.doubtful:
             await calls.resolve_doubtful(turn.doubtful)
             turn.doubtful = []
         await calls.carry_out()
         budgets = Budgets(desk, turn, await self._session_use(desk, turn))
+        is_last = False
         while True:
             await absorb(desk, turn, self.acting)
-            is_last = await self._is_last(budgets, calls)
+            is_last = is_last or await self._is_last(budgets, calls)
             end = await self._ask(desk, turn, None if is_last else tools)
             await self._count(desk, turn, end)
             if not end.calls or is_last:
-                return turn.used
+                if await structured.is_answered(desk, turn, self.acting):
+                    return turn.used
+                continue
             await calls.propose(end.calls[:MOST_CALLS])
             await calls.carry_out()
             if calls.is_looping:
@@ -99,6 +102,16 @@ class Loop:
         query = partial(rows.count, session_id=desk.session_id, without_turn=turn.turn_id)
         return SessionUse(*await desk.session_log.database.read(query))
 
+    async def _answer(self, desk: Desk, turn: OpenTurn) -> Usage | None:
+        """A turn without tools: one step, and a second one for an answer that does not have the form asked for."""
+        end = await self._ask(desk, turn, None)
+        if structured.wanted(desk.agent, turn.ask.response_format) is None:
+            return end.usage
+        await self._count(desk, turn, end)
+        while not await structured.is_answered(desk, turn, self.acting):
+            await self._count(desk, turn, await self._ask(desk, turn, None))
+        return turn.used
+
     async def _ask(self, desk: Desk, turn: OpenTurn, tools: AgentTools | None) -> StreamEnd:
         """One step; a request that the provider refuses as too long is made shorter, once."""
         try:
@@ -117,22 +130,25 @@ class Loop:
         prompt = turn.prompt
         assert prompt is not None
         schemas = tools.schemas if tools is not None else ()
+        wanted = structured.wanted(desk.agent, turn.ask.response_format)
         has_steps = bool(turn.entries) or any(message.call_ids for message in prompt.messages)
         if not is_refused and not has_steps:
             request = request_of(desk, prompt)
-            return replace(request, tools=schemas) if schemas else request
-        fitted = await self._fit(desk, turn, prompt, schemas, is_refused=is_refused)
+            return replace(request, tools=schemas, response_format=wanted) if schemas or wanted else request
+        sent = [*schemas, wanted] if wanted is not None else schemas
+        fitted = await self._fit(desk, turn, prompt, sent, is_refused=is_refused)
         if not fitted.is_possible:
             raise LLMError(
                 "The request does not fit into the model, whatever is left out of it: the last message, the newest "
                 "results or the tools alone are too long."
             )
         messages = [message.encoded for message in fitted.entries]
-        return LLMRequest(messages, desk.session_id, tools=schemas)
+        return LLMRequest(messages, desk.session_id, tools=schemas, response_format=wanted)
 
     async def _fit(
         self, desk: Desk, turn: OpenTurn, prompt: Prompt, schemas: Sequence[bytes], *, is_refused: bool
     ) -> Fitted:
+        """`schemas`: what is sent beside the messages, and takes room as well."""
         llm = desk.agent.llm
         context = llm.context
         limit = request_limit(context.known, answer_tokens=context.answer_tokens)
@@ -203,7 +219,7 @@ class Loop:
         query = partial(messages.of_turn, session_id=desk.session_id, turn_id=turn.turn_id)
         found = await desk.session_log.database.read(query)
         turn.read(*[message.trust for message in found])
-        return as_entries(found)
+        return as_entries([message for message in found if message.status != structured.REPLACED])
 
     async def _remembered(self, desk: Desk) -> list[str]:
         session = desk.session_log.session

@@ -111,6 +111,8 @@ class OpenTurn:
     """Called when somebody else has changed an act of a turn that runs."""
     doubtful: list[Act] = field(default_factory=list)
     """Acts that were started when the process before died."""
+    is_mending: bool = False
+    """Whether the model was told that its answer does not have the form that was asked for."""
     is_resumed: bool = False
     """Whether it goes on after it waited or after a restart, and has to be read again."""
     waiting_for: str | None = None

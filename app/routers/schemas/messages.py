@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 from typing_extensions import TypedDict
 
@@ -12,8 +13,18 @@ from app.domain.message import Message as StoredMessage
 from app.domain.turn import Outcome
 from app.routers.schemas.fields import EventNumber, MessageId, Role, SaidText, SessionId, Time, TurnId
 from app.routers.schemas.turns import Timings, TurnUsage, timings_json, usage_json
+from app.turns.structured import inside
 
 # -- bodies ------------------------------------------------------------------------------------------
+
+ResponseFormat = Annotated[
+    dict[str, Any],
+    Field(
+        description="The form of the answer: `text`, `json_object`, or `json_schema` with the schema that it fits; "
+        "default: `structured_output` of the model.",
+        examples=[{"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}}],
+    ),
+]
 
 
 class SendMessage(BaseModel):
@@ -31,6 +42,7 @@ class SendMessage(BaseModel):
     instructions: StrictStr | None = Field(
         default=None, min_length=1, max_length=100_000, description="Added to the system prompt, for this turn only."
     )
+    response_format: ResponseFormat | None = None
 
 
 class AddMessage(BaseModel):
@@ -60,6 +72,7 @@ class Regenerate(BaseModel):
     message_id: StrictStr | None = Field(default=None, description="The last answer, or the message that it answers.")
     instructions: StrictStr | None = Field(default=None, min_length=1, max_length=100_000)
     background: StrictBool = False
+    response_format: ResponseFormat | None = None
 
 
 # -- answers -----------------------------------------------------------------------------------------
@@ -107,6 +120,9 @@ class Answer(TypedDict):
     message_id: Annotated[MessageId | None, Field(description="Of the answer; null if the model said nothing.")]
     usage: TurnUsage | None
     timings: Timings | None
+    output: NotRequired[
+        Annotated[Any, Field(description="The JSON value that the response is, where one was asked for.")]
+    ]
 
 
 class BackgroundTurn(TypedDict):
@@ -139,9 +155,9 @@ def message_json(message: StoredMessage) -> Message:
     return shown
 
 
-def answer_json(session_id: str, outcome: Outcome) -> Answer:
-    """What a client that waited gets for a completed turn."""
-    return {
+def answer_json(session_id: str, outcome: Outcome, *, is_json: bool = False) -> Answer:
+    """What a client that waited gets for a completed turn. `is_json`: its text is JSON, which was checked."""
+    shown: Answer = {
         "response": outcome.text,
         "session_id": session_id,
         "turn_id": outcome.turn_id,
@@ -149,3 +165,6 @@ def answer_json(session_id: str, outcome: Outcome) -> Answer:
         "usage": usage_json(outcome.usage),
         "timings": timings_json(outcome.timings),
     }
+    if is_json:
+        shown["output"] = orjson.Fragment(inside(outcome.text))
+    return shown

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from hector_client import _operations as operations
 from hector_client._following import AnswerReader, Patience, SessionReader, repeat
@@ -178,8 +180,10 @@ class SessionState:
         reply: Reply = yield from repeat(post, patience)
         return dict(reply.json)
 
-    def _regeneration(self, message_id: str | None, instructions: str | None) -> Request:
-        body = given({"message_id": message_id, "instructions": instructions})
+    def _regeneration(
+        self, message_id: str | None, instructions: str | None, response_format: Mapping[str, Any] | None
+    ) -> Request:
+        body = given({"message_id": message_id, "instructions": instructions, "response_format": response_format})
         where = operations.session_path(self.agent_name, self.session_id, "regenerate")
         return Request("POST", where, headers=new_key(), body=body)
 

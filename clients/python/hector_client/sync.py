@@ -135,9 +135,15 @@ class Agent:
         """List sessions. `order`: `created`, or `activity` for the most recently active first."""
         return self.client.driver.call(operations.sessions(self.name, limit=limit, status=status, order=order))
 
-    def ask(self, message: str, *, instructions: str | None = None) -> Answer:
-        """Send one message outside any session; the request is made when the answer is iterated over."""
-        post = post_message(self.name, None, {"message": message, "instructions": instructions})
+    def ask(
+        self, message: str, *, instructions: str | None = None, response_format: Mapping[str, Any] | None = None
+    ) -> Answer:
+        """Send one message outside any session; the request is made when the answer is iterated over.
+
+        `response_format`: `{"type": "json_object"}`, or `json_schema` with a schema; `response()` then has `output`.
+        """
+        body = {"message": message, "instructions": instructions, "response_format": response_format}
+        post = post_message(self.name, None, body)
         return Answer(self.client, self.name, None, post, None)
 
     def approvals(self, *, limit: int = PAGE) -> Acts:
@@ -204,13 +210,20 @@ class Session(SessionState):
         for connection in list(self._connections):
             connection.close()
 
-    def send(self, message: str, *, instructions: str | None = None, on_busy: str | None = None) -> str:
+    def send(
+        self,
+        message: str,
+        *,
+        instructions: str | None = None,
+        on_busy: str | None = None,
+        response_format: Mapping[str, Any] | None = None,
+    ) -> str:
         """Send a message and return the id of its turn, which runs even without a reader; `listen` has its events.
 
         A broken connection never duplicates it: the message is sent again with the same Idempotency-Key.
         `on_busy`: `queue`, `reject`, `replace` or `steer`.
         """
-        options = {"instructions": instructions, "on_busy": on_busy}
+        options = {"instructions": instructions, "on_busy": on_busy, "response_format": response_format}
         return self.client.driver.call(self._send(message, options, self.client.patience))
 
     def steer(self, message: str) -> JSON:
@@ -233,19 +246,32 @@ class Session(SessionState):
             if reader.is_over:
                 self._is_connected = False
 
-    def ask(self, message: str, *, instructions: str | None = None, on_busy: str | None = None) -> Answer:
+    def ask(
+        self,
+        message: str,
+        *,
+        instructions: str | None = None,
+        on_busy: str | None = None,
+        response_format: Mapping[str, Any] | None = None,
+    ) -> Answer:
         """Send a message and follow its answer; the request is made when the answer is iterated over."""
-        body = {"message": message, "instructions": instructions, "on_busy": on_busy}
-        post = post_message(self.agent_name, self.session_id, body)
+        options = {"instructions": instructions, "on_busy": on_busy, "response_format": response_format}
+        post = post_message(self.agent_name, self.session_id, {"message": message, **options})
         return Answer(self.client, self.agent_name, self.session_id, post, None)
 
     def join(self, turn_id: str) -> Answer:
         """Follow the answer of a turn that was started elsewhere."""
         return Answer(self.client, self.agent_name, self.session_id, None, turn_id)
 
-    def regenerate(self, message_id: str | None = None, *, instructions: str | None = None) -> Answer:
+    def regenerate(
+        self,
+        message_id: str | None = None,
+        *,
+        instructions: str | None = None,
+        response_format: Mapping[str, Any] | None = None,
+    ) -> Answer:
         """Answer the last message again; the old answer leaves the context."""
-        post = self._regeneration(message_id, instructions)
+        post = self._regeneration(message_id, instructions, response_format)
         return Answer(self.client, self.agent_name, self.session_id, post, None)
 
     def cancel(self, turn_id: str | None = None, *, everything: bool = False) -> JSON | None:
