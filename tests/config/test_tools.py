@@ -178,6 +178,14 @@ def test_a_tool_has_any_name_and_its_type_says_what_it_is(read: Read, text: str,
             "llms: {a: {type: scripted, structured_output: {answer: text}}}",
             "1: llms.a.structured_output: must be a JSON sch",
         ),
+        (
+            "llms: {a: {type: scripted, structured_output: {type: objekt}}}",
+            "1: llms.a.structured_output: must be a JSON schema: $.type 'objekt'",
+        ),
+        (
+            "llms: {a: {type: scripted, structured_output: {type: object, properties: {1: {}}}}}",
+            "1: llms.a.structured_output: must be JSON",
+        ),
     ],
 )
 def test_a_slip_is_refused_with_its_line_and_what_to_write(read: Read, text: str, problem: str) -> None:

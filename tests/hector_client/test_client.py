@@ -39,6 +39,24 @@ async def test_a_one_shot_is_asked_of_the_agent(echo: Agent) -> None:
     assert await echo.ask("hi").wait() == "hi"
 
 
+async def test_an_answer_in_json_has_a_value(echo: Agent) -> None:
+    schema = {"type": "object", "required": ["city"]}
+    wanted = {"type": "json_schema", "json_schema": {"name": "city", "schema": schema}}
+    session = await echo.create_session()
+    for answer in (
+        session.ask('{"city": "Ulm"}', response_format=wanted),
+        session.regenerate(response_format={"type": "json_object"}),
+    ):
+        assert await answer.wait() == '{"city": "Ulm"}'
+        assert (await answer.response())["output"] == {"city": "Ulm"}
+    with pytest.raises(ModelFailed, match="it is no JSON"):
+        await echo.ask("Ulm", response_format=wanted).wait()
+    async with session:
+        turn_id = await session.send("Ulm", response_format=wanted)
+        with pytest.raises(ModelFailed):
+            await session.join(turn_id).wait()
+
+
 async def test_a_failed_answer_raises_what_failed_with_the_text_so_far(client: Client) -> None:
     answer = client.agent("failing").ask("hi")
 

@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from app.llm.base import LLMError, LLMRequest
 from app.llm.openai_compatible import OpenAICompatible, OpenAISettings
+from app.llm.presets import quirks_for
 from app.llm.stream import OpenAIStream
 from tests.fixtures.upstream import Reply, Upstream
 
@@ -115,6 +116,41 @@ async def test_a_refused_response_format_is_left_out_from_then_on(
     formats = [seen.json.get("response_format") for seen in upstream.requests]
     assert formats == [SCHEMA, None, None, {"type": "json_object"}]
     assert all(seen.json["tool_choice"] == "auto" for seen in upstream.requests)
+
+
+@pytest.mark.parametrize("system", [None, "Be kind."])
+async def test_a_format_that_is_left_out_is_told_in_words(
+    upstream: Upstream, llm: OpenAICompatible, system: str | None
+) -> None:
+    upstream.answer(**refusal("unknown field response_format"))
+    messages = [*([{"role": "system", "content": system}] if system else []), *MESSAGES]
+    request = LLMRequest([*map(orjson.dumps, messages)], response_format=orjson.dumps(SCHEMA))
+    await read_all(llm.stream(request))
+    refused, asked = [seen.json["messages"] for seen in upstream.requests]
+    assert refused == messages
+    assert asked[1:] == list(MESSAGES)
+    assert asked[0]["role"] == "system"
+    assert asked[0]["content"].startswith(f"{system}\n\nAnswer" if system else "Answer")
+    assert '{"required":["messages"]}' in asked[0]["content"]
+
+
+async def test_that_an_object_is_wanted_is_always_told(upstream: Upstream, llm: OpenAICompatible) -> None:
+    wanted = {"type": "json_object"}
+    await read_all(llm.stream(asking(tools=0, response_format=wanted)))
+    [seen] = upstream.requests
+    assert seen.json["response_format"] == wanted
+    assert "JSON" in seen.json["messages"][0]["content"]
+    assert seen.json["messages"][1:] == list(MESSAGES)
+
+
+async def test_a_provider_that_ignores_formats_is_told_in_words(upstream: Upstream) -> None:
+    settings = OpenAISettings(model="m", base_url=upstream.base_url, quirks=quirks_for("anthropic", "m"))
+    llm = OpenAICompatible("main", settings)
+    await read_all(llm.stream(asking(response_format=SCHEMA)))
+    await llm.close()
+    [seen] = upstream.requests
+    assert "response_format" not in seen.json
+    assert '{"required":["messages"]}' in seen.json["messages"][0]["content"]
 
 
 async def test_several_refusals_one_after_the_other(upstream: Upstream, llm: OpenAICompatible) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -20,8 +19,8 @@ from app.llm.scripted import Answer, ScriptedCall, ScriptedLLM, ScriptedStream
 from app.turns.ask import Ask
 from app.turns.open_turn import OpenTurn
 from app.turns.structured import OBJECT, TEXT, BadFormat, inside, mistakes, ready
-from tests.fixtures.house import House, frames_of
-from tests.fixtures.tools import MadeTool, MadeToolbox, gated
+from tests.fixtures.house import House, frames_of, until
+from tests.fixtures.tools import READ, MadeTool, MadeToolbox, hang
 from tests.fixtures.upstream import Upstream
 
 SCHEMA: dict[str, Any] = {
@@ -159,6 +158,7 @@ async def open_house(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIte
     yield make
     for house in opened:
         await house.close()
+        await house.agent.llm.close()
 
 
 async def start(house: House, text: str = "Which city?", response_format: bytes | None = FORMAT) -> OpenTurn:
@@ -298,18 +298,21 @@ async def test_a_queued_turn_keeps_its_format_over_a_restart(tmp_path: Path) -> 
 
 async def test_a_turn_that_goes_on_after_a_crash_keeps_its_format(tmp_path: Path) -> None:
     agent = {"reasoning": {"on_crash": "resume"}}
-    gate = asyncio.Event()
-    look = Answer(calls=(ScriptedCall("look", {}),))
-    waiting = MadeToolbox(MadeTool("look", gated(gate)))
-    before = House(tmp_path / "hector.db", llm=ScriptedLLM(answers=[Answer(BAD), look]), agent=agent, toolbox=waiting)
+    tool = MadeTool("look", hang, tool_class=READ)
+    script = ScriptedLLM(answers=[Answer(BAD), Answer(calls=(ScriptedCall("look", {}),))])
+    before = House(tmp_path / "hector.db", llm=script, agent=agent, toolbox=MadeToolbox(tool))
     await before.open()
     turn = await start(before)
-    while not turn.acts:
-        await asyncio.sleep(0.001)
+    await until(lambda: bool(tool.runs))
     await before.kill()
-    gate.set()
     llm = Listening(GOOD)
-    after = House(tmp_path / "hector.db", llm=llm, agent=agent, toolbox=MadeToolbox(MadeTool("look")), ids=before.ids)
+    after = House(
+        tmp_path / "hector.db",
+        llm=llm,
+        agent=agent,
+        toolbox=MadeToolbox(MadeTool("look", tool_class=READ)),
+        ids=before.ids,
+    )
     await after.open()
     try:
         await after.recover()
