@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ from app.cli.failures import CommandFailed, ExitCode, exit_code
 from app.cli.prompt import Editor
 from app.cli.run import Signals, complain, print_json
 from app.cli.screen import Silent, make_output
-from app.cli.show import Abandoned, Show, shortfall_of, stop_quietly
+from app.cli.show import Abandoned, Settle, Show, shortfall_of, stop_quietly
 from hector_client import Agent, Answer, Client, HectorError, Unreachable
 from hector_client.events import TurnFinished
 
@@ -64,16 +63,16 @@ async def call(target: Target, options: CallOptions, signals: Signals) -> ExitCo
         return _end(answer, was_stopped=show.was_stopped)
 
 
-def _settling(client: Client, agent: dict[str, Any], answer: Answer) -> Callable[[str], Awaitable[bool]]:
+def _settling(client: Client, agent: dict[str, Any], answer: Answer) -> Settle:
     """Asks the user what the turn waits for; where there is none to ask, tells how to answer, and waits."""
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
 
-    async def settle(turn_id: str) -> bool:
+    async def settle(turn_id: str, call_id: str | None) -> bool:
         session = client.agent(str(agent["agent"])).session(answer.session_id)
         if is_terminal:
             console = Console(highlight=False, stderr=True)
-            return await Decider(session, Editor(history=None, commands=[]), console).settle(turn_id)
-        for act in await open_acts(session, turn_id):
+            return await Decider(session, Editor(history=None, commands=[]), console).settle(turn_id, call_id)
+        for act in await open_acts(session, turn_id, call_id=call_id):
             what = "unknown" if act["state"] == "unknown" else act.get("waiting_for")
             complain(f"{brief(act)} waits ({what}): hector chat {session.agent_name} --session {session.session_id}")
         return True

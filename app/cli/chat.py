@@ -21,7 +21,7 @@ from app.cli.failures import CommandFailed, ExitCode, exit_code
 from app.cli.prompt import QUIT_HINT, Editor, Interrupted, Lines, Prompt, history_file
 from app.cli.run import Signals
 from app.cli.screen import make_output
-from app.cli.show import Abandoned, Show, shortfall_of, stop_quietly
+from app.cli.show import Abandoned, Settle, Show, shortfall_of, stop_quietly
 from app.cli.tables import SESSION_HEADINGS, print_rows, session_row, session_table
 from app.cli.type_ahead import TypeAhead, no_echo
 from app.observability.neutral import clean
@@ -221,14 +221,14 @@ class Chat:
 
     # -- while an answer is written -------------------------------------------------------------
 
-    def _settling(self, typing: TypeAhead) -> Callable[[str], Awaitable[bool]]:
+    def _settling(self, typing: TypeAhead) -> Settle:
         assert self._session is not None
         decider = Decider(self._session, self._prompt, self._console)
 
-        async def settle(turn_id: str) -> bool:
+        async def settle(turn_id: str, call_id: str | None) -> bool:
             typing.stop()
             try:
-                return await decider.settle(turn_id)
+                return await decider.settle(turn_id, call_id)
             finally:
                 typing.start()
 

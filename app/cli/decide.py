@@ -33,9 +33,9 @@ class Decider:
         self._prompt = prompt
         self._console = console
 
-    async def settle(self, turn_id: str) -> bool:
-        """Ask about all that the turn waits for. False: the person leaves it waiting."""
-        for act in await open_acts(self._session, turn_id):
+    async def settle(self, turn_id: str, call_id: str | None) -> bool:
+        """Ask about all that the turn waits for; an event names `call_id`. False: the person leaves it waiting."""
+        for act in await open_acts(self._session, turn_id, call_id=call_id):
             try:
                 if not await self._ask(act):
                     return False
@@ -130,11 +130,16 @@ class Decider:
         self._console.print(Text(clean(words), style=style))
 
 
-async def open_acts(session: Session, turn_id: str | None = None) -> list[dict[str, Any]]:
-    """What waits for somebody, also in agents that were called; of one turn, or of all."""
+async def open_acts(
+    session: Session, turn_id: str | None = None, *, call_id: str | None = None
+) -> list[dict[str, Any]]:
+    """What waits for somebody, in one turn or in all; of agents that were called: approvals, and the call `call_id`."""
     calls = session.calls
     found = await calls.list(turn_id=turn_id, state="unknown") + await calls.list(turn_id=turn_id, state="waiting")
     known = {act["call_id"]: act for act in found + await calls.approvals()}
+    if call_id is not None and call_id not in known:
+        act = await calls.get(call_id)
+        known |= {call_id: act} if act["state"] in ("waiting", "unknown") else {}
     return list(known.values())
 
 

@@ -37,6 +37,10 @@ _SHORTFALLS = {
 }
 
 
+Settle = Callable[[str, str | None], Awaitable[bool]]
+"""Asks what a turn waits for, by its id and the call that an event names. False: the user does not answer now."""
+
+
 class Abandoned(Exception):
     """The user stopped waiting; the turn may still run."""
 
@@ -56,10 +60,10 @@ class Show:
         signals: Signals,
         *,
         stop_all: Callable[[], Awaitable[None]] | None = None,
-        settle: Callable[[str], Awaitable[bool]] | None = None,
+        settle: Settle | None = None,
     ) -> None:
-        """`stop_all` stops what waits in the session, too; called at the second Ctrl-C. `settle` asks the user what the
-        turn waits for; false: the user does not answer now."""
+        """`stop_all` stops what waits in the session, too; called at the second Ctrl-C. `settle` asks what the turn
+        waits for."""
         self.was_left = False
         self.was_stopped = False
         self.has_started = False
@@ -105,15 +109,15 @@ class Show:
                 self._show(event)
                 if self.was_stopped and self._stopping is None and self._answer.turn_id is not None:
                     self._stopping = asyncio.create_task(self._stop(), name="stop")
-                if self._settle is not None and _asks(event) and not await self._ask(self._settle):
+                if self._settle is not None and _asks(event) and not await self._ask(self._settle, event):
                     self.was_left = True
                     return
 
-    async def _ask(self, settle: Callable[[str], Awaitable[bool]]) -> bool:
+    async def _ask(self, settle: Settle, event: Event) -> bool:
         assert self._answer.turn_id is not None
         self._output.pause()
         try:
-            return await settle(self._answer.turn_id)
+            return await settle(self._answer.turn_id, event.fields.get("call_id"))
         finally:
             self._output.resume()
 

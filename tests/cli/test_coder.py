@@ -32,12 +32,24 @@ SETTINGS: dict[str, Any] = {
             ],
         },
         "careful": {"type": "scripted", "script": [{"calls": [WRITE], "when": "^Write"}, {"text": "Well."}]},
+        "leading": {
+            "type": "scripted",
+            "script": [
+                {"calls": [{"name": "agent_call", "arguments": {"agent": "asker", "message": "Ask"}}], "when": "^Lead"},
+                {
+                    "calls": [{"name": "agent_call", "arguments": {"agent": "careful", "message": "Write"}}],
+                    "when": "Thank",
+                },
+                {"text": "Done by others."},
+            ],
+        },
         "asking": {"type": "scripted", "script": [{"calls": [ASK], "when": "^Ask"}, {"text": "Thank you."}]},
     },
     "agents": {
         "coder": {"llm": "coding", "tools": ["write_file", "execute_command"]},
         "careful": {"llm": "careful", "tools": ["write_file"], "permissions": {"ask": ["write_file"]}},
         "asker": {"llm": "asking", "tools": ["ask_user"]},
+        "leader": {"llm": "leading", "tools": ["agent_call"], "sub_agents": ["asker", "careful"]},
     },
     "tools": {"execute_command": {"allowed_commands": ["python"]}},
     "embedders": {"default": {"type": "none"}},
@@ -120,6 +132,17 @@ async def test_a_question_is_answered(server: HectorServer, tmp_path: Path) -> N
         await terminal.shows("2. green")
         terminal.type("2\r")
         await terminal.shows("Thank you.")
+
+
+async def test_what_called_agents_ask_is_asked_of_their_callers_user(server: HectorServer, tmp_path: Path) -> None:
+    async with chat(server, tmp_path, "leader", "led") as terminal:
+        await terminal.say("Lead")
+        await terminal.shows("2. green")
+        terminal.type("1\r")
+        await terminal.shows("write_file of careful needs your approval.")
+        await terminal.shows("Enter later:")
+        terminal.type("y\r")
+        await terminal.shows("Done by others.")
 
 
 async def test_a_script_approves_what_another_waits_for(server: HectorServer, hector: Hector) -> None:

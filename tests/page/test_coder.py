@@ -53,14 +53,28 @@ def settings() -> dict[str, Any]:
                 {"text": "In English, then.", "when": "In English"},
                 {"text": "Bien."},
             ),
+            "leading": scripted(
+                {
+                    "text": "I ask a colleague.",
+                    "calls": [call("agent_call", agent="helper", message="Write it")],
+                    "when": "^Lead",
+                },
+                {"text": "Done by others."},
+            ),
+            "slow": scripted(
+                {"calls": [call("execute_command", command="sleep 60")], "when": "^Sleep"}, {"text": "Awake."}
+            ),
         },
         "agents": {
             "coder": {"llm": "coding", "tools": ["todo_write", "write_file", "execute_command"]},
             "careful": {"llm": "careful", "tools": ["write_file"], "permissions": {"ask": ["write_file"]}},
+            "helper": {"llm": "careful", "tools": ["write_file"], "permissions": {"ask": ["write_file"]}},
+            "leader": {"llm": "leading", "tools": ["agent_call"], "sub_agents": ["helper"]},
+            "sleeper": {"llm": "slow", "tools": ["execute_command"], "reasoning": {"on_crash": "resume"}},
             "asker": {"llm": "asking", "tools": ["ask_user"]},
             "talker": {"llm": "talking", "tools": ["todo_write"]},
         },
-        "tools": {"execute_command": {"allowed_commands": ["python"]}},
+        "tools": {"execute_command": {"allowed_commands": ["python", "sleep"]}},
         "embedders": {"default": {"type": "none"}},
     }
 
@@ -162,3 +176,31 @@ async def test_a_message_enters_the_running_answer(desks: Devices) -> None:
         await expect(tab.turns.locator(".steered .bubble")).to_have_text("In English")
         await expect(tab.answer().locator(":scope > *").last).to_have_text("In English, then.")
         await tab.page.reload()
+
+
+async def test_what_a_called_agent_asks_is_answered_in_the_session_of_its_caller(desks: Devices) -> None:
+    tab = await desks.open("/#/leader")
+    await tab.send("Lead")
+    child = card(tab, "write_file")
+    await expect(child.locator(".pill")).to_have_text("helper")
+    await child.get_by_role("button", name="Approve", exact=True).click()
+    await tab.wait_for("Done by others.")
+
+    await expect(child.locator(".tool-state")).to_have_text("done")
+    await expect(card(tab, "agent_call").locator(".tool-state")).to_have_text("done")
+    await expect(card(tab, "agent_call").locator(".terminal")).to_have_text("First the file.Well.")
+    await expect(card(tab, "agent_call").locator(".pill")).to_be_hidden()
+
+
+async def test_after_a_kill_a_person_says_what_became_of_a_command(desks: Devices, coder: HectorServer) -> None:
+    tab = await desks.open("/#/sleeper")
+    await tab.send("Sleep")
+    tool = card(tab, "execute_command")
+    await expect(tool.locator(".tool-state")).to_have_text("running")
+    await coder.kill()
+    await coder.start()
+    await expect(tool).to_contain_text("Nobody knows whether this call happened", timeout=20_000)
+    await tool.get_by_role("button", name="It did not").click()
+    await tab.wait_for("Awake.")
+
+    await expect(tool.locator(".tool-state")).to_have_text("failed")

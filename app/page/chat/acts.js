@@ -20,8 +20,7 @@ export function newCall(id) {
 
 export function applyFrame(call, frame) {
   call.version += 1;
-  call.agent ??= frame.agent ?? frame.tool?.agent ?? null;
-  call.depth ||= frame.depth ?? frame.tool?.depth ?? 0;
+  if (frame.type !== "tool_progress") nest(call, frame.tool ?? frame); // what a called agent says is progress of its caller's call
   call.name ||= frame.name ?? "";
   switch (frame.type) {
     case "tool_call":
@@ -54,6 +53,12 @@ export function applyFrame(call, frame) {
   }
 }
 
+/** Of which called agent it is, and how deep. */
+function nest(call, { agent, depth }) {
+  call.agent ??= agent ?? null;
+  call.depth ||= depth ?? 0;
+}
+
 function addOutput(call, text) {
   call.output += text;
   if (call.output.length <= 2 * MOST_OUTPUT) return;
@@ -64,8 +69,9 @@ function addOutput(call, text) {
 
 const STATES = { proposed: "running", approved: "running", started: "running" };
 
-/** The act says more than the frames of a reader that came late, and nothing of the live output. */
-export function applyAct(call, act) {
+/** The act says more than the frames of a reader that came late, and nothing of the live output. `isNested`: of a called agent. */
+export function applyAct(call, act, { isNested = false } = {}) {
+  if (isNested) nest(call, { agent: act.agent, depth: 1 });
   const { changes = [] } = act;
   const began = changes.find((change) => change.state === "started");
   const ended = changes.findLast((change) => ["settled", "failed", "cancelled", "unknown"].includes(change.state));

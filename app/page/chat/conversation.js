@@ -188,7 +188,7 @@ export class Conversation extends EventTarget {
   putAct(act) {
     const turn = this.turns.get(act.turn_id) ?? [...this.turns.values()].find((other) => other.hasCall(act.call_id)) ?? this.running;
     if (!turn) return;
-    turn.put(act);
+    turn.put(act, { isNested: act.session_id !== this.sessionId });
     this.changed(turn);
   }
 

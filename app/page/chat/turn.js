@@ -66,7 +66,7 @@ export class Turn {
     if (BETWEEN.has(frame.type)) this.#open = null;
     if (frame.type === "waiting") Object.assign(this, { status: "waiting", waitingFor: frame.waiting_for });
     if (frame.type === "resumed") Object.assign(this, { status: "running", waitingFor: null });
-    const id = frame.call_id ?? frame.tool?.call_id;
+    const id = frame.tool?.call_id ?? frame.call_id;
     if (id && FRAMES.has(frame.type)) applyFrame(this.#call(id), frame);
   }
 
@@ -138,8 +138,8 @@ export class Turn {
     else this.#add({ kind: "text", text, messageId: null });
   }
 
-  put(act) {
-    applyAct(this.#call(act.call_id), act);
+  put(act, options) {
+    applyAct(this.#call(act.call_id), act, options);
   }
 
   hasCall(id) {
