@@ -105,6 +105,8 @@ class OpenTurn:
     """Acts so far."""
     stoppers: list[Callable[[], None]] = field(default_factory=list)
     """What is called when the turn is stopped."""
+    resumes: bool = False
+    """Whether another process goes on with it after a restart (`reasoning.on_crash: resume`)."""
     steers: bool = False
     """Whether it is to enter the turn that runs, at the border between two steps."""
     acts_changed: Callable[[], None] | None = None
@@ -113,6 +115,8 @@ class OpenTurn:
     """Acts that were started when the process before died."""
     is_mending: bool = False
     """Whether the model was told that its answer does not have the form that was asked for."""
+    is_handed_over: bool = False
+    """Whether the next process goes on with it: this one stops it, and does not write its end."""
     is_resumed: bool = False
     """Whether it goes on after it waited or after a restart, and has to be read again."""
     waiting_for: str | None = None

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from app.domain.act import ActState, ToolClass
 from app.domain.errors import HectorError, Unavailable
 from app.domain.event import DebugLine, TurnResumed
 from app.domain.turn import Failure, Outcome, TurnState, Usage
@@ -20,7 +21,7 @@ from app.events.log import SessionLog
 from app.events.tape import Tape
 from app.llm.base import LLM, LLMError, LLMStopped, LLMTimeout
 from app.observability.tasks import Tasks
-from app.storage import turns
+from app.storage import acts, turns
 from app.storage.engine.unit_of_work import UnitOfWork, Unwritable
 from app.turns import begin, step
 from app.turns.desk import Desk, desk_of
@@ -85,6 +86,7 @@ class Runner:
         self._live.store_of(session_log).journal.follow(session_log)
         desk.unclosed.clear()  # with this start
         turn.state = TurnState.RUNNING
+        turn.resumes = desk.agent.config.reasoning.on_crash == "resume" and not session_log.session.ephemeral
         self.running.add(turn)
         self.grace.watch(desk)
         turn.task = self.tasks.start(self._run(desk, turn), name=turn.turn_id)
@@ -240,6 +242,9 @@ class Runner:
             self._park(desk, turn)
             return
         except LLMStopped:
+            if turn.is_handed_over:
+                await self._hand_over(desk, turn)
+                return
             state, reason = turn.stop or (TurnState.CANCELLED, "cancelled")
         except Exception as error:  # the edge of the task: every turn gets its end
             failure = _failure_of(error)
@@ -251,6 +256,19 @@ class Runner:
         if usage is None:
             usage = await self._count_usage(desk, turn)
         await self.finish(desk, turn, state, reason, failure, usage)
+
+    async def _hand_over(self, desk: Desk, turn: OpenTurn) -> None:
+        """The next process goes on with the turn. What came of its calls is stored; what may run again does there."""
+        self.running.discard(turn)
+        self._live.store_of(desk.session_log).journal.unfollow(desk.session_log)
+        ended = [(act, turn.closed[act.call_id]) for act in turn.acts if act.call_id in turn.closed]
+        try:
+            async with Change(desk.session_log) as change:
+                for before, after in ended:
+                    if after.state is not ActState.CANCELLED or before.tool_class is ToolClass.ONCE:
+                        acts.add_change(change.unit, before, after)
+        except HectorError as error:
+            log.warning("calls of turn %s cannot be stored, and may run again: %s", turn.turn_id, error)
 
     async def _count_usage(self, desk: Desk, turn: OpenTurn) -> Usage | None:
         try:

@@ -1,4 +1,4 @@
-"""Shutdown of the turns: nothing more begins, what runs has a grace, the rest is marked interrupted."""
+"""Shutdown of the turns: nothing more begins, what runs has a grace, the rest is marked interrupted or handed over."""
 
 from __future__ import annotations
 
@@ -23,13 +23,18 @@ class Shutdown:
             runner.grace.end(turn)
 
     async def finish(self, *, grace_seconds: float) -> None:
-        """Wait for the running turns, then stop the rest as `interrupted`, and wait until that is written."""
+        """Wait for the running turns, then stop the rest, and wait until that is written.
+
+        They are `interrupted`, or left to the next process where their agent has `on_crash: resume`.
+        """
         runner = self._runner
         running = [turn.done for turn in runner.running]
         if running:
             await asyncio.wait(running, timeout=grace_seconds)
         for _ in range(10):  # a queued turn that was just starting joins late
             for turn in list(runner.running):
+                if turn.stop is None:
+                    turn.is_handed_over = turn.resumes
                 stop(turn, TurnState.INTERRUPTED, "shutdown")
             await runner.tasks.wait(seconds=0.5)
         await runner.tasks.cancel()

@@ -510,3 +510,27 @@ async def test_a_turn_at_its_limit_asks_whether_it_goes_on(open_house: Open, app
     outcome = await turn.done
     assert outcome.state is TurnState.COMPLETED
     assert [act.name for act in await ledger(house)].count("look") == (3 if approved else 2)
+
+
+@pytest.mark.parametrize("tool_class", [ONCE, READ])
+async def test_a_server_that_is_stopped_hands_its_turns_over(open_house: Open, tool_class: Any) -> None:
+    tool = MadeTool("act", hang, tool_class=tool_class)
+    first = await open_house([calls("act", text="I begin.")], tool, agent={"reasoning": {"on_crash": "resume"}})
+    await first.start(await first.session("s1"), "Go")
+    await until(lambda: bool(tool.runs))
+    first.shutdown.begin()
+    await first.shutdown.finish(grace_seconds=0)
+    again = MadeTool("act", tool_class=tool_class)
+    house = await crashed(first, [Answer("Done.")], again)
+    try:
+        assert await house.recover() == 0
+        log = await house.live.open("s1")
+        assert log is not None
+        (turn,) = house.history.open_turns(log)
+        assert (await turn.done).text == "Done."
+        (act,) = await ledger(house)
+        # What must not run twice was stopped, and is known to have been; what may run again did.
+        assert act.state is (ActState.CANCELLED if tool_class is ONCE else ActState.SETTLED)
+        assert again.runs == ([] if tool_class is ONCE else tool.runs)
+    finally:
+        await house.close()
