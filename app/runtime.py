@@ -127,6 +127,7 @@ class Runtime:
             metrics=self.metrics,
             toolbox=self.catalog,
             limits=_limits_of(config),
+            flow=config.security.flow,
             address=config.server.public_url or config.server.address,
         )
         self._hand_out(self.house)

@@ -56,7 +56,7 @@ class SecurityConfig(Section):
     """What may follow from what others wrote."""
 
     flow: Literal["off", "ask", "refuse"] = "off"
-    """What becomes of a call that could send private data out on the word of a stranger. Not built yet."""
+    """What becomes of a call that could send private data out on the word of a stranger."""
 
     @field_validator("flow", mode="before")
     @classmethod

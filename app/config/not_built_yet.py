@@ -32,7 +32,6 @@ class Later:
 
 NOT_BUILT_YET = (
     Later("server.grpc_port", "no gRPC port is opened"),
-    Later("security.flow", "calls run whatever is in the context", ("off",)),
     Later("compat.vectorshift.enabled", "its door stays closed"),
     Later("redis.url", "this server works alone on its database"),
 )

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 from app.config.section import Section
 from app.config.units import EntryName, Size, Wait
 from app.domain.act import ToolClass
+from app.domain.label import Reach, Secrecy
 
 ToolType = Literal[
     "write_file",
@@ -60,6 +61,12 @@ class ToolSection(Section):
     """Whether a call may run again after a crash left its outcome open; null: the tool's own class."""
     require_approval: Approval = False
     """Whether a person allows each call first; or rules, such as `path=*.env`, for the calls that need it."""
+    reads: Reach | None = None
+    """What of others it brings in: `none`, `fixed` (known places), `open` (anybody's text); null: by its type."""
+    sends: Reach | None = None
+    """Where what it is given may go: `none`, `fixed` (known places), `open` (anywhere); null: by its type."""
+    secrecy: Secrecy | None = None
+    """Whether its results are `private` or `public`; null: private where it reads `fixed`."""
 
     def at(self, _folder: Path) -> ToolSection:
         """The same tool, relative paths taken from a folder (absolute)."""
@@ -297,6 +304,10 @@ class MCPServerConfig(Section):
     """Tools that are left out, by name or pattern."""
     classes: dict[str, ToolClass] = Field(default_factory=dict)
     """Class of tools by name or pattern, instead of the one their hints say: `read`, `idempotent` or `once`."""
+    reads: dict[str, Reach] = Field(default_factory=dict)
+    """What tools bring in, by name or pattern: `none`, `fixed`, `open`; else `open`, or `fixed` where hints say so."""
+    sends: dict[str, Reach] = Field(default_factory=dict)
+    """Where what tools are given may go, likewise."""
     require_approval: Approval = False
     """Whether a person allows each call first; or names and patterns of the tools that need it."""
     timeout: Wait = timedelta(seconds=60)

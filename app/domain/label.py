@@ -7,6 +7,8 @@ from typing import Literal
 Trust = Literal["owner", "user", "tool", "web"]
 """Who wrote it: who runs the server, the user, a place that the configuration names, anybody."""
 Secrecy = Literal["public", "private"]
+Reach = Literal["none", "fixed", "open"]
+"""How far a tool reads or sends: nowhere, to places that the configuration names, anywhere."""
 
 _UNTRUSTED: dict[Trust, int] = {"owner": 0, "user": 1, "tool": 2, "web": 3}
 

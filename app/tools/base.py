@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from app.domain.act import ToolClass
 from app.domain.event import Event
-from app.domain.label import Secrecy, Trust
+from app.domain.label import Reach, Secrecy, Trust
 from app.domain.turn import Usage
-
-Reach = Literal["none", "fixed", "open"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,6 +163,9 @@ def _function(name: str, section: PythonConfig, config: Config) -> Tool:
         deferred=section.deferred,
         timeout_seconds=(section.timeout or FUNCTION_TIMEOUT).total_seconds(),
         description=section.description,
+        reads=section.reads or "fixed",
+        sends=section.sends or "fixed",
+        secrecy=section.secrecy,
     )
 
 

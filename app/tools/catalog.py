@@ -179,6 +179,8 @@ def _server(name: str, section: MCPServerConfig, config: Config) -> McpServer:
         include=section.include,
         exclude=section.exclude,
         classes=section.classes,
+        reads=section.reads,
+        sends=section.sends,
         tool_timeout=section.timeout.total_seconds(),
     )
 

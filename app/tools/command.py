@@ -8,6 +8,7 @@ import secrets
 import signal
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,10 @@ class ExecuteCommand:
                     f"commands may write {folder}, and the server's own {found} is in it: use another folder"
                 )
         self.sandbox = Sandbox(sandbox, network=network, readable=readable, writable=writable, protected=protected)
+        if self.sandbox.is_cut_off:
+            self.spec = replace(self.spec, reads="fixed")
+        else:
+            self.spec = replace(self.spec, reads="open", sends="open")
         self._allowed = tuple(allowed_commands)
         self._denied = tuple(denied_commands)
         self._shell = shell

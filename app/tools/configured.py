@@ -40,6 +40,9 @@ def configured(tool: Tool, name: str, section: ToolSection) -> Tool:
         description=section.description or tool.spec.description,
         tool_class=section.tool_class or tool.spec.tool_class,
         timeout_seconds=timeout.total_seconds() if timeout is not None else tool.spec.timeout_seconds,
+        reads=section.reads or tool.spec.reads,
+        sends=section.sends or tool.spec.sends,
+        secrecy=section.secrecy or tool.spec.secrecy,
     )
     is_classifying = isinstance(tool, Classifying)
     if spec == tool.spec and not (is_classifying and section.tool_class):

@@ -11,9 +11,10 @@ from typing import Any
 import aiohttp
 
 from app.domain.act import ToolClass
+from app.domain.label import Reach
 from app.observability import neutral
 from app.tools.addresses import AllowedHosts, PrivatePlaces, Resolve, checked_addresses, read_url, system_resolver
-from app.tools.base import Reach, ToolContext, ToolFailed, ToolResult, ToolSpec, ToolStopped, ToolUnknown
+from app.tools.base import ToolContext, ToolFailed, ToolResult, ToolSpec, ToolStopped, ToolUnknown
 from app.tools.http_body import decode, is_text
 from app.tools.http_exchange import Answer, Exchange
 from app.tools.http_message import METHODS, READING, REDIRECTS, Request, read_body, read_headers, redirected

@@ -13,11 +13,11 @@ from typing import Any
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from app.domain.act import ToolClass
+from app.domain.label import Reach, Secrecy
 from app.tools import docstrings
 from app.tools.base import (
     Later,
     Question,
-    Reach,
     Tool,
     ToolContext,
     ToolFailed,
@@ -50,6 +50,7 @@ def load(
     description: str | None = None,
     reads: Reach = "fixed",
     sends: Reach = "fixed",
+    secrecy: Secrecy | None = None,
     threads: Threads | None = None,
 ) -> Tool:
     """The tool for the function `module:function`; the module is beside the configuration (`folder`) or on PYTHONPATH.
@@ -71,7 +72,7 @@ def load(
     except ToolLoadError as exc:
         raise ToolLoadError(f"The tool {name!r} cannot be loaded: {exc}") from exc
     told = description or docstrings.summary(inspect.getdoc(function)) or f"Call {name}."
-    spec = ToolSpec(name, told, schema.parameters, tool_class, "python", reads=reads, sends=sends)
+    spec = ToolSpec(name, told, schema.parameters, tool_class, "python", None, reads, sends, secrecy)
     kind = ProbingPythonFunction if callable(getattr(function, "probe", None)) else PythonFunction
     return kind(
         function,

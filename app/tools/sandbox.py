@@ -129,6 +129,11 @@ class Sandbox:
         return level
 
     @property
+    def is_cut_off(self) -> bool:
+        """Whether no program reaches the network, whichever level is used. Does not block."""
+        return not self._network and (self._wanted == "bwrap" or has_socket_filter())
+
+    @property
     def sentence(self) -> str:
         """What confines commands, for the log of a start. Blocks as `level` does. Raises ToolFailed likewise."""
         level = self.level()

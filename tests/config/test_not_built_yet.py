@@ -21,7 +21,6 @@ def warnings(folder: Path, text: str, **environ: str) -> list[str]:
     ("text", "key"),
     [
         ("server: {grpc_port: 50051}", "server.grpc_port"),
-        ("security: {flow: ask}", "security.flow"),
         ("compat: {vectorshift: {enabled: true}}", "compat.vectorshift.enabled"),
         ("redis: {url: 'redis://localhost'}", "redis.url"),
     ],
@@ -38,7 +37,7 @@ def test_a_key_that_is_not_built_yet_warns_once(tmp_path: Path, text: str, key: 
         "",
         "agents: {a: {reasoning: {on_crash: resume, engine: chain-of-thought}}}",
         "agents: {a: {tools: [search, t]}}\ntools: {mcp: {t: {command: x}}}",
-        "security: {flow: off}",
+        "security: {flow: ask}",
         "agents: {a: {tools: [], memory: {longterm: }}}",
         "agents: {a: {memory: {working: {strategy: buffer_window, budget: 9, window_size: 3}}}}",
         "agents: {a: {memory: {working: {strategy: summary_buffer, threshold: 0.5, target: 0.3}}}}",

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from app.agents import build_agent
 from app.config.agent import AgentConfig
 from app.domain.act import Act, ActState
-from app.domain.label import Trust, least_trusted
+from app.domain.label import Reach, Trust, least_trusted
 from app.domain.turn import TurnState
 from app.llm.scripted import Answer, ScriptedCall, ScriptedLLM
 from app.storage import acts, messages
 from app.storage.memories import Owned
 from app.storage.messages import Labelled
-from app.tools.base import Reach, ToolContext, ToolOutcome, ToolResult, ToolSpec
+from app.tools.base import ToolContext, ToolOutcome, ToolResult, ToolSpec
 from app.tools.ports import AgentCall
 from app.turns.flow import MOST_READ, Context, Flow, context_of, decide
 from tests.fixtures.house import ALICE, House

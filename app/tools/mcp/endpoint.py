@@ -6,8 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TypeVar
 
 from app.domain.act import ToolClass
+from app.domain.label import Reach
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ Endpoint = Program | Address
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which tools of a server are taken, and their classes.
+    """Which tools of a server are taken, their classes, and what they read and send.
 
     Patterns such as `get_*` or `mcp__time__get_*` are compared with the server's name of a tool, and with the model's.
     """
@@ -43,13 +47,26 @@ class Choice:
     exclude: Sequence[str] = ()
     classes: Mapping[str, ToolClass] = field(default_factory=dict)
     """Instead of what the hints of the tools say; the first pattern that fits counts."""
+    reads: Mapping[str, Reach] = field(default_factory=dict)
+    sends: Mapping[str, Reach] = field(default_factory=dict)
+    """Likewise."""
 
     def takes(self, *names: str) -> bool:
         is_included = not self.include or _fits(names, self.include)
         return is_included and not _fits(names, self.exclude)
 
     def class_of(self, *names: str) -> ToolClass | None:
-        return next((found for pattern, found in self.classes.items() if _fits(names, (pattern,))), None)
+        return _first(self.classes, names)
+
+    def reads_of(self, *names: str) -> Reach | None:
+        return _first(self.reads, names)
+
+    def sends_of(self, *names: str) -> Reach | None:
+        return _first(self.sends, names)
+
+
+def _first(by_pattern: Mapping[str, T], names: Sequence[str]) -> T | None:
+    return next((found for pattern, found in by_pattern.items() if _fits(names, (pattern,))), None)
 
 
 def _fits(names: Sequence[str], patterns: Sequence[str]) -> bool:

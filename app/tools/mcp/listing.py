@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from mcp import types
 
 from app.domain.act import ToolClass
-from app.tools.base import Reach, ToolSpec
+from app.domain.label import Reach
+from app.tools.base import ToolSpec
 from app.tools.mcp.endpoint import Choice
 from app.tools.mcp.names import tool_name
 from app.tools.mcp.schemas import SchemaChecks
@@ -80,8 +81,8 @@ def _spec_of(server: str, name: str, tool: types.Tool, choice: Choice) -> ToolSp
         parameters=tool.input_schema,
         tool_class=choice.class_of(tool.name, name) or _class_of(tool.annotations),
         source=f"mcp:{server}",
-        reads=reach,
-        sends=reach,
+        reads=choice.reads_of(tool.name, name) or reach,
+        sends=choice.sends_of(tool.name, name) or reach,
     )
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from app.domain.act import ToolClass
+from app.domain.label import Reach
 from app.observability.tasks import Tasks
 from app.tools.base import Tool
 from app.tools.mcp.endpoint import Address, Choice, Endpoint, Limits, Program
@@ -68,12 +69,14 @@ class McpServer:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         classes: Mapping[str, ToolClass] | None = None,
+        reads: Mapping[str, Reach] | None = None,
+        sends: Mapping[str, Reach] | None = None,
         tool_timeout: float | None = None,
         connect_timeout: float | None = None,
         limits: Limits | None = None,
     ) -> None:
         """Times are seconds. `env` is all that a child gets beside `PATH`, `HOME` and the like; `limits` has the limits
-        that are no parameter. `include`, `exclude` and `classes` have patterns of names of its tools.
+        that are no parameter. `include` and the others have patterns of names of its tools.
 
         Raises:
             ValueError: neither a command nor an address is given, or both.
@@ -86,7 +89,7 @@ class McpServer:
             connect_timeout=limits.connect_timeout if connect_timeout is None else connect_timeout,
         )
         self._endpoint = _endpoint_of(name, command, args, env, cwd, url, headers)
-        self._choice = Choice(tuple(include), tuple(exclude), dict(classes or {}))
+        self._choice = Choice(tuple(include), tuple(exclude), dict(classes or {}), dict(reads or {}), dict(sends or {}))
         self._current: Connection | None = None
         self._tools: list[Tool] = []
         self._left_out: tuple[str, ...] = ()
