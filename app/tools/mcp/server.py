@@ -76,7 +76,7 @@ class McpServer:
         limits: Limits | None = None,
     ) -> None:
         """Times are seconds. `env` is all that a child gets beside `PATH`, `HOME` and the like; `limits` has the limits
-        that are no parameter. `include` and the others have patterns of names of its tools.
+        that are no parameter. `include` to `sends` have patterns of names of its tools.
 
         Raises:
             ValueError: neither a command nor an address is given, or both.
