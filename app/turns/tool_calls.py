@@ -224,6 +224,8 @@ class ToolCalls:
         self._running[act.call_id] = Carrying(self._acting, self._desk, self._turn, act, tool, self._changed.set)
 
     async def _settle_carried(self) -> None:
+        if self._turn.stop is not None:  # the end of the turn stores what came of them
+            return
         for call_id, carrying in list(self._running.items()):
             if carrying.is_done:
                 await self._settle(self._current(call_id), carrying.result())
