@@ -23,8 +23,21 @@ SETTINGS: dict[str, Any] = {
         "slow": {"type": "scripted", "script": [{"text": WORDS, "delay_ms": 20}]},
         "failing": {"type": "scripted", "script": [{"text": "so far so", "fail_after": 2, "error": "no credit"}]},
         "hanging": {"type": "scripted", "script": [{"text": "I am", "hang": True}]},
+        "careful": {
+            "type": "scripted",
+            "script": [
+                {
+                    "text": "First the file.",
+                    "calls": [{"name": "write_file", "arguments": {"path": "a", "content": "x"}}],
+                    "when": "^Write",
+                },
+                {"calls": [{"name": "ask_user", "arguments": {"question": "Why?"}}], "when": "^Ask"},
+                {"text": "Well."},
+            ],
+        },
     },
     "agents": {name: {"llm": name} for name in ("echo", "slow", "failing", "hanging")}
+    | {"careful": {"llm": "careful", "tools": ["write_file", "ask_user"], "permissions": {"ask": ["write_file"]}}}
     | {"storing": {"llm": "echo", "memory": {"longterm": {"storage_scope": "conversational"}}}},
     "embedders": {"default": {"type": "none"}},
     "document_stores": {"papers": {"paths": ["papers"]}},

@@ -115,6 +115,18 @@ def test_a_message_that_is_steered_in_begins_another_message() -> None:
     assert answer.said.messages == ["one", "two"]
 
 
+def test_a_message_that_steers_is_answered_by_the_running_turn() -> None:
+    steered = frame("message_steered", 3, turn_id="t0", message="hi")
+    other = frame("message_steered", 2, turn_id="t0", message="another")
+    finished = frame("turn_finished", 9, turn_id="t0", status="completed")
+    script = Script([[text("Bonj", 1), other, text("our", 2), steered, LOST], [text("Hello", 4), finished]])
+
+    answer, _ = follow_answer(script)
+
+    assert (answer.turn_id, answer.said.messages) == ("t0", ["Bonj", "our", "Hello"])
+    assert script.asked == ["POST hi", "GET 3"]
+
+
 STORED = {"m1": "Let me look.", "m2": "", "m3": "It is three."}
 
 

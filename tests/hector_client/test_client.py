@@ -9,7 +9,7 @@ import pytest
 
 from hector_client import Agent, Client, Event, Unreachable
 from hector_client.errors import Conflict, InvalidRequest, ModelFailed, NotFound, SessionOver
-from hector_client.events import Error, Offline, Online, SessionTerminated, Text, TurnFinished, TurnStarted
+from hector_client.events import Error, Offline, Online, SessionTerminated, Text, TurnFinished, TurnStarted, Waiting
 from tests.fixtures.server import HectorServer
 from tests.hector_client.conftest import LIMITS, WORDS, BreakingTransport, Breaks
 
@@ -437,3 +437,40 @@ async def test_an_error_event_comes_before_the_end_of_a_failed_turn(client: Clie
 
     assert isinstance(events[-2], Error)
     assert events[-2].reason == "llm_error"
+
+
+# -- calls of tools ---------------------------------------------------------------------------------
+
+
+async def test_a_call_is_approved_with_other_arguments_while_its_answer_is_followed(client: Client) -> None:
+    agent = client.agent("careful")
+    session = await agent.create_session()
+    answer = session.ask("Write")
+    async for event in answer:
+        if isinstance(event, Waiting):
+            [act] = await session.calls.approvals()
+            assert act["call_id"] in [one["call_id"] for one in await agent.approvals()]
+            await session.calls.approve(act["call_id"], arguments={"path": "b", "content": "y"})
+            with pytest.raises(Conflict, match="already"):
+                await session.calls.refuse(act["call_id"])
+
+    act = await session.calls.get(act["call_id"])
+    assert (act["state"], act["edited"]) == ("settled", {"path": "b", "content": "y"})
+    assert answer.messages == ["First the file.", "Well."]
+    assert (answer.is_completed, answer.text) == (True, "First the file.Well.")
+    assert await session.calls.list(state="settled") == [act]
+    assert [message["role"] for message in await session.history(roles="user,assistant")].count("tool") == 0
+
+
+async def test_a_turn_that_was_left_waiting_is_answered_and_joined(client: Client) -> None:
+    session = await client.agent("careful").create_session()
+    answer = session.ask("Ask")
+    async for event in answer:
+        if isinstance(event, Waiting):
+            assert event.question == "Why?"
+            await session.calls.post_result(str(event.call_id), "Because.")
+            break
+
+    assert await answer.wait() == "Well."
+    with pytest.raises(NotFound):
+        await session.calls.resolve("call_of_nobody", happened=True)

@@ -12,7 +12,7 @@ import pytest
 import hector_client
 from hector_client import sync
 from hector_client.errors import NotFound, SessionOver
-from hector_client.events import Heartbeat, Offline, Online, Text, TurnFinished, TurnStarted
+from hector_client.events import Heartbeat, Offline, Online, Text, TurnFinished, TurnStarted, Waiting
 from tests.fixtures.server import HectorServer
 from tests.hector_client.conftest import LIMITS, WORDS, Breaks, SyncBreakingTransport
 
@@ -122,6 +122,17 @@ def test_disconnect_in_another_thread_ends_a_listening(sync_client: sync.Client)
                 thread.join()
 
     assert (event.chunk, type(event) in (Text, Heartbeat)) == (" w3", True)
+
+
+def test_a_call_is_refused_and_the_answer_goes_on(sync_client: sync.Client) -> None:
+    session = sync_client.agent("careful").create_session()
+    answer = session.ask("Write")
+    for event in answer:
+        if isinstance(event, Waiting):
+            refused = session.calls.refuse(str(event.call_id), reason="Not there")
+
+    assert (refused["state"], answer.messages) == ("refused", ["First the file.", "Well."])
+    assert session.calls.approvals() == []
 
 
 def test_memories_and_errors_are_the_same_as_well(server: HectorServer) -> None:

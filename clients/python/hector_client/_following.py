@@ -196,6 +196,8 @@ class AnswerReader:
                     self._speaking = str(turn_id)
             case word if word in BETWEEN_MESSAGES and self._speaking == self.turn_id:
                 self.said.end_message()
+                if word == "message_steered" and self.turn_id is None and self._is_first(fields):
+                    self.turn_id = self._speaking = str(turn_id)  # the running turn, which our message has entered
         event = decode(frame.type, fields, cursor=frame.id)
         match event:
             case Snapshot() if turn_id == self.turn_id:
@@ -216,6 +218,10 @@ class AnswerReader:
         elif isinstance(event, Error):
             self.error = event
         return event
+
+    def _is_first(self, fields: dict[str, Any]) -> bool:
+        """Whether this is the message that was sent."""
+        return self._first is not None and fields.get("message") == (self._first.body or {}).get("message")
 
     def settle(self, *, has_stream: bool) -> Stream[Event]:
         """The stream ended without the turn's end: it may be over, and in no stream any more."""
