@@ -40,6 +40,7 @@ _CLOSE = (
     .values(state="failed", reason="internal", last_seq=bindparam("last"), finished_ms=bindparam("now"))
 )
 _USED = update(_t).where(_id, _t.c.finished_ms.is_(None)).values(usage=bindparam("so_far"))
+_MESSAGE_ID = update(_t).where(_id, _t.c.finished_ms.is_(None)).values(message_id=bindparam("next_message"))
 _WAIT = update(_t).where(_id, _t.c.state == "running").values(state="waiting", waiting_for=bindparam("what"))
 _GO_ON = (
     update(_t).where(_id, _t.c.finished_ms.is_(None), _t.c.state != "queued").values(state="running", waiting_for=None)
@@ -124,6 +125,11 @@ def add_finish(unit: UnitOfWork, outcome: Outcome, *, last: int, now: int) -> No
 def add_used(unit: UnitOfWork, turn_id: str, usage: Usage) -> None:
     """Store what an open turn has used so far."""
     unit.add(_USED, {"the_turn": turn_id, "so_far": _json(usage.to_json())})
+
+
+def add_message_id(unit: UnitOfWork, turn_id: str, message_id: str) -> None:
+    """Give an open turn the id of the message that it says next."""
+    unit.add(_MESSAGE_ID, {"the_turn": turn_id, "next_message": message_id})
 
 
 def add_wait(unit: UnitOfWork, turn_id: str, *, waiting_for: str) -> None:

@@ -11,7 +11,7 @@ from app.events.change import Change
 from app.events.tape import Segment, Tape
 from app.memory.working import Call, Entry, calls_entry, entry, tool_entry
 from app.storage import acts as rows
-from app.storage import events, messages
+from app.storage import events, messages, turns
 from app.storage.engine.unit_of_work import UnitOfWork
 from app.turns.desk import Desk
 from app.turns.open_turn import OpenTurn
@@ -21,25 +21,29 @@ KEPT = frozenset({"todo_write"})
 """Tools whose newest result never gives way."""
 
 
-def add_calls(change: Change, desk: Desk, turn: OpenTurn, acts: Sequence[Act], message_id: str, now_ms: int) -> Entry:
-    """The assistant's message that asks for `acts`, with the text it said before them. The text is sealed."""
+def add_calls(change: Change, desk: Desk, turn: OpenTurn, acts: Sequence[Act], next_id: str, now_ms: int) -> Entry:
+    """The assistant's message that asks for `acts`, with the text it said before them. The text is sealed.
+
+    `next_id`: that of the message which the turn says after it.
+    """
     calls = [(act.call_id, act.name, act.arguments) for act in acts]
-    message = _add_message(change, desk, turn, calls, message_id, now_ms, status="completed")
-    return calls_entry(message.content, calls, message_id, message.seq)
+    message = _add_message(change, desk, turn, calls, next_id, now_ms, status="completed")
+    return calls_entry(message.content, calls, message.message_id, message.seq)
 
 
-def add_said(change: Change, desk: Desk, turn: OpenTurn, message_id: str, now_ms: int, *, status: str) -> Entry:
+def add_said(change: Change, desk: Desk, turn: OpenTurn, next_id: str, now_ms: int, *, status: str) -> Entry:
     """What the assistant said so far as a message of its own, without calls. The text is sealed."""
-    message = _add_message(change, desk, turn, [], message_id, now_ms, status=status)
-    return entry("assistant", message.content, message_id, message.seq)
+    message = _add_message(change, desk, turn, [], next_id, now_ms, status=status)
+    return entry("assistant", message.content, message.message_id, message.seq)
 
 
 def _add_message(
-    change: Change, desk: Desk, turn: OpenTurn, calls: Sequence[Call], message_id: str, now_ms: int, *, status: str
+    change: Change, desk: Desk, turn: OpenTurn, calls: Sequence[Call], next_id: str, now_ms: int, *, status: str
 ) -> Message:
+    """It has the id that readers may have been told; what is said next has another one."""
     tape = desk.session_log.tape
     message = Message(
-        message_id=message_id,
+        message_id=turn.message_id,
         session_id=desk.session_id,
         turn_id=turn.turn_id,
         role="assistant",
@@ -57,6 +61,8 @@ def _add_message(
         add_runs(change.unit, tape, turn.turn_id, message_seq=message.seq, now_ms=now_ms)
         before = tape.seal()
         change.on_failure(lambda: tape.unseal(before))
+    turns.add_message_id(change.unit, turn.turn_id, next_id)
+    change.on_commit(lambda: turn.say_next(next_id))
     return message
 
 

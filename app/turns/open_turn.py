@@ -45,6 +45,7 @@ class OpenTurn:
     ask: Ask
     user_message_id: str
     message_id: str
+    """Of the answer that is being said: that of a step, when it asks for tools, then that of the next one."""
     background: bool
     created_ms: int
     created_clock: float
@@ -149,6 +150,10 @@ class OpenTurn:
         self.state = outcome.state
         if not self.done.done():
             self.done.set_result(outcome)
+
+    def say_next(self, message_id: str) -> None:
+        """What was said is stored; what comes now is a message of its own."""
+        self.message_id = message_id
 
     @property
     def text(self) -> str:
