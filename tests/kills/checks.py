@@ -48,7 +48,7 @@ async def check(client: Client, happened: list[Effect], on_crash: OnCrash, figur
         figures[turn["status"]] += 1
         figures["acts"] += len(acts)
         figures["unknown"] += sum([any(c["state"] == "unknown" for c in act["changes"]) for act in acts])
-        figures["again"] += sum([[c["state"] for c in act["changes"]].count("started") > 1 for act in acts])
+        figures["ran again"] += sum([len(target[act["arguments"]["number"]]) > 1 for act in acts])
         figures["reconnects"] += reader.connections - 1
     return [f"{client.session_id}: {problem}" for problem in found]
 

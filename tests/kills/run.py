@@ -12,8 +12,8 @@ from typing import Any
 
 import httpx
 
-from tests.fixtures.server import HectorServer
 from tests.kills.checks import OnCrash, check
+from tests.kills.cradle import Cradle, CradledServer
 from tests.kills.deeds import CLASSES, POINTS, Plan, Point, effects
 from tests.kills.model import Task, TaskModel
 from tests.kills.talks import Client
@@ -55,17 +55,22 @@ class Run:
     async def go(self, kills: int) -> None:
         """So many kills, each point as often as the others; then everything is looked at."""
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        async with self._model, httpx.AsyncClient(timeout=30, limits=limits, trust_env=False) as self._http:
-            self.server = HectorServer(self._folder, self._settings(), start_seconds=START_SECONDS)
-            working: list[asyncio.Task[None]] = []
-            try:
-                await self._live(kills, working)
-                await self._finish(working)
-            finally:
-                for task in working:
-                    task.cancel()
-                if self.server.is_alive:
-                    await self.server.kill()
+        http = httpx.AsyncClient(timeout=30, limits=limits, trust_env=False)
+        with Cradle(self._folder) as cradle:
+            async with self._model, http as self._http:
+                self.server = CradledServer(cradle, self._folder, self._settings(), start_seconds=START_SECONDS)
+                await self._go(kills)
+
+    async def _go(self, kills: int) -> None:
+        working: list[asyncio.Task[None]] = []
+        try:
+            await self._live(kills, working)
+            await self._finish(working)
+        finally:
+            for task in working:
+                task.cancel()
+            if self.server.is_alive:
+                await self.server.kill()
 
     async def _live(self, kills: int, working: list[asyncio.Task[None]]) -> None:
         for number in range(kills):
