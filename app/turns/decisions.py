@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -141,7 +142,7 @@ class Decisions:
         released = await self._released(session_log, act, after, now) if approved and remember else []
         decided = ApprovalDecided(act.turn_id, call_id, approved, by, edited is not None, reason, remember)
         await ensure_room(session_log, 2 + 2 * len(released))
-        async with Change(session_log) as change:
+        async with self._change(session_log, act) as change:
             self._add(change, act, after)
             change.fact(decided)
             if after.state is ActState.REFUSED:
@@ -214,7 +215,7 @@ class Decisions:
         now = self._clock_ms()
         kept = {**(act.kept or {}), "answer": answer}
         after = act.to(ActState.APPROVED, now, by=by, kept=kept)
-        async with Change(session_log) as change:
+        async with self._change(session_log, act) as change:
             self._add(change, act, after)
             change.set(active_ms=now)
             change.on_commit(lambda: self._go_on(session_log, [after]))
@@ -231,7 +232,7 @@ class Decisions:
         result_id = made.result_id if made.whole is not None else None
         after = act.to(made.state, now, by=by, outcome=made.text, result=made.result, result_id=result_id)
         await ensure_room(session_log, 1)
-        async with Change(session_log) as change:
+        async with self._change(session_log, act) as change:
             self._add(change, act, after)
             if made.whole is not None and result_id is not None:
                 size = len(made.whole.encode())
@@ -277,7 +278,7 @@ class Decisions:
         if act.is_checkpointed:
             raise InvalidRequest("The turn of this call is over; send a message that asks for it again.")
         after = act.to(ActState.APPROVED, self._clock_ms(), by=by)
-        async with Change(session_log) as change:
+        async with self._change(session_log, act) as change:
             self._add(change, act, after)
             change.on_commit(lambda: self._go_on(session_log, [after]))
         return after
@@ -313,6 +314,18 @@ class Decisions:
             await self._expire(act)
             raise ApprovalExpired("Nobody answered in time; the call was refused.")
         return act
+
+    @asynccontextmanager
+    async def _change(self, session_log: SessionLog, act: Act) -> AsyncIterator[Change]:
+        """A change of `act` as it was read. Raises Conflict (`already_decided`): somebody else was faster."""
+        try:
+            async with Change(session_log) as change:
+                yield change
+        except NotFound:
+            found = await self.find(session_log, act.call_id)
+            if found.state is act.state:
+                raise
+            raise _decided_already(found) from None
 
     def _add(self, change: Change, before: Act, after: Act) -> None:
         rows.add_change(change.unit, before, after)

@@ -112,6 +112,7 @@ class End:
             return await self._store_told(self._told, extent)
         for pause in chain(RETRY_SECONDS, repeat(None)):
             outcome: Outcome | None = None
+            acts = self._turn.acts
             try:
                 async with Change(self._desk.session_log) as change:
                     outcome = self._compose(change, verdict, extent)
@@ -123,9 +124,11 @@ class End:
                 # A turn that never ran may still run after a restart: nobody is told that it is over.
                 await asyncio.sleep(PATIENT_RETRY_SECONDS if pause is None else pause)
             except HectorError:
-                if self._desk.session_log.over is None or outcome is None:
+                if self._desk.session_log.over is not None and outcome is not None:
+                    return outcome  # terminated meanwhile: that has written the end
+                if self._turn.acts is acts:
                     raise
-                return outcome  # terminated meanwhile: that has written the end
+                # Somebody has decided an act meanwhile: the end closes it as it is now.
             else:
                 return outcome
         raise AssertionError("unreachable")
