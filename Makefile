@@ -94,7 +94,7 @@ demo: $(VENV)/.installed
 	@echo "  curl -N http://localhost:$(PORT)/agents/coder/messages/stream -d '{\"message\": \"Ask the reviewer\"}'"
 	@echo "  curl -N http://localhost:$(PORT)/agents/coder/messages/stream -d '{\"message\": \"Delete the program\"}'"
 	@echo
-	@echo "The last one waits until you allow it: press Yes in the page, or see examples/demo/README.md."
+	@echo "The last one waits for a yes; in the page there is a button for it, for curl see examples/demo/README.md."
 	@echo
 	@exec $(BIN)/hector serve --config examples/demo/config.yaml --host $(HOST) --port $(PORT)
 

@@ -14,6 +14,7 @@ from app.cli.tools import _NO_SERVER
 from app.config.acting import Limits
 from app.config.load import load_config
 from app.domain.act import NEXT, ActState
+from app.domain.event import EventKind
 from app.routers.schemas.acts import Decide, Resolve
 from app.tools.base import Tool, ToolContext
 from app.tools.build import build_tool
@@ -97,6 +98,13 @@ def test_limits_levels_and_bodies_are_all_named() -> None:
     assert list(rows(APPROVALS_TEXT, "## Answer")) == list(Decide.model_fields)
     for field in Resolve.model_fields:
         assert f'"{field}"' in APPROVALS_TEXT
+
+
+def test_the_page_on_streams_names_every_kind_of_frame() -> None:
+    page = (ROOT / "docs" / "sessions-and-streaming.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`[^|]+) \|", page, re.MULTILINE))))
+
+    assert {kind.value for kind in EventKind} - {"text"} - shown == set()
 
 
 RULES = [
