@@ -168,7 +168,7 @@ class Following:
         return self.conversation.open_turn(self.session_log) or turn
 
     def is_json(self, turn: OpenTurn | Turn) -> bool:
-        """Whether the answer of the turn is JSON."""
+        """Whether the answer of the turn is to be JSON, as its agent is now."""
         asked = turn.ask.response_format if isinstance(turn, OpenTurn) else turn.response_format
         return structured.wanted(self.agent, asked) is not None
 

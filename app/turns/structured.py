@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 from app.agents import Agent
 from app.domain.message import is_blank
 from app.events.change import Change
@@ -96,18 +98,35 @@ def inside(text: str) -> str:
     return fenced.strip() if head.strip().lower() in ("", "json") else text
 
 
+def value_of(text: str) -> orjson.Fragment | None:
+    """The JSON value of an answer, as it is written; `None` if it is none."""
+    try:
+        _parse(text)
+    except ValueError:
+        return None
+    return orjson.Fragment(inside(text))
+
+
+def _parse(text: str) -> Any:
+    """Raises ValueError: a sentence without its subject."""
+    if is_blank(text):
+        raise ValueError("is empty")
+    try:
+        return json.loads(inside(text), parse_float=_number, parse_constant=_refuse)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is no JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"is no JSON: {error}") from None
+
+
 def mistakes(response_format: bytes, text: str) -> list[str]:
     """What is wrong with an answer, a sentence each; none if it is what was asked for."""
-    if is_blank(text):
-        return ["it is empty"]
     try:
-        value = json.loads(inside(text), parse_float=_number, parse_constant=_refuse)
-    except json.JSONDecodeError as error:
-        return [f"it is no JSON: {error.msg} at line {error.lineno}, column {error.colno}"]
-    except RecursionError:
-        return ["it is nested too deeply"]
+        value = _parse(text)
     except ValueError as error:
-        return [f"it is no JSON: {error}"]
+        return [f"it {error}"]
     schema = schema_of(response_format)
     if schema is None:
         return [] if isinstance(value, dict) else [f"it must be a JSON object, not {kind(value)}"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from app.domain.errors import HectorError
 from app.domain.turn import Failure, Outcome, Timings, TurnState, Usage
+from app.routers.answers import answer
 from app.routers.errors import status_of
 from app.routers.schemas.messages import answer_json
 
@@ -29,6 +32,30 @@ def test_a_completed_turn_is_answered_with_its_text() -> None:
         "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3, "source": "provider"},
         "timings": {"queued_ms": 0.5, "first_token_ms": None, "total_ms": 1.0},
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "output"),
+    [
+        ('{"a": 12345678901234567890123}', {"a": 12345678901234567890123}),
+        ("```json\n[1]\n```", [1]),
+        ("null", None),
+    ],
+)
+def test_an_answer_in_json_has_its_value(text: str, output: object) -> None:
+    shown = json.loads(
+        bytes(answer(answer_json("s1", Outcome("t1", TurnState.COMPLETED, None, text), is_json=True)).body)
+    )
+    assert (shown["response"], shown["output"]) == (text, output)
+
+
+@pytest.mark.parametrize("text", ["Half", "", "[forgotten]", "[" * 100_000])
+def test_what_is_no_json_has_no_value(text: str) -> None:
+    shown = json.loads(
+        bytes(answer(answer_json("s1", Outcome("t1", TurnState.COMPLETED, None, text), is_json=True)).body)
+    )
+    assert shown["response"] == text
+    assert "output" not in shown
 
 
 @pytest.mark.parametrize(

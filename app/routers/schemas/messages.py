@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NotRequired
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 from typing_extensions import TypedDict
 
@@ -13,7 +12,7 @@ from app.domain.message import Message as StoredMessage
 from app.domain.turn import Outcome
 from app.routers.schemas.fields import EventNumber, MessageId, Role, SaidText, SessionId, Time, TurnId
 from app.routers.schemas.turns import Timings, TurnUsage, timings_json, usage_json
-from app.turns.structured import inside
+from app.turns.structured import value_of
 
 # -- bodies ------------------------------------------------------------------------------------------
 
@@ -156,7 +155,10 @@ def message_json(message: StoredMessage) -> Message:
 
 
 def answer_json(session_id: str, outcome: Outcome, *, is_json: bool = False) -> Answer:
-    """What a client that waited gets for a completed turn. `is_json`: its text is JSON, which was checked."""
+    """What a client that waited gets for a completed turn. `is_json`: its text was to be JSON.
+
+    It may be none all the same: the turn ended before its model had a schema, or its text was forgotten since.
+    """
     shown: Answer = {
         "response": outcome.text,
         "session_id": session_id,
@@ -165,6 +167,6 @@ def answer_json(session_id: str, outcome: Outcome, *, is_json: bool = False) -> 
         "usage": usage_json(outcome.usage),
         "timings": timings_json(outcome.timings),
     }
-    if is_json:
-        shown["output"] = orjson.Fragment(inside(outcome.text))
+    if is_json and (value := value_of(outcome.text)) is not None:
+        shown["output"] = value
     return shown
