@@ -192,8 +192,8 @@ class ToolCalls:
                 if not self._running:
                     await self._conclude()
                     continue
-                self._changed.clear()
                 await self._changed.wait()
+                self._changed.clear()  # before: a call that ends while another is settled would be missed
                 await self._settle_carried()
         finally:
             turn.stoppers.remove(self._stop)

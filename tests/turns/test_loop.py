@@ -106,6 +106,30 @@ async def test_readers_see_the_call_its_outcome_and_the_text_around_them(open_ho
     assert [frame for run in replayed for _, frame in run.frames()] == shown
 
 
+async def test_a_call_that_ends_while_another_is_settled_is_not_missed(open_house: Open) -> None:
+    over = asyncio.Event()
+    ticks = 0
+
+    async def at_once(_arguments: dict[str, Any], _context: ToolContext) -> ToolOutcome:
+        over.set()
+        return ToolResult("first")
+
+    async def later(_arguments: dict[str, Any], _context: ToolContext) -> ToolOutcome:
+        await over.wait()
+        for _ in range(ticks):  # the outcome of the other call is on its way to the database meanwhile
+            await asyncio.sleep(0)
+        return ToolResult("second")
+
+    house = await open_house(
+        [calls("later", "at_once"), Answer("Done.")], MadeTool("later", later), MadeTool("at_once", at_once)
+    )
+    for ticks in range(1, 12):
+        over.clear()
+        run = await house.start(await house.session(f"s{ticks}"), "Both")
+        async with asyncio.timeout(10):
+            assert (await run.done).text == "Done."
+
+
 async def test_the_model_is_given_calls_and_outcomes(open_house: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     house = await open_house([calls("write", "read", path="a"), Answer("Done.")], MadeTool("write"), MadeTool("read"))
     asked: list[list[Any]] = []
