@@ -168,3 +168,10 @@ async def test_what_was_read_in_an_earlier_turn_counts(
     assert [call["state"] for call in calls] == ["settled", "refused", "refused"]
     assert calls[0]["call_id"] in calls[-1]["why"]
     assert site.collected == []
+    shown = (await visit.get("messages"))["messages"]
+    assert [(message["role"], message.get("trust")) for message in shown[:4]] == [
+        ("user", None),
+        ("assistant", None),
+        ("tool", "web"),
+        ("assistant", "web"),
+    ]

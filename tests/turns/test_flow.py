@@ -233,6 +233,16 @@ async def test_under_ask_the_call_waits_for_a_person_who_is_told_the_path(open_h
     assert ((await turn.done).text, len(tools.send.runs)) == ("The shop opens at 9.", 1)
 
 
+async def test_what_an_earlier_turn_has_read_counts(open_house: Open) -> None:
+    tools = Tools()
+    answers = [call("look_up"), Answer("At 9."), call("send", body=SECRET), Answer("I may not.")]
+    house = await open_house(answers, tools.box(), "refuse")
+    log = await house.session("s1")
+    await (await house.start(log, "When does the shop open?")).done
+    await (await house.start(log, "Thanks")).done
+    assert (tools.send.runs, (await sent(house)).state) == ([], ActState.REFUSED)
+
+
 async def test_before_anything_of_strangers_is_read_nobody_is_asked(open_house: Open) -> None:
     tools = Tools()
     house = await open_house([call("recall"), call("send", body=SECRET), Answer("Done.")], tools.box(), "refuse")

@@ -101,6 +101,12 @@ class Message(TypedDict):
     tool_calls: NotRequired[list[CalledTool]]
     tool_call_id: NotRequired[Annotated[str, Field(description="The call whose outcome this is.")]]
     result_id: NotRequired[Annotated[str, Field(description="Where the whole result is, if this is a part.")]]
+    trust: NotRequired[
+        Annotated[
+            Literal["owner", "tool", "web"],
+            Field(description="The least trusted of what it was made of; `web`: anybody's text. Absent: the user's."),
+        ]
+    ]
 
 
 class MessagePage(TypedDict):
@@ -151,6 +157,8 @@ def message_json(message: StoredMessage) -> Message:
         shown["tool_call_id"] = message.tool_call_id
     if message.result_id is not None:
         shown["result_id"] = message.result_id
+    if message.trust != "user":
+        shown["trust"] = message.trust
     return shown
 
 
