@@ -84,8 +84,8 @@ class _Nested(_Event):
 CallId = Annotated[str, Field(description="Of the call.", examples=["call_01"])]
 
 
-CalledTool = TypedDict(
-    "CalledTool",
+AnnouncedCall = TypedDict(
+    "AnnouncedCall",
     {
         "call_id": CallId,
         "name": str,
@@ -104,7 +104,7 @@ class ToolCallEvent(_Event):
 
     type: Literal["tool_call"]
     turn_id: TurnId
-    tool: CalledTool
+    tool: AnnouncedCall
 
 
 class ToolProgressEvent(_Nested):
