@@ -396,11 +396,14 @@ class ToolCalls:
             act = self._current(call_id)
             if act.state is not ActState.STARTED:
                 continue
-            carried = carrying.result() if carrying.is_done else Carried(outcomes.cancelled())
-            if carried.waits is not None:
-                carried = Carried(outcomes.cancelled())
-            made = carried.outcome
-            self._turn.closed[call_id] = act.to(made.state, now, outcome=made.text, result=made.result)
+            if not carrying.is_done:
+                log.warning("call %s of tool %s does not end; it is left to itself", call_id, act.name)
+                continue  # it may still happen: the turn's end closes it as such
+            carried = carrying.result()
+            made = carried.outcome if carried.waits is None else outcomes.cancelled()
+            asks = "input" if made.state is ActState.UNKNOWN else None
+            after = act.to(made.state, now, waiting_for=asks, outcome=made.text, result=made.result)
+            self._turn.closed[call_id] = after
         self._running.clear()
 
     # -- small things ---------------------------------------------------------------------------
