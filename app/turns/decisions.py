@@ -80,7 +80,9 @@ class Decisions:
             waiting_for="approval",
             limit=limit,
         )
-        return await self._live.durable.database.read(query)
+        stores = (self._live.durable, self._live.ephemeral)
+        found = [act for store in stores for act in await store.database.read(query)]
+        return found[:limit]
 
     async def stored_result(self, session_log: SessionLog, result_id: str) -> str | None:
         """A whole result."""
@@ -133,6 +135,8 @@ class Decisions:
         act = await self._waiting(session_log, call_id, "approval")
         now = self._clock_ms()
         edited = orjson.dumps(arguments).decode() if arguments is not None else None
+        if approved and edited is not None:
+            self._check_edited(session_log, replace(act, edited=edited))
         if not approved:
             sentence = f"A person refused this call{f': {reason}' if reason else '.'}"
             after = act.to(ActState.REFUSED, now, by=by, outcome=sentence, result={"error": sentence})
@@ -156,6 +160,21 @@ class Decisions:
             changed = [after, *[freed for _, freed in released]]
             change.on_commit(lambda: self._go_on(session_log, changed))
         return after
+
+    def _check_edited(self, session_log: SessionLog, act: Act) -> None:
+        """Raises InvalidRequest: the tool does not take the arguments, or the rules forbid them."""
+        desk = desk_of(session_log)
+        tools = self._acting.toolbox.for_agent(desk.agent) if desk is not None else None
+        tool = tools.find(act.name) if tools is not None else None
+        if tools is None or tool is None:
+            return
+        try:
+            arguments = parse(act.effective, tool.spec.parameters)
+        except BadArguments as error:
+            raise InvalidRequest(f"The tool {act.name!r} does not take these arguments: {error}") from None
+        decision = tools.decide(act.name, arguments, ())
+        if decision.verdict == "deny":
+            raise InvalidRequest(f"This is not allowed: {decision.why}")
 
     async def _released(self, session_log: SessionLog, act: Act, after: Act, now: int) -> list[tuple[Act, Act]]:
         """Other acts of the session that wait for the same thing."""
@@ -379,7 +398,7 @@ def _decided_already(act: Act) -> Conflict:
     return Conflict(
         f"This call is {act.state.value} already.",
         reason="already_decided",
-        details={"state": act.state.value, "by": act.changes[-1].by},
+        details={"state": act.state.value, "by": next((one.by for one in reversed(act.changes) if one.by), None)},
     )
 
 

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from app.domain.act import Act, ActState
-from app.domain.errors import ApprovalExpired, Conflict
+from app.domain.errors import ApprovalExpired, Conflict, InvalidRequest
 from app.domain.turn import TurnState
 from app.llm.base import LLMRequest, LLMStream
 from app.llm.scripted import Answer, ScriptedCall, ScriptedLLM
@@ -558,3 +558,20 @@ async def test_a_server_that_is_stopped_hands_its_turns_over(open_house: Open, t
         assert again.runs == ([] if tool_class is ONCE else tool.runs)
     finally:
         await house.close()
+
+
+@pytest.mark.parametrize(("edited", "said"), [({"sum": "all"}, "does not take"), ({"sum": 7}, "not allowed")])
+async def test_edited_arguments_are_checked_like_the_models(
+    open_house: Open, edited: dict[str, Any], said: str
+) -> None:
+    schema = {"type": "object", "properties": {"sum": {"type": "integer"}}}
+    tool = MadeTool("pay", parameters=schema)
+    house = await open_house([calls("pay", sum=5), Answer("Paid.")], tool, ask=["pay"], deny=["pay(sum=7)"])
+    log = await house.session("s1")
+    turn = await house.start(log, "Pay")
+    await turn.parked.wait()
+    (act,) = await ledger(house)
+    with pytest.raises(InvalidRequest, match=said):
+        await house.decisions.decide(log, act.call_id, approved=True, by="ann", arguments=edited)
+    await house.decisions.decide(log, act.call_id, approved=True, by="ann")
+    assert (await turn.done).text == "Paid."
