@@ -93,7 +93,9 @@ def _seed(message: ImportedMessage) -> Seed:
     created = message.created_at
     created_ms = fields.milliseconds(created) if created is not None else None
     calls = [ToolCallRecord(call.id, call.function.name, call.function.arguments) for call in message.tool_calls]
-    return Seed(message.role, message.content, message.status, created_ms, tuple(calls), message.tool_call_id)
+    return Seed(
+        message.role, message.content, message.status, created_ms, tuple(calls), message.tool_call_id, message.trust
+    )
 
 
 def _export(session: Session, messages: list[Message]) -> SessionExport:

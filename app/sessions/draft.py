@@ -22,6 +22,8 @@ class Seed:
     created_ms: int | None = None
     tool_calls: tuple[ToolCallRecord, ...] = ()
     tool_call_id: str | None = None
+    trust: Trust = "user"
+    """What the client says of it; results of tools, and answers after them, are trusted no more than anybody's text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +94,9 @@ class Draft:
         )
 
     def _trusts(self) -> list[Trust]:
-        """Nobody knows which tools the results are from, nor what the answers after them were made of."""
+        """Nobody knows which tools the results are from."""
         first = next((place for place, seed in enumerate(self.seeds) if seed.role == "tool"), len(self.seeds))
-        return ["web" if place >= first and seed.role != "user" else "user" for place, seed in enumerate(self.seeds)]
+        return ["web" if place >= first and one.role != "user" else one.trust for place, one in enumerate(self.seeds)]
 
 
 PLAIN = Draft()

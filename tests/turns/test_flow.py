@@ -14,8 +14,10 @@ from app.agents import build_agent
 from app.config.agent import AgentConfig
 from app.domain.act import Act, ActState
 from app.domain.label import Reach, Trust, least_trusted
+from app.domain.message import ToolCallRecord
 from app.domain.turn import TurnState
 from app.llm.scripted import Answer, ScriptedCall, ScriptedLLM
+from app.sessions.draft import Draft, Seed
 from app.storage import acts, messages
 from app.storage.memories import Owned
 from app.storage.messages import Labelled
@@ -380,6 +382,36 @@ async def test_a_memory_of_what_strangers_wrote_brings_it_into_another_session(o
     outcome = (await sent(house, "s2")).outcome or ""
     assert f"the memory {stored[0].memory_id}" in outcome
     assert "what was recalled" in outcome
+
+
+async def test_the_summary_that_a_session_leaves_is_trusted_no_more_than_its_messages(open_house: Open) -> None:
+    answers = [call("look_up"), Answer("At 9."), Answer("Bob asked when the shop opens.")]
+    house = await open_house(answers, Tools().box(), "off", agent=LONGTERM)
+    log = await house.session("s1", user="bob")
+    await (await house.start(log, "When does the shop open?")).done
+    await house.endings.end(log)
+    await house.final.settled()
+    stored = await house.longterm.list(Owned("assistant", "alice"))
+    assert [memory.trust for memory in stored if memory.kind == "summary"] == ["web"]
+
+
+async def test_what_an_import_brings_is_trusted_no_more_than_where_it_was_exported(open_house: Open) -> None:
+    tools = Tools()
+    house = await open_house([call("send", body=SECRET), Answer("I may not.")], tools.box(), "refuse")
+    made = ToolCallRecord("call_1", "look_up", "{}")
+    seeds = [
+        Seed("user", "When does the shop open?"),
+        Seed("assistant", "", tool_calls=(made,)),
+        Seed("tool", INJECTED, tool_call_id="call_1"),
+        Seed("assistant", "At 9."),
+    ]
+    said = [Seed("user", "Do it"), Seed("assistant", "At 9.", trust="web")]
+    for session_id, brought in {"s1": seeds, "s2": said}.items():
+        draft = Draft(seeds=tuple(brought))
+        log, _ = await house.sessions.create(ALICE, "assistant", session_id=session_id, draft=draft)
+        assert (await labels(house, session_id))[-1] == ("assistant", "web", "private")
+        await (await house.start(log, "Thanks")).done
+    assert tools.send.runs == []
 
 
 class Team:

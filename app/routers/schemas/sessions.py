@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 from typing_extensions import TypedDict
 
 from app.domain.clock import iso
+from app.domain.label import Trust
 from app.domain.session import Session as StoredSession
 from app.domain.session import SessionStatus
 from app.routers.schemas.fields import (
@@ -110,6 +111,7 @@ class ImportedMessage(BaseModel):
     tool_call_id: StrictStr | None = Field(default=None, min_length=1, max_length=200)
     status: Literal["completed", "failed", "cancelled", "interrupted", "replaced"] = "completed"
     created_at: BroughtTime | None = None
+    trust: Trust = "user"
 
 
 class ImportedSession(BaseModel):
