@@ -13,7 +13,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Locator, expect
 
 from tests.fixtures.server import HectorServer
-from tests.page.browsing import Devices, Tab
+from tests.page.browsing import Devices, Tab, open_tab
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="package")]
 
@@ -204,3 +204,36 @@ async def test_after_a_kill_a_person_says_what_became_of_a_command(desks: Device
     await tab.wait_for("Awake.")
 
     await expect(tool.locator(".tool-state")).to_have_text("failed")
+
+
+TAKE_ALL_STREAMS = (
+    "for (let n = 0; n < 4; n++) navigator.locks?.request('hector.stream.' + n, () => new Promise(() => {}))"
+)
+
+
+async def test_a_tab_that_has_no_stream_shows_and_asks_the_same(desks: Devices) -> None:
+    context = await desks.add()
+    await context.add_init_script(TAKE_ALL_STREAMS)
+    tab = await open_tab(context, "/#/careful")
+    await tab.send("Write it")
+    tool = card(tab, "write_file")
+    await tool.get_by_role("button", name="Refuse…").click()
+    await tool.get_by_label("Reason").fill("Not")
+    polls = [await tab.page.wait_for_event("response", lambda one: one.url.endswith("/messages")) for _ in range(2)]
+    await tool.get_by_label("Reason").press_sequentially(" now")
+    await tool.get_by_role("button", name="Refuse", exact=True).click()
+    await tab.wait_for("Well.")
+
+    assert all(poll.ok for poll in polls)
+    await expect(tool.locator(".tool-state")).to_have_text("refused")
+    await expect(tool).to_contain_text("Not now")
+
+
+async def test_what_runs_is_named_while_nothing_is_said(desks: Devices) -> None:
+    tab = await desks.open("/#/sleeper")
+    await tab.send("Sleep")
+    await expect(tab.turns.last.locator(".state")).to_contain_text("Running execute_command")
+    await tab.page.get_by_role("button", name="Stop the answer (Esc)").click()
+    await tab.wait_for_status("cancelled")
+
+    await expect(card(tab, "execute_command").locator(".tool-state")).to_have_text("cancelled")

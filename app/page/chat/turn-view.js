@@ -6,6 +6,7 @@ import { MarkdownView, plainText, textParts } from "./markdown.js";
 import { BudgetView, SteeredView, ThinkingView } from "./part-views.js";
 import { recalledList, recalledWords, summaryWords } from "./recalled.js";
 import { ToolView } from "./tool-view.js";
+import { visibleLine } from "./visible.js";
 
 const QUIET_MS = 1500;
 
@@ -132,7 +133,8 @@ export class TurnView {
     else if (status === "waiting") words.textContent = waitingWords(this.turn.waitingFor);
     else if (heardAt && since < QUIET_MS) words.textContent = "Answering";
     else {
-      const phase = conversation.phase ?? "model";
+      const call = this.turn.calls.find((one) => one.state === "running");
+      const phase = call ? `tool ${visibleLine(call.name, 60)}` : (conversation.phase ?? "model");
       words.textContent = `${phaseWords(phase)}${since >= 1000 ? `, ${Math.floor(since / 1000)} s` : ""}`;
     }
   }
