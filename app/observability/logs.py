@@ -12,7 +12,7 @@ from typing import Any, Literal
 from app.observability.neutral import escape, escape_json
 
 # `client` is a logger of the package mcp.
-_QUIET = ("asyncio", "aiohttp", "openai", "httpx2", "alembic", "watchfiles", "pypdf", "mcp", "client")
+_QUIET = ("asyncio", "aiohttp", "openai", "httpx2", "httpcore2", "alembic", "watchfiles", "pypdf", "mcp", "client")
 
 
 IDS = ("request_id", "session_id", "turn_id", "agent")

@@ -21,6 +21,7 @@ from app.tools.mcp.faults import LOST, NOT_SENT
 
 CONNECT_SECONDS = 10.0
 WRITE_SECONDS = 30.0
+FAREWELL_SECONDS = 2.0
 _NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
 _OF_THE_WIRE = {"content-encoding", "content-length", "transfer-encoding"}
 
@@ -58,6 +59,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         self._on_lost = on_lost
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if request.method == "DELETE":  # the farewell to a session; the SDK waits for its answer
+            request.extensions = {**request.extensions, "timeout": httpx2.Timeout(FAREWELL_SECONDS).as_dict()}
         try:
             response = await self._inner.handle_async_request(request)
         except _NEVER_SENT as error:
