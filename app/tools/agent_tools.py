@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,12 @@ class Offered:
 class AgentTools:
     """Immutable but for what it remembers of the last answers; a new one is made when a tool changes."""
 
-    def __init__(self, offered: Sequence[Offered], rules: Rules) -> None:
+    def __init__(
+        self, offered: Sequence[Offered], rules: Rules, find_awaited: Callable[[str], Tool | None] = lambda _name: None
+    ) -> None:
+        """`find_awaited` gives a stand-in for a tool of the agent that nobody knows yet, because its MCP server is not
+        connected: a call that was begun before a restart goes on with it."""
+        self._find_awaited = find_awaited
         self._offered = {one.tool.spec.name: one for one in offered}
         self.rules = rules
         self.schemas: tuple[bytes, ...] = tuple(_schema(one.tool) for one in self._offered.values())
@@ -36,7 +41,7 @@ class AgentTools:
 
     def find(self, name: str) -> Tool | None:
         found = self._offered.get(name)
-        return found.tool if found is not None else None
+        return found.tool if found is not None else self._find_awaited(name)
 
     def decide(self, name: str, arguments: Mapping[str, Any] | None, remembered: Sequence[str] = ()) -> Decision:
         """What the rules say of a call. `arguments` is `None` where they cannot be read; `remembered`: the rules that
@@ -50,7 +55,9 @@ class AgentTools:
     def require_approval(self, name: str) -> bool | tuple[str, ...]:
         """What the section of a tool says."""
         offered = self._offered.get(name)
-        return offered.require_approval if offered is not None else False
+        if offered is None:
+            return self._find_awaited(name) is not None  # nobody knows yet what its section says of it
+        return offered.require_approval
 
     def _rules_with(self, remembered: tuple[str, ...]) -> Rules:
         known, rules = self._with_answers

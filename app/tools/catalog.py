@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Protocol
 
 from app.config.agent import AgentConfig
@@ -101,15 +102,32 @@ class Catalog:
 
     def _make(self, agent: Agent, served: list[list[Tool]], called_by: Sequence[str]) -> AgentTools | None:
         offered = list(self._offered(agent.name, agent.config, served))
-        if not offered:
+        if not offered and not self._awaits(agent.config):
             return None
-        if all(one.tool.spec.name != READ_RESULT for one in offered):
+        if offered and all(one.tool.spec.name != READ_RESULT for one in offered):
             offered += self._offer(READ_RESULT, agent.name, agent.config)
         rules = self.rules_of(agent.config)
         for caller in reversed(called_by):
             if caller in self._agents:
                 rules = rules.within(self.rules_of(self._agents[caller]))
-        return AgentTools(offered, rules)
+        return AgentTools(offered, rules, partial(self._find_awaited, agent.config))
+
+    def _awaits(self, agent: AgentConfig) -> bool:
+        """Whether the agent may have tools of an MCP server that is not connected yet."""
+        late = [name for name, server in self._servers.items() if not server.has_listed]
+        return any(
+            listed in ("*", name) or listed.startswith((f"mcp__{name}__", "mcp__*"))
+            for listed in agent.tools
+            for name in late
+        )
+
+    def _find_awaited(self, agent: AgentConfig, name: str) -> Tool | None:
+        """A stand-in for a tool that the agent may have, of an MCP server that is not connected yet."""
+        for server_name, server in self._servers.items():
+            tool = server.find_awaited(name)
+            if tool is not None and name in names_of(agent, [name], {server_name: [name]}):
+                return tool
+        return None
 
     def rules_of(self, agent: AgentConfig) -> Rules:
         """Raises RuleError: a line cannot be read (refused at start)."""

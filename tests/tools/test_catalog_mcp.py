@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
@@ -117,3 +118,24 @@ async def test_a_broken_server_takes_no_other_tools_with_it(tmp_path: Path) -> N
         assert "cannot be started" in str(catalog.servers[0].why)
     finally:
         await catalog.close()
+
+
+async def test_a_call_that_was_begun_before_its_server_is_connected_waits_for_it(tmp_path: Path) -> None:
+    config = demo(tmp_path, "{a: {tools: [mcp__demo__add]}, b: {tools: [mcp__demo__key]}, c: {}}")
+    catalog = build_catalog(config)
+    try:
+        for_a, for_b = of(catalog, config, "a"), of(catalog, config, "b")
+        tool = for_a.find("mcp__demo__add")
+        assert tool is not None
+        assert for_b.find("mcp__demo__add") is None
+        assert for_a.decide("mcp__demo__add", {}).verdict == "ask"  # nobody knows yet what its section says of it
+        opening = asyncio.create_task(catalog.open())
+        found = await tool.run({"a": 2, "b": 3}, context())
+        await opening
+    finally:
+        await catalog.close()
+
+    assert isinstance(found, ToolResult)
+    assert found.data == {"result": 5}
+    assert for_a.schemas == ()
+    assert catalog.for_agent(Asking("c", config.agents["c"])) is None

@@ -9,6 +9,7 @@ import asyncio
 import importlib
 import logging
 import random
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from app.domain.act import ToolClass
 from app.domain.label import Reach
 from app.observability.tasks import Tasks
 from app.tools.base import Tool
+from app.tools.mcp.awaited import AwaitedTool
 from app.tools.mcp.endpoint import Address, Choice, Endpoint, Limits, Program
 from app.tools.mcp.faults import NotConnected
 
@@ -94,6 +96,7 @@ class McpServer:
         self._tools: list[Tool] = []
         self._left_out: tuple[str, ...] = ()
         self._listed_at = 0.0
+        self._has_listed = False
         self._why: str | None = None
         self._changed = asyncio.Condition()
         self._wanted = asyncio.Event()
@@ -131,10 +134,21 @@ class McpServer:
     def tools(self) -> list[Tool]:
         """The tools as they are known, by name. Lists them anew in the background when they do not hold any more."""
         current = self._current
-        age = asyncio.get_running_loop().time() - self._listed_at
+        age = time.monotonic() - self._listed_at
         if current is not None and current.holds_seconds is not None and age > current.holds_seconds:
             current.expire_listing()
         return list(self._tools)
+
+    def find_awaited(self, name: str) -> Tool | None:
+        """A stand-in for a tool of this name, as long as the server has not told its tools."""
+        if self._has_listed or not name.startswith(f"mcp__{self.name}__"):
+            return None
+        return AwaitedTool(self, name)
+
+    @property
+    def has_listed(self) -> bool:
+        """Whether the server has told its tools, once since `open`."""
+        return self._has_listed
 
     @property
     def status(self) -> McpStatus:
@@ -246,7 +260,8 @@ class McpServer:
         tool_class = importlib.import_module("app.tools.mcp.tool").McpTool
         self._tools = [tool_class(self, listed) for listed in connection.listing.tools]
         self._left_out = connection.listing.left_out
-        self._listed_at = asyncio.get_running_loop().time()
+        self._listed_at = time.monotonic()
+        self._has_listed = True
 
 
 def _endpoint_of(
