@@ -166,4 +166,20 @@ def add_close(
     for before, after in zip(turn.acts, closed, strict=True):
         if before is not after:
             rows.add_change(change.unit, before, after)
+            _add_whole(change, turn, after, now_ms)
     return add_outcomes(change, desk, turn, closed, ids, now_ms)
+
+
+def _add_whole(change: Change, turn: OpenTurn, act: Act, now_ms: int) -> None:
+    """The whole result of an act whose outcome is a part of it."""
+    whole = turn.closed_results.get(act.call_id)
+    if whole is None or act.result_id is None:
+        return
+    rows.add_result(
+        change.unit,
+        result_id=act.result_id,
+        call_id=act.call_id,
+        content=whole,
+        size=len(whole.encode()),
+        created_ms=now_ms,
+    )

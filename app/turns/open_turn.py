@@ -100,6 +100,8 @@ class OpenTurn:
     """Whether `used` has the present call of the model, too."""
     closed: dict[str, Act] = field(default_factory=dict)
     """Acts of the present step whose end the turn's own end stores."""
+    closed_results: dict[str, str] = field(default_factory=dict)
+    """Their whole results, by call, where the model is told a part."""
     is_going_on: bool = False
     """Whether it is about to run again after it waited."""
     calls: int = 0

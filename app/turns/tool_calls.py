@@ -402,8 +402,13 @@ class ToolCalls:
             carried = carrying.result()
             made = carried.outcome if carried.waits is None else outcomes.cancelled()
             asks = "input" if made.state is ActState.UNKNOWN else None
-            after = act.to(made.state, now, waiting_for=asks, outcome=made.text, result=made.result)
+            result_id = made.result_id if made.whole is not None else None
+            after = act.to(
+                made.state, now, waiting_for=asks, outcome=made.text, result=made.result, result_id=result_id
+            )
             self._turn.closed[call_id] = after
+            if made.whole is not None:
+                self._turn.closed_results[call_id] = made.whole
         self._running.clear()
 
     # -- small things ---------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from app.domain.act import ActState, ToolClass
 from app.domain.turn import TurnState
 from app.llm.scripted import Answer, ScriptedCall, ScriptedLLM
 from app.storage import acts
+from app.tools.base import ToolContext, ToolOutcome, ToolResult
 from app.turns.acting import ActLimits
 from tests.fixtures.house import House, until
 from tests.fixtures.tools import MadeTool, MadeToolbox, gated
@@ -40,4 +41,27 @@ async def test_a_call_that_is_left_to_itself_is_not_said_to_be_cancelled(
         assert (await (await house.start(log, "And now?")).done).text == "Fine."
     finally:
         gate.set()
+        await house.close()
+
+
+async def test_a_result_of_the_last_moment_can_be_read_as_a_whole(tmp_path: Path) -> None:
+    async def finish(_arguments: dict[str, Any], context: ToolContext) -> ToolOutcome:
+        await context.stop.wait()
+        return ToolResult("0123456789" * 500)
+
+    tool = MadeTool("act", finish)
+    llm = ScriptedLLM(answers=[Answer("I act.", calls=(ScriptedCall("act", {}),))])
+    house = House(tmp_path / "hector.db", llm=llm, toolbox=MadeToolbox(tool), limits=ActLimits(result_inline=400))
+    await house.open()
+    try:
+        log = await house.session("s1")
+        await house.start(log, "Go")
+        await until(lambda: bool(tool.runs))
+        await house.stopping.cancel(log)
+        (act,) = await house.database.read(lambda connection: acts.page(connection, ["s1"], limit=10))
+        assert act.state is ActState.SETTLED
+        assert act.result_id is not None
+        assert act.result_id in (act.outcome or "")
+        assert await house.decisions.stored_result(log, act.result_id) == "0123456789" * 500
+    finally:
         await house.close()
