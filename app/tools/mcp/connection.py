@@ -248,7 +248,11 @@ class Connection:
         message = error.message[:_WORDS]
         if error.code == NOT_SENT:
             return NotSent(message)
-        if error.code in (LOST, types.PARSE_ERROR) or _is_closed(error):
+        if _is_closed(error):
+            # Whatever broke the stream of an answer: the next request had better not stand on the same connection.
+            self.give_up("broke off an answer")
+            return AnswerLost(self.why)
+        if error.code in (LOST, types.PARSE_ERROR):
             return AnswerLost(self.why or message)
         return Refused(message, error.code)
 

@@ -90,8 +90,9 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
 
     def _judged(self, request: httpx2.Request, response: httpx2.Response, body: bytes) -> httpx2.Response:
         status = response.status_code
-        if status == 404 and "mcp-session-id" in request.headers:
-            # It has not looked at the request: with a new session it can be sent again.
+        if "mcp-session-id" in request.headers and (status == 404 or (status == 400 and not _is_answer(body))):
+            # It has not looked at the request: with a new session it can be sent again. 404 is the protocol's word;
+            # others say 400, in an error that belongs to no request.
             return self._failed(request, NOT_SENT, "does not know our session any more")
         if status >= 500 and not _is_jsonrpc_error(body):
             return _error(request, LOST, f"answered with status {status}")
@@ -122,6 +123,11 @@ def _is_jsonrpc_error(body: bytes) -> bool:
     except ValueError:
         return False
     return isinstance(found, dict) and isinstance(found.get("error"), dict)
+
+
+def _is_answer(body: bytes) -> bool:
+    """Whether an error says which request it belongs to."""
+    return _is_jsonrpc_error(body) and json.loads(body).get("id") is not None
 
 
 def _words(error: Exception) -> str:
