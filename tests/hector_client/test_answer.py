@@ -97,6 +97,22 @@ def test_a_snapshot_replaces_the_message_it_is_of_and_no_earlier_one() -> None:
     assert answer.text == "Let me look.It is"
 
 
+def test_an_outcome_does_not_end_the_message_that_a_snapshot_took_back() -> None:
+    taken_back, once_more = [frame("snapshot", seq, **MINE, message_id="m2", text="") for seq in (8, 12)]
+    result = frame("tool_result", 9, call_id="c1", status="settled")
+    script = Script(
+        [
+            [STARTED, text("Let me look.", 2), CALLED, LOST],
+            [taken_back, result, text("It is thr", 10), LOST],
+            [once_more, text("It is three.", 13), FINISHED],
+        ]
+    )
+
+    answer, _ = follow_answer(script)
+
+    assert answer.said.messages == ["Let me look.", "It is three."]
+
+
 def test_snapshots_of_several_messages_stand_one_after_the_other() -> None:
     one, two = [frame("snapshot", 8, **MINE, message_id=name, text=name) for name in ("m1", "m2")]
     script = Script([[STARTED, one, two, text(" more", 9), one, FINISHED]])

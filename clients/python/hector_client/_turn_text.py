@@ -1,9 +1,10 @@
-"""The texts of a turn's assistant messages. Between two of them stand frames of tools, or a steered message."""
+"""The texts of a turn's assistant messages. Between two of them stands a call, or a steered message."""
 
 from __future__ import annotations
 
-BETWEEN_MESSAGES = frozenset({"tool_call", "tool_progress", "tool_result", "message_steered"})
-"""Text after such a frame belongs to another message than text before it."""
+BETWEEN_MESSAGES = frozenset({"tool_call", "message_steered"})
+"""Text after such a frame belongs to another message than text before it. Not so the outcomes of calls: after a crash
+they may come behind the snapshot that takes back the message which is said next."""
 
 
 class TurnText:
