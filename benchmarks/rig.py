@@ -123,7 +123,11 @@ class Rig:
             encoding="utf-8",
         )
         line = [sys.executable, "-m", *command, "serve", "--config", str(path)]
-        process = self._start(line, SERVER_CORE, cwd=ROOT)
+        return self.start_server(line, port, cwd=ROOT)
+
+    def start_server(self, line: Sequence[str], port: int, **more: Any) -> Server:
+        """The server that a command starts, on its core, ready."""
+        process = self._start(line, SERVER_CORE, **more)
         self._await(port, "/ready")
         return Server(process, port)
 
