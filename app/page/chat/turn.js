@@ -7,7 +7,8 @@
  */
 import { FRAMES, OPEN, applyAct, applyFrame, newCall, parsed } from "./acts.js";
 
-const BETWEEN = new Set(["tool_call", "tool_progress", "tool_result"]);
+// Not the outcomes of calls: after a crash they may come behind the snapshot that takes back the message which is said next.
+const BETWEEN = new Set(["tool_call"]);
 
 export class Turn {
   #calls = new Map();
