@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -54,6 +55,8 @@ class Delegation:
         admission: Admission,
         stopping: Stopping,
         history: History,
+        *,
+        is_shutting_down: Callable[[], bool],
     ) -> None:
         self._live = live
         self._roster = roster
@@ -61,6 +64,7 @@ class Delegation:
         self._admission = admission
         self._stopping = stopping
         self._history = history
+        self._is_shutting_down = is_shutting_down
 
     async def call(self, task: AgentCall, context: ToolContext) -> ToolResult:
         """Have the other agent answer. After a restart the same call goes on with the same session.
@@ -133,16 +137,21 @@ class Delegation:
             with reading:
                 while not turn.done.done():
                     await self._relay(reading, context, child.session.agent, depth)
+                    context.on_waiting(turn.is_waiting)
                     news = asyncio.ensure_future(reading.wait())
-                    waited: list[asyncio.Future[Any]] = [news, stopped, turn.done]
-                    await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.sleep(0)  # now it waits: nothing is missed from here on
+                    if not reading.has_news:
+                        waited: list[asyncio.Future[Any]] = [news, stopped, turn.done]
+                        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
                     news.cancel()
                     if stopped.done():
-                        await self._stopping.cancel(child, everything=True)
+                        if not self._is_shutting_down():  # else the next process goes on with both
+                            await self._stopping.cancel(child, everything=True)
                         raise ToolStopped
                 await self._relay(reading, context, child.session.agent, depth)
         finally:
             stopped.cancel()
+            context.on_waiting(False)
 
     async def _relay(self, reading: Reading, context: ToolContext, agent: str, depth: int) -> None:
         while reading.has_news:

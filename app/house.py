@@ -209,7 +209,9 @@ def build(
         admission=admission,
         recovery=Recovery(live, admission, roster, clock_ms=clock_ms),
         shutdown=Shutdown(runner),
-        delegation=Delegation(live, roster, sessions, admission, stopping, history),
+        delegation=Delegation(
+            live, roster, sessions, admission, stopping, history, is_shutting_down=lambda: runner.is_stopping
+        ),
         decisions=Decisions(acting, runner, live, clock_ms=clock_ms),
         erasure=erasure,
         forgettings=Forgettings(places, erasure, new_id=new_id, clock_ms=clock_ms),

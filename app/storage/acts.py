@@ -190,6 +190,11 @@ def children(connection: Connection, session_id: str) -> list[str]:
     return found
 
 
+def family(connection: Connection, session_ids: Sequence[str]) -> list[str]:
+    """The sessions and those that their calls began."""
+    return [*session_ids, *[below for one in session_ids for below in children(connection, one)]]
+
+
 def add_rule(
     unit: UnitOfWork, *, rule_id: str, principal: str, user_id: str, agent: str, rule: str, created_ms: int
 ) -> None:

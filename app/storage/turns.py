@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -181,6 +181,12 @@ def find_first(connection: Connection, session_id: str) -> Turn | None:
     query = select(_t).where(_t.c.session_id == session_id).order_by(_t.c.place).limit(1)
     row = connection.execute(query).first()
     return _turn(row) if row is not None else None
+
+
+def some_wait(connection: Connection, session_ids: Sequence[str]) -> bool:
+    """Whether a turn of one of the sessions waits for somebody."""
+    query = select(_t.c.turn_id).where(_t.c.session_id.in_(session_ids), _t.c.state == "waiting").limit(1)
+    return connection.execute(query).first() is not None
 
 
 def find_at(connection: Connection, session_id: str, seq: int, text: str) -> Turn | None:

@@ -113,6 +113,8 @@ class ToolContext:
     """Shows readers what another agent does on behalf of this call."""
     result_address: str = ""
     """Where a program may POST the result of a deferred call, with its token: a path, or an address."""
+    on_waiting: Callable[[bool], None] = lambda _is_waiting: None
+    """Says whether another agent, on behalf of this call, waits for a person."""
     on_usage: Callable[[Usage], None] = lambda _usage: None
     """Counts what another agent used on behalf of this call."""
     on_keep: Callable[[dict[str, Any]], Awaitable[None]] | None = None

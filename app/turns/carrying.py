@@ -73,6 +73,7 @@ class Carrying:
             answer=kept.pop("answer", None) if kept is not None else None,
             on_progress=self._progress,
             on_event=self._relay,
+            on_waiting=self._wait,
             on_usage=self._count,
             result_address=acting.result_address(session, act.call_id),
             on_keep=self._keep,
@@ -163,6 +164,12 @@ class Carrying:
             self._percent = percent
         self._flush_soon()
 
+    def _wait(self, is_waiting: bool) -> None:
+        if is_waiting:
+            self._turn.waits_below.add(self._act.call_id)
+        else:
+            self._turn.waits_below.discard(self._act.call_id)
+
     def _count(self, usage: Usage) -> None:
         self._turn.below = added(self._turn.below, usage)
 
@@ -207,3 +214,5 @@ class Carrying:
         orjson.dumps(kept)  # what cannot be stored is the tool's fault, and said here
         async with Change(self._desk.session_log) as change:
             rows.add_kept(change.unit, self._act.call_id, kept)
+        turn, call_id = self._turn, self._act.call_id
+        turn.acts = [replace(act, kept=kept) if act.call_id == call_id else act for act in turn.acts]

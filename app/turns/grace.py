@@ -33,5 +33,8 @@ class Grace:
             turn.grace = None
 
     def _run_out(self, desk: Desk, turn: OpenTurn) -> None:
-        if not desk.session_log.readers and not self.is_off:
+        turn.grace = None
+        if turn.is_waiting:  # for a person, who may take days
+            self.watch(desk)
+        elif not desk.session_log.readers and not self.is_off:
             stop(turn, TurnState.CANCELLED, "disconnected")

@@ -123,6 +123,8 @@ class OpenTurn:
     is_resumed: bool = False
     """Whether it goes on after it waited or after a restart, and has to be read again."""
     waiting_for: str | None = None
+    waits_below: set[str] = field(default_factory=set)
+    """Its calls of agents that wait for a person."""
     parked_clock: float = 0.0
     waited_seconds: float = 0.0
     """How long it has waited for people."""
@@ -146,6 +148,11 @@ class OpenTurn:
     def read(self, *labels: Trust) -> None:
         """The model is told texts with these labels, and whatever it says from now on is made of them."""
         self.trust = least_trusted(self.trust, *labels)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a person has to answer before it, or an agent that it called, goes on."""
+        return self.state is TurnState.WAITING or bool(self.waits_below)
 
     def settle(self, outcome: Outcome) -> None:
         """Tell those who wait for the end; the first outcome counts."""

@@ -66,8 +66,10 @@ class Recovery:
     async def _take_over(self, session_log: SessionLog, turn: Turn) -> bool:
         """Whether the turn goes on: it waits for somebody, or its agent has `on_crash: resume`."""
         agent = self._roster.find(session_log.session.agent)
-        is_waiting = turn.state is TurnState.WAITING
-        if agent is None or not (is_waiting or agent.config.reasoning.on_crash == "resume"):
+        if agent is None:
+            return False
+        is_resumed = turn.state is TurnState.WAITING or agent.config.reasoning.on_crash == "resume"
+        if not is_resumed and not await self._waits_below(session_log, turn):
             return False
         try:
             await self._adopt_open(session_log, agent, turn)
@@ -75,6 +77,17 @@ class Recovery:
             log.exception("turn %s cannot go on: %s", turn.turn_id, error)
             return False
         return True
+
+    async def _waits_below(self, session_log: SessionLog, turn: Turn) -> bool:
+        """Whether all that is left of the turn's step are calls of agents, and one of those waits for somebody."""
+
+        def find(connection: Connection) -> bool:
+            cut = [act for act in acts.of_turn(connection, turn.session_id, turn.turn_id) if not act.is_checkpointed]
+            below = [str(act.kept["session_id"]) for act in cut if act.kept is not None and "session_id" in act.kept]
+            is_alone = len(below) == len([act for act in cut if not act.state.is_over])
+            return bool(below) and is_alone and turns.some_wait(connection, acts.family(connection, below))
+
+        return await session_log.database.read(find)
 
     async def _adopt_open(self, session_log: SessionLog, agent: Agent, stored: Turn) -> None:
         read, session_id = session_log.database.read, stored.session_id

@@ -265,7 +265,8 @@ class Runner:
         try:
             async with Change(desk.session_log) as change:
                 for before, after in ended:
-                    if after.state is not ActState.CANCELLED or before.tool_class is ToolClass.ONCE:
+                    runs_again = before.tool_class is not ToolClass.ONCE or before.kept is not None
+                    if after.state is not ActState.CANCELLED or not runs_again:
                         acts.add_change(change.unit, before, after)
         except HectorError as error:
             log.warning("calls of turn %s cannot be stored, and may run again: %s", turn.turn_id, error)

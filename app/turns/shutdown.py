@@ -28,13 +28,13 @@ class Shutdown:
         They are `interrupted`, or left to the next process where their agent has `on_crash: resume`.
         """
         runner = self._runner
-        running = [turn.done for turn in runner.running]
+        running = [turn.done for turn in runner.running if not turn.is_waiting]
         if running:
             await asyncio.wait(running, timeout=grace_seconds)
         for _ in range(10):  # a queued turn that was just starting joins late
             for turn in list(runner.running):
                 if turn.stop is None:
-                    turn.is_handed_over = turn.resumes
+                    turn.is_handed_over = turn.resumes or turn.is_waiting
                 stop(turn, TurnState.INTERRUPTED, "shutdown")
             await runner.tasks.wait(seconds=0.5)
         await runner.tasks.cancel()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from app.llm.scripted import Answer, ScriptedCall, ScriptedLLM
 from app.storage import acts, sessions
 from app.tools.base import ToolContext, ToolOutcome
 from app.tools.ports import AgentCall
+from app.turns.desk import desk_of
 from tests.fixtures.house import ALICE, House, frames_of, until
 from tests.fixtures.tools import MadeTool, MadeToolbox, hang
 
@@ -26,12 +27,19 @@ ASKS = Answer(calls=(ScriptedCall("agent_call", {"agent": "writer", "message": "
 class Team:
     """A house with the agent `assistant`, which may call `writer`."""
 
-    def __init__(self, folder: Path, writer: list[Answer], *tools: MadeTool, **rules: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        writer: list[Answer],
+        *tools: MadeTool,
+        root: Sequence[Answer] = (ASKS, Answer("All done.")),
+        **rules: Any,
+    ) -> None:
         async def call(arguments: dict[str, Any], context: ToolContext) -> ToolOutcome:
             return await self.house.built.delegation.call(AgentCall(**arguments, max_depth=3), context)
 
         toolbox = MadeToolbox(MadeTool("agent_call", call), *tools, **rules)
-        self.house = House(folder / "hector.db", llm=ScriptedLLM(answers=[ASKS, Answer("All done.")]), toolbox=toolbox)
+        self.house = House(folder / "hector.db", llm=ScriptedLLM(answers=root), toolbox=toolbox)
         agent = build_agent("writer", AgentConfig(), ScriptedLLM(answers=writer), summarizer=None)
         self.house.roster.replace({"assistant": self.house.agent, "writer": agent})
 
@@ -143,3 +151,69 @@ async def test_an_agent_is_not_called_by_those_it_has_called(team: Any) -> None:
     (act,) = await made.house.database.read(lambda connection: acts.page(connection, [child], limit=10))
     assert act.state is ActState.FAILED
     assert "has called you" in (act.outcome or "")
+
+
+async def _asked(house: House) -> Any:
+    """The approval that the agent below waits for."""
+    log = await house.live.open("s1")
+    assert log is not None
+    found: list[Any] = []
+
+    async def is_asked() -> bool:
+        found[:] = await house.decisions.page(
+            log, states=[ActState.WAITING], waiting_for="approval", with_children=True, limit=10
+        )
+        return bool(found)
+
+    await until(is_asked)
+    return found[0]
+
+
+async def test_a_turn_whose_agent_below_waits_for_a_person_is_not_stopped_for_lack_of_readers(team: Any) -> None:
+    made = await team([WRITES, Answer("Written.")], MadeTool("write"), ask=["write"])
+    house = made.house
+    log = await house.session("s1")
+    turn = await house.start(log, "Go")
+    act = await _asked(house)
+    await until(lambda: bool(turn.waits_below))
+    turn.grace_seconds = 0.02
+    desk = desk_of(log)
+    assert desk is not None
+    house.runner.grace.watch(desk)
+    await asyncio.sleep(0.1)  # several times the grace
+    assert turn.stop is None
+    with house.read(log):
+        owner, _ = await house.decisions.locate(log, act.call_id)
+        await house.decisions.decide(owner, act.call_id, approved=True, by="ann")
+        assert (await turn.done).text == "All done."
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+async def test_what_an_agent_below_waits_for_is_answered_after_a_restart(team: Any, how: str) -> None:
+    made = await team([WRITES, Answer("Written.")], MadeTool("write"), ask=["write"])
+    house = made.house
+    turn = await house.start(await house.session("s1"), "Go")
+    await _asked(house)
+    await until(lambda: bool(turn.waits_below))
+    if how == "stopped":
+        house.shutdown.begin()
+        await house.shutdown.finish(grace_seconds=5)
+    house.runner.is_stopping = True  # a process that dies tells nobody
+    await house.kill()
+    tool = MadeTool("write")
+    again = Team(
+        Path(str(house.database.path)).parent, [Answer("Written.")], tool, root=[Answer("All done.")], ask=["write"]
+    )
+    again.house.ids, again.house.clock = house.ids, house.clock
+    await again.house.open()
+    try:
+        assert await again.house.recover() == 0
+        act = await _asked(again.house)
+        log = await again.house.live.open("s1")
+        assert log is not None
+        (resumed,) = again.house.history.open_turns(log)
+        owner, _ = await again.house.decisions.locate(log, act.call_id)
+        await again.house.decisions.decide(owner, act.call_id, approved=True, by="ann")
+        assert ((await resumed.done).text, len(tool.runs)) == ("All done.", 1)
+    finally:
+        await again.house.close()
