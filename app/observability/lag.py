@@ -39,10 +39,12 @@ class LoopLag:
         self._late: deque[float] = deque([0.0] * _TICKS, _TICKS)
         self._due = float("inf")
         self._starts = 0
+        self._is_measuring = False
         self._queue: deque[tuple[float, asyncio.Future[bool]]] = deque()
 
     async def run(self) -> None:
         """Measure, and let in who waits, until cancelled."""
+        self._is_measuring = True
         try:
             while True:
                 tick = _QUICK_TICK_SECONDS if self._queue else _TICK_SECONDS
@@ -53,6 +55,7 @@ class LoopLag:
                 self._late.append(max(time.monotonic() - self._due, 0.0))
                 self.seconds = sorted(self._late)[_TICKS // 2]
         finally:
+            self._is_measuring = False
             while self._queue:
                 _, waiting = self._queue.popleft()
                 if not waiting.done():
@@ -60,6 +63,8 @@ class LoopLag:
 
     async def may_begin(self) -> bool:
         """Whether a turn may begin: at once, or after a wait; `False` when too many others wait."""
+        if not self._is_measuring:  # nobody would let in who waits
+            return self.seconds <= self.limit_seconds
         if not self._queue and self.seconds <= self.limit_seconds:
             is_crowded = self._starts >= _STARTS and (
                 self.connections() > _MANY_CONNECTIONS or time.monotonic() - self._due > self.limit_seconds

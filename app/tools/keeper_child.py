@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import Any
 
 from app.tools.confine import confine
+from app.tools.pids_group import PidsGroup
 from app.tools.process_tree import ProcessTree, become_subreaper, die_with_parent, memory_of
 
 Order = dict[str, Any]
@@ -90,7 +91,8 @@ class Keeper:
         become_subreaper()
         source, target = os.pipe()
         failed, failing = os.pipe()
-        tree = ProcessTree(_start(self._order, target, failing))
+        group = PidsGroup(self._order["max_processes"])
+        tree = ProcessTree(_start(self._order, target, failing, group))
         os.close(target)
         os.close(failing)
         output = Output(source, head=self._order["head"], tail=self._order["tail"])
@@ -99,6 +101,7 @@ class Keeper:
         except BrokenPipeError:
             self._is_orphan = True
         self._end(tree, output)
+        group.close()
         with suppress(BrokenPipeError):
             self._pass_on_rest(output)
         problem = os.read(failed, 1000).decode(errors="replace")
@@ -178,13 +181,14 @@ class Keeper:
         }
 
 
-def _start(order: Order, target: int, failing: int) -> int:
+def _start(order: Order, target: int, failing: int, group: PidsGroup) -> int:
     """Start the command in a session of its own. Returns its pid; `failing` tells why it could not be started."""
     pid = os.fork()
     if pid:
         return pid
     try:
         os.setsid()
+        group.join()
         os.nice(_NICENESS)
         die_with_parent()
         for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
