@@ -23,13 +23,23 @@ SETTINGS: dict[str, Any] = {
         "echo": {"type": "scripted", "price": {"prompt": 1, "completion": 2}},
         "hanging": {"type": "scripted", "script": [{"text": "Well", "hang": True}]},
         "thinking": {"type": "scripted", "script": [{"thinking": "Hm, a qubit.", "text": "A qubit."}]},
+        "acting": {
+            "type": "scripted",
+            "script": [
+                {"calls": [{"name": "todo_write", "arguments": {"todos": []}}]},
+                {"calls": [{"name": "ask_user", "arguments": {"question": "Which?", "choices": ["a", "b"]}}]},
+                {"text": "Done."},
+            ],
+        },
         "failing": {"type": "scripted", "script": [{"text": "Well, you", "fail_after": 1, "error": "too many ask"}]},
     },
+    "tools": {"result_inline": "1KiB"},
     "agents": {
         "assistant": {"llm": "echo", "memory": {"longterm": {"storage_scope": "all"}}},
         "patience": {"llm": "hanging"},
         "thinker": {"llm": "thinking", "reasoning": {"show_thinking": True, "show_debug_info": True}},
         "failure": {"llm": "failing"},
+        "actor": {"llm": "acting", "tools": ["todo_write", "ask_user"], "permissions": {"ask": ["todo_write"]}},
     },
 }
 
@@ -172,6 +182,38 @@ async def use_memories(caller: Caller) -> None:
     await caller.ask("POST", "/agents/assistant/forget", {"phrase": "jasmine"})
 
 
+async def use_acts(caller: Caller) -> None:
+    session = "/agents/actor/sessions/acting"
+    await caller.ask("POST", "/agents/actor/sessions", {"session_id": "acting"}, status=201)
+    waiting = await caller.ask("POST", f"{session}/messages", {"message": "Write"}, status=202)
+    (call,) = waiting["calls"]
+    await caller.ask("GET", f"{session}/turns/{waiting['turn_id']}")
+    assert (await caller.ask("GET", f"{session}/approvals"))["approvals"]
+    assert (await caller.ask("GET", "/agents/actor/approvals"))["approvals"]
+    approval = f"{session}/approvals/{call['call_id']}"
+    todos = {"todos": [{"id": str(n), "content": "x" * 900, "status": "pending"} for n in range(4)]}
+    await caller.ask("POST", approval, {"approved": True, "arguments": todos, "remember": "session"})
+    await caller.ask("POST", approval, {"approved": True}, status=409)
+
+    async def is_asked() -> bool:
+        return bool((await caller.ask("GET", f"{session}/calls?state=waiting"))["calls"])
+
+    await eventually(is_asked)
+    (question,) = (await caller.ask("GET", f"{session}/calls?state=waiting"))["calls"]
+    address = f"{session}/calls/{question['call_id']}"
+    await caller.ask("GET", address)
+    await caller.ask("POST", f"{address}/result", {"result": "b"})
+    await caller.ask("POST", f"{address}/resolve", {"happened": True}, status=409)
+
+    async def is_over() -> bool:
+        return bool((await caller.ask("GET", session))["turn"] is None)
+
+    await eventually(is_over)
+    result_id = (await caller.ask("GET", f"{session}/calls"))["calls"][0]["result_id"]
+    assert (await caller.ask("GET", f"{session}/results/{result_id}?limit=10"))["next_offset"] == 10
+    assert {one["role"] for one in (await caller.ask("GET", f"{session}/messages"))["messages"]} >= {"tool"}
+
+
 async def use_documents(caller: Caller) -> None:
     async def is_read() -> bool:
         return bool((await caller.ask("GET", "/document_stores/birds"))["status"] == "ready")
@@ -193,10 +235,11 @@ async def use_server(caller: Caller) -> None:
 
 
 async def test_every_success_of_every_operation_is_as_declared(caller: Caller) -> None:
-    for use in (use_sessions, use_open_turns, use_streams, use_memories, use_documents, use_server):
+    for use in (use_sessions, use_open_turns, use_streams, use_memories, use_acts, use_documents, use_server):
         await use(caller)
 
-    assert caller.document.successes - caller.document.seen == set()
+    # A call of which nobody knows whether it happened takes a crash: tests/cli/test_coder.py.
+    assert caller.document.successes - caller.document.seen == {("resolve", "200")}
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def test_head_is_get_without_a_body(runtime: Runtime, alice: httpx.AsyncClient) -> None:
     session_id = await say(alice, "Hello")
     names = {"agent": "assistant", "session_id": session_id, "memory_id": "m", "turn_id": "t", "store": "s"}
+    names |= {"call_id": "c", "result_id": "r"}
     paths = [path for path, methods in create_app(runtime).openapi()["paths"].items() if "get" in methods]
     for path in [*paths, "/", "/openapi.json", "/page/app.js"]:
         url = path.format_map(names)

@@ -72,6 +72,8 @@ class Belongings:
                 "message_id": session[0]["message_id"],
                 "turn_id": session[0]["turn_id"],
                 "store": "none",
+                "call_id": "none",
+                "result_id": "none",
             }
         )
 

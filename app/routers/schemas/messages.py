@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 from app.domain.clock import iso
 from app.domain.message import Message as StoredMessage
 from app.domain.turn import Outcome
+from app.routers.schemas.acts import ActShown
 from app.routers.schemas.fields import EventNumber, MessageId, Role, SaidText, SessionId, Time, TurnId
 from app.routers.schemas.turns import Timings, TurnUsage, timings_json, usage_json
 from app.turns.structured import value_of
@@ -131,11 +132,18 @@ class Answer(TypedDict):
 
 
 class BackgroundTurn(TypedDict):
-    """A turn that has begun without a reader."""
+    """A turn that goes on without this caller: begun in the background, waiting for somebody, or steered."""
 
     turn_id: TurnId
     session_id: SessionId
     after: Annotated[EventNumber, Field(description="Follow the turn with `GET …/messages/stream?after=`.")]
+    status: NotRequired[Annotated[Literal["waiting"], Field(description="It waits for somebody.")]]
+    waiting_for: NotRequired[Literal["approval", "result", "input"] | None]
+    calls: NotRequired[Annotated[list[ActShown], Field(description="The calls that it waits for.")]]
+    message_id: NotRequired[Annotated[MessageId, Field(description="Of the message that steers the turn.")]]
+    steer: NotRequired[
+        Annotated[Literal["accepted", "queued"], Field(description="`queued`: no turn ran, it is one of its own.")]
+    ]
 
 
 def message_json(message: StoredMessage) -> Message:
