@@ -8,6 +8,7 @@ const MOST_OUTPUT = 64 * 1024; // characters of live output that are kept
 
 export const OPEN = new Set(["running", "waiting"]);
 const OVER = new Set(["settled", "failed", "refused", "cancelled"]);
+const EARLY = new Set(["proposed", "waiting", "approved", "started"]);
 export const FRAMES = new Set(["tool_call", "tool_progress", "tool_result", "approval_request", "approval_decided", "waiting", "resumed"]);
 
 export function newCall(id) {
@@ -72,7 +73,7 @@ const STATES = { proposed: "running", approved: "running", started: "running" };
 
 /** The act says more than the frames of a reader that came late, and nothing of the live output. `isNested`: of a called agent. */
 export function applyAct(call, act, { isNested = false } = {}) {
-  if (OVER.has(call.state) && !OVER.has(act.state)) return; // it was read before the frame came that says so
+  if (OVER.has(call.state) && EARLY.has(act.state)) return; // it was read before the frame came that says so
   if (isNested) nest(call, { agent: act.agent, depth: 1 });
   const { changes = [] } = act;
   const began = changes.find((change) => change.state === "started");
