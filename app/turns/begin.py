@@ -40,8 +40,9 @@ def enqueue(change: Change, desk: Desk, turn: OpenTurn, key: Key | None) -> None
 def begin_queued(change: Change, desk: Desk, turn: OpenTurn, *, now_ms: int) -> None:
     """A turn that waited begins."""
     _number_start(change, desk, turn, now_ms=now_ms)
-    turns.add_start(change.unit, turn.turn_id, now=now_ms)
+    # First the message: a database in memory shows a reader what is not committed, and the turn's copy of it goes.
     _insert_message(change, turn)
+    turns.add_start(change.unit, turn.turn_id, now=now_ms)
 
 
 def _number_start(change: Change, desk: Desk, turn: OpenTurn, *, now_ms: int) -> None:
