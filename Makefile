@@ -13,8 +13,8 @@ PORT ?= 8080
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
-SYSTEM := chromium nginx-light $(if $(shell command -v npm),,nodejs npm)
-HAS_SYSTEM = test -x /usr/bin/chromium && command -v npm >/dev/null && PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null
+SYSTEM := chromium nginx-light bubblewrap $(if $(shell command -v npm),,nodejs npm)
+HAS_SYSTEM = test -x /usr/bin/chromium && command -v npm >/dev/null && command -v bwrap >/dev/null && PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -50,7 +50,7 @@ weights: $(VENV)/.installed
 # needed and go on: the tests themselves then fail with the same sentence.
 system-packages:
 	@{ $(HAS_SYSTEM); } || { \
-		if ! command -v apt-get >/dev/null; then echo "Some tests need Chromium (/usr/bin/chromium), nginx and Node with npm; please install them."; \
+		if ! command -v apt-get >/dev/null; then echo "Some tests need Chromium (/usr/bin/chromium), nginx and Node with npm; please install them; bubblewrap, too, on Linux."; \
 		elif [ "$$(id -u)" = 0 ]; then apt-get -qq update && $(APT_INSTALL); \
 		elif sudo -n true 2>/dev/null; then sudo apt-get -qq update && sudo $(APT_INSTALL); \
 		else echo "Some tests need: sudo apt-get install $(SYSTEM)"; fi; }
