@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.types import Message, Receive, Scope, Send
@@ -33,6 +34,9 @@ from app.routers.guard import Guard
 from app.routers.origins import LOCAL, NotingCors, RefusedOrigins
 from app.routers.streams import Streams
 from app.runtime import Runtime
+
+NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
+"""FastAPI would write a span for each request, with the ticket that the query of a stream may have in it."""
 
 
 class Application(FastAPI):
@@ -117,6 +121,7 @@ def create_app(runtime: Runtime, *, accepts_local_pages: bool = False) -> FastAP
         redirect_slashes=False,
         middleware=middleware,
         exception_handlers={HectorError: on_hector_error, HTTPException: on_http_exception},
+        telemetry=NO_TELEMETRY,
     )
     app.state.runtime = runtime
     app.router.routes.extend(Streams(runtime).routes())

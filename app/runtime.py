@@ -157,7 +157,6 @@ class Runtime:
         # What lives as long as the process is not looked at again: a tenth of a turn's cost (docs/benchmarks.md).
         gc.collect()
         gc.freeze()
-        gc.set_threshold(50_000, 20, 100)
 
     async def _read_whole(self, session_id: str, result_id: str) -> str | None:
         """A stored result, for the tool that reads on in it."""

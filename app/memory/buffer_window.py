@@ -32,5 +32,7 @@ class BufferWindow:
         return history[border(history, start) :]
 
     def wants_more(self, history: Sequence[Entry]) -> bool:
+        if not has_steps(history):
+            return len(history) < self._size
         texts = sum([not message.call_ids for message in history])
         return texts < self._size and len(history) < self._most

@@ -12,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app import __version__
-from app.routers import signatures
 from app.routers.answers import answer
 from app.routers.memories import LINES
 from app.routers.schemas.errors import components
@@ -64,6 +63,8 @@ def install(app: FastAPI, *, needs_key: bool, public_url: str | None) -> None:
 
 
 def build_document(app: FastAPI, *, needs_key: bool, public_url: str | None) -> dict[str, Any]:
+    from app.routers import signatures  # for this document alone: the start of the server does not wait for them
+
     prefix = urlsplit(public_url or "").path.rstrip("/")
     found = get_openapi(
         title="Hector",

@@ -9,6 +9,7 @@ from functools import partial
 from app.domain.turn import Usage
 from app.llm.base import LLM, LLMError, LLMRequest, StreamEnd
 from app.memory.budget import request_limit
+from app.memory.steps import has_steps
 from app.memory.working import Entry
 from app.storage import acts as rows
 from app.storage import messages
@@ -131,8 +132,7 @@ class Loop:
         assert prompt is not None
         schemas = tools.schemas if tools is not None else ()
         wanted = structured.wanted(desk.agent, turn.ask.response_format)
-        has_steps = bool(turn.entries) or any(message.call_ids for message in prompt.messages)
-        if not is_refused and not has_steps:
+        if not is_refused and not turn.entries and not has_steps(prompt.messages):
             request = request_of(desk, prompt)
             return replace(request, tools=schemas, response_format=wanted) if schemas or wanted else request
         sent = [*schemas, wanted] if wanted is not None else schemas

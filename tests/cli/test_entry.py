@@ -57,6 +57,7 @@ def test_nothing_heavy_is_loaded_before_signals_are_caught() -> None:
 
     assert imports == [
         "from __future__ import annotations",
+        "import gc",
         "import os",
         "import signal",
         "import sys",
