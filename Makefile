@@ -128,8 +128,8 @@ build: $(VENV)/.installed-dev
 # no index: they work with a mirror as well. `make lock UPGRADE=--upgrade` takes newer versions.
 lock: $(BIN)/python
 	$(PIP) install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra local --extra memory --extra documents --extra postgres --group backend $(LOCK) -o requirements.txt
-	$(BIN)/uv pip compile pyproject.toml --extra local --extra memory --extra documents --extra postgres --extra otel --extra dev --group backend -c requirements.txt $(LOCK) -o requirements-dev.txt
+	$(BIN)/uv pip compile pyproject.toml --extra local --extra memory --extra documents --extra postgres --extra grpc --extra a2a --group backend $(LOCK) -o requirements.txt
+	$(BIN)/uv pip compile pyproject.toml --extra local --extra memory --extra documents --extra postgres --extra grpc --extra a2a --extra otel --extra dev --group backend -c requirements.txt $(LOCK) -o requirements-dev.txt
 	$(BIN)/uv pip compile $(CLIENTS)/python/requirements.in $(LOCK) -o $(CLIENTS)/python/requirements.txt
 	npm install --prefix $(CLIENTS)/typescript --package-lock-only --ignore-scripts --no-audit --no-fund
 	@! grep -nE '://|--(index|extra|find|trusted)' requirements.txt requirements-dev.txt $(CLIENTS)/python/requirements.txt

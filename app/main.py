@@ -14,6 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app import __version__
 from app.domain.errors import HectorError
+from app.doors.errors import on_hector_error, on_http_exception
 from app.page import routes as page
 from app.routers import (
     acts,
@@ -29,7 +30,6 @@ from app.routers import (
     usage,
 )
 from app.routers.direct_send import keep_server_send
-from app.routers.errors import on_hector_error, on_http_exception
 from app.routers.guard import Guard
 from app.routers.origins import LOCAL, NotingCors, RefusedOrigins
 from app.routers.streams import Streams

@@ -21,6 +21,7 @@ from app.documents.plain import read_markdown, read_text
 from app.documents.section import Section, clean
 from app.domain.memory import Memory, Owner
 from app.domain.phrase import Phrase
+from app.doors.json_route import read_json
 from app.llm import scripted, tokens
 from app.llm.base import TextDelta, escape
 from app.llm.loops import LoopWatch
@@ -30,7 +31,6 @@ from app.llm.whole import PageParser
 from app.memory import block, cues, names
 from app.memory.recall import Hit
 from app.observability import neutral
-from app.routers.json_route import read_json
 from app.search.excerpt import excerpt, shorten
 from app.search.stems import stem
 from app.search.wordpiece import WordPiece

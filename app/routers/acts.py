@@ -11,9 +11,9 @@ from starlette.responses import Response
 from app.domain.act import ActState
 from app.domain.errors import NotFound
 from app.domain.principal import Principal
-from app.routers.answers import answer
-from app.routers.dependencies import AppRuntime, Caller, Limit, NamedAgent, NamedSession, clamp
-from app.routers.json_route import json_router
+from app.doors.answers import answer
+from app.doors.dependencies import AppRuntime, Caller, Limit, NamedAgent, NamedSession, clamp
+from app.doors.json_route import json_router
 from app.routers.schemas import acts as schemas
 from app.routers.schemas.acts import act_json
 

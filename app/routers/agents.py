@@ -9,11 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.domain.errors import HectorError, Unavailable
+from app.doors.answers import Answer, answer
+from app.doors.dependencies import AppRuntime, NamedAgent
+from app.doors.errors import error_response
+from app.doors.json_route import json_router
 from app.observability.metrics import CONTENT_TYPE
-from app.routers.answers import Answer, answer
-from app.routers.dependencies import AppRuntime, NamedAgent
-from app.routers.errors import error_response
-from app.routers.json_route import json_router
 from app.routers.schemas.agents import Agent, AgentList, Health, Readiness, agent_json
 
 router = json_router("server")

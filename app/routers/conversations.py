@@ -10,10 +10,10 @@ from starlette.responses import Response
 from app.domain.clock import iso
 from app.domain.message import Message, ToolCallRecord
 from app.domain.session import Session
-from app.routers.answers import Answer, answer
-from app.routers.dependencies import AppRuntime, Caller, NamedAgent, NamedSession
-from app.routers.json_route import ImportRoute, json_router
-from app.routers.schemas import fields
+from app.doors.answers import Answer, answer
+from app.doors.dependencies import AppRuntime, Caller, NamedAgent, NamedSession
+from app.doors.json_route import ImportRoute, json_router
+from app.doors.schemas import fields
 from app.routers.schemas.messages import EditMessage, message_json
 from app.routers.schemas.sessions import ForkSession, ImportedMessage, ImportSession, SessionDetail, SessionExport
 from app.routers.sessions import check_metadata, detail_json

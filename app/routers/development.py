@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.config.units import parse_duration
 from app.domain.errors import InvalidRequest
-from app.routers.errors import error_response
+from app.doors.errors import error_response
 
 log = logging.getLogger(__name__)
 

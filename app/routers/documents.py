@@ -9,9 +9,9 @@ from pydantic import BeforeValidator
 from starlette.responses import Response
 
 from app.domain.errors import store_not_found
-from app.routers.answers import answer
-from app.routers.dependencies import AppRuntime, Cursor, Limit, StorePath
-from app.routers.json_route import json_router
+from app.doors.answers import answer
+from app.doors.dependencies import AppRuntime, Cursor, Limit, StorePath
+from app.doors.json_route import json_router
 from app.routers.schemas.documents import (
     DocumentHits,
     DocumentPage,

@@ -7,9 +7,9 @@ from starlette.responses import Response
 from app.domain.errors import InvalidRequest, NotFound, SessionOver
 from app.domain.phrase import Phrase
 from app.domain.principal import Principal
-from app.routers.answers import answer
-from app.routers.dependencies import AppRuntime, Caller, NamedAgent
-from app.routers.json_route import json_router
+from app.doors.answers import answer
+from app.doors.dependencies import AppRuntime, Caller, NamedAgent
+from app.doors.json_route import json_router
 from app.routers.schemas.forgetting import Forget, ForgetReceipt, receipt_json
 from app.runtime import Runtime
 from app.storage.memories import Owned

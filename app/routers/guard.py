@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.auth.authenticate import Authenticator
 from app.auth.users import with_named_user
 from app.domain.errors import Forbidden, HectorError, Internal, InvalidRequest, QuotaExceeded
-from app.routers.errors import error_response
+from app.doors.errors import error_response
 from app.routers.origins import LOCAL, RefusedOrigins
 from app.routers.tickets import admit, take_ticket
 from app.sessions.tickets import Tickets

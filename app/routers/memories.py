@@ -19,12 +19,12 @@ from app.config.memory import LongTermConfig
 from app.domain.errors import Conflict, InvalidRequest, Unavailable
 from app.domain.memory import Memory as StoredMemory
 from app.domain.memory import MemoryKind, Owner, Scope
+from app.doors.answers import PRIVATE_NAMES, answer
+from app.doors.dependencies import AppRuntime, Caller, Cursor, Limit, NamedAgent, gone, principal_of, runtime_of
+from app.doors.json_route import check_items, items_of, json_router, parse, read_body
+from app.doors.schemas import fields
 from app.memory.memories import Line
 from app.memory.scope import is_within
-from app.routers.answers import PRIVATE_NAMES, answer
-from app.routers.dependencies import AppRuntime, Caller, Cursor, Limit, NamedAgent, gone, principal_of, runtime_of
-from app.routers.json_route import check_items, items_of, json_router, parse, read_body
-from app.routers.schemas import fields
 from app.routers.schemas.memories import (
     FORMAT,
     AddMemory,

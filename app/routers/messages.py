@@ -14,11 +14,11 @@ from app.conversation.conversation import Following
 from app.domain.act import ActState
 from app.domain.message import Message
 from app.domain.turn import Turn
+from app.doors.answers import answer
+from app.doors.dependencies import AppRuntime, Limit, NamedSession, clamp, gone, runtime_of, session_of
+from app.doors.json_route import json_router, parse, read_body, read_json, take_user
+from app.doors.schemas import fields
 from app.events.log import SessionLog
-from app.routers.answers import answer
-from app.routers.dependencies import AppRuntime, Limit, NamedSession, clamp, gone, runtime_of, session_of
-from app.routers.json_route import json_router, parse, read_body, read_json, take_user
-from app.routers.schemas import fields
 from app.routers.schemas import messages as schemas
 from app.routers.schemas.acts import act_json
 from app.routers.schemas.events import EventPage, event_json

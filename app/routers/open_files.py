@@ -14,7 +14,7 @@ from collections import deque
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.domain.errors import overloaded
-from app.routers.errors import error_response
+from app.doors.errors import error_response
 
 log = logging.getLogger(__name__)
 

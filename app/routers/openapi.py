@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app import __version__
-from app.routers.answers import answer
+from app.doors.answers import answer
+from app.doors.schemas.errors import components
 from app.routers.memories import LINES
-from app.routers.schemas.errors import components
 
 _DESCRIPTION = "Sessions with agents, their messages as streams, memories and documents."
 _TAGS = [

@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.routers.answers import Answer
+from app.doors.answers import Answer
 
 log = logging.getLogger(__name__)
 

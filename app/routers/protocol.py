@@ -21,7 +21,7 @@ from uvicorn.server import ServerState
 
 from app.config.server import ServerConfig
 from app.domain.errors import HectorError, InvalidRequest, TooLarge
-from app.routers.errors import error_response
+from app.doors.errors import error_response
 from app.routers.open_files import OpenFiles
 
 log = logging.getLogger(__name__)

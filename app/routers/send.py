@@ -12,8 +12,8 @@ from starlette.types import Receive, Scope
 
 from app.conversation.conversation import Following, Sending
 from app.domain.errors import InvalidRequest, TooLarge, overloaded
+from app.doors.json_route import parse, read_body, read_json, take_user
 from app.events.log import SessionLog
-from app.routers.json_route import parse, read_body, read_json, take_user
 from app.routers.schemas.messages import Regenerate, SendMessage
 from app.runtime import Runtime
 from app.turns.structured import BadFormat, ready

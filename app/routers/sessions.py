@@ -12,10 +12,10 @@ from starlette.responses import Response
 
 from app.domain.errors import InvalidRequest, TooLarge
 from app.domain.turn import TurnState
+from app.doors.answers import answer
+from app.doors.dependencies import AppRuntime, Caller, Cursor, Limit, NamedAgent, NamedSession
+from app.doors.json_route import json_router
 from app.events.log import SessionLog
-from app.routers.answers import answer
-from app.routers.dependencies import AppRuntime, Caller, Cursor, Limit, NamedAgent, NamedSession
-from app.routers.json_route import json_router
 from app.routers.schemas.sessions import (
     CancelTurn,
     CreateSession,

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 from fastapi import Body, Header, Query
 from starlette.responses import StreamingResponse
 
-from app.routers.dependencies import AgentPath, SessionPath
-from app.routers.json_route import items_of, json_router
+from app.doors.dependencies import AgentPath, SessionPath
+from app.doors.json_route import items_of, json_router
 from app.routers.memories import LINES
 from app.routers.schemas.events import Frame
 from app.routers.schemas.memories import ImportedCounts, ImportedMemory

@@ -14,8 +14,8 @@ from starlette.types import Receive, Scope, Send
 
 from app.conversation.view import View
 from app.domain.errors import InvalidRequest
+from app.doors.answers import Answer
 from app.events.follow import Reading
-from app.routers.answers import Answer
 from app.routers.frames import EventStream
 from app.routers.send import Door, accept, flag, wants_text
 from app.runtime import Runtime

@@ -12,9 +12,9 @@ from app.config.units import format_duration
 from app.domain.clock import iso
 from app.domain.errors import InvalidRequest, Unauthenticated
 from app.domain.principal import Principal
-from app.routers.answers import answer
-from app.routers.dependencies import AppRuntime, NamedSession
-from app.routers.json_route import json_router
+from app.doors.answers import answer
+from app.doors.dependencies import AppRuntime, NamedSession
+from app.doors.json_route import json_router
 from app.routers.schemas.tickets import SHORTEST, USUAL, AskForTicket
 from app.routers.schemas.tickets import Ticket as TicketShown
 from app.sessions.tickets import Right, Tickets

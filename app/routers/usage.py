@@ -10,9 +10,9 @@ from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
-from app.routers.answers import answer
-from app.routers.dependencies import AppRuntime, Caller, Limit
-from app.routers.json_route import json_router
+from app.doors.answers import answer
+from app.doors.dependencies import AppRuntime, Caller, Limit
+from app.doors.json_route import json_router
 from app.routers.schemas.usage import UsageReport, UsageRow
 from app.runtime import Runtime
 from app.sessions.ledger import EPOCH

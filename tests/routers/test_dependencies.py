@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic_core import PydanticCustomError
 
-from app.routers.dependencies import clamp
+from app.doors.dependencies import clamp
 
 
 @pytest.mark.parametrize(("given", "number"), [("7", 7), ("0", 1), ("-5", 1), ("9999", 200)])

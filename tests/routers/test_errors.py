@@ -9,8 +9,9 @@ import pytest
 
 from app.domain import errors
 from app.domain.errors import HectorError
-from app.routers.errors import error_response, status_of
-from app.routers.schemas.errors import DESCRIPTIONS
+from app.doors.error_table import status_of
+from app.doors.errors import error_response
+from app.doors.schemas.errors import DESCRIPTIONS
 
 TABLE = {
     "invalid_json": (400, "INVALID_ARGUMENT"),

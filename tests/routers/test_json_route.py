@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.errors import InvalidRequest, TooLarge, Unavailable
-from app.routers.json_route import parse, read_body
+from app.doors.json_route import parse, read_body
 from app.routers.schemas.messages import SendMessage
 from app.routers.schemas.sessions import CreateSession
 

@@ -8,8 +8,8 @@ import pytest
 
 from app.domain.errors import HectorError
 from app.domain.turn import Failure, Outcome, Timings, TurnState, Usage
-from app.routers.answers import answer
-from app.routers.errors import status_of
+from app.doors.answers import answer
+from app.doors.error_table import status_of
 from app.routers.schemas.messages import answer_json
 
 

@@ -17,11 +17,11 @@ from app.config.root import Config
 from app.domain import event
 from app.domain.event import EventKind
 from app.domain.turn import Failure, Timings, TurnState, Usage
+from app.doors.schemas.errors import DESCRIPTIONS
 from app.events.run import fact_json
 from app.llm.scripted import ScriptedLLM
 from app.main import create_app
 from app.routers.openapi import build_document
-from app.routers.schemas.errors import DESCRIPTIONS
 from app.runtime import Runtime
 from tests.fixtures.document import Document
 

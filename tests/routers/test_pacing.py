@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.event import EventKind
+from app.doors.pacing import Pacer, Piece
 from app.events.run import Run
 from app.llm.base import escape
-from app.routers.pacing import Pacer, Piece
 
 TEXT = st.text(alphabet=st.sampled_from('ab€😀"\\\n'), max_size=12)
 BATCHES = st.lists(st.lists(TEXT, min_size=1, max_size=4), min_size=1, max_size=5)

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from app.domain.act import Act as StoredAct
 from app.domain.act import ActState, WaitingFor
 from app.domain.clock import iso
-from app.routers.schemas.fields import AgentName, SessionId, Time, TurnId
+from app.doors.schemas.fields import AgentName, SessionId, Time, TurnId
 from app.tools.arguments import BadArguments, read
 
 CallId = Annotated[str, Field(description="Id of a call.", examples=["call_01"])]

@@ -8,8 +8,8 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from app.agents import Agent as LiveAgent
+from app.doors.schemas.fields import AgentName
 from app.memory.summary_buffer import SummaryBuffer
-from app.routers.schemas.fields import AgentName
 
 
 class AgentModel(TypedDict):

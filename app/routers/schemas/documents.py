@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Strict
 from typing_extensions import TypedDict
 
 from app.domain.clock import iso
-from app.routers.schemas.fields import Count, Cues, Milliseconds, ModelName, Score, StoreName, Time
+from app.doors.schemas.fields import Count, Cues, Milliseconds, ModelName, Score, StoreName, Time
 
 if TYPE_CHECKING:
     from app.documents.search import Passage

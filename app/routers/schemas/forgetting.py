@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictStr
 from typing_extensions import TypedDict
 
 from app.domain.forgetting import ForgetReceipt as Receipt
-from app.routers.schemas.fields import AgentName, NamedUser
+from app.doors.schemas.fields import AgentName, NamedUser
 
 
 class Forget(BaseModel):

@@ -11,10 +11,7 @@ from typing_extensions import TypedDict
 from app.domain.clock import iso
 from app.domain.memory import Memory as StoredMemory
 from app.domain.memory import MemoryKind, Scope
-from app.memory.memories import APART, Indexing, Line
-from app.memory.recall import Hit, Recollection
-from app.memory.scope import scope_of
-from app.routers.schemas.fields import (
+from app.doors.schemas.fields import (
     AgentName,
     BroughtTime,
     Count,
@@ -33,6 +30,9 @@ from app.routers.schemas.fields import (
     UserId,
     milliseconds,
 )
+from app.memory.memories import APART, Indexing, Line
+from app.memory.recall import Hit, Recollection
+from app.memory.scope import scope_of
 from app.storage.memories import Removed
 from app.storage.memory_transfer import Version
 

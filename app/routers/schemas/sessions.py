@@ -11,7 +11,7 @@ from app.domain.clock import iso
 from app.domain.label import Trust
 from app.domain.session import Session as StoredSession
 from app.domain.session import SessionStatus
-from app.routers.schemas.fields import (
+from app.doors.schemas.fields import (
     AgentName,
     BroughtTime,
     Count,

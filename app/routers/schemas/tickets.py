@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from app.config.units import parse_duration
-from app.routers.schemas.fields import Time
+from app.doors.schemas.fields import Time
 
 SHORTEST = timedelta(minutes=1)
 USUAL = timedelta(minutes=10)

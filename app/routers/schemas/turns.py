@@ -14,7 +14,7 @@ from app.domain.turn import Failure, TurnState, UsageSource
 from app.domain.turn import Timings as Times
 from app.domain.turn import Turn as StoredTurn
 from app.domain.turn import Usage as UsedTokens
-from app.routers.schemas.fields import (
+from app.doors.schemas.fields import (
     Cues,
     FinishReason,
     MemoryId,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from app.routers.schemas.fields import AgentName, Count, Day, SessionId, Tokens, UserId
+from app.doors.schemas.fields import AgentName, Count, Day, SessionId, Tokens, UserId
 
 
 class UsageRow(TypedDict):

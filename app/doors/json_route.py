@@ -19,7 +19,7 @@ from starlette.types import Message, Receive, Scope
 from app.auth.users import with_user
 from app.config.server import ServerConfig
 from app.domain.errors import HectorError, InvalidRequest, TooLarge, Unavailable
-from app.routers.schemas.errors import RESPONSES
+from app.doors.schemas.errors import RESPONSES
 
 MAX_DEPTH = 64
 """Levels of a body. What is deeper cannot be written again: orjson reads 1024 levels and writes 254."""

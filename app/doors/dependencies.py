@@ -13,8 +13,8 @@ from starlette.types import Receive
 
 from app.agents import Agent
 from app.domain.principal import Principal
+from app.doors.schemas import fields
 from app.events.log import SessionLog
-from app.routers.schemas import fields
 from app.runtime import Runtime
 
 AgentPath = Annotated[fields.AgentName, Path()]

@@ -46,7 +46,7 @@ DESCRIPTIONS = {
     503: "The storage is unavailable, or the server is overloaded, starting or shutting down.",
     504: "The model was too slow.",
 }
-"""By status; every status that `app.routers.errors` maps an error to."""
+"""By status; every status that `app.doors.errors` maps an error to."""
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"$ref": f"#/components/responses/Error{status}", "description": description}

@@ -1,0 +1,115 @@
+"""The stream of a reader behind any door: all of its turn, in order, once; a silence, a shutdown and a leaving."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from app.conversation.conversation import Conversation, Sending
+from app.conversation.stream import Later, Silence, leave, stream
+from app.domain.errors import Unavailable
+from app.events.follow import Reading
+from app.events.run import Run
+from tests.fixtures.house import ALICE, House, until
+
+
+@dataclass
+class Seen:
+    """What one reader was given."""
+
+    conversation: Conversation
+    reading: Reading
+    parts: list[list[Run] | Silence | Later] = field(default_factory=list)
+
+    @property
+    def kinds(self) -> list[str]:
+        return [run.kind.value for part in self.parts if isinstance(part, list) for run in part]
+
+    @property
+    def text(self) -> str:
+        runs = [run for part in self.parts if isinstance(part, list) for run in part]
+        return "".join([frame["chunk"] for run in runs if run.kind == "text" for _, frame in run.frames()])
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    opened = House()
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+@contextlib.asynccontextmanager
+async def reader(house: House) -> AsyncIterator[tuple[Seen, asyncio.Task[None]]]:
+    """Someone who sends a message and reads its turn in a task."""
+    stop_signal = asyncio.get_running_loop().create_future()
+    conversation = Conversation(house.built, house.roster, max_message=100, stop_signal=stop_signal)
+    following = await conversation.send(ALICE, "assistant", await house.session(), Sending("Hi"))
+    with following:
+        turn = await following.start()
+        seen = Seen(conversation, following.reading)
+
+        async def read() -> None:
+            async for part in stream(conversation, following.reading, following.view(turn)):
+                seen.parts.append(part)
+
+        task = asyncio.create_task(read())
+        yield seen, task
+        task.cancel()
+
+
+async def test_a_reader_is_given_its_turn_to_the_end(house: House) -> None:
+    async with reader(house) as (seen, task):
+        model = await house.llm.answering()
+        for word in ("one ", "two ", "three"):
+            model.say(word)
+            await asyncio.sleep(0)
+        model.finish()
+        await task
+    assert (seen.kinds[0], seen.kinds[-1], seen.text) == ("turn_started", "turn_finished", "one two three")
+    assert len(seen.conversation.readers) == 0
+
+
+async def test_a_silent_model_is_told_with_its_phase(house: House) -> None:
+    async with reader(house) as (seen, _):
+        await house.llm.answering()
+        await until(lambda: seen.kinds == ["turn_started"])
+        seen.reading.notify()
+        await until(lambda: len(seen.parts) == 2)
+    silence = seen.parts[-1]
+    assert isinstance(silence, Silence)
+    assert silence.phase["phase"] == "model"
+
+
+async def test_a_shutdown_tells_the_cursor_to_come_back_with(house: House) -> None:
+    async with reader(house) as (seen, task):
+        model = await house.llm.answering()
+        model.say("half")
+        await until(lambda: seen.text == "half")
+        seen.conversation.readers.stop()
+        await task
+    assert seen.parts[-1] == Later(seen.reading.cursor)
+
+
+async def test_a_reader_that_left_is_given_nothing_more(house: House) -> None:
+    async with reader(house) as (seen, task):
+        await house.llm.answering()
+        await until(lambda: seen.kinds == ["turn_started"])
+        leave(seen.reading)
+        await task
+    assert seen.kinds == ["turn_started"]
+
+
+async def test_events_that_cannot_be_read_now_are_for_later(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(_reading: Reading) -> list[Run]:
+        raise Unavailable("The database does not answer.")
+
+    monkeypatch.setattr(Reading, "take", lambda _reading: None)
+    monkeypatch.setattr(Reading, "replay", fails)
+    async with reader(house) as (seen, task):
+        await task
+    assert seen.parts == [Later(seen.reading.cursor)]
