@@ -14,8 +14,8 @@ from app.domain.principal import Principal
 from app.doors.answers import answer
 from app.doors.dependencies import AppRuntime, Caller, Limit, NamedAgent, NamedSession, clamp
 from app.doors.json_route import json_router
-from app.routers.schemas import acts as schemas
-from app.routers.schemas.acts import act_json
+from app.doors.schemas import acts as schemas
+from app.doors.schemas.acts import act_json
 
 router = json_router("acts")
 

@@ -13,8 +13,8 @@ from app.doors.answers import Answer, answer
 from app.doors.dependencies import AppRuntime, NamedAgent
 from app.doors.errors import error_response
 from app.doors.json_route import json_router
+from app.doors.schemas.agents import Agent, AgentList, Health, Readiness, agent_json
 from app.observability.metrics import CONTENT_TYPE
-from app.routers.schemas.agents import Agent, AgentList, Health, Readiness, agent_json
 
 router = json_router("server")
 

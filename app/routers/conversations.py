@@ -14,9 +14,9 @@ from app.doors.answers import Answer, answer
 from app.doors.dependencies import AppRuntime, Caller, NamedAgent, NamedSession
 from app.doors.json_route import ImportRoute, json_router
 from app.doors.schemas import fields
-from app.routers.schemas.messages import EditMessage, message_json
-from app.routers.schemas.sessions import ForkSession, ImportedMessage, ImportSession, SessionDetail, SessionExport
-from app.routers.sessions import check_metadata, detail_json
+from app.doors.schemas.messages import EditMessage, message_json
+from app.doors.schemas.sessions import ForkSession, ImportedMessage, ImportSession, SessionDetail, SessionExport
+from app.doors.sessions import check_metadata, detail_json
 from app.sessions.draft import Draft, Seed
 
 router = json_router("conversations")

@@ -12,7 +12,7 @@ from app.domain.errors import store_not_found
 from app.doors.answers import answer
 from app.doors.dependencies import AppRuntime, Cursor, Limit, StorePath
 from app.doors.json_route import json_router
-from app.routers.schemas.documents import (
+from app.doors.schemas.documents import (
     DocumentHits,
     DocumentPage,
     DocumentStore,

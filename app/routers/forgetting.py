@@ -10,7 +10,7 @@ from app.domain.principal import Principal
 from app.doors.answers import answer
 from app.doors.dependencies import AppRuntime, Caller, NamedAgent
 from app.doors.json_route import json_router
-from app.routers.schemas.forgetting import Forget, ForgetReceipt, receipt_json
+from app.doors.schemas.forgetting import Forget, ForgetReceipt, receipt_json
 from app.runtime import Runtime
 from app.storage.memories import Owned
 

@@ -23,9 +23,7 @@ from app.doors.answers import PRIVATE_NAMES, answer
 from app.doors.dependencies import AppRuntime, Caller, Cursor, Limit, NamedAgent, gone, principal_of, runtime_of
 from app.doors.json_route import check_items, items_of, json_router, parse, read_body
 from app.doors.schemas import fields
-from app.memory.memories import Line
-from app.memory.scope import is_within
-from app.routers.schemas.memories import (
+from app.doors.schemas.memories import (
     FORMAT,
     AddMemory,
     ImportedCounts,
@@ -47,6 +45,8 @@ from app.routers.schemas.memories import (
     removed_json,
     versions_json,
 )
+from app.memory.memories import Line
+from app.memory.scope import is_within
 from app.storage.memories import Owned
 
 router = json_router("memories")

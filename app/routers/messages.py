@@ -10,20 +10,17 @@ from pydantic import BeforeValidator
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.conversation.conversation import Following
-from app.domain.act import ActState
 from app.domain.message import Message
-from app.domain.turn import Turn
 from app.doors.answers import answer
 from app.doors.dependencies import AppRuntime, Limit, NamedSession, clamp, gone, runtime_of, session_of
 from app.doors.json_route import json_router, parse, read_body, read_json, take_user
+from app.doors.pending import steered_json, waiting_json
 from app.doors.schemas import fields
+from app.doors.schemas import messages as schemas
+from app.doors.schemas.events import EventPage, event_json
+from app.doors.schemas.turns import Turn as TurnShown
+from app.doors.schemas.turns import turn_json
 from app.events.log import SessionLog
-from app.routers.schemas import messages as schemas
-from app.routers.schemas.acts import act_json
-from app.routers.schemas.events import EventPage, event_json
-from app.routers.schemas.turns import Turn as TurnShown
-from app.routers.schemas.turns import turn_json
 from app.routers.send import Door, accept
 from app.runtime import Runtime
 from app.turns.open_turn import OpenTurn
@@ -84,45 +81,16 @@ async def _send(request: Request, door: Door, given: bytes | None = None) -> Res
         with following:
             turn = await following.start()
             if isinstance(turn, OpenTurn) and turn.steers:
-                response = answer(_steered(following, turn), 202)
+                response = answer(steered_json(following, turn), 202)
             else:
                 outcome = await following.outcome(turn, lambda: gone(request.receive))
                 if outcome is None:
-                    response = answer(await _waiting(request, following, turn), 202)
+                    response = answer(await waiting_json(runtime_of(request), following, turn), 202)
                 else:
                     outcome.raise_for_end(session_id)
                     response = answer(schemas.answer_json(session_id, outcome, is_json=following.is_json(turn)))
     response.headers["X-Session-Id"] = session_id
     return response
-
-
-def _steered(following: Following, turn: OpenTurn) -> dict[str, Any]:
-    """What became of a message that is to enter the running turn: where none runs, it is a turn of its own."""
-    running = following.running(turn)
-    is_accepted = running is not turn
-    return {
-        "turn_id": running.turn_id,
-        "session_id": following.session_id,
-        "message_id": turn.user_message_id,
-        "steer": "accepted" if is_accepted else "queued",
-        "after": following.reading.cursor,
-    }
-
-
-async def _waiting(request: Request, following: Following, turn: OpenTurn | Turn) -> dict[str, Any]:
-    """A turn that waits for somebody, and the calls it waits for."""
-    decisions = runtime_of(request).house.decisions
-    found = await decisions.page(
-        following.session_log, turn_id=turn.turn_id, states=[ActState.WAITING, ActState.UNKNOWN], limit=200
-    )
-    return {
-        "turn_id": turn.turn_id,
-        "session_id": following.session_id,
-        "status": "waiting",
-        "waiting_for": found[0].waiting_for if found else None,
-        "calls": [act_json(act) for act in found],
-        "after": following.session_log.visible_seq,
-    }
 
 
 @router.get(

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import Enum
-from typing import Any
 
-import orjson
 from starlette.requests import Request
 from starlette.types import Receive, Scope
 
 from app.conversation.conversation import Following, Sending
-from app.domain.errors import InvalidRequest, TooLarge, overloaded
+from app.domain.errors import InvalidRequest, overloaded
 from app.doors.json_route import parse, read_body, read_json, take_user
+from app.doors.response_format import read_format
+from app.doors.schemas.messages import Regenerate, SendMessage
 from app.events.log import SessionLog
-from app.routers.schemas.messages import Regenerate, SendMessage
 from app.runtime import Runtime
-from app.turns.structured import BadFormat, ready
 
 TRUE = frozenset({"1", "true", "yes", "on"})
 
@@ -72,24 +69,9 @@ async def accept(
         debug=has_query and flag(request, "debug"),
         text_only=has_query and wants_text(request),
         top_only=has_query and request.query_params.get("depth") == "0",
-        response_format=_format(body.response_format, runtime.config.server.max_metadata),
+        response_format=read_format(body.response_format, runtime.config.server.max_metadata),
     )
     return await conversation.send(principal, agent, session_log, sending)
-
-
-def _format(given: Mapping[str, Any] | None, max_bytes: int) -> bytes | None:
-    """The form of the answer that a body asks for. Raises InvalidRequest, TooLarge."""
-    if given is None:
-        return None
-    if len(orjson.dumps(given)) > max_bytes:
-        raise TooLarge(
-            f"response_format: larger than {max_bytes} bytes (server.max_metadata).", details={"limit": max_bytes}
-        )
-    try:
-        return ready(given)
-    except BadFormat as error:
-        problem = {"field": "response_format", "problem": str(error)}
-        raise InvalidRequest(f"response_format: {error}", details={"problems": [problem]}) from None
 
 
 def flag(request: Request, name: str) -> bool:

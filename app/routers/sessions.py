@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal
 
-import orjson
 from fastapi import Query
 from starlette.responses import Response
 
-from app.domain.errors import InvalidRequest, TooLarge
-from app.domain.turn import TurnState
 from app.doors.answers import answer
 from app.doors.dependencies import AppRuntime, Caller, Cursor, Limit, NamedAgent, NamedSession
 from app.doors.json_route import json_router
-from app.events.log import SessionLog
-from app.routers.schemas.sessions import (
+from app.doors.list_cursor import read_cursor, write_cursor
+from app.doors.schemas.sessions import (
     CancelTurn,
     CreateSession,
     PatchSession,
@@ -25,35 +20,12 @@ from app.routers.schemas.sessions import (
     StopReceipt,
     session_json,
 )
-from app.routers.schemas.turns import Turn, open_turn_json, turn_json
-from app.runtime import Runtime
+from app.doors.schemas.turns import Turn, turn_json
+from app.doors.sessions import check_metadata, detail_json
 from app.sessions.draft import Draft, Seed
 from app.sessions.tombstones import receipt_json
 
 router = json_router("sessions")
-
-
-def detail_json(runtime: Runtime, session_log: SessionLog, *, with_turn: bool = True) -> SessionDetail:
-    """A session with the running turn, its text so far, and the queue."""
-    session = session_log.session
-    expires_ms = runtime.endings.expires_ms(session)
-    found = cast(SessionDetail, session_json(session, expires_ms=expires_ms, last_seq=session_log.visible_seq))
-    if with_turn:
-        turns = runtime.history.open_turns(session_log)
-        queued = [open_turn_json(turn) for turn in turns if turn.state is TurnState.QUEUED]
-        found["queued"] = len(queued)
-        found["queue"] = queued
-        running = next((turn for turn in turns if turn.state is not TurnState.QUEUED), None)
-        text = session_log.visible_text()
-        found["turn"] = open_turn_json(running, text=text) if running is not None else None
-    return found
-
-
-def check_metadata(runtime: Runtime, metadata: dict[str, Any] | None) -> None:
-    """Raises TooLarge: lists of sessions answer the metadata of each."""
-    most = runtime.config.server.max_metadata
-    if metadata and len(orjson.dumps(metadata)) > most:
-        raise TooLarge(f"metadata: larger than {most} bytes (server.max_metadata).", details={"limit": most})
 
 
 @router.post(
@@ -97,7 +69,7 @@ async def list_sessions(
         agent.name,
         status=status,
         order=order,
-        before=_read_cursor(cursor, order),
+        before=read_cursor(cursor, order),
         limit=limit + 1,
     )
     more = len(page) > limit
@@ -106,7 +78,7 @@ async def list_sessions(
     expires_ms = runtime.endings.expires_ms
     found: SessionPage = {
         "sessions": [session_json(session, expires_ms=expires_ms(session)) for session in page],
-        "next_cursor": _write_cursor(order, last.created_ms if order == "creation" else last.active_ms, last.session_id)
+        "next_cursor": write_cursor(order, last.created_ms if order == "creation" else last.active_ms, last.session_id)
         if last
         else None,
     }
@@ -171,20 +143,3 @@ async def terminate_session(
 ) -> Response:
     receipt = await runtime.terminations.terminate(session_log, forget_all=forget == "all")
     return answer(receipt_json(receipt))
-
-
-def _write_cursor(order: str, time_ms: int, session_id: str) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps([order, time_ms, session_id])).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str | None, order: str) -> tuple[int, str] | None:
-    if cursor is None:
-        return None
-    try:
-        made_for, time_ms, session_id = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        is_ours = made_for == order and isinstance(time_ms, int) and isinstance(session_id, str)
-        if is_ours and 0 <= time_ms < 2**63 and "\0" not in session_id:
-            return time_ms, session_id
-    except (ValueError, TypeError, binascii.Error):
-        pass
-    raise InvalidRequest("cursor is not one this list gave out (with the same order).")

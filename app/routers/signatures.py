@@ -13,10 +13,10 @@ from starlette.responses import StreamingResponse
 
 from app.doors.dependencies import AgentPath, SessionPath
 from app.doors.json_route import items_of, json_router
+from app.doors.schemas.events import Frame
+from app.doors.schemas.memories import ImportedCounts, ImportedMemory
+from app.doors.schemas.messages import AddMessage, Answer, BackgroundTurn, Message, Regenerate, SendMessage
 from app.routers.memories import LINES
-from app.routers.schemas.events import Frame
-from app.routers.schemas.memories import ImportedCounts, ImportedMemory
-from app.routers.schemas.messages import AddMessage, Answer, BackgroundTurn, Message, Regenerate, SendMessage
 
 router = json_router("messages")
 memories_router = json_router("memories")

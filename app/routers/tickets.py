@@ -15,8 +15,8 @@ from app.domain.principal import Principal
 from app.doors.answers import answer
 from app.doors.dependencies import AppRuntime, NamedSession
 from app.doors.json_route import json_router
-from app.routers.schemas.tickets import SHORTEST, USUAL, AskForTicket
-from app.routers.schemas.tickets import Ticket as TicketShown
+from app.doors.schemas.tickets import SHORTEST, USUAL, AskForTicket
+from app.doors.schemas.tickets import Ticket as TicketShown
 from app.sessions.tickets import Right, Tickets
 
 router = json_router("sessions")

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from app.doors.answers import answer
 from app.doors.dependencies import AppRuntime, Caller, Limit
 from app.doors.json_route import json_router
-from app.routers.schemas.usage import UsageReport, UsageRow
+from app.doors.schemas.usage import UsageReport, UsageRow
 from app.runtime import Runtime
 from app.sessions.ledger import EPOCH
 from app.storage.usage import UsageRow as StoredRow

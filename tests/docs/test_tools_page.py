@@ -15,7 +15,7 @@ from app.config.acting import Limits
 from app.config.load import load_config
 from app.domain.act import NEXT, ActState
 from app.domain.event import EventKind
-from app.routers.schemas.acts import Decide, Resolve
+from app.doors.schemas.acts import Decide, Resolve
 from app.tools.base import Tool, ToolContext
 from app.tools.build import build_tool
 from app.tools.sandbox import Level

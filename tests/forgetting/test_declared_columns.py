@@ -11,7 +11,7 @@ import orjson
 import pytest
 from sqlalchemy import Column, Connection, Integer, LargeBinary, Table, insert, select
 
-from app.routers.schemas.forgetting import ForgottenCounts
+from app.doors.schemas.forgetting import ForgottenCounts
 from app.storage import personal, tables
 from app.storage.engine.unit_of_work import UnitOfWork
 from app.storage.personal import Kind, OwnerKind

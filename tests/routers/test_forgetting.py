@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.routers.schemas.forgetting import ForgottenCounts
+from app.doors.schemas.forgetting import ForgottenCounts
 from tests.fixtures.talk import good, reason
 from tests.routers.conftest import say
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from app.domain.errors import InvalidRequest, TooLarge, Unavailable
 from app.doors.json_route import parse, read_body
-from app.routers.schemas.messages import SendMessage
-from app.routers.schemas.sessions import CreateSession
+from app.doors.schemas.messages import SendMessage
+from app.doors.schemas.sessions import CreateSession
 
 
 class Sender:

@@ -10,7 +10,7 @@ from app.domain.errors import HectorError
 from app.domain.turn import Failure, Outcome, Timings, TurnState, Usage
 from app.doors.answers import answer
 from app.doors.error_table import status_of
-from app.routers.schemas.messages import answer_json
+from app.doors.schemas.messages import answer_json
 
 
 def an_outcome(state: TurnState, reason: str | None = None, failure: Failure | None = None) -> Outcome:

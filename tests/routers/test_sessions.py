@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.domain.errors import InvalidRequest
 from app.domain.ids import CHOSEN_SESSION_ID
-from app.routers.sessions import _read_cursor, _write_cursor
+from app.doors.list_cursor import read_cursor, write_cursor
 
 ORDERS = st.sampled_from(["creation", "activity"])
 
@@ -25,7 +25,7 @@ def encoded(value: object) -> str:
 def test_a_cursor_leads_back_to_where_its_page_ended(
     order: Literal["creation", "activity"], time_ms: int, session_id: str
 ) -> None:
-    assert _read_cursor(_write_cursor(order, time_ms, session_id), order) == (time_ms, session_id)
+    assert read_cursor(write_cursor(order, time_ms, session_id), order) == (time_ms, session_id)
 
 
 @pytest.mark.parametrize(
@@ -49,16 +49,16 @@ def test_a_cursor_leads_back_to_where_its_page_ended(
 )
 def test_a_cursor_nobody_gave_out_is_refused(cursor: str) -> None:
     with pytest.raises(InvalidRequest):
-        _read_cursor(cursor, "creation")
+        read_cursor(cursor, "creation")
 
 
 @given(st.text(max_size=40))
 def test_whatever_it_is_it_breaks_nothing(cursor: str) -> None:
     try:
-        _read_cursor(cursor, "creation")
+        read_cursor(cursor, "creation")
     except InvalidRequest:
         return
 
 
 def test_no_cursor_is_the_first_page() -> None:
-    assert _read_cursor(None, "creation") is None
+    assert read_cursor(None, "creation") is None

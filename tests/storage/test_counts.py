@@ -8,7 +8,7 @@ import orjson
 import pytest
 from sqlalchemy import text
 
-from app.routers.schemas.sessions import session_json
+from app.doors.schemas.sessions import session_json
 from app.storage import sessions, turns, usage
 from app.storage.counts import MOST_TOKENS, read_count
 from app.storage.engine.database import Database

@@ -10,8 +10,8 @@ from typing_extensions import TypedDict
 from app.domain.clock import iso
 from app.domain.turn import TurnState
 from app.doors.schemas.fields import EventNumber, FinishReason, MessageId, SessionId, Time, TurnId
+from app.doors.schemas.turns import Recalled, SummaryOutcome, Timings, TurnUsage
 from app.events.run import Run
-from app.routers.schemas.turns import Recalled, SummaryOutcome, Timings, TurnUsage
 
 Shown = Annotated[str, Field(description="What a plain front end appends to the answer; often empty.")]
 

@@ -25,8 +25,8 @@ from app.doors.schemas.fields import (
     TurnId,
     UserId,
 )
-from app.routers.schemas.messages import Message
-from app.routers.schemas.turns import OpenTurn
+from app.doors.schemas.messages import Message
+from app.doors.schemas.turns import OpenTurn
 
 # -- bodies ------------------------------------------------------------------------------------------
 

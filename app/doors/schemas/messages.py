@@ -10,9 +10,9 @@ from typing_extensions import TypedDict
 from app.domain.clock import iso
 from app.domain.message import Message as StoredMessage
 from app.domain.turn import Outcome
+from app.doors.schemas.acts import ActShown
 from app.doors.schemas.fields import EventNumber, MessageId, Role, SaidText, SessionId, Time, TurnId
-from app.routers.schemas.acts import ActShown
-from app.routers.schemas.turns import Timings, TurnUsage, timings_json, usage_json
+from app.doors.schemas.turns import Timings, TurnUsage, timings_json, usage_json
 from app.turns.structured import value_of
 
 # -- bodies ------------------------------------------------------------------------------------------

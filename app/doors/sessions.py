@@ -1,0 +1,37 @@
+"""Sessions as every door shows them, and what limits their metadata."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import orjson
+
+from app.domain.errors import TooLarge
+from app.domain.turn import TurnState
+from app.doors.schemas.sessions import SessionDetail, session_json
+from app.doors.schemas.turns import open_turn_json
+from app.events.log import SessionLog
+from app.runtime import Runtime
+
+
+def detail_json(runtime: Runtime, session_log: SessionLog, *, with_turn: bool = True) -> SessionDetail:
+    """A session with the running turn, its text so far, and the queue."""
+    session = session_log.session
+    expires_ms = runtime.endings.expires_ms(session)
+    found = cast(SessionDetail, session_json(session, expires_ms=expires_ms, last_seq=session_log.visible_seq))
+    if with_turn:
+        turns = runtime.history.open_turns(session_log)
+        queued = [open_turn_json(turn) for turn in turns if turn.state is TurnState.QUEUED]
+        found["queued"] = len(queued)
+        found["queue"] = queued
+        running = next((turn for turn in turns if turn.state is not TurnState.QUEUED), None)
+        text = session_log.visible_text()
+        found["turn"] = open_turn_json(running, text=text) if running is not None else None
+    return found
+
+
+def check_metadata(runtime: Runtime, metadata: dict[str, Any] | None) -> None:
+    """Raises TooLarge: lists of sessions answer the metadata of each."""
+    most = runtime.config.server.max_metadata
+    if metadata and len(orjson.dumps(metadata)) > most:
+        raise TooLarge(f"metadata: larger than {most} bytes (server.max_metadata).", details={"limit": most})
