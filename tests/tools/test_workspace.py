@@ -102,7 +102,7 @@ ESCAPES: list[Callable[[Path], str]] = [
     lambda root: str(root.parent / "outside" / "secret.txt"),
     lambda root: f"{root}/../outside/secret.txt",
     lambda _: "/proc/self/environ",
-    lambda _: "/proc/self/root/etc/passwd",
+    lambda _: os.path.join("/proc/self/root", "etc/passwd"),  # the root of the file system, by a link
     lambda _: "/dev/zero",
     lambda _: "//etc/passwd",
     lambda _: "~/secret.txt",
