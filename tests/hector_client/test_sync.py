@@ -2,67 +2,33 @@
 
 from __future__ import annotations
 
-import ast
+import re
 import threading
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-import hector_client
+import make_sync
 from hector_client import sync
 from hector_client.errors import NotFound, SessionOver
 from hector_client.events import Heartbeat, Offline, Online, Text, TurnFinished, TurnStarted, Waiting
 from tests.fixtures.server import HectorServer
 from tests.hector_client.conftest import LIMITS, WORDS, Breaks, SyncBreakingTransport
 
-FOLDER = Path(hector_client.__file__).parent
+PACKAGE = make_sync.PACKAGE
 
 
-class _WithoutAwait(ast.NodeTransformer):
-    """Turns the asynchronous client into what the synchronous one has to be."""
+def test_it_is_what_the_asynchronous_client_is_without_await() -> None:
+    stale = {path.name for path, text in make_sync.translations().items() if path.read_text(encoding="utf-8") != text}
 
-    WORDS = (("AsyncGenerator", "Generator"), ("Async", ""), ("aclosing", "closing"), ("__a", "__"))
-
-    def visit_Await(self, node: ast.Await) -> Any:
-        return self.visit(node.value)
-
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> Any:
-        return self.visit(ast.FunctionDef(**dict(ast.iter_fields(node)), lineno=0))
-
-    def visit_AsyncWith(self, node: ast.AsyncWith) -> Any:
-        return self.visit(ast.With(**dict(ast.iter_fields(node)), lineno=0))
-
-    def visit_AsyncFor(self, node: ast.AsyncFor) -> Any:
-        node = self.generic_visit(node)
-        match node.body:
-            case [ast.Expr(ast.Yield(ast.Name(name)))] if ast.unparse(node.target) == name:
-                return ast.Expr(ast.YieldFrom(node.iter))
-        return ast.For(**dict(ast.iter_fields(node)), lineno=0)
-
-    def generic_visit(self, node: ast.AST) -> Any:
-        for name, value in ast.iter_fields(node):
-            if isinstance(value, str):
-                for word, other in self.WORDS:
-                    value = value.replace(word, other)
-                setattr(node, name, value.replace("`async for", "`for"))
-        return super().generic_visit(node)
+    assert stale == set(), "run python clients/python/make_sync.py"
 
 
-def classes(file: str) -> dict[str, ast.ClassDef]:
-    body = ast.parse((FOLDER / file).read_text(encoding="utf-8")).body
-    return {node.name: node for node in body if isinstance(node, ast.ClassDef)}
+def test_it_has_the_same_modules_and_no_word_of_asyncio() -> None:
+    texts = {path.name: path.read_text(encoding="utf-8") for path in (PACKAGE / "sync").glob("*.py")}
+    code = re.sub(r'""".*?"""', "", "".join(texts.values()), flags=re.DOTALL)
 
-
-@pytest.mark.parametrize("name", classes("_client.py"))
-def test_the_twins_differ_in_nothing_but_await(name: str) -> None:
-    asynchronous = _WithoutAwait().visit(classes("_client.py")[name])
-
-    assert ast.unparse(asynchronous) == ast.unparse(classes("sync.py")[name])
-
-
-def test_the_twins_have_the_same_classes() -> None:
-    assert list(classes("_client.py")) == list(classes("sync.py"))
+    assert set(texts) == {path.name for path in (PACKAGE / "_async").glob("*.py")}
+    assert re.findall(r"\b(?:async|await|asyncio|Async\w+)\b", code) == []
 
 
 def test_an_answer_is_a_loop_of_events(sync_client: sync.Client) -> None:

@@ -8,7 +8,12 @@
 """
 
 from hector_client import errors, events, sync
-from hector_client._client import Agent, Answer, Calls, Client, Memories, Session
+from hector_client._async.agent import Agent
+from hector_client._async.answer import Answer
+from hector_client._async.calls import Calls
+from hector_client._async.client import Client
+from hector_client._async.memories import Memories
+from hector_client._async.session import Session
 from hector_client._http import TimeLimits, normalize_url
 from hector_client._operations import Page
 from hector_client.errors import HectorError, Refused, Unreachable

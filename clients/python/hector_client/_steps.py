@@ -1,5 +1,6 @@
 """What the logic asks of a transport. The logic is written once, as generators that yield these steps and are sent the
-answers; `_client` and `_sync` carry them out, one with `await` and one without. A failure is thrown into the generator.
+answers; the drivers of `_async` and `sync` carry them out, one with `await` and one without. A failure is thrown into
+the generator.
 """
 
 from __future__ import annotations

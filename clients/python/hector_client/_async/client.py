@@ -1,0 +1,92 @@
+"""A server, as a client sees it."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+import httpx2
+
+from hector_client import _operations as operations
+from hector_client._async.agent import Agent
+from hector_client._async.driver import AsyncDriver
+from hector_client._following import Patience
+from hector_client._http import TimeLimits, settings
+from hector_client._operations import JSON, Page
+from hector_client.errors import HectorError
+
+
+class Client:
+    """A server. Without `base_url` and `token`: HECTOR_SERVER (http://localhost:8080) and HECTOR_TOKEN.
+
+    `user` is the end user on whose behalf everything is asked; `transport` is httpx2's, for servers that are reached
+    in another way. Every method raises HectorError: `Refused` for what the server refuses, `Unreachable` when it does
+    not answer.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        token: str | None = None,
+        user: str | None = None,
+        limits: TimeLimits | None = None,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.limits = limits or TimeLimits()
+        url, options = settings(base_url, token=token, user=user, limits=self.limits)
+        self.driver = AsyncDriver(httpx2.AsyncClient(transport=transport, **options), url, self.limits)
+        """Carries out the requests."""
+
+    @property
+    def place(self) -> str:
+        """Where the answers come from, as errors and programs name it to people."""
+        return self.driver.place
+
+    @place.setter
+    def place(self, place: str) -> None:
+        self.driver.place = place
+
+    @property
+    def patience(self) -> Patience:
+        return Patience(self.limits.patience, self.place)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self.driver.close()
+
+    def agent(self, name: str) -> Agent:
+        """A handle on an agent; makes no request."""
+        return Agent(self, name)
+
+    async def agents(self) -> list[JSON]:
+        return await self.driver.call(operations.agents())
+
+    async def ping(self) -> None:
+        """Raises Unreachable if no HTTP response arrives; any status counts as alive."""
+        await self.driver.call(operations.ping())
+
+    async def is_ready(self) -> bool:
+        try:
+            return await self.driver.call(operations.is_ready())
+        except HectorError:
+            return False
+
+    async def document_stores(self) -> list[JSON]:
+        return await self.driver.call(operations.document_stores())
+
+    async def documents(self, store: str, *, limit: int = 50) -> Page:
+        return await self.driver.call(operations.documents(store, limit=limit))
+
+    async def search_documents(self, query: str, *, store: str | None = None, limit: int = 10) -> JSON:
+        return await self.driver.call(operations.search_documents(query, store=store, limit=limit))
+
+    async def reindex_documents(self, store: str, *, again: bool = False) -> JSON:
+        return await self.driver.call(operations.reindex_documents(store, again=again))
