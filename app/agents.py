@@ -1,4 +1,4 @@
-"""Agent: one entry of `agents:` made alive. Roster: the agents of this server by name."""
+"""Agent: an entry of `agents:`, or what a client created, made alive. Roster: the agents of this server by name."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from app.config.llm import PriceConfig
 from app.config.root import Config
 from app.domain.errors import agent_not_found
 from app.domain.message import is_blank
+from app.domain.principal import Principal
 from app.llm.base import LLM
 from app.llm.formats import schema_format
 from app.memory.budget import ModelBudget, budget_for
@@ -52,52 +53,74 @@ class Agent:
     """What a million tokens of its model cost."""
     response_format: bytes | None = None
     """What its answers are, where a request does not say; see `LLMRequest`."""
+    owner: str | None = None
+    """The principal that created it and alone may use it; `None`: an agent of the configuration, for every caller."""
+
+    def is_for(self, caller: Principal | None) -> bool:
+        """Whether the caller may use it. `None`: a caller that is not known."""
+        if self.owner is not None:
+            return caller is not None and caller.id == self.owner
+        return self.config.visibility != "private"
 
 
 class Roster:
-    """Name → Agent."""
+    """Name → Agent: those of the configuration, and those that clients created."""
 
     def __init__(self, agents: Mapping[str, Agent]) -> None:
-        self._agents = dict(agents)
+        self._configured = dict(agents)
+        self._created: dict[str, Agent] = {}
 
     def replace(self, agents: Mapping[str, Agent]) -> None:
-        """Serve these from now on; running turns end with the agent they began with."""
-        self._agents = dict(agents)
+        """Serve these of the configuration from now on; running turns end with the agent they began with."""
+        self._configured = dict(agents)
 
-    def get(self, name: str) -> Agent:
-        """The agent that a caller names. Raises NotFound (`agent_not_found`), for a private one too."""
-        agent = self._agents.get(name)
-        if agent is None or agent.config.visibility == "private":
+    def add(self, agent: Agent) -> None:
+        """Serve an agent that a client created, in place of one with its name that a client created before."""
+        self._created[agent.name] = agent
+
+    def remove(self, name: str) -> None:
+        """Serve an agent that a client created no longer."""
+        self._created.pop(name, None)
+
+    def get(self, name: str, caller: Principal | None) -> Agent:
+        """The agent that a caller names.
+
+        Raises:
+            NotFound (`agent_not_found`): unknown, private, or created by another principal; the message is the same.
+        """
+        agent = self.find(name)
+        if agent is None or not agent.is_for(caller):
             raise agent_not_found(name)
         return agent
 
     def find(self, name: str) -> Agent | None:
-        return self._agents.get(name)
+        """The agent of this name, whoever may use it."""
+        return self._configured.get(name) or self._created.get(name)
 
-    def listed(self) -> list[Agent]:
-        """The agents that callers are told about."""
-        return [agent for agent in self if agent.config.visibility == "public"]
+    def listed(self, caller: Principal | None) -> list[Agent]:
+        """The agents that a caller is told about: those of the configuration first."""
+        return [agent for agent in self if agent.config.visibility == "public" and agent.is_for(caller)]
 
     def __iter__(self) -> Iterator[Agent]:
-        return iter(self._agents.values())
+        return iter([*self._configured.values(), *self._created.values()])
 
 
 def build_agents(config: Config, models: Mapping[str, LLM]) -> dict[str, Agent]:
     """Every agent of the configuration on its model."""
-    schemas = {name: llm.structured_output for name, llm in config.llms.items()}
-    return {
-        name: replace(
-            build_agent(
-                name,
-                agent,
-                models[agent.llm],
-                summarizer=models.get(config.summarizer_of(name) or ""),
-                answer_schema=schemas.get(agent.llm),
-            ),
-            price=config.llms[agent.llm].price if agent.llm in config.llms else None,
-        )
-        for name, agent in config.agents.items()
-    }
+    return {name: build_on(config, models, name, agent) for name, agent in config.agents.items()}
+
+
+def build_on(config: Config, models: Mapping[str, LLM], name: str, agent: AgentConfig) -> Agent:
+    """An agent on its model of the configuration, whose name is in `agent.llm`."""
+    llm = config.llms.get(agent.llm)
+    built = build_agent(
+        name,
+        agent,
+        models[agent.llm],
+        summarizer=models.get(config.summarizer_of(agent) or ""),
+        answer_schema=llm.structured_output if llm is not None else None,
+    )
+    return replace(built, price=llm.price if llm is not None else None)
 
 
 def build_agent(

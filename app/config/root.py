@@ -138,14 +138,13 @@ class Config(Section):
             self.agents[key] = agent.model_copy(update={"llm": llm, "name": agent.name or key})
         return found
 
-    def summarizer_of(self, agent: str) -> str | None:
+    def summarizer_of(self, agent: AgentConfig) -> str | None:
         """The entry of `llms` that sums up an agent's older messages: the one named for it, or the agent's own.
 
         But nobody for an agent on the embedded model, which is too small to say what matters and too slow to wait for.
         """
-        config = self.agents[agent]
-        named = config.memory.working.llm
-        return named or (None if self.llms[config.llm].is_embedded else config.llm)
+        named = agent.memory.working.llm
+        return named or (None if self.llms[agent.llm].is_embedded else agent.llm)
 
     @property
     def embedder(self) -> EmbedderConfig:

@@ -232,7 +232,7 @@ class Conversation:
 
         Raises: agent or session not found, terminated; without a key also over or ending, or the server stops.
         """
-        session_log = await self.house.sessions.get(principal, self._roster.get(agent).name, session_id)
+        session_log = await self.house.sessions.get(principal, self._roster.get(agent, principal).name, session_id)
         if not has_key:  # with one, its turn answers, whatever became of the session since
             self.house.admission.check_accepts(session_log)
         return session_log
@@ -245,7 +245,7 @@ class Conversation:
         Raises:
             InvalidRequest, TooLarge, NotFound, SessionOver, Unavailable: nothing was stored.
         """
-        agent = self._roster.get(agent_name)
+        agent = self._roster.get(agent_name, principal)
         if sending.text is not None:
             self.check_length(sending.text)
         if sending.key is not None and not 0 < len(sending.key) <= MAX_KEY:
@@ -290,7 +290,7 @@ class Conversation:
         Raises:
             CursorExpired: text alone cannot tell what comes after the cursor.
         """
-        agent = self._roster.get(agent_name)
+        agent = self._roster.get(agent_name, principal)
         session_log = await self.house.sessions.get(principal, agent.name, session_id)
         cursor = parse_cursor(resume, session_log)
         from_start = cursor is None and after in ("0", "-1")

@@ -35,8 +35,9 @@ def principal_of(request: Request) -> Principal:
 async def session_of(request: Request) -> SessionLog:
     """The session of the path, if it is this caller's. Raises NotFound or SessionOver."""
     runtime = runtime_of(request)
-    agent = runtime.roster.get(request.path_params["agent"])
-    return await runtime.sessions.get(principal_of(request), agent.name, request.path_params["session_id"])
+    caller = principal_of(request)
+    agent = runtime.roster.get(request.path_params["agent"], caller)
+    return await runtime.sessions.get(caller, agent.name, request.path_params["session_id"])
 
 
 async def gone(receive: Receive) -> None:
@@ -57,7 +58,7 @@ async def _find_caller(request: Request) -> Principal:
 
 
 async def _find_agent(request: Request, agent: AgentPath) -> Agent:
-    return runtime_of(request).roster.get(agent)
+    return runtime_of(request).roster.get(agent, principal_of(request))
 
 
 async def _find_session(request: Request, agent: AgentPath, session_id: SessionPath) -> SessionLog:

@@ -17,7 +17,7 @@ def notices(config: Config) -> list[str]:
                 f"agent {name} shares its memories among all of its users (storage_scope: all): "
                 "it may tell one user what another one said"
             )
-        if scope == "summaries_only" and config.summarizer_of(name) is None:
+        if scope == "summaries_only" and config.summarizer_of(config.agents[name]) is None:
             found.append(
                 f"agent {name} stores summaries only, but has no model that writes them: name an entry of llms in its "
                 "memory.working.llm (the embedded model writes summaries only if it is named there)"

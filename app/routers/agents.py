@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from app.domain.errors import HectorError, Unavailable
 from app.doors.answers import Answer, answer
-from app.doors.dependencies import AppRuntime, NamedAgent
+from app.doors.dependencies import AppRuntime, Caller, NamedAgent
 from app.doors.errors import error_response
 from app.doors.json_route import json_router
 from app.doors.schemas.agents import Agent, AgentList, Health, Readiness, agent_json
@@ -29,8 +29,8 @@ class _Exposition(Response):
 
 
 @router.get("/agents", summary="The agents of this server", response_model=AgentList)
-async def list_agents(runtime: AppRuntime) -> Response:
-    found: AgentList = {"agents": [agent_json(agent) for agent in runtime.roster.listed()]}
+async def list_agents(runtime: AppRuntime, caller: Caller) -> Response:
+    found: AgentList = {"agents": [agent_json(agent) for agent in runtime.roster.listed(caller)]}
     return answer(found)
 
 

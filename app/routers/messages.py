@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from app.domain.message import Message
 from app.doors.answers import answer
-from app.doors.dependencies import AppRuntime, Limit, NamedSession, clamp, gone, runtime_of, session_of
+from app.doors.dependencies import AppRuntime, Limit, NamedSession, clamp, gone, principal_of, runtime_of, session_of
 from app.doors.json_route import json_router, parse, read_body, read_json, take_user
 from app.doors.pending import steered_json, waiting_json
 from app.doors.schemas import fields
@@ -60,7 +60,7 @@ async def _add(request: Request, given: bytes) -> Response:
     runtime = runtime_of(request)
     wanted = parse(given, schemas.AddMessage)
     runtime.conversation.check_length(wanted.content)
-    agent = runtime.roster.get(request.path_params["agent"])
+    agent = runtime.roster.get(request.path_params["agent"], principal_of(request))
     added = await runtime.admission.add(log, agent, wanted.role, wanted.content)
     return answer(schemas.message_json(added), 201)
 

@@ -38,7 +38,7 @@ async def accept(
     request = Request(scope)
     agent: str = scope["path_params"]["agent"]
     conversation = runtime.conversation
-    runtime.roster.get(agent)
+    runtime.roster.get(agent, scope["principal"])
     if given is None:
         given = await read_body(scope, receive, runtime.config.server.max_body)
     refusal: InvalidRequest | None = None

@@ -257,7 +257,7 @@ def test_older_messages_are_summed_up_by_the_model_named_for_it_or_the_agents_ow
             },
         }
     )
-    assert [config.summarizer_of(agent) for agent in config.agents] == ["big", "small", None]
+    assert [config.summarizer_of(agent) for agent in config.agents.values()] == ["big", "small", None]
 
 
 @pytest.mark.parametrize(
