@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -76,13 +77,14 @@ class Run:
         for number in range(kills):
             point = self._points[number % len(self._points)]
             Plan(point, self._random.randint(1, 6)).write(self._folder)
-            await self._start()
+            is_ready = await self._start()
             if not working:
                 working += [asyncio.ensure_future(self._work(place)) for place in range(CLIENTS)]
                 working.append(asyncio.ensure_future(self._resolve()))
             try:
                 async with asyncio.timeout(LIFE_SECONDS):
-                    await asyncio.shield(self.server._ended())
+                    if is_ready:
+                        await asyncio.shield(self.server.ended())
             except TimeoutError:
                 self.problems.append(f"the server never came to the point {point!r}")
                 return
@@ -128,14 +130,21 @@ class Run:
             settings["storage"] = {"url": self._url}
         return settings
 
-    async def _start(self) -> None:
+    async def _start(self) -> bool:
+        """Whether the server got ready: one that goes on with the turns of the last may come to its point before."""
         begin = time.monotonic()
-        await self.server.start()
+        try:
+            await self.server.start()
+        except AssertionError:
+            if await self.server.ended() != -signal.SIGKILL:
+                raise
+            return False
         self.counts["slowest start, ms"] = max(
             self.counts["slowest start, ms"], round((time.monotonic() - begin) * 1000)
         )
         for client in self._clients:
             client.base_url = self.server.base_url
+        return True
 
     # -- the clients ----------------------------------------------------------------------------
 
