@@ -188,7 +188,7 @@ async def test_what_a_called_agent_asks_is_answered_in_the_session_of_its_caller
 
     await expect(child.locator(".tool-state")).to_have_text("done")
     await expect(card(tab, "agent_call").locator(".tool-state")).to_have_text("done")
-    await expect(card(tab, "agent_call").locator(".terminal")).to_have_text("First the file.Well.")
+    await expect(card(tab, "agent_call").locator(".terminal")).to_have_text("First the file.\nWell.")
     await expect(card(tab, "agent_call").locator(".pill")).to_be_hidden()
 
 

@@ -15,7 +15,7 @@ export function newCall(id) {
   return {
     id, name: "", arguments: undefined, edited: undefined, kind: null, step: 0, agent: null, depth: 0,
     state: "running", waitingFor: null, why: "", rule: null, asked: null, expiresAt: null, decision: null,
-    output: "", isCut: false, percent: null, result: undefined, resultId: null, bytes: null, ms: null, sandbox: null,
+    output: "", isNewLine: false, isCut: false, percent: null, result: undefined, resultId: null, bytes: null, ms: null, sandbox: null,
     version: 0, // grows with every change
   };
 }
@@ -62,6 +62,8 @@ function nest(call, { agent, depth }) {
 }
 
 function addOutput(call, text) {
+  if (call.isNewLine && text && call.output && !call.output.endsWith("\n")) call.output += "\n";
+  if (text) call.isNewLine = false;
   call.output += text;
   if (call.output.length <= 2 * MOST_OUTPUT) return;
   const kept = call.output.slice(-MOST_OUTPUT);

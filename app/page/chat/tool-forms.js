@@ -171,7 +171,7 @@ export class QuestionForm extends Form {
 
   updateTime() {
     const { expiresAt } = this.call;
-    if (expiresAt) this.expires.textContent = Date.parse(expiresAt) > Date.now() ? `Expires ${ago(expiresAt)}.` : "Expired.";
+    if (expiresAt) this.expires.textContent = Date.parse(expiresAt) > Date.now() ? `Expires ${ago(expiresAt).replace(/\.$/, "")}.` : "Expired.";
   }
 
   #choices(choices) {

@@ -69,6 +69,9 @@ export class Turn {
     if (frame.type === "resumed") Object.assign(this, { status: "running", waitingFor: null });
     const id = frame.tool?.call_id ?? frame.call_id;
     if (id && FRAMES.has(frame.type)) applyFrame(this.#call(id), frame);
+    const depth = frame.type === "tool_call" ? frame.tool.depth ?? 0 : 0;
+    const caller = depth ? this.calls.findLast((call) => call.depth === depth - 1 && OPEN.has(call.state)) : null;
+    if (caller) caller.isNewLine = true; // what the called agent says next is another message
   }
 
   /** A message has entered the turn. */
