@@ -26,7 +26,7 @@ from app.cli.tables import SESSION_HEADINGS, print_rows, session_row, session_ta
 from app.cli.type_ahead import TypeAhead, no_echo
 from app.observability.neutral import clean
 from hector_client import Answer, Client, HectorError, Session, Unreachable
-from hector_client.errors import SessionOver
+from hector_client.errors import SessionError
 
 RECALLED = 4
 """Messages shown when a session is continued."""
@@ -172,7 +172,7 @@ class Chat:
         except Unreachable:
             self._draft = message  # not known to be sent: offered again
             raise
-        except SessionOver:
+        except SessionError:
             self._leave_session()
             raise
 
@@ -266,7 +266,7 @@ class Chat:
             self._note(shortfall)
         if finished is None or failure is None:
             return
-        if isinstance(failure, SessionOver):
+        if isinstance(failure, SessionError):
             self._leave_session()
         self._code = ExitCode.TURN_FAILED
         self._console.print(Text(clean(failure.message), style="red" if finished.status == "failed" else "yellow"))
@@ -337,7 +337,7 @@ class Chat:
     async def _print_messages(self, session: Session, count: int, *, without: dict[str, Any] | None = None) -> None:
         """Print the last messages, but not the answer of the turn `without`, which is shown live."""
         live = without["message_id"] if without is not None else None
-        for message in await session.history(limit=count):
+        for message in await session.get_messages(limit=count):
             if message["message_id"] == live:
                 continue
             if message["role"] == "user":

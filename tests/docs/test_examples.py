@@ -161,7 +161,7 @@ PYTHON = [
     (page, block)
     for page in PAGES
     for block in blocks(page)
-    if block.language == "python" and page.name != "tools.md"  # its functions are tools: test_tools_page.py
+    if block.language == "python" and page.name not in ("tools.md", "python.md")  # test_tools_page, test_python_page
 ]
 
 

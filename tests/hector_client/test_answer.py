@@ -9,7 +9,7 @@ import pytest
 from hector_client._following import AnswerReader, Patience, follow
 from hector_client._state import AnswerState, post_message
 from hector_client._steps import Request
-from hector_client.errors import Conflict, Internal, ModelFailed, Refused, SessionOver, Unavailable, Unreachable
+from hector_client.errors import Conflict, Internal, ModelFailed, Refused, SessionError, Unavailable, Unreachable
 from hector_client.events import Error, Event
 from tests.hector_client.steps import LOST, NO_CONTENT, Opened, Script, frame, refused, text
 
@@ -214,7 +214,7 @@ def test_an_open_turn_is_joined_without_a_message() -> None:
 def test_a_refusal_is_final() -> None:
     script = Script([[STARTED, LOST], refused(410, "session_terminated")])
 
-    with pytest.raises(SessionOver):
+    with pytest.raises(SessionError):
         follow_answer(script)
 
 
@@ -258,7 +258,7 @@ class Known(AnswerState):
     ("end", "kind", "reason", "words"),
     [
         ({"status": "cancelled", "reason": "replaced"}, Conflict, "turn_cancelled", "another message"),
-        ({"status": "cancelled", "reason": "session_terminated"}, SessionOver, "session_terminated", "erased"),
+        ({"status": "cancelled", "reason": "session_terminated"}, SessionError, "session_terminated", "erased"),
         ({"status": "interrupted", "reason": "crash"}, Unavailable, "shutting_down", "mid-answer"),
         ({"status": "failed", "reason": "llm_timeout"}, ModelFailed, "llm_timeout", "llm_timeout"),
         ({"status": "failed"}, Internal, "internal", "failed"),

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from hector_client import Agent, Client, Event, Unreachable
-from hector_client.errors import Conflict, InvalidRequest, ModelFailed, NotFound, SessionOver
+from hector_client.errors import Conflict, InvalidRequest, ModelFailed, NotFound, SessionError
 from hector_client.events import Error, Offline, Online, SessionTerminated, Text, TurnFinished, TurnStarted, Waiting
 from tests.fixtures.server import HectorServer
 from tests.hector_client.conftest import LIMITS, WORDS, BreakingTransport, Breaks
@@ -124,7 +124,7 @@ async def test_the_answer_as_the_api_gives_it_is_that_of_the_same_turn(echo: Age
     response = await answer.response()
 
     assert (response["response"], response["turn_id"]) == ("hi", answer.turn_id)
-    assert len(await session.history()) == 2
+    assert len(await session.get_messages()) == 2
 
 
 # -- a session --------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ async def test_a_session_is_connected_sent_to_listened_to_and_terminated(client:
             break
 
     assert (event.chunk, receipt["status"], session.is_connected) == ("w0", "terminated", False)
-    with pytest.raises(SessionOver, match=session.session_id):
+    with pytest.raises(SessionError, match=session.session_id):
         await client.agent("slow").session(session.session_id).connect()
     with pytest.raises(RuntimeError, match="not connected"):
         await session.send("Are you still there?")
@@ -246,8 +246,8 @@ async def test_an_ended_session_is_readable_and_takes_no_message(echo: Agent) ->
     ended = await session.end()
 
     assert (ended["status"], ended["title"]) == ("ended", "Over")
-    assert [message["content"] for message in await session.history()] == ["before"]
-    with pytest.raises(SessionOver) as failure:
+    assert [message["content"] for message in await session.get_messages()] == ["before"]
+    with pytest.raises(SessionError) as failure:
         await session.ask("hi").wait()
     assert failure.value.reason == "session_ended"
 
@@ -264,15 +264,15 @@ async def test_a_ticket_opens_the_stream_of_a_session(echo: Agent, server: Hecto
 async def test_a_conversation_is_forked_edited_and_answered_again(echo: Agent) -> None:
     session = await echo.create_session()
     await session.ask("first").wait()
-    question, answer = await session.history()
+    question, answer = await session.get_messages()
 
     fork = await session.fork(title="Another way")
     edited = await session.edit_message(question["message_id"], "better")
     assert await session.regenerate().wait() == "first"
 
-    assert len(await fork.history()) == 2
-    assert [message["content"] for message in await edited.history()] == ["better"]
-    statuses = {message["message_id"]: message["status"] for message in await session.history()}
+    assert len(await fork.get_messages()) == 2
+    assert [message["content"] for message in await edited.get_messages()] == ["better"]
+    statuses = {message["message_id"]: message["status"] for message in await session.get_messages()}
     assert statuses[answer["message_id"]] == "replaced"
     assert (await session.turn(answer["turn_id"]))["status"] == "completed"
 
@@ -282,7 +282,9 @@ async def test_history_and_lists_come_in_as_many_pages_as_it_takes(client: Clien
     seeds = [{"role": "user", "content": f"m{number}"} for number in range(250)]
     session = await agent.create_session(messages=seeds)
 
-    assert [message["content"] for message in await session.history(limit=230)] == [f"m{n}" for n in range(20, 250)]
+    assert [message["content"] for message in await session.get_messages(limit=230)] == [
+        f"m{n}" for n in range(20, 250)
+    ]
     await agent.create_session()
     page = await agent.sessions(limit=1, order="activity")
     assert (len(page.items), page.next_cursor is not None) == (1, True)
@@ -315,7 +317,7 @@ async def test_a_message_whose_answer_was_lost_is_there_once(server: HectorServe
             if isinstance(event, TurnFinished):
                 break
 
-        assert [message["content"] for message in await session.history()] == ["only once", "only once"]
+        assert [message["content"] for message in await session.get_messages()] == ["only once", "only once"]
         assert breaks.requests.count("POST messages") == 3
 
 
@@ -326,7 +328,7 @@ async def test_a_stream_that_was_lost_as_a_whole_is_one_message(server: HectorSe
         breaks.whole = 1
         assert await session.ask("only once").wait() == "only once"
 
-        assert len(await session.history()) == 2
+        assert len(await session.get_messages()) == 2
 
 
 async def test_a_restart_of_the_server_is_survived(server: HectorServer) -> None:
@@ -344,7 +346,7 @@ async def test_a_restart_of_the_server_is_survived(server: HectorServer) -> None
                     assert (event.status, event.reason) == ("interrupted", "shutdown")
                     break
 
-            [_, kept] = await session.history()
+            [_, kept] = await session.get_messages()
             assert session.text == "".join([event.chunk for event in heard]) == kept["content"]
 
 
@@ -459,7 +461,7 @@ async def test_a_call_is_approved_with_other_arguments_while_its_answer_is_follo
     assert answer.messages == ["First the file.", "Well."]
     assert (answer.is_completed, answer.text) == (True, "First the file.Well.")
     assert await session.calls.list(state="settled") == [act]
-    assert [message["role"] for message in await session.history(roles="user,assistant")].count("tool") == 0
+    assert [message["role"] for message in await session.get_messages(roles="user,assistant")].count("tool") == 0
 
 
 async def test_a_turn_that_was_left_waiting_is_answered_and_joined(client: Client) -> None:

@@ -45,3 +45,14 @@ def test_what_is_null_or_no_text_has_its_default() -> None:
 def test_events_do_not_change() -> None:
     with pytest.raises(FrozenInstanceError):
         Text(chunk="a").chunk = "b"  # type: ignore[misc]
+
+
+def test_events_say_what_they_add_and_end() -> None:
+    said = decode("text", {"chunk": "hi"})
+    called = decode("tool_call", {"chunk": "[Tool: pay()]", "tool": {}})
+    failed = decode("error", {"reason": "llm_error", "message": "No credit."})
+    over = decode("turn_finished", {"status": "failed"})
+
+    assert [event.delta for event in (said, called, failed, over)] == ["hi", "", "", ""]
+    assert [event.is_complete for event in (said, called, failed, over)] == [False, False, False, True]
+    assert [event.error for event in (said, called, failed, over)] == [None, None, "No credit.", None]

@@ -9,7 +9,7 @@ import pytest
 from hector_client._following import Patience, SessionReader, follow, repeat
 from hector_client._state import post_message
 from hector_client._turn_text import TurnText
-from hector_client.errors import QuotaExceeded, SessionOver, Unreachable
+from hector_client.errors import QuotaExceeded, SessionError, Unreachable
 from hector_client.events import Event, Text, TurnFinished
 from tests.hector_client.steps import LOST, NO_CONTENT, Script, frame, refused, text
 
@@ -101,7 +101,7 @@ def test_a_long_answer_is_put_together_in_the_time_of_its_pieces() -> None:
 
 
 def test_a_session_that_was_terminated_meanwhile_is_an_error() -> None:
-    with pytest.raises(SessionOver):
+    with pytest.raises(SessionError):
         listen(Script([[STARTED, LOST], refused(410, "session_terminated")]), SessionReader("assistant", "s", None))
 
 

@@ -9,8 +9,9 @@ import pytest
 
 import make_sync
 from hector_client import sync
-from hector_client.errors import NotFound, SessionOver
-from hector_client.events import Heartbeat, Offline, Online, Text, TurnFinished, TurnStarted, Waiting
+from hector_client.errors import NotFound, SessionError
+from hector_client.events import Event, Heartbeat, Offline, Online, Text, TurnFinished, TurnStarted, Waiting
+from hector_client.sync import default
 from tests.fixtures.server import HectorServer
 from tests.hector_client.conftest import LIMITS, WORDS, Breaks, SyncBreakingTransport
 
@@ -39,7 +40,7 @@ def test_an_answer_is_a_loop_of_events(sync_client: sync.Client) -> None:
 
     assert (type(events[0]), type(events[-1])) == (TurnStarted, TurnFinished)
     assert "".join([event.chunk for event in events]) == answer.text == "one two"
-    assert [message["content"] for message in session.history()] == ["one two", "one two"]
+    assert [message["content"] for message in session.get_messages()] == ["one two", "one two"]
 
 
 def test_a_session_is_connected_sent_to_listened_to_and_terminated(sync_client: sync.Client) -> None:
@@ -52,7 +53,7 @@ def test_a_session_is_connected_sent_to_listened_to_and_terminated(sync_client: 
                 break
 
         assert (event.chunk, session.is_connected) == ("w0", False)
-    with pytest.raises(SessionOver, match=session.session_id):
+    with pytest.raises(SessionError, match=session.session_id):
         agent.session(session.session_id).connect()
 
 
@@ -74,7 +75,7 @@ def test_a_message_whose_answer_was_lost_is_there_once(server: HectorServer) -> 
             breaks.whole = 2
             turn_id = session.send("only once")
             assert session.join(turn_id).wait() == "only once"
-            assert len(session.history()) == 2
+            assert len(session.get_messages()) == 2
         assert breaks.requests.count("POST messages") == 3
 
 
@@ -110,3 +111,34 @@ def test_memories_and_errors_are_the_same_as_well(server: HectorServer) -> None:
 
         with pytest.raises(NotFound, match=note["memory_id"]):
             memories.get(note["memory_id"])
+
+
+def test_a_synchronous_session_is_found_by_its_id_alone(server: HectorServer) -> None:
+    with sync.Client(server.base_url) as client:
+        agent = sync.Agent.fetch("echo", client=client)
+        made = agent.create_session()
+        with sync.Session(session_id=made.session_id, client=client) as session:
+            session.send_many(["one", "two"])
+            said = [event.delta for event in session.listen(event_types=[Text, TurnFinished]) if _leave(session, event)]
+
+    assert "".join(said) == "one\n\ntwo"
+
+
+def _leave(session: sync.Session, event: Event) -> bool:
+    """Ends the loop over it with the turn."""
+    if event.is_complete:
+        session.disconnect()
+    return True
+
+
+def test_threads_share_the_client_of_the_environment(server: HectorServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HECTOR_SERVER", server.base_url)
+    found: list[sync.Client] = []
+    thread = threading.Thread(target=lambda: found.append(sync.Agent.fetch("echo").client))
+    thread.start()
+    thread.join()
+
+    [one] = found
+    assert sync.Agent.list()[0].client is one
+    default._clients.clear()
+    one.close()

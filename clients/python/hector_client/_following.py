@@ -63,8 +63,8 @@ class Reader(Protocol):
         ...
 
 
-def follow(reader: Reader, patience: Patience) -> Stream[Event]:
-    """Emits the events, and of our own `Offline` and `Online`, until the reader is over.
+def follow(reader: Reader, patience: Patience, types: frozenset[str] | None = None) -> Stream[Event]:
+    """Emits the events, and of our own `Offline` and `Online`, until the reader is over; with `types` only those.
 
     Raises:
         Refused: the server refuses for a reason that will not pass.
@@ -83,8 +83,10 @@ def follow(reader: Reader, patience: Patience) -> Stream[Event]:
                     heard, pause = clock(), FIRST_PAUSE_SECONDS
                     if is_offline:
                         is_offline = False
-                        yield Emit(Online())
-                    if (event := reader.take(frame)) is not None:
+                        if types is None or "online" in types:
+                            yield Emit(Online())
+                    event = reader.take(frame)
+                    if event is not None and (types is None or event.type in types):
                         yield Emit(event)
                     if reader.is_over:
                         return
@@ -104,7 +106,8 @@ def follow(reader: Reader, patience: Patience) -> Stream[Event]:
             raise Unreachable(reader.lost, problem=problem)
         patience.check(heard, problem)
         is_offline = True
-        yield Emit(Offline(problem=problem))
+        if types is None or "offline" in types:
+            yield Emit(Offline(problem=problem))
         yield Pause(pause)
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
@@ -231,7 +234,7 @@ class AnswerReader:
         turn = yield from operations.turn(self.agent, self.session_id, self.turn_id)
         if turn.get("status") not in _FINAL:
             return
-        newest = yield from operations.history(self.agent, self.session_id, limit=operations.PAGE, roles="assistant")
+        newest = yield from operations.messages(self.agent, self.session_id, limit=operations.PAGE, roles="assistant")
         ours = [one for one in newest if one["turn_id"] == self.turn_id and one["role"] == "assistant"]
         stored = [(one["message_id"], str(one["content"])) for one in ours]
         for message_id, text in self.said.missing(stored):

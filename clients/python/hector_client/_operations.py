@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from hector_client._steps import Call, Emit, Open, Read, Reply, Request, Stream
-from hector_client.errors import Refused
+from hector_client.errors import NotFound, Refused
 
 JSON = dict[str, Any]
 Acts = list[JSON]
@@ -108,11 +108,28 @@ def session(agent: str, session_id: str) -> Call[JSON]:
     return ask(Request("GET", session_path(agent, session_id)))
 
 
+def find_session(session_id: str) -> Call[tuple[str, JSON]]:
+    """The agent and the session of an id that is known without its agent: asks for it at one agent after the other.
+
+    Raises:
+        NotFound: no agent has it.
+        SessionError: it was terminated.
+    """
+    for about in (yield from agents()):
+        name = str(about["agent"])
+        try:
+            found = yield from session(name, session_id)
+        except NotFound:
+            continue
+        return name, found
+    raise NotFound(f"There is no session {session_id!r}.", reason="session_not_found", status=404)
+
+
 def change_session(agent: str, session_id: str, change: Mapping[str, Any]) -> Call[JSON]:
     return ask(Request("PATCH", session_path(agent, session_id), body=change))
 
 
-def history(agent: str, session_id: str, *, limit: int, roles: str | None = None) -> Call[list[JSON]]:
+def messages(agent: str, session_id: str, *, limit: int, roles: str | None = None) -> Call[list[JSON]]:
     """The newest messages, oldest first. An answer that is being written is one more. `roles`: with commas."""
     found: list[JSON] = []
     wanted, before = limit, None

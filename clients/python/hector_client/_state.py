@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from hector_client import _operations as operations
-from hector_client._following import AnswerReader, Patience, SessionReader, repeat
+from hector_client._following import AnswerReader, Patience, SessionReader, follow, repeat
 from hector_client._operations import JSON, given
-from hector_client._steps import Call, Reply, Request
+from hector_client._steps import Call, Reply, Request, Stream
 from hector_client.errors import Refused, turn_error
-from hector_client.events import Error, TurnFinished
+from hector_client.events import ApprovalRequest, Error, Event, TurnFinished, Waiting, types_of
 
 _CANCELLED = {
     "cancelled": "The answer was stopped.",
@@ -114,14 +114,23 @@ class AnswerState:
 class SessionState:
     """A handle on one session. Dropping it changes nothing at the server."""
 
-    def __init__(self, agent: str, session_id: str | None, *, about: JSON | None, is_new: bool = False) -> None:
-        self.agent_name = agent
+    def __init__(self, agent: str | None, session_id: str | None, *, about: JSON | None, is_new: bool = False) -> None:
+        if agent is None and session_id is None:
+            raise ValueError("Name the session, or the agent that is to have a new one.")
         self.is_new = is_new
         """Whether `create_session` made it; `False` when there was one of that id."""
+        self._agent_name = agent
         self._session_id = session_id
         self._about = about
         self._reader: SessionReader | None = None
         self._is_connected = False
+
+    @property
+    def agent_name(self) -> str:
+        """Raises RuntimeError before a session that was made from its id alone is connected."""
+        if self._agent_name is None:
+            raise RuntimeError("The session is not connected yet; its agent is not known.")
+        return self._agent_name
 
     @property
     def session_id(self) -> str:
@@ -154,6 +163,8 @@ class SessionState:
             made = yield from operations.create_session(self.agent_name, {})
             self._about, self.is_new = made
             self._session_id = str(made.session["session_id"])
+        elif self._agent_name is None:
+            self._agent_name, self._about = yield from operations.find_session(self._session_id)
         else:
             self._about = yield from operations.session(self.agent_name, self._session_id)
         cursor = str(after) if after is not None else None
@@ -161,6 +172,11 @@ class SessionState:
             cursor = str(self._about["last_seq"])  # what is sent before `listen` begins is not missed
         self._reader = SessionReader(self.agent_name, self._session_id, cursor)
         self._is_connected = True
+
+    def _follow(
+        self, reader: SessionReader, patience: Patience, event_types: Collection[type[Event] | str] | None
+    ) -> Stream[Event]:
+        return follow(reader, patience, None if event_types is None else types_of(event_types))
 
     def _connected(self) -> SessionReader:
         if self._reader is None or not self._is_connected:
@@ -173,6 +189,24 @@ class SessionState:
         post = post_message(self.agent_name, self.session_id, {"message": message, "background": True, **options})
         reply: Reply = yield from repeat(post, patience)
         return str(reply.json["turn_id"])
+
+    def _send_many(self, messages: Sequence[str], options: JSON, patience: Patience) -> Call[str]:
+        if isinstance(messages, str) or not messages:
+            raise ValueError("send_many takes a list with at least one message.")
+        return self._send("\n\n".join(messages), options, patience)
+
+    def _respond(
+        self, request: ApprovalRequest | Waiting | str, answer: Any, decision: Mapping[str, Any]
+    ) -> Call[JSON]:
+        call_id = request if isinstance(request, str) else request.call_id
+        if not call_id:
+            raise ValueError("The turn waits for nothing that can be answered.")
+        if (answer is None) == (decision["approved"] is None):
+            raise ValueError("Give either approved=, for a call that needs a decision, or answer=, for a question.")
+        where = self.agent_name, self.session_id
+        if answer is not None:
+            return operations.post_result(*where, call_id, {"result": answer})
+        return operations.decide(*where, call_id, decision)
 
     def _steer(self, message: str, patience: Patience) -> Call[JSON]:
         body = {"message": message, "on_busy": "steer"}

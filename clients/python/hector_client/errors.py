@@ -12,7 +12,7 @@ HectorError
     │                       memory_not_found, store_not_found, not_found
     ├── Conflict            session_busy, idempotency_conflict, session_exists, turn_cancelled, already_decided,
     │                       memory_off, import_stopped
-    ├── SessionOver         session_ended, session_expired, session_terminated
+    ├── SessionError        session_ended, session_expired, session_terminated
     ├── CursorExpired       cursor_expired
     ├── ApprovalExpired     approval_expired
     ├── TooLarge            too_large, headers_too_large, url_too_long
@@ -119,7 +119,7 @@ class Conflict(Refused):
     """The state of the session or agent does not allow it."""
 
 
-class SessionOver(Refused):
+class SessionError(Refused):
     """The session takes no more messages; a terminated one is erased, its stop receipt is in `details`."""
 
 
@@ -178,9 +178,9 @@ REASONS: dict[str, type[Refused]] = {
     "already_decided": Conflict,
     "memory_off": Conflict,
     "import_stopped": Conflict,
-    "session_ended": SessionOver,
-    "session_expired": SessionOver,
-    "session_terminated": SessionOver,
+    "session_ended": SessionError,
+    "session_expired": SessionError,
+    "session_terminated": SessionError,
     "cursor_expired": CursorExpired,
     "approval_expired": ApprovalExpired,
     "too_large": TooLarge,

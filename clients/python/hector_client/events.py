@@ -6,34 +6,42 @@ A kind that this version does not know is a plain `Event`, with its `type`, `chu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from dataclasses import fields as fields_of
 from typing import Any
 
+from hector_client._act_events import (
+    ApprovalDecided,
+    ApprovalRequest,
+    Budget,
+    MessageSteered,
+    Resumed,
+    ToolCall,
+    ToolProgress,
+    ToolResult,
+    Waiting,
+)
+from hector_client._event import Event
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """`chunk` is what to show, often empty. `cursor` is where to come back to: `41`, or `41:12` inside event 41."""
-
-    type: str = ""
-    chunk: str = ""
-    cursor: str | None = None
-    fields: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """The whole object as it came."""
-
-    @property
-    def seq(self) -> int | None:
-        """The event's number in its session; `None` where it has none."""
-        number = (self.cursor or "").partition(":")[0]
-        return int(number) if number.isdigit() else None
+__all__ = [
+    "KINDS", "ApprovalDecided", "ApprovalRequest", "Budget", "Debug", "Error", "Event", "Heartbeat", "Memory",
+    "MessageSteered", "Offline", "Online", "Resumed", "SessionEnded", "SessionTerminated", "Snapshot",
+    "Summary", "Text", "Thinking", "ToolCall", "ToolProgress", "ToolResult", "TurnFinished", "TurnQueued",
+    "TurnStarted", "Usage", "Waiting", "decode", "types_of",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text(Event):
-    """A piece of the answer: `chunk`."""
+    """A piece of the answer: `delta`, which is also its `chunk`."""
 
     type: str = "text"
+
+    @property
+    def delta(self) -> str:
+        return self.chunk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +89,10 @@ class TurnFinished(Event):
     usage: Mapping[str, Any] = field(default_factory=dict)
     timings: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def is_complete(self) -> bool:
+        return True
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot(Event):
@@ -99,6 +111,10 @@ class Error(Event):
     type: str = "error"
     reason: str = ""
     message: str = ""
+
+    @property
+    def error(self) -> str:
+        return self.message or self.reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,132 +137,6 @@ class Summary(Event):
     status: str = ""
     left_out: int = 0
     message: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolCall(Event):
-    """The model calls a tool; `tool` has `call_id`, `name`, `arguments`, `class`, `step`.
-
-    Of an agent that the session's own agent has called, here as in the events below: its name and `depth` (in `tool`).
-    """
-
-    type: str = "tool_call"
-    turn_id: str = ""
-    tool: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolProgress(Event):
-    """A running tool reports progress: text as it stands in a terminal, or a percentage."""
-
-    type: str = "tool_progress"
-    turn_id: str = ""
-    call_id: str = ""
-    text: str | None = None
-    percent: float | None = None
-    agent: str | None = None
-    depth: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolResult(Event):
-    """The outcome of a tool call. `status`: `settled`, `failed`, `refused`, `cancelled` or `unknown`.
-
-    Of a large result `preview` is the start, `bytes` the size; `session.result(result_id)` reads the whole in pieces.
-    """
-
-    type: str = "tool_result"
-    turn_id: str = ""
-    call_id: str = ""
-    name: str = ""
-    status: str = ""
-    result: Any = None
-    preview: Any = None
-    result_id: str | None = None
-    bytes: int | None = None
-    ms: float | None = None
-    sandbox: str | None = None
-    agent: str | None = None
-    depth: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting(Event):
-    """The turn waits for `waiting_for`: `approval`, `result`, `input` or `connect`.
-
-    For `input`: the `question` of a tool, with `choices` or the JSON `schema` of the answer, where it has them.
-    """
-
-    type: str = "waiting"
-    turn_id: str = ""
-    waiting_for: str = ""
-    call_id: str | None = None
-    expires_at: str | None = None
-    question: str | None = None
-    choices: Sequence[str] = ()
-    schema: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resumed(Event):
-    """A turn that waited goes on."""
-
-    type: str = "resumed"
-    turn_id: str = ""
-    call_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApprovalRequest(Event):
-    """A tool call needs a decision: `session.calls.approve` or `refuse`. `why` is a sentence."""
-
-    type: str = "approval_request"
-    turn_id: str = ""
-    call_id: str = ""
-    name: str = ""
-    arguments: Any = None
-    why: str = ""
-    rule: str | None = None
-    expires_at: str | None = None
-    agent: str | None = None
-    depth: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApprovalDecided(Event):
-    """A tool call was approved or refused, `by` whom; `edited`: with other arguments than the model's."""
-
-    type: str = "approval_decided"
-    turn_id: str = ""
-    call_id: str = ""
-    approved: bool = False
-    by: str = ""
-    edited: bool = False
-    reason: str | None = None
-    remember: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageSteered(Event):
-    """A user's message entered the running turn before its step `step`."""
-
-    type: str = "message_steered"
-    turn_id: str = ""
-    message_id: str = ""
-    message: str = ""
-    step: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget(Event):
-    """A limit of the turn or session is near, or reached; `action` follows: `warn`, `land`, `ask` or `stop`."""
-
-    type: str = "budget"
-    turn_id: str = ""
-    kind: str = ""
-    used: float = 0
-    limit: float = 0
-    action: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -316,6 +206,16 @@ _COMMON = frozenset({one.name for one in fields_of(Event)})
 KINDS: dict[str, type[Event]] = {kind().type: kind for kind in _FROM_THE_SERVER}
 """The class of each `type`."""
 _OWN = {word: [one.name for one in fields_of(kind) if one.name not in _COMMON] for word, kind in KINDS.items()}
+
+
+def types_of(wanted: Iterable[type[Event] | str]) -> frozenset[str]:
+    """The words of events that are named by class or by `type`. Raises ValueError for a type that is not known."""
+    known = KINDS.keys() | {Offline().type, Online().type}
+    words = {one if isinstance(one, str) else one().type for one in wanted}
+    for word in sorted(words - known):
+        near = difflib.get_close_matches(word, known, 1)
+        raise ValueError(f"There are no events of type {word!r}." + (f" Do you mean {near[0]!r}?" if near else ""))
+    return frozenset(words)
 
 
 def decode(word: str, fields: Mapping[str, Any], *, cursor: str | None = None) -> Event:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hector_client import _operations as operations
 from hector_client._async.answer import Answer
+from hector_client._async.default import default_client
 from hector_client._async.memories import Memories
 from hector_client._async.session import Session
 from hector_client._operations import JSON, PAGE, Acts, Page
@@ -17,20 +18,44 @@ if TYPE_CHECKING:
 
 
 class Agent:
-    """An agent of a server."""
+    """An agent of a server, under the `name` that its configuration and the addresses have."""
 
-    def __init__(self, client: Client, name: str) -> None:
+    def __init__(self, client: Client, name: str, *, about: JSON | None = None) -> None:
         self.name = name
         self.client = client
         self.memories = Memories(client, name)
+        self.about: JSON = about or {}
+        """What the server said about the agent last; empty before it was asked."""
+
+    @classmethod
+    async def fetch(cls, name: str, *, client: Client | None = None) -> Agent:
+        """Look an agent up. Without a `client`: at the server of HECTOR_SERVER, with the key in HECTOR_TOKEN.
+
+        Raises NotFound: the server has no agent of that name.
+        """
+        agent = cls(client or default_client(), name)
+        await agent.info()
+        return agent
+
+    @classmethod
+    async def list(cls, *, client: Client | None = None) -> Agents:
+        """All agents of the server; without a `client` as in `fetch`."""
+        client = client or default_client()
+        return [cls(client, about["agent"], about=about) for about in await client.agents()]
+
+    @property
+    def display_name(self) -> str:
+        """What the agent is called for people, once the server was asked; else its `name`."""
+        return str(self.about.get("name") or self.name)
 
     async def info(self, *, ask_provider: bool = False) -> JSON:
         """`ask_provider`: the server first asks how much context the model has, if it does not know; 2 s at most."""
-        return await self.client.driver.call(operations.agent(self.name, ask_provider=ask_provider))
+        self.about = await self.client.driver.call(operations.agent(self.name, ask_provider=ask_provider))
+        return self.about
 
     def session(self, session_id: str | None = None) -> Session:
         """A handle; `connect` looks the session up, or creates one when no id is given."""
-        return Session(self.client, self.name, session_id)
+        return Session(session_id, agent=self.name, client=self.client)
 
     async def create_session(
         self,
@@ -44,7 +69,9 @@ class Agent:
         """Create a session. If `session_id` names an existing one, that one is returned: see `is_new`."""
         body = {"session_id": session_id, "title": title, "metadata": metadata, "ephemeral": ephemeral}
         made = await self.client.driver.call(operations.create_session(self.name, {**body, "messages": messages}))
-        return Session(self.client, self.name, made.session["session_id"], about=made.session, is_new=made.is_new)
+        return Session(
+            made.session["session_id"], agent=self.name, client=self.client, about=made.session, is_new=made.is_new
+        )
 
     async def sessions(self, *, limit: int = 50, status: str | None = None, order: str = "created") -> Page:
         """List sessions. `order`: `created`, or `activity` for the most recently active first."""
@@ -76,3 +103,6 @@ class Agent:
         """Erase permanently what matches all given fields, wherever it is stored. Returns the receipt."""
         body = {"user_id": user, "session_id": session, "memory_id": memory, "phrase": phrase}
         return await self.client.driver.call(operations.forget(self.name, body))
+
+
+Agents = list[Agent]

@@ -3,26 +3,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import closing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from hector_client import _operations as operations
-from hector_client._following import follow
 from hector_client._operations import JSON
 from hector_client._state import SessionState, post_message
-from hector_client.events import Event
+from hector_client.events import ApprovalRequest, Event, Waiting
 from hector_client.sync.answer import Answer
 from hector_client.sync.calls import Calls
 from hector_client.sync.connection import Connection
+from hector_client.sync.default import default_client
 
 if TYPE_CHECKING:
     from hector_client.sync.client import Client
 
 
 class Session(SessionState):
-    """`connect`, `send` and `listen`, or `ask` for one answer; `cancel`, `end`, `terminate`, `disconnect`.
+    """`connect`, `send` and `listen`, or `ask` for one answer; `respond` to what it asks; `cancel`, `end`, `terminate`.
+
+    `Session(session_id=…)` is enough for one that exists, whoever its agent is. Without a `client`: at the server of
+    HECTOR_SERVER, with the key in HECTOR_TOKEN, over connections that this event loop shares.
 
     *disconnect* ends the listening, *cancel* stops a turn, *end* closes the session and keeps it readable, *terminate*
     erases it.
@@ -30,17 +33,23 @@ class Session(SessionState):
 
     def __init__(
         self,
-        client: Client,
-        agent: str,
         session_id: str | None = None,
         *,
+        agent: str | None = None,
+        client: Client | None = None,
         about: JSON | None = None,
         is_new: bool = False,
     ) -> None:
         super().__init__(agent, session_id, about=about, is_new=is_new)
-        self.client = client
         self.calls = Calls(self)
+        self._client = client
         self._connections: set[Connection] = set()
+
+    @property
+    def client(self) -> Client:
+        if self._client is None:
+            self._client = default_client()
+        return self._client
 
     def __enter__(self) -> Self:
         if not self.is_connected:
@@ -57,8 +66,8 @@ class Session(SessionState):
         open now, else with what comes next.
 
         Raises:
-            NotFound: there is no such session.
-            SessionOver: it was terminated.
+            NotFound: there is no such session, or it is another caller's.
+            SessionError: it was terminated.
         """
         self.client.driver.call(self._connect(after))
 
@@ -84,6 +93,41 @@ class Session(SessionState):
         options = {"instructions": instructions, "on_busy": on_busy, "response_format": response_format}
         return self.client.driver.call(self._send(message, options, self.client.patience))
 
+    def send_many(
+        self,
+        messages: Sequence[str],
+        *,
+        instructions: str | None = None,
+        on_busy: str | None = None,
+        response_format: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Send several texts that one turn answers: as one message, an empty line between them; else like `send`."""
+        options = {"instructions": instructions, "on_busy": on_busy, "response_format": response_format}
+        return self.client.driver.call(self._send_many(messages, options, self.client.patience))
+
+    def respond(
+        self,
+        request: ApprovalRequest | Waiting | str,
+        *,
+        approved: bool | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        reason: str | None = None,
+        remember: str | None = None,
+        answer: Any = None,
+    ) -> JSON:
+        """Answer what a turn waits for; `request` is the event that said so, or its `call_id`. Returns the act.
+
+        For a call that needs a decision: `approved`, with other `arguments` or a `reason` for the model; `remember`,
+        for `session` or `agent`: the decision holds for all calls like it. For a question, or a tool that answers
+        later: `answer`.
+
+        Raises:
+            Conflict: it was decided before (`already_decided`).
+            ApprovalExpired: its time is over.
+        """
+        decision = {"approved": approved, "arguments": arguments, "reason": reason, "remember": remember}
+        return self.client.driver.call(self._respond(request, answer, decision))
+
     def steer(self, message: str) -> JSON:
         """Send a message into the running turn, whose next step has it; where none runs, it is answered as any other.
 
@@ -92,12 +136,17 @@ class Session(SessionState):
         """
         return self.client.driver.call(self._steer(message, self.client.patience))
 
-    def listen(self) -> Generator[Event]:
-        """The session's events from the cursor on, through reconnects, until it is over or disconnected."""
+    def listen(self, *, event_types: Collection[type[Event] | str] | None = None) -> Generator[Event]:
+        """The session's events from the cursor on, through reconnects, until it is over or disconnected.
+
+        `event_types`: only these, by class or by `type`. No event is ever dropped, however slow the loop is: nothing is
+        read ahead, and the server sends a reader that lags fewer, larger pieces of text.
+        """
         reader, connection = self._connected(), Connection()
+        steps = self._follow(reader, self.client.patience, event_types)
         self._connections.add(connection)
         try:
-            with closing(self.client.driver.stream(follow(reader, self.client.patience), connection)) as events:
+            with closing(self.client.driver.stream(steps, connection)) as events:
                 yield from events
         finally:
             self._connections.discard(connection)
@@ -156,12 +205,12 @@ class Session(SessionState):
     def info(self) -> JSON:
         return self.client.driver.call(operations.session(self.agent_name, self.session_id))
 
-    def history(self, *, limit: int = 50, roles: str | None = None) -> list[JSON]:
+    def get_messages(self, *, limit: int = 50, roles: str | None = None) -> list[JSON]:
         """The newest messages, oldest first; an answer that is being written is one more.
 
         `roles`: only these, with commas between them; `user,assistant` leaves out what tools said.
         """
-        call = operations.history(self.agent_name, self.session_id, limit=limit, roles=roles)
+        call = operations.messages(self.agent_name, self.session_id, limit=limit, roles=roles)
         return self.client.driver.call(call)
 
     def result(
@@ -194,9 +243,13 @@ class Session(SessionState):
         """Create a session with the messages up to and including `at` (a message id; default: all)."""
         body = {"at": at, "title": title, "session_id": session_id}
         made = self.client.driver.call(operations.fork(self.agent_name, self.session_id, body))
-        return Session(self.client, self.agent_name, made["session_id"], about=made, is_new=True)
+        return self._of(made)
 
     def edit_message(self, message_id: str, content: str) -> Session:
         """Create a fork that ends with this user message, with the new text."""
         made = self.client.driver.call(operations.edit_message(self.agent_name, self.session_id, message_id, content))
-        return Session(self.client, self.agent_name, made["session_id"], about=made, is_new=True)
+        return self._of(made)
+
+    def _of(self, made: JSON) -> Session:
+        """A session that was made of this one."""
+        return Session(made["session_id"], agent=self.agent_name, client=self.client, about=made, is_new=True)
