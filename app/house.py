@@ -78,6 +78,7 @@ class House:
     """The parts, by name. `close` ends their tasks; the databases and models belong to the caller."""
 
     live: LiveSessions
+    aftermath: Aftermath
     tombstones: Tombstones
     endings: Endings
     terminations: Terminations
@@ -191,6 +192,7 @@ def build(
     places = Places(live, terminations, remembered, imports, warm)
     return House(
         live=live,
+        aftermath=aftermath,
         tombstones=tombstones,
         endings=endings,
         terminations=terminations,

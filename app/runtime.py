@@ -11,11 +11,13 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from app.agents import Roster, build_agents
+from app.agents import Agent, Roster, build_agents, build_on
 from app.auth.authenticate import Authenticator
 from app.auth.brake import Brake
+from app.config.agent import AgentConfig
 from app.config.root import Config
 from app.conversation.conversation import Conversation
+from app.created_agents import CreatedAgents, NoSuchLLM
 from app.domain.errors import Unavailable
 from app.domain.ids import format_id
 from app.house import House, build
@@ -131,6 +133,16 @@ class Runtime:
             address=config.server.public_url or config.server.address,
         )
         self._hand_out(self.house)
+        self.created_agents = CreatedAgents(
+            self._durable,
+            self.roster,
+            self.house.live,
+            self.house.terminations,
+            build=self._build_created,
+            on_erased=self.house.aftermath.session_erased,
+            new_id=new_id,
+            clock_ms=self._clock_ms,
+        )
         self.tickets = Tickets(
             self.house.live, self.house.tombstones, self.authenticator, secret=key, clock_ms=self._clock_ms
         )
@@ -147,6 +159,7 @@ class Runtime:
         for agent in self.roster:
             if not agent.llm.takes_tools and self.catalog.for_agent(agent) is not None:
                 log.warning("agent %s answers without its tools: its model %s calls none", agent.name, agent.llm.name)
+        await self.created_agents.load()
         if interrupted := await self.house.recover():
             log.warning("%d turns of the process before were interrupted; their text is kept", interrupted)
         self._start_tasks(config, self.house)
@@ -157,6 +170,11 @@ class Runtime:
         # What lives as long as the process is not looked at again: a tenth of a turn's cost (docs/benchmarks.md).
         gc.collect()
         gc.freeze()
+
+    def _build_created(self, name: str, agent: AgentConfig) -> Agent:
+        if agent.llm not in self.config.llms:
+            raise NoSuchLLM(f"there is no llm {agent.llm!r} in the configuration any more")
+        return build_on(self.config, self._llms, name, agent)
 
     async def _read_whole(self, session_id: str, result_id: str) -> str | None:
         """A stored result, for the tool that reads on in it."""
@@ -289,6 +307,7 @@ class Runtime:
         self.roster.replace(build_agents(config, self._llms))
         self.catalog.use_agents(config.agents)
         self.config = before.model_copy(update={"agents": config.agents, "llms": config.llms})
+        self.created_agents.build_again()
         self._prepare_memory(config)
         for llm in retired:
             self._start(f"retirement of {llm.name}", self._retire(llm))

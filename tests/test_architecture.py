@@ -16,7 +16,7 @@ FLOORS = [
     {"tools"},
     {"agents"},
     {"sessions", "turns"},
-    {"forgetting", "delegation", "lookup"},
+    {"forgetting", "delegation", "lookup", "created_agents"},
     {"house"},
     {"conversation", "sweeps"},
     {"runtime"},

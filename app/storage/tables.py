@@ -27,6 +27,7 @@ metadata = MetaData()
 _TEXT, _JSON, _DERIVED = holds(Kind.TEXT), holds(Kind.JSON), holds(Kind.DERIVED)
 _USER, _SESSION = holds(Kind.USER), holds(Kind.SESSION)
 _CONFIGURED = not_personal("names an entry of the configuration")
+_DEFINITION = not_personal("defines an agent, as an entry of the configuration does: written by who runs a program")
 _GENERATED = not_personal("an id that the server generated")
 _WORD = not_personal("one of a closed set of words")
 _NUMBERS = not_personal("numbers only")
@@ -38,6 +39,20 @@ settings = Table(
     metadata,
     Column("name", Text, primary_key=True, info=not_personal("a name that the server chose")),
     Column("value", LargeBinary, nullable=False, info=not_personal("the server's own key")),
+)
+
+# Agents that clients created. `entry` is what an entry of `agents:` would be, `given` what the client sent in the
+# words of its dialect.
+agents = Table(
+    "agents",
+    metadata,
+    Column("agent_id", Text, primary_key=True, info=_GENERATED),
+    Column("principal", Text, nullable=False, info=_CONFIGURED),
+    Column("name", Text, nullable=False, info=_DEFINITION),
+    Column("entry", Text, nullable=False, info=_DEFINITION),
+    Column("given", Text, nullable=False, info=_DEFINITION),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
 )
 
 sessions = Table(
