@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from app.conversation.conversation import Conversation
@@ -41,7 +41,7 @@ class _Stream:
 
 async def stream(
     conversation: Conversation, reading: Reading, view: View
-) -> AsyncIterator[list[Run] | Silence | Later]:
+) -> AsyncGenerator[list[Run] | Silence | Later, None]:
     """Yield what `view` shows, as it comes: all that is there together, in order, each event once.
 
     The caller has entered `reading`. It takes its time between two steps: a reader that lags gets merged text. The

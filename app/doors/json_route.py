@@ -80,7 +80,7 @@ def read_json(body: bytes) -> dict[str, Any]:
         if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _is_deeper(given, MAX_DEPTH):
             raise InvalidRequest(f"The body is nested more than {MAX_DEPTH} levels deep.")
         if b"\\u0000" in body:
-            given = _without_nul(given)
+            given = without_nul(given)
     if given is None:
         return {}
     if not isinstance(given, dict):
@@ -110,7 +110,11 @@ def check_items(count: int, server: ServerConfig) -> None:
 
 def parse(body: bytes, model: type[Body]) -> Body:
     """The body as `model`, for routes that read it themselves. Raises InvalidRequest, naming the field."""
-    given = read_json(body)
+    return validated(read_json(body), model)
+
+
+def validated(given: dict[str, Any], model: type[Body]) -> Body:
+    """An object as `model`. Raises InvalidRequest, naming the field."""
     try:
         return model.model_validate(given)
     except ValidationError as error:
@@ -221,14 +225,14 @@ def _is_deeper(given: Any, levels: int) -> bool:
     return any(isinstance(item, dict | list) for item in nested)
 
 
-def _without_nul(given: Any) -> Any:
+def without_nul(given: Any) -> Any:
     """U+0000 as U+FFFD in every text: Postgres stores none, and what is stored must be what is shown."""
     if isinstance(given, str):
         return given.replace("\0", "\ufffd")
     if isinstance(given, list):
-        return [_without_nul(item) for item in given]
+        return [without_nul(item) for item in given]
     if isinstance(given, dict):
-        return {_without_nul(name): _without_nul(item) for name, item in given.items()}
+        return {without_nul(name): without_nul(item) for name, item in given.items()}
     return given
 
 
