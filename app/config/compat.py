@@ -19,7 +19,23 @@ class VectorShiftConfig(Section):
     """Entry of `llms` for models it does not know; null refuses them. Not built yet."""
 
 
+class AguiConfig(Section):
+    """The door for front ends that speak AG-UI."""
+
+    enabled: bool = False
+    """Whether `POST /agents/{agent}/agui` is there, for front ends that speak AG-UI."""
+
+
+class AiSdkConfig(Section):
+    """The door for pages that use `useChat` of the AI SDK."""
+
+    enabled: bool = False
+    """Whether `/agents/{agent}/ui` is there, for pages that use `useChat` of the AI SDK."""
+
+
 class CompatConfig(Section):
     """Other products' dialects."""
 
+    agui: AguiConfig = Field(default_factory=AguiConfig)
+    ai_sdk: AiSdkConfig = Field(default_factory=AiSdkConfig)
     vectorshift: VectorShiftConfig = Field(default_factory=VectorShiftConfig)

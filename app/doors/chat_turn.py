@@ -47,7 +47,7 @@ async def read_posted(runtime: Runtime, scope: Scope, receive: Receive, model: t
     """The body of a request to an agent of the path. Raises anything of the error table; nothing was stored."""
     if not await runtime.lag.may_begin():
         raise overloaded("The server has more to do than it can do in time (server.max_lag)")
-    runtime.roster.get(scope["path_params"]["agent"])
+    runtime.roster.get(scope["path_params"]["agent"], scope["principal"])
     given = await read_body(scope, receive, runtime.config.server.max_body)
     if b'"user_id"' in given:
         take_user(scope, read_json(given))
@@ -75,7 +75,7 @@ async def send(
     following = await runtime.conversation.send(caller, agent, session_log, sending)
     stack.enter_context(following)
     if (waiting := runtime.conversation.open_turn(session_log)) is not None and waiting.is_waiting:
-        await _refuse_unless_known(runtime, agent, session_log, sending)
+        await _refuse_unless_known(runtime, caller, agent, session_log, sending)
     turn = await following.start()
     return ChatTurn(turn.turn_id, following.reading, following.view(turn))
 
@@ -124,7 +124,7 @@ async def answer_calls(
     missing = waiting - {answer.call_id for answer in answers}
     if must_answer_all and missing:
         raise InvalidRequest(f"These calls wait for an answer as well: {', '.join(sorted(missing))}.")
-    config = runtime.roster.get(agent)
+    config = runtime.roster.get(agent, caller)
     # Entered before the answers: a turn that goes on without a reader begins its grace at that moment.
     reading = stack.enter_context(runtime.conversation.read(session_log, config, after=session_log.visible_seq))
     for given in wanted:
@@ -132,7 +132,9 @@ async def answer_calls(
     return ChatTurn(turn.turn_id, reading, view_of(config.config, turn_id=turn.turn_id))
 
 
-async def _refuse_unless_known(runtime: Runtime, agent: str, session_log: SessionLog, sending: Sending) -> None:
+async def _refuse_unless_known(
+    runtime: Runtime, caller: Principal, agent: str, session_log: SessionLog, sending: Sending
+) -> None:
     """Raises CallsOpen, unless the key of this message has a turn already."""
 
     async def refuse() -> OpenTurn:
@@ -142,7 +144,7 @@ async def _refuse_unless_known(runtime: Runtime, agent: str, session_log: Sessio
     if key is None:
         await refuse()
     else:
-        await runtime.house.admission.once(session_log, runtime.roster.get(agent), key, refuse)
+        await runtime.house.admission.once(session_log, runtime.roster.get(agent, caller), key, refuse)
 
 
 def _calls_open() -> CallsOpen:

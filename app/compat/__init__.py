@@ -1,0 +1,1 @@
+"""Compat: the dialects that others speak, each in files of its own, on our sessions."""
