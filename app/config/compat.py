@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from app.config.section import Section
+from app.config.tool_types import Network
 from app.config.units import EntryName
 
 
@@ -33,9 +34,23 @@ class AiSdkConfig(Section):
     """Whether `/agents/{agent}/ui` is there, for pages that use `useChat` of the AI SDK."""
 
 
+class A2AConfig(Section):
+    """The door for agents of others that speak A2A. It needs the extra `a2a`."""
+
+    enabled: bool = False
+    """Whether agents have cards and answer at `/agents/{agent}/a2a`; needs the extra `a2a`."""
+    push: bool = True
+    """Whether clients may have the server send notifications about a task to an address of theirs."""
+    push_private: tuple[Network, ...] = ()
+    """Private networks and hosts that notifications may be sent to, such as `10.1.0.0/16` or `localhost`."""
+    max_push: int = Field(default=4, ge=1)
+    """Most addresses that a task is told to."""
+
+
 class CompatConfig(Section):
     """Other products' dialects."""
 
     agui: AguiConfig = Field(default_factory=AguiConfig)
     ai_sdk: AiSdkConfig = Field(default_factory=AiSdkConfig)
     vectorshift: VectorShiftConfig = Field(default_factory=VectorShiftConfig)
+    a2a: A2AConfig = Field(default_factory=A2AConfig)
