@@ -14,7 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app import __version__
 from app.compat import agui, ui_message_stream
-from app.compat.a2a.routes import routes as a2a_routes
+from app.compat.mcp_server import McpDoor
 from app.domain.errors import HectorError
 from app.doors.errors import on_hector_error, on_http_exception
 from app.page import routes as page
@@ -76,9 +76,11 @@ def create_app(runtime: Runtime, *, accepts_local_pages: bool = False) -> FastAP
         yield
         heartbeats.cancel()
         lag.cancel()
+        await mcp.close()
 
     config = runtime.config.server
     readers = runtime.conversation.readers
+    mcp = McpDoor(runtime)
     runtime.on_stop(readers.stop)
     middleware = []
     refused = RefusedOrigins(config.cors_origins)
@@ -97,8 +99,9 @@ def create_app(runtime: Runtime, *, accepts_local_pages: bool = False) -> FastAP
                     "Idempotency-Key",
                     "X-User-Id",
                     "X-User-Id*",
+                    *mcp.headers,
                 ],
-                expose_headers=["X-Session-Id", "Retry-After"],
+                expose_headers=["X-Session-Id", "Retry-After", "Mcp-Session-Id"],
             )
         )
     middleware.append(
@@ -127,9 +130,10 @@ def create_app(runtime: Runtime, *, accepts_local_pages: bool = False) -> FastAP
     )
     app.state.runtime = runtime
     app.router.routes.extend(Streams(runtime).routes())
-    app.router.routes.extend([*agui.routes(runtime), *ui_message_stream.routes(runtime), *a2a_routes(runtime)])
+    app.router.routes.extend([*agui.routes(runtime), *ui_message_stream.routes(runtime)])
     for room in (conversations, sessions, tickets, messages, acts, memories, forgetting, documents, agents, usage):
         app.include_router(room.router)
+    app.router.routes.extend(mcp.routes())
     app.router.routes.extend(page.routes())
     openapi.install(app, needs_key=bool(runtime.config.auth.keys), public_url=config.public_url)
     return app

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from pydantic import Field
 
 from app.config.section import Section
-from app.config.tool_types import Network
-from app.config.units import EntryName
+from app.config.units import Duration, EntryName, Wait
 
 
 class VectorShiftConfig(Section):
@@ -34,17 +35,19 @@ class AiSdkConfig(Section):
     """Whether `/agents/{agent}/ui` is there, for pages that use `useChat` of the AI SDK."""
 
 
-class A2AConfig(Section):
-    """The door for agents of others that speak A2A. It needs the extra `a2a`."""
+class McpConfig(Section):
+    """The door for MCP clients, at `/mcp`: one tool for each agent."""
 
-    enabled: bool = False
-    """Whether agents have cards and answer at `/agents/{agent}/a2a`; needs the extra `a2a`."""
-    push: bool = True
-    """Whether clients may have the server send notifications about a task to an address of theirs."""
-    push_private: tuple[Network, ...] = ()
-    """Private networks and hosts that notifications may be sent to, such as `10.1.0.0/16` or `localhost`."""
-    max_push: int = Field(default=4, ge=1)
-    """Most addresses that a task is told to."""
+    enabled: bool = True
+    """Whether the door is open."""
+    agents: tuple[EntryName, ...] | None = None
+    """The agents it offers; null: all that are listed."""
+    task_after: Duration = timedelta(seconds=10)
+    """How long a call is waited for until it goes on as a task, for clients that know tasks."""
+    connection_timeout: Wait = timedelta(minutes=30)
+    """After this without a request the connection of a client of protocol 2025-11-25 or older is forgotten."""
+    max_connections: int = Field(default=1000, ge=1)
+    """Most such connections at a time; a client beyond gets 503."""
 
 
 class CompatConfig(Section):
@@ -53,4 +56,4 @@ class CompatConfig(Section):
     agui: AguiConfig = Field(default_factory=AguiConfig)
     ai_sdk: AiSdkConfig = Field(default_factory=AiSdkConfig)
     vectorshift: VectorShiftConfig = Field(default_factory=VectorShiftConfig)
-    a2a: A2AConfig = Field(default_factory=A2AConfig)
+    mcp: McpConfig = Field(default_factory=McpConfig)

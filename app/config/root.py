@@ -167,15 +167,26 @@ class Config(Section):
         return {("document_stores", name): sentence for name in self.document_stores if not _NAME.fullmatch(name)}
 
     def _compat_problems(self) -> Found:
+        found: Found = {}
         llm = self.compat.vectorshift.default_llm
-        if llm is None or llm in self.llms:
-            return {}
-        return {("compat", "vectorshift", "default_llm"): self._no_such_llm(llm)}
+        if llm is not None and llm not in self.llms:
+            found["compat", "vectorshift", "default_llm"] = self._no_such_llm(llm)
+        for place, name in enumerate(self.compat.mcp.agents or ()):
+            if name not in self.agents:
+                found["compat", "mcp", "agents", place] = self._no_such_agent(name)
+            elif self.agents[name].visibility == "private":
+                found["compat", "mcp", "agents", place] = f"{name!r} is private: no caller may know it"
+        return found
 
     def _usual_llm(self) -> str:
         if len(self.llms) == 1:
             return next(iter(self.llms))
         return next((name for name in ("default", "local") if name in self.llms), "")
+
+    def _no_such_agent(self, name: str) -> str:
+        near = near_name(name, self.agents)
+        hint = f"did you mean {near!r}? " if near else ""
+        return f"there is no agent {name!r}; {hint}(agents: {', '.join(self.agents)})"
 
     def _no_such_llm(self, name: str) -> str:
         if not self.llms:
