@@ -38,6 +38,16 @@ class Target:
     config: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A server that answers, or one in this process. `url` may be that of a socket (`UNIX` and its path)."""
+
+    url: str
+    token: str | None
+    place: str | None = None
+    """Where the answers come from, as people are told; `None`: the address."""
+
+
 @asynccontextmanager
 async def connect(target: Target, *, only_looks: bool = False, user: str | None = None) -> AsyncIterator[Client]:
     """A client of a server that answers, acting for `user`. With `only_looks` a run in this process leaves no files.
@@ -45,25 +55,32 @@ async def connect(target: Target, *, only_looks: bool = False, user: str | None 
     Raises:
         CommandFailed: the configuration is wrong (2), no server answers or none can be started here (3).
     """
+    async with reach(target, only_looks=only_looks) as found, _open(found.url, found.token, user) as client:
+        if found.place is not None:
+            client.place = found.place
+        yield client
+
+
+@asynccontextmanager
+async def reach(target: Target, *, only_looks: bool = False) -> AsyncIterator[Reached]:
+    """The server that a command is to ask. Raises what `connect` raises."""
     if target.server is not None:
-        async with _open(target.server, target.token, user) as client:
+        async with _open(target.server, target.token) as client:
             await _greet(client)
-            yield client
+        yield Reached(target.server, target.token)
         return
     config = read_config(target.config).config
     token = target.token or _only_key(config)
     url = await _find_server(config)
     if url is not None:
-        async with _open(url, token, user) as client:
-            yield client
+        yield Reached(url, token)
         return
     from app.cli.in_process import serve_here
 
     if config.has_tools:
         config = read_config(target.config, tries_tools=True).config  # this process is to use them
-    async with serve_here(config, leave_nothing=only_looks) as socket, _open(UNIX + socket, token, user) as client:
-        client.place = THIS_PROCESS
-        yield client
+    async with serve_here(config, leave_nothing=only_looks) as socket:
+        yield Reached(UNIX + socket, token, THIS_PROCESS)
 
 
 def read_config(path: Path | None, *, tries_tools: bool = False) -> LoadedConfig:

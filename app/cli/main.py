@@ -152,6 +152,14 @@ def call(
     return call_(ask.target, options, ask.signals)
 
 
+@asks(app, prints_json=False)
+def mcp(ask: Ask) -> Answer:
+    """Offer the agents to an MCP client, such as an editor, on standard input and output. One tool for each agent."""
+    from app.cli.mcp import serve_stdio
+
+    return serve_stdio(ask.target)
+
+
 @asks(app)
 def cancel(
     ask: Ask,
