@@ -80,7 +80,7 @@ class AguiEvents:
     async def encode(self, runs: list[Run]) -> bytes:
         parts = []
         for run in runs:
-            if run.turn_id != self._turn_id and run.turn_id is not None:
+            if self.is_over or (run.turn_id != self._turn_id and run.turn_id is not None):
                 continue
             if run.count:
                 if self._open is not run.kind:
