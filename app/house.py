@@ -42,6 +42,7 @@ from app.turns.decisions import Decisions
 from app.turns.final import FinalMemories
 from app.turns.flow import Flow
 from app.turns.history import History
+from app.turns.index import TurnIndex
 from app.turns.loop import Loop
 from app.turns.memory import TurnMemory
 from app.turns.recovery import Recovery
@@ -86,6 +87,7 @@ class House:
     copies: Copies
     ledger: Ledger
     history: History
+    turn_index: TurnIndex
     longterm: LongTermMemory
     memories: Memories
     turn_memory: TurnMemory
@@ -200,6 +202,7 @@ def build(
         copies=Copies(sessions),
         ledger=Ledger(live),
         history=history,
+        turn_index=TurnIndex(live),
         longterm=remembered,
         memories=Memories(remembered, durable, new_id=new_id, clock_ms=clock_ms, imports=imports),
         turn_memory=turn_memory,

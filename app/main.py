@@ -14,6 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app import __version__
 from app.compat import agui, ui_message_stream
+from app.compat.a2a.routes import routes as a2a_routes
 from app.compat.mcp_server import McpDoor
 from app.domain.errors import HectorError
 from app.doors.errors import on_hector_error, on_http_exception
@@ -130,7 +131,7 @@ def create_app(runtime: Runtime, *, accepts_local_pages: bool = False) -> FastAP
     )
     app.state.runtime = runtime
     app.router.routes.extend(Streams(runtime).routes())
-    app.router.routes.extend([*agui.routes(runtime), *ui_message_stream.routes(runtime)])
+    app.router.routes.extend([*agui.routes(runtime), *ui_message_stream.routes(runtime), *a2a_routes(runtime)])
     for room in (conversations, sessions, tickets, messages, acts, memories, forgetting, documents, agents, usage):
         app.include_router(room.router)
     app.router.routes.extend(mcp.routes())

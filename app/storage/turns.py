@@ -173,14 +173,14 @@ def add_key(unit: UnitOfWork, *, key: str, body_hash: bytes, turn_id: str, now: 
 
 def find(connection: Connection, session_id: str, turn_id: str) -> Turn | None:
     row = connection.execute(_FIND, {"the_session": session_id, "the_turn": turn_id}).first()
-    return _turn(row) if row is not None else None
+    return turn_of(row) if row is not None else None
 
 
 def find_first(connection: Connection, session_id: str) -> Turn | None:
     """The first turn of a session."""
     query = select(_t).where(_t.c.session_id == session_id).order_by(_t.c.place).limit(1)
     row = connection.execute(query).first()
-    return _turn(row) if row is not None else None
+    return turn_of(row) if row is not None else None
 
 
 def some_wait(connection: Connection, session_ids: Sequence[str]) -> bool:
@@ -199,7 +199,7 @@ def find_at(connection: Connection, session_id: str, seq: int, text: str) -> Tur
         .order_by(_t.c.last_seq.desc())
         .limit(1)
     ).first()
-    return _turn(row) if row is not None else None
+    return turn_of(row) if row is not None else None
 
 
 def find_key(connection: Connection, session_id: str, key: str) -> tuple[bytes, str] | None:
@@ -210,7 +210,7 @@ def find_key(connection: Connection, session_id: str, key: str) -> tuple[bytes, 
 
 def unfinished(connection: Connection) -> list[Turn]:
     """Every turn without a terminal state, in the order of the queues."""
-    return [_turn(row) for row in connection.execute(_UNFINISHED)]
+    return [turn_of(row) for row in connection.execute(_UNFINISHED)]
 
 
 def _json(value: Mapping[str, object]) -> str:
@@ -221,7 +221,8 @@ def _object(value: str | None) -> dict[str, Any] | None:
     return None if value is None else orjson.loads(value)
 
 
-def _turn(row: Row[Any]) -> Turn:
+def turn_of(row: Row[Any]) -> Turn:
+    """A row of the table as the turn it stores."""
     return Turn(
         turn_id=row.turn_id,
         session_id=row.session_id,

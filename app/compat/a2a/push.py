@@ -1,0 +1,215 @@
+"""Push notifications: a client's addresses that are told when the state of a task changes.
+
+They live as long as the process. Delivery is tried a few times, in order for each address; private addresses are
+refused unless the configuration allows them, and a connection goes to the addresses that were checked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import aiohttp
+import orjson
+from a2a.types import StreamResponse, TaskPushNotificationConfig, TaskStatusUpdateEvent
+from a2a.utils.errors import (
+    A2AError,
+    InvalidParamsError,
+    PushNotificationNotSupportedError,
+    TaskNotFoundError,
+    UnsupportedOperationError,
+)
+from google.protobuf.json_format import MessageToDict
+
+from app.compat.a2a.service import Caller, Followed, Service
+from app.compat.a2a.tasks import FINAL_STATES
+from app.config.compat import A2AConfig
+from app.conversation.stream import Silence
+from app.domain.errors import HectorError
+from app.observability.tasks import Tasks
+from app.tools.addresses import PrivatePlaces, Resolve, checked_addresses, read_url, system_resolver
+from app.tools.base import ToolFailed
+from app.tools.http_exchange import Exchange
+from app.tools.threads import Threads
+
+log = logging.getLogger(__name__)
+
+SECONDS = 10.0
+"""What one delivery may take."""
+PAUSES = (1.0, 5.0)
+"""Seconds before the second and third try."""
+MOST_TASKS = 10_000
+"""Tasks whose addresses are kept; those of the oldest are dropped."""
+_LONGEST = 4_096
+"""Characters of an address, a token or credentials."""
+
+
+@dataclass(slots=True)
+class _Told:
+    """Who is told of a task. `following` runs until the task is over."""
+
+    configs: dict[str, TaskPushNotificationConfig] = field(default_factory=dict)
+    following: asyncio.Task[None] | None = None
+
+
+class Push:
+    """One for the process."""
+
+    def __init__(self, service: Service, config: A2AConfig, *, resolve: Resolve | None = None) -> None:
+        self._service = service
+        self._config = config
+        self._private = PrivatePlaces(config.push_private)
+        self._resolve = resolve or system_resolver(Threads())
+        self._told: OrderedDict[str, _Told] = OrderedDict()
+        self._tasks = Tasks()
+
+    # -- the addresses of a task ----------------------------------------------------------------
+
+    async def check(self, config: TaskPushNotificationConfig) -> None:
+        """Raises PushNotificationNotSupportedError, or InvalidParamsError: nothing is sent to this address."""
+        self._require()
+        longest = max(len(config.url), len(config.token), len(config.authentication.credentials))
+        if longest > _LONGEST or len(config.id) > 200:
+            raise InvalidParamsError("The push notification config is too long.")
+        try:
+            for name, value in _headers(config).items():
+                if not value.isprintable() or not value.isascii():
+                    raise InvalidParamsError(f"The push notification config makes no valid header {name}.")
+            await checked_addresses(read_url(config.url), resolve=self._resolve, private=self._private)
+        except ToolFailed as error:
+            raise InvalidParamsError(f"Notifications cannot be sent there: {error}") from error
+
+    async def add(
+        self, caller: Caller, config: TaskPushNotificationConfig, *, is_new: bool = False
+    ) -> TaskPushNotificationConfig:
+        """Tell an address of the changes of a task from now on; one with the same id takes its place.
+
+        `is_new`: the task was begun by the same request, so its end is told even if it is over already.
+
+        Raises: what `check` and `Service.locate` raise; InvalidParamsError: the task has too many.
+        """
+        _, turn = await self._service.locate(caller, config.task_id)
+        await self.check(config)
+        stored = TaskPushNotificationConfig()
+        stored.CopyFrom(config)
+        stored.id = stored.id or config.task_id
+        told = self._told.setdefault(config.task_id, _Told())
+        if stored.id not in told.configs and len(told.configs) >= self._config.max_push:
+            most = self._config.max_push
+            raise InvalidParamsError(f"The task has {most} push notification configs, the most (compat.a2a.max_push).")
+        told.configs[stored.id] = stored
+        while len(self._told) > MOST_TASKS:
+            self._drop(next(iter(self._told)))
+        is_followed = told.following is not None and not told.following.done()
+        if not is_followed and (is_new or not turn.state.is_final):
+            told.following = self._tasks.start(self._follow(caller, config.task_id), name=f"push {config.task_id}")
+        return stored
+
+    async def list(self, caller: Caller, task_id: str) -> list[TaskPushNotificationConfig]:
+        self._require()
+        await self._service.locate(caller, task_id)
+        told = self._told.get(task_id)
+        return list(told.configs.values()) if told is not None else []
+
+    async def get(self, caller: Caller, task_id: str, config_id: str) -> TaskPushNotificationConfig:
+        """Raises TaskNotFoundError: the task has no such config."""
+        for config in await self.list(caller, task_id):
+            if config.id == config_id:
+                return config
+        raise TaskNotFoundError(f"The task has no push notification config {config_id[:200]!r}.")
+
+    async def delete(self, caller: Caller, task_id: str, config_id: str) -> None:
+        """One that is not there is not an error."""
+        await self.list(caller, task_id)
+        told = self._told.get(task_id)
+        if told is not None:
+            told.configs.pop(config_id, None)
+            if not told.configs:
+                self._drop(task_id)
+
+    def _require(self) -> None:
+        if not self._config.push:
+            raise PushNotificationNotSupportedError("Push notifications are switched off (compat.a2a.push).")
+
+    def _drop(self, task_id: str) -> None:
+        told = self._told.pop(task_id)
+        if told.following is not None:
+            told.following.cancel()
+
+    def stop(self) -> None:
+        """The server stops: nothing more is sent."""
+        for task_id in list(self._told):
+            self._drop(task_id)
+
+    # -- telling --------------------------------------------------------------------------------
+
+    async def _follow(self, caller: Caller, task_id: str) -> None:
+        """Tell what becomes of a task until it is over. As a reader: the task goes on for whoever is told."""
+        try:
+            try:
+                with await self._service.subscribe(caller, task_id) as followed:
+                    await self._tell_changes(followed)
+            except UnsupportedOperationError:  # it was over sooner than we looked
+                pass
+            task = await self._service.get(caller, task_id)
+            await self._tell(task_id, StreamResponse(task=task))
+        except (A2AError, HectorError) as error:  # its session was terminated, or the server stops
+            log.debug("no more notifications about %s: %s", task_id, error)
+
+    async def _tell_changes(self, followed: Followed) -> None:
+        task_id = followed.turn.turn_id
+        known = followed.first.status.state  # the replay of what came before it tells nothing new
+        caught_up = followed.session_log.visible_seq
+        async for part in self._service.updates(followed):
+            if isinstance(part, Silence):
+                continue
+            is_new = followed.reading.cursor > caught_up
+            for update in part:
+                if not isinstance(update, TaskStatusUpdateEvent) or not is_new or update.status.state == known:
+                    continue
+                known = update.status.state
+                if known not in FINAL_STATES:  # the end is told with the whole task
+                    await self._tell(task_id, StreamResponse(status_update=update))
+
+    async def _tell(self, task_id: str, told: StreamResponse) -> None:
+        known = self._told.get(task_id)
+        body = orjson.dumps(MessageToDict(told))
+        if known is not None:
+            await asyncio.gather(*[self._deliver(config, body) for config in known.configs.values()])
+
+    async def _deliver(self, config: TaskPushNotificationConfig, body: bytes) -> None:
+        problem = ""
+        for pause in (0.0, *PAUSES):
+            await asyncio.sleep(pause)
+            try:
+                async with asyncio.timeout(SECONDS):
+                    status = await self._post(config, body)
+            except (ToolFailed, aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+                problem = str(error) or type(error).__name__
+                continue
+            if status < 300:
+                return
+            problem = f"HTTP {status}"
+            if status < 500 and status != 429:
+                break
+        log.warning("a notification about %s was not delivered: %s", config.task_id, problem)
+
+    async def _post(self, config: TaskPushNotificationConfig, body: bytes) -> int:
+        target = read_url(config.url)
+        addresses = await checked_addresses(target, resolve=self._resolve, private=self._private)
+        exchange = Exchange("POST", target, addresses, headers=_headers(config), body=body)
+        answer = await exchange.carry_out(max_bytes=1_024, tls=True)
+        return answer.status
+
+
+def _headers(config: TaskPushNotificationConfig) -> Mapping[str, str]:
+    """As the SDK sends them: the token as a header of its own, credentials after their scheme."""
+    headers = {"Content-Type": "application/a2a+json", "User-Agent": "hector"}
+    if config.token:
+        headers["X-A2A-Notification-Token"] = config.token
+    if config.authentication.scheme and config.authentication.credentials:
+        headers["Authorization"] = f"{config.authentication.scheme} {config.authentication.credentials}"
+    return headers

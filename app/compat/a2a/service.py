@@ -1,0 +1,325 @@
+"""Service: the operations of A2A on sessions and turns, whatever the wire: start, follow, find, list, cancel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from a2a.types import (
+    ListTasksRequest,
+    ListTasksResponse,
+    SendMessageRequest,
+    Task,
+    TaskState,
+    TaskStatus,
+    TaskStatusUpdateEvent,
+)
+from a2a.utils.errors import (
+    InternalError,
+    InvalidParamsError,
+    TaskNotCancelableError,
+    TaskNotFoundError,
+    UnsupportedOperationError,
+)
+from a2a.utils.task import (
+    ListTasksCursor,
+    decode_list_tasks_cursor,
+    encode_list_tasks_cursor,
+    validate_history_length,
+    validate_page_size,
+)
+
+from app.agents import Agent
+from app.compat.a2a.answers import give_answers
+from app.compat.a2a.events import TaskEvents, Text, Update
+from app.compat.a2a.parts import text_of
+from app.compat.a2a.tasks import STATES, open_acts, read_task
+from app.conversation.conversation import Sending
+from app.conversation.stream import Later, Silence, leave, stream
+from app.conversation.view import View, view_of
+from app.domain.errors import NotFound, overloaded
+from app.domain.principal import Principal
+from app.domain.turn import Turn, TurnState
+from app.events.follow import Reading
+from app.events.log import SessionLog
+from app.runtime import Runtime
+from app.storage.turn_lists import TurnFilter, changed_ms
+from app.turns.open_turn import OpenTurn
+
+PAGE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks which agent. `leaving`: done when the client has gone; `None`: the wire cancels the request then."""
+
+    principal: Principal
+    agent: str
+    leaving: Callable[[], Awaitable[object]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A task and a reading of it, entered already: the end of a `with` block leaves it.
+
+    `first`: the task as the stream begins with it.
+    """
+
+    session_log: SessionLog
+    turn: OpenTurn | Turn
+    reading: Reading
+    view: View
+    first: Task
+    ends_when_waiting: bool
+    """Whether its stream ends when the task waits for its client."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.reading.__exit__(kind, error, trace)
+
+
+class Service:
+    """One for the process."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+
+    # -- sending --------------------------------------------------------------------------------
+
+    async def send(self, caller: Caller, params: SendMessageRequest) -> Followed:
+        """Begin a task, or say something to one: the answer to a question, or a word to a turn that runs.
+
+        The client counts as a reader until it leaves what this returns.
+
+        Raises:
+            A2AError, HectorError: nothing was stored.
+        """
+        validate_history_length(params.configuration)
+        if not await self.runtime.lag.may_begin():
+            raise overloaded("The server has more to do than it can do in time (server.max_lag)")
+        if params.message.task_id:
+            return await self._continue(caller, params)
+        return await self._begin(caller, params)
+
+    async def _begin(self, caller: Caller, params: SendMessageRequest) -> Followed:
+        text = text_of(params.message)
+        runtime = self.runtime
+        agent = runtime.roster.get(caller.agent, caller.principal)
+        runtime.conversation.check_length(text)
+        session_id = params.message.context_id or None
+        session_log, _ = await runtime.sessions.create(caller.principal, agent.name, session_id=session_id)
+        runtime.admission.check_accepts(session_log)
+        return await self._say(caller, session_log, Sending(text, background=_is_background(params)), params)
+
+    async def _say(
+        self, caller: Caller, session_log: SessionLog, sending: Sending, params: SendMessageRequest
+    ) -> Followed:
+        following = await self.runtime.conversation.send(caller.principal, caller.agent, session_log, sending)
+        reading = following.reading
+        following.__enter__()  # before the turn begins, or its grace would
+        try:
+            turn = following.running(await following.start())
+            followed = await self._followed(session_log, turn, reading, following.agent, params)
+        except BaseException:
+            following.__exit__(None, None, None)
+            raise
+        return followed
+
+    async def _continue(self, caller: Caller, params: SendMessageRequest) -> Followed:
+        session_log, turn = await self.locate(caller, params.message.task_id)
+        if params.message.context_id not in ("", session_log.session.session_id):
+            raise InvalidParamsError("The task belongs to another contextId.")
+        if turn.state.is_final:
+            raise UnsupportedOperationError("The task is over; send a message without taskId to begin another one.")
+        waiting = await open_acts(self.runtime, session_log, turn.turn_id)
+        if not waiting:
+            sending = Sending(text_of(params.message), on_busy="steer", background=_is_background(params))
+            return await self._say(caller, session_log, sending, params)
+        runtime = self.runtime
+        agent = runtime.roster.get(caller.agent, caller.principal)
+        reading = runtime.conversation.read(session_log, agent, after=session_log.visible_seq)
+        reading.__enter__()
+        try:
+            by = caller.principal.effective_user
+            await give_answers(runtime, session_log, waiting, params.message, by=by)
+            followed = await self._followed(session_log, turn, reading, agent, params)
+        except BaseException:
+            reading.__exit__(None, None, None)
+            raise
+        return followed
+
+    async def _followed(
+        self, session_log: SessionLog, turn: OpenTurn | Turn, reading: Reading, agent: Agent, params: SendMessageRequest
+    ) -> Followed:
+        first = await read_task(
+            self.runtime, session_log, turn, history_length=_length(params.configuration), with_artifact=False
+        )
+        return Followed(session_log, turn, reading, _view(agent, turn), first, ends_when_waiting=True)
+
+    # -- following ------------------------------------------------------------------------------
+
+    async def subscribe(self, caller: Caller, task_id: str) -> Followed:
+        """Follow an open task from its beginning: all who do are told the same updates in the same order.
+
+        Raises:
+            UnsupportedOperationError: it is over.
+        """
+        session_log, turn = await self.locate(caller, task_id)
+        if not isinstance(turn, OpenTurn) or turn.state.is_final:
+            raise UnsupportedOperationError(f"The task {task_id!r} is over; get it instead.")
+        runtime = self.runtime
+        agent = runtime.roster.get(caller.agent, caller.principal)
+        after = turn.after if turn.state is TurnState.QUEUED else turn.started_seq - 1
+        reading = runtime.conversation.read(session_log, agent, after=after)
+        reading.__enter__()
+        try:
+            first = await read_task(runtime, session_log, turn, with_artifact=False)
+        except BaseException:
+            reading.__exit__(None, None, None)
+            raise
+        return Followed(session_log, turn, reading, _view(agent, turn), first, ends_when_waiting=False)
+
+    async def updates(self, followed: Followed) -> AsyncGenerator[list[Text | Update] | Silence]:
+        """What becomes of a task, after its first state: all that is ready together, each update once.
+
+        Raises:
+            InternalError (`shutting_down`): the server stops; the task goes on, or ends as its stop says.
+        """
+        events = TaskEvents(followed.session_log, followed.turn.turn_id, whole=followed.view.whole)
+        async for part in stream(self.runtime.conversation, followed.reading, followed.view):
+            if isinstance(part, Later):
+                sentence = "The server is stopping; get the task, or subscribe to it, in a moment."
+                raise InternalError(sentence, data={"reason": "shutting_down"})
+            if isinstance(part, Silence):
+                yield part
+                continue
+            if found := await events.of(part):
+                yield found
+            if events.is_over or (events.is_waiting and followed.ends_when_waiting):
+                return
+
+    async def wait(self, caller: Caller, followed: Followed) -> TaskStatus | None:
+        """Return when the task is over, or waits for its client, or the client has left; the last status told."""
+        told = None
+        watcher = asyncio.ensure_future(_watch(caller, followed.reading)) if caller.leaving is not None else None
+        try:
+            async for part in self.updates(followed):
+                for update in part if not isinstance(part, Silence) else ():
+                    if isinstance(update, TaskStatusUpdateEvent):
+                        told = update.status
+        finally:
+            if watcher is not None:
+                watcher.cancel()
+        return told
+
+    # -- finding --------------------------------------------------------------------------------
+
+    async def locate(self, caller: Caller, task_id: str) -> tuple[SessionLog, OpenTurn | Turn]:
+        """A task of the caller's with this agent. Raises TaskNotFoundError, for somebody else's with the same words."""
+        house = self.runtime.house
+        session_id = await house.turn_index.session_of(task_id) if task_id else None
+        if session_id is None:
+            raise _not_found(task_id)
+        agent = self.runtime.roster.get(caller.agent, caller.principal)
+        try:
+            session_log = await self.runtime.sessions.get(caller.principal, agent.name, session_id)
+            return session_log, await house.history.find(session_log, task_id)
+        except NotFound:
+            raise _not_found(task_id) from None
+
+    async def get(self, caller: Caller, task_id: str, *, history_length: int | None = None) -> Task:
+        session_log, turn = await self.locate(caller, task_id)
+        return await read_task(self.runtime, session_log, turn, history_length=history_length)
+
+    async def cancel(self, caller: Caller, task_id: str) -> Task:
+        """Raises TaskNotCancelableError: it is over."""
+        session_log, turn = await self.locate(caller, task_id)
+        if turn.state.is_final or await self.runtime.stopping.cancel(session_log, turn_id=task_id) is None:
+            raise TaskNotCancelableError(f"The task {task_id!r} is over.")
+        return await self.get(caller, task_id)
+
+    async def list(self, caller: Caller, params: ListTasksRequest) -> ListTasksResponse:
+        """The caller's tasks with the agent, the last changed first."""
+        validate_history_length(params)
+        if params.HasField("page_size"):
+            validate_page_size(params.page_size)
+        size = params.page_size or PAGE
+        agent = self.runtime.roster.get(caller.agent, caller.principal)
+        wanted = TurnFilter(
+            caller.principal.id,
+            agent.name,
+            user_id=caller.principal.user_id,
+            session_id=params.context_id or None,
+            states=_states(params.status),
+            changed_from_ms=_milliseconds(params),
+        )
+        page, total = await self.runtime.house.turn_index.page(wanted, before=_before(params), limit=size + 1)
+        last = page[size - 1] if len(page) > size else None
+        token = encode_list_tasks_cursor(ListTasksCursor(changed_ms(last) * 1_000_000, last.turn_id)) if last else ""
+        found = ListTasksResponse(next_page_token=token, page_size=size, total_size=total)
+        for turn in page[:size]:
+            session_log = await self.runtime.live.open(turn.session_id)
+            if session_log is not None:  # else its session was terminated meanwhile
+                found.tasks.append(
+                    await read_task(
+                        self.runtime,
+                        session_log,
+                        turn,
+                        history_length=_length(params),
+                        with_artifact=params.include_artifacts,
+                    )
+                )
+        return found
+
+
+async def _watch(caller: Caller, reading: Reading) -> None:
+    assert caller.leaving is not None
+    await caller.leaving()
+    leave(reading)
+
+
+def _view(agent: Agent, turn: OpenTurn | Turn) -> View:
+    return view_of(agent.config, turn_id=turn.turn_id, until_caught_up=isinstance(turn, Turn))
+
+
+def _is_background(params: SendMessageRequest) -> bool:
+    """Whether the task goes on without a reader: the client asked to be answered at once, or to be told elsewhere."""
+    configuration = params.configuration
+    return configuration.return_immediately or configuration.HasField("task_push_notification_config")
+
+
+def _length(given: object) -> int | None:
+    """`history_length`, where it was given."""
+    return given.history_length if given.HasField("history_length") else None  # type: ignore[attr-defined]
+
+
+def _states(status: TaskState) -> tuple[str, ...]:
+    if status == TaskState.TASK_STATE_UNSPECIFIED:
+        return ()
+    return tuple([state.value for state, told in STATES.items() if told == status]) or ("",)
+
+
+def _milliseconds(params: ListTasksRequest) -> int | None:
+    if not params.HasField("status_timestamp_after"):
+        return None
+    return -(-params.status_timestamp_after.ToNanoseconds() // 1_000_000)
+
+
+def _before(params: ListTasksRequest) -> tuple[int, str] | None:
+    if not params.page_token:
+        return None
+    cursor = decode_list_tasks_cursor(params.page_token)
+    if cursor is None or cursor.timestamp_ns is None or "\0" in cursor.task_id:
+        raise InvalidParamsError("pageToken is not one that this list gave out.")
+    return min(cursor.timestamp_ns // 1_000_000, 2**62), cursor.task_id
+
+
+def _not_found(task_id: str) -> TaskNotFoundError:
+    return TaskNotFoundError(f"There is no task {task_id[:200]!r} here.")
