@@ -17,6 +17,7 @@ from app.compat import agui, ui_message_stream
 from app.compat.a2a.routes import routes as a2a_routes
 from app.compat.mcp_server import McpDoor
 from app.domain.errors import HectorError
+from app.doors.direct_send import keep_server_send
 from app.doors.errors import on_hector_error, on_http_exception
 from app.page import routes as page
 from app.routers import (
@@ -32,7 +33,6 @@ from app.routers import (
     tickets,
     usage,
 )
-from app.routers.direct_send import keep_server_send
 from app.routers.guard import Guard
 from app.routers.origins import LOCAL, NotingCors, RefusedOrigins
 from app.routers.streams import Streams

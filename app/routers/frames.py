@@ -21,10 +21,10 @@ from app.domain.errors import Unavailable
 from app.domain.event import EventKind, Reconnect
 from app.doors.answers import GUARDED
 from app.doors.dependencies import gone
+from app.doors.direct_send import Begun, server_send
 from app.doors.pacing import Pacer
 from app.events.follow import Reading
 from app.events.run import Run
-from app.routers.direct_send import Begun, server_send
 from app.routers.sse import DONE, NAMED_DONE, RETRY, encode, frame
 
 _START = {

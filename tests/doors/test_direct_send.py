@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from app.routers.direct_send import Begun
+from app.doors.direct_send import Begun
 
 
 async def test_what_never_waits_is_done_at_once() -> None:
