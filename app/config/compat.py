@@ -11,6 +11,15 @@ from app.config.tool_types import Network
 from app.config.units import Duration, EntryName, Wait
 
 
+class OpenAIConfig(Section):
+    """The door for clients of OpenAI's API."""
+
+    enabled: bool = True
+    """Whether the door is open."""
+    prefix: str = Field(default="/v1", pattern=r"^(/[A-Za-z0-9._~-]+)+$")
+    """Path under which it answers; clients get it as the end of their base URL."""
+
+
 class VectorShiftConfig(Section):
     """The door for programs written with the vectorshift package."""
 
@@ -67,6 +76,7 @@ class A2AConfig(Section):
 class CompatConfig(Section):
     """Other products' dialects."""
 
+    openai: OpenAIConfig = Field(default_factory=OpenAIConfig)
     agui: AguiConfig = Field(default_factory=AguiConfig)
     ai_sdk: AiSdkConfig = Field(default_factory=AiSdkConfig)
     vectorshift: VectorShiftConfig = Field(default_factory=VectorShiftConfig)

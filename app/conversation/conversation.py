@@ -22,6 +22,7 @@ from app.domain.turn import OnBusy, Outcome, Turn, TurnState
 from app.events.follow import Reading
 from app.events.log import SessionLog
 from app.house import House
+from app.sessions.draft import Seed
 from app.turns import structured
 from app.turns.ask import Ask
 from app.turns.keys import Key, make_key
@@ -49,6 +50,8 @@ class Sending:
     """Without what agents do that the session's agent calls."""
     response_format: bytes | None = None
     """See `Ask`."""
+    seeds: tuple[Seed, ...] = ()
+    """The messages that the session of a one-shot begins with."""
 
     def make_key(self) -> Key | None:
         """The idempotency key with the body as it was given."""
@@ -62,6 +65,7 @@ class Sending:
             background=self.background,
             on_busy=self.on_busy,
             response_format=self.response_format,
+            seeds=self.seeds,
         )
 
 
@@ -172,10 +176,12 @@ class Following:
         asked = turn.ask.response_format if isinstance(turn, OpenTurn) else turn.response_format
         return structured.wanted(self.agent, asked) is not None
 
-    async def outcome(self, turn: OpenTurn | Turn, leaving: Callable[[], Awaitable[object]]) -> Outcome | None:
+    async def outcome(
+        self, turn: OpenTurn | Turn, leaving: Callable[[], Awaitable[object]], *, through_waits: bool = False
+    ) -> Outcome | None:
         """Wait for the end of the turn; `leaving()` is done when the client has left.
 
-        `None`: the turn waits for somebody.
+        `None`: the turn waits for somebody; with `through_waits` that is waited for, too.
 
         Raises:
             Unavailable: the server stops first (`shutting_down`, with the partial text), the client left, or the
@@ -186,7 +192,7 @@ class Following:
         stopping, left = self.conversation.stop_signal, asyncio.ensure_future(leaving())
         parked = asyncio.ensure_future(turn.parked.wait())
         try:
-            waited: list[asyncio.Future[Any]] = [turn.done, left, stopping, parked]
+            waited: list[asyncio.Future[Any]] = [turn.done, left, stopping, *([] if through_waits else [parked])]
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         finally:
             left.cancel()
@@ -196,7 +202,7 @@ class Following:
             if outcome.reason == "session_terminated":
                 await self._refusal()
             return outcome
-        if turn.parked.is_set():
+        if turn.parked.is_set() and not through_waits:
             return None
         if stopping.done():
             tape = self.session_log.tape
@@ -252,7 +258,7 @@ class Conversation:
             raise InvalidRequest(f"Idempotency-Key must have 1 to {MAX_KEY} characters.")
         is_one_shot = session_log is None
         if session_log is None:
-            session_log = await self.house.sessions.one_shot(principal, agent.name, sending.key)
+            session_log = await self.house.sessions.one_shot(principal, agent.name, sending.key, sending.seeds)
         cursor = parse_cursor(sending.resume, session_log)
         ask = attached = None
         if sending.text is not None or sending.key is None:

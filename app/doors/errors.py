@@ -1,12 +1,16 @@
-"""Errors over HTTP: one shape of body for whatever the error table has."""
+"""Errors over HTTP: one shape of body for whatever the error table has, but on the paths of doors with a dialect."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Callable
 
 import orjson
 from fastapi.routing import iter_route_contexts
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
+from starlette.types import Scope
 
 from app.domain import errors
 from app.domain.errors import HectorError
@@ -33,9 +37,35 @@ def error_response(error: HectorError, request_id: str) -> Response:
     return Answer(orjson.dumps(body), status, headers)
 
 
+ErrorShape = Callable[[HectorError, str], Response]
+"""Writes an error, with the id of the request, as the clients of a dialect expect it."""
+
+
+class ErrorShapes:
+    """The shapes of the doors that have one of their own, by path. What refuses a request before it reaches a door (the
+    guard, the router) writes the error in that door's shape, too."""
+
+    def __init__(self) -> None:
+        self._shapes: list[tuple[re.Pattern[str], ErrorShape]] = []
+
+    def add(self, paths: re.Pattern[str], shape: ErrorShape) -> None:
+        """Use `shape` for the paths that match `paths` from their start."""
+        self._shapes.append((paths, shape))
+
+    def find(self, path: str) -> ErrorShape:
+        return next((shape for paths, shape in self._shapes if paths.match(path)), error_response)
+
+
+def refusal(error: HectorError, scope: Scope) -> Response:
+    """The error in the shape that belongs to the path of the request."""
+    shapes = getattr(scope["app"].state, "error_shapes", None) if "app" in scope else None
+    shape = shapes.find(scope["path"]) if shapes is not None else error_response
+    return shape(error, scope.get("request_id", ""))
+
+
 async def on_hector_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HectorError)
-    return error_response(error, request.scope.get("request_id", ""))
+    return refusal(error, request.scope)
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
@@ -48,7 +78,7 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
         )
     else:
         refused = errors.NotFound(f"There is nothing at {request.url.path}; see /openapi.json.")
-    response = error_response(refused, request.scope.get("request_id", ""))
+    response = refusal(refused, request.scope)
     if status == 405:
         response.headers["Allow"] = ", ".join(_methods_at(request)) or "GET, HEAD"  # a mounted file has no route
     return response

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.auth.authenticate import Authenticator
 from app.auth.users import with_named_user
 from app.domain.errors import Forbidden, HectorError, Internal, InvalidRequest, QuotaExceeded
-from app.doors.errors import error_response
+from app.doors.errors import refusal
 from app.routers.origins import LOCAL, RefusedOrigins
 from app.routers.tickets import admit, take_ticket
 from app.sessions.tickets import Tickets
@@ -99,20 +99,20 @@ class Guard:
                 logging.DEBUG if isinstance(error, QuotaExceeded) else logging.INFO
             )  # a flood is told once, by the brake
             log.log(level, "refused a request from %s: %s", client[0], error.reason, extra={"request_id": request_id})
-            await error_response(error, request_id)(scope, receive, send)
+            await refusal(error, scope)(scope, receive, send)
             return
         try:
             await self._app(scope, receive, watched)
         except HectorError as error:
             if has_begun:
                 raise
-            await error_response(error, request_id)(scope, receive, send)
+            await refusal(error, scope)(scope, receive, send)
         except Exception:
             log.exception("request %s failed by our fault", request_id, extra={"request_id": request_id})
             if has_begun:
                 raise
             fault = Internal("Something went wrong on our side; the log has the details.")
-            await error_response(fault, request_id)(scope, receive, send)
+            await refusal(fault, scope)(scope, receive, send)
 
     def _strip_prefix(self, scope: Scope) -> bool:
         """Strip the path of `public_url`; true if the request is for the prefix alone and must be redirected.

@@ -53,6 +53,12 @@ class Copies:
             raise InvalidRequest("Only a user's message can be edited; regenerate an answer instead.")
         return await self._copy(principal, session_log, upto=edited.seq - 1, seeds=(Seed("user", content),))
 
+    async def branch(
+        self, principal: Principal, session_log: SessionLog, *, upto: int, seeds: tuple[Seed, ...]
+    ) -> SessionLog:
+        """Fork after message number `upto` (0: before the first) and add `seeds`. Raises: what creating raises."""
+        return await self._copy(principal, session_log, upto=upto, seeds=seeds)
+
     async def read(self, session_log: SessionLog) -> list[Message]:
         """Every message, oldest first."""
         found: list[Message] = []

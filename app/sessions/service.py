@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 from weakref import WeakValueDictionary
@@ -22,7 +23,7 @@ from app.domain.session import Session, SessionStatus
 from app.events.change import Change
 from app.events.live import LiveSessions
 from app.events.log import SessionLog
-from app.sessions.draft import EPHEMERAL, PLAIN, Draft
+from app.sessions.draft import EPHEMERAL, PLAIN, Draft, Seed
 from app.sessions.ending import Endings
 from app.sessions.stored_size import StoredSize
 from app.sessions.tombstones import Tombstones
@@ -87,14 +88,17 @@ class Sessions:
                 mine.set_result(None)
         return await self._create(principal, agent, self._new_id("sess"), draft), True
 
-    async def one_shot(self, principal: Principal, agent: str, key: str | None) -> SessionLog:
+    async def one_shot(
+        self, principal: Principal, agent: str, key: str | None, seeds: tuple[Seed, ...] = ()
+    ) -> SessionLog:
         """Create a session in memory; for an idempotency key used before, return its session while that exists."""
+        draft = replace(EPHEMERAL, seeds=seeds) if seeds else EPHEMERAL
         if key is None:
-            return await self._create(principal, agent, self._new_id("sess"), EPHEMERAL)
+            return await self._create(principal, agent, self._new_id("sess"), draft)
         name = (principal.id, principal.effective_user, agent, key)
         made = self._one_shots.get(name)
         if made is None or (made.done() and (made.exception() is not None or made.result().over is not None)):
-            made = asyncio.ensure_future(self._create(principal, agent, self._new_id("sess"), EPHEMERAL))
+            made = asyncio.ensure_future(self._create(principal, agent, self._new_id("sess"), draft))
             self._drop_finished_one_shots()
             self._one_shots[name] = made
         return await asyncio.shield(made)

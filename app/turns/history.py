@@ -88,6 +88,12 @@ class History:
         again = Again(question.message_id, question.seq, replaced[0], as_of, replaced[1])
         return Ask(question.content, instructions, again, question.trust)
 
+    async def said(self, session_log: SessionLog, turn_id: str) -> list[Message]:
+        """What the agent said in a turn: a message for each step, oldest first, without those that were replaced."""
+        read, session_id = session_log.database.read, session_log.session.session_id
+        found = await read(partial(messages.of_turn, session_id=session_id, turn_id=turn_id))
+        return [message for message in found if message.role == "assistant" and message.status != "replaced"]
+
     async def messages(
         self, session_log: SessionLog, *, before: int, limit: int, roles: Collection[str] | None = None
     ) -> list[Message]:

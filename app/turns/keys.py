@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -102,9 +102,12 @@ def make_key(
     background: bool = False,
     on_busy: str | None = None,
     response_format: bytes | None = None,
+    seeds: Sequence[object] = (),
 ) -> Key:
     """The key `name` with what counts as the same request under it: the body as the client gave it."""
-    body = [background, on_busy, text, instructions, message_id]
+    body: list[object] = [background, on_busy, text, instructions, message_id]
     if response_format is not None:  # left out otherwise: keys of earlier releases stay what they are
         body.append(response_format.decode())
+    if seeds:
+        body.append(seeds)
     return name, hashlib.sha256(orjson.dumps(body)).digest()

@@ -1,0 +1,52 @@
+"""The addresses of the door, as plain ASGI below the configured prefix, and the shape of its errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.compat.openai import chat, models
+from app.compat.openai.errors import error_answer
+from app.runtime import Runtime
+
+Serve = Callable[[Runtime, Request], Awaitable[ASGIApp]]
+"""Looks at a request and gives what answers it. Raises what refuses it."""
+
+_ROOTS = "models|chat|responses|conversations|embeddings"
+
+
+def install(app: FastAPI, runtime: Runtime) -> None:
+    """Open the door, if the configuration says so."""
+    config = runtime.config.compat.openai
+    if not config.enabled:
+        return
+    app.state.error_shapes.add(re.compile(rf"{re.escape(config.prefix)}/(?:{_ROOTS})(?:/|\Z)"), error_answer)
+    app.router.routes.extend([_route(runtime, config.prefix, *line) for line in _TABLE])
+
+
+_TABLE: tuple[tuple[str, str, Serve], ...] = (
+    ("GET", "/models", models.list_models),
+    ("GET", "/models/{model:path}", models.get_model),
+    ("POST", "/chat/completions", chat.complete),
+)
+
+
+def _route(runtime: Runtime, prefix: str, method: str, path: str, serve: Serve) -> Route:
+    return Route(prefix + path, _Endpoint(runtime, serve), methods=[method])
+
+
+class _Endpoint:
+    """An ASGI application for `Route`, which wraps functions but leaves objects alone."""
+
+    def __init__(self, runtime: Runtime, serve: Serve) -> None:
+        self._runtime = runtime
+        self._serve = serve
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = await self._serve(self._runtime, Request(scope, receive))
+        await answer(scope, receive, send)
