@@ -109,9 +109,9 @@ class Runtime:
         self._stack.push_async_callback(self._close_llms)
         self._add_llms(config)
         self.roster = Roster(build_agents(config, self._llms))
-        self._embedder = build_embedder(config.embedder)
-        if self._embedder is not None:
-            self._stack.push_async_callback(self._embedder.close)
+        self.embedder = build_embedder(config.embedder)
+        if self.embedder is not None:
+            self._stack.push_async_callback(self.embedder.close)
         key = await self._server_key()
         self.catalog = build_catalog(
             config, Ports(find=self._look_up, read_whole=self._read_whole, call_agent=self._call_agent)
@@ -125,7 +125,7 @@ class Runtime:
             tombstone_key=key,
             new_id=new_id,
             clock_ms=self._clock_ms,
-            embedder=self._embedder,
+            embedder=self.embedder,
             metrics=self.metrics,
             toolbox=self.catalog,
             limits=_limits_of(config),
@@ -266,7 +266,7 @@ class Runtime:
         from app.documents.stores import DocumentStores
 
         stores = self.config.document_stores
-        return DocumentStores(self._durable, stores, new_id=new_id, clock_ms=self._clock_ms, embedder=self._embedder)
+        return DocumentStores(self._durable, stores, new_id=new_id, clock_ms=self._clock_ms, embedder=self.embedder)
 
     async def _forget_documents(self) -> None:
         from app.storage import documents

@@ -223,6 +223,13 @@ class Sessions:
             raise await self._tombstones.refusal(session_id)
         return session_log
 
+    async def get_by_id(self, principal: Principal, session_id: str) -> SessionLog:
+        """The session of whichever agent, if it is this caller's. Raises what `get` raises; NotFound if terminated."""
+        session_log = self._live.warm(session_id) or await self._live.open(session_id)
+        if session_log is None:
+            raise session_not_found(session_id)
+        return await self.get(principal, session_log.session.agent, session_id)
+
     async def list(
         self,
         principal: Principal,

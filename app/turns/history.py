@@ -88,6 +88,10 @@ class History:
         again = Again(question.message_id, question.seq, replaced[0], as_of, replaced[1])
         return Ask(question.content, instructions, again, question.trust)
 
+    async def message(self, session_log: SessionLog, message_id: str) -> Message | None:
+        read, session_id = session_log.database.read, session_log.session.session_id
+        return await read(partial(messages.find, session_id=session_id, message_id=message_id))
+
     async def said(self, session_log: SessionLog, turn_id: str) -> list[Message]:
         """What the agent said in a turn: a message for each step, oldest first, without those that were replaced."""
         read, session_id = session_log.database.read, session_log.session.session_id

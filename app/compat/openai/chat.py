@@ -20,6 +20,7 @@ from app.compat.openai.texts import read_messages
 from app.compat.openai.waiting import answers_of, wait_for_end
 from app.conversation.conversation import Following, Sending
 from app.domain.errors import overloaded
+from app.domain.principal import Principal
 from app.domain.turn import Outcome, Turn
 from app.doors.answers import Answer
 from app.doors.json_route import check_items, parse, read_body
@@ -46,7 +47,7 @@ async def complete(runtime: Runtime, request: Request) -> ASGIApp:
         raise overloaded("The server has more to do than it can do in time (server.max_lag)")
     server = runtime.config.server
     body = parse(await read_body(request.scope, request.receive, server.max_body), ChatCompletion)
-    agent = agent_of(runtime, body.model)
+    agent = agent_of(runtime, body.model, request.scope["principal"])
     if body.n not in (None, 1):
         raise invalid("n", "an agent gives one answer; leave n out, or send 1")
     check_items(len(body.messages), server)
@@ -68,9 +69,10 @@ async def complete(runtime: Runtime, request: Request) -> ASGIApp:
     )
 
 
-def agent_of(runtime: Runtime, model: str) -> Agent:
+def agent_of(runtime: Runtime, model: str, caller: Principal) -> Agent:
+    """Raises NotFound: there is none, or none that the caller may use."""
     agent = runtime.roster.find(model)
-    if agent is None or agent.config.visibility == "private":
+    if agent is None or not agent.is_for(caller):
         raise model_not_found(model)
     return agent
 

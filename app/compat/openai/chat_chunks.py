@@ -66,6 +66,9 @@ class ChatChunks:
         sentence = "The server is shutting down; the turn may still end, look for it later."
         return self._refuse(Unavailable(sentence, reason="shutting_down"))
 
+    async def closing(self) -> bytes:
+        return b""
+
     def _snapshot(self, text: str) -> bytes:
         if not text:
             return b""

@@ -15,12 +15,14 @@ CREATED = 1735689600
 """The clients want a time; agents have none."""
 
 
-async def list_models(runtime: Runtime, _request: Request) -> ASGIApp:
-    return answer({"object": "list", "data": [_model(agent.name) for agent in runtime.roster.listed()]})
+async def list_models(runtime: Runtime, request: Request) -> ASGIApp:
+    return answer(
+        {"object": "list", "data": [_model(agent.name) for agent in runtime.roster.listed(request.scope["principal"])]}
+    )
 
 
 async def get_model(runtime: Runtime, request: Request) -> ASGIApp:
-    return answer(_model(agent_of(runtime, request.path_params["model"]).name))
+    return answer(_model(agent_of(runtime, request.path_params["model"], request.scope["principal"]).name))
 
 
 def _model(name: str) -> dict[str, Any]:

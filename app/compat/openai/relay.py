@@ -45,6 +45,10 @@ class Writer(Protocol):
         """The server stops, and the turn is not over."""
         ...
 
+    async def closing(self) -> bytes:
+        """The stream ends by itself: what is left to say where the events of the end are not kept."""
+        ...
+
 
 class TurnStream:
     """ASGI application: begins the turn of `following` and streams it. An error before the first byte is raised."""
@@ -89,7 +93,8 @@ class ReadingStream:
                 if body:
                     await send({"type": "http.response.body", "body": body, "more_body": True})
             if not reading.gone:
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                body = b"" if reading.stopping else await writer.closing()
+                await send({"type": "http.response.body", "body": body, "more_body": False})
         finally:
             watcher.cancel()
 

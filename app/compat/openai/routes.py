@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.compat.openai import chat, models
+from app.compat.openai import chat, conversations, embeddings, models, responses
 from app.compat.openai.errors import error_answer
 from app.runtime import Runtime
 
@@ -33,6 +33,19 @@ _TABLE: tuple[tuple[str, str, Serve], ...] = (
     ("GET", "/models", models.list_models),
     ("GET", "/models/{model:path}", models.get_model),
     ("POST", "/chat/completions", chat.complete),
+    ("POST", "/responses", responses.create),
+    ("GET", "/responses/{response}", responses.get),
+    ("DELETE", "/responses/{response}", responses.delete),
+    ("POST", "/responses/{response}/cancel", responses.cancel),
+    ("GET", "/responses/{response}/input_items", responses.list_input),
+    ("POST", "/conversations", conversations.create),
+    ("GET", "/conversations/{conversation}", conversations.get),
+    ("POST", "/conversations/{conversation}", conversations.update),
+    ("DELETE", "/conversations/{conversation}", conversations.delete),
+    ("POST", "/conversations/{conversation}/items", conversations.add_items),
+    ("GET", "/conversations/{conversation}/items", conversations.list_items),
+    ("GET", "/conversations/{conversation}/items/{item}", conversations.get_item),
+    ("POST", "/embeddings", embeddings.embed),
 )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import httpx2
 import openai
 import pytest
 import pytest_asyncio
@@ -30,6 +31,9 @@ def settings_for(provider: Upstream) -> dict[str, Any]:
         },
         "agents": {
             "assistant": {"streaming": {"disconnect_grace": "400ms"}},
+            "impatient": {"streaming": {"disconnect_grace": 0}},
+            "lasting": {"reasoning": {"on_crash": "resume"}},
+            "hidden-twin": {"llm": "echo", "visibility": "internal"},
             "hidden": {"llm": "echo", "visibility": "private"},
             "echo": {"llm": "echo"},
             "planner": {"llm": "planner", "tools": ["todo_write"]},
@@ -72,7 +76,7 @@ async def http(server: HectorServer) -> AsyncIterator[httpx.AsyncClient]:
 
 def client_of(server: HectorServer, key: str = "none") -> openai.AsyncOpenAI:
     """The official client, which repeats nothing by itself."""
-    http = httpx.AsyncClient(timeout=15, trust_env=False)
+    http = httpx2.AsyncClient(timeout=15, trust_env=False)
     return openai.AsyncOpenAI(base_url=f"{server.base_url}/v1", api_key=key, max_retries=0, http_client=http)
 
 

@@ -102,11 +102,9 @@ async def test_the_turn_of_a_bound_session_survives_its_reader_for_the_grace(
     client: openai.AsyncOpenAI, http: httpx.AsyncClient, upstream: Upstream
 ) -> None:
     upstream.answer(tokens=4, delay=0.05)
+    messages: Any = said("x")
     stream = await client.chat.completions.create(
-        model="assistant",
-        messages=said("x"),  # type: ignore[arg-type]
-        metadata={"session_id": "left"},
-        stream=True,
+        model="assistant", messages=messages, metadata={"session_id": "left"}, stream=True
     )
     async for chunk in stream:
         if chunk.choices[0].delta.content:
