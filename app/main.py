@@ -13,9 +13,10 @@ from starlette.middleware import Middleware
 from starlette.types import Message, Receive, Scope, Send
 
 from app import __version__
-from app.compat import agui, openai, ui_message_stream
+from app.compat import agui, ui_message_stream
 from app.compat.a2a.routes import routes as a2a_routes
 from app.compat.mcp_server import McpDoor
+from app.compat.openai import install as open_openai_door
 from app.domain.errors import HectorError
 from app.doors.direct_send import keep_server_send
 from app.doors.errors import ErrorShapes, on_hector_error, on_http_exception
@@ -131,7 +132,7 @@ def create_app(runtime: Runtime, *, accepts_local_pages: bool = False) -> FastAP
     )
     app.state.runtime = runtime
     app.state.error_shapes = ErrorShapes()
-    openai.install(app, runtime)
+    open_openai_door(app, runtime)
     app.router.routes.extend(Streams(runtime).routes())
     app.router.routes.extend([*agui.routes(runtime), *ui_message_stream.routes(runtime), *a2a_routes(runtime)])
     for room in (conversations, sessions, tickets, messages, acts, memories, forgetting, documents, agents, usage):
