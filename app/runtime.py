@@ -71,6 +71,8 @@ class Runtime:
         self._stop_listeners: list[Callable[[], None]] = []
         self.stop_signal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the shutdown begins."""
+        self.grpc_port: int | None = None
+        """The port of gRPC, once it is open."""
         self.lag = LoopLag(config.server.max_lag.total_seconds())
         self.documents: DocumentStores | None = None
         """The document stores, if any are configured."""

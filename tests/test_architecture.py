@@ -42,7 +42,7 @@ ROOMS_THAT_KNOW = {
     "docx": {"documents"},
     "watchfiles": {"documents"},
     "onnxruntime": {"search"},
-    "grpc": {"rpc"},
+    "grpc": {"rpc", "compat"},
     "grpc_health": {"rpc"},
     "grpc_reflection": {"rpc"},
     "mcp": {"tools", "compat", "cli"},

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from app.compat.a2a.routes import is_open
 from app.observability.tasks import Tasks
 from app.runtime import Runtime
 
@@ -36,7 +37,7 @@ class RpcPort:
     async def _open(self) -> None:
         config = self._runtime.config.server
         try:
-            server_class, registers = await asyncio.to_thread(_load)
+            server_class, registers = await asyncio.to_thread(_load, self._runtime)
         except ImportError as error:
             log.info("no gRPC: %s is not installed; pip install 'hector[grpc]' adds it", error.name or "its package")
             return
@@ -50,12 +51,18 @@ class RpcPort:
             )
             return
         self._server = server
+        self._runtime.grpc_port = int(server.address.rpartition(":")[2])
         log.info("gRPC at %s", server.address)
 
 
-def _load() -> tuple[type[RpcServer], list[Register]]:
+def _load(runtime: Runtime) -> tuple[type[RpcServer], list[Register]]:
     """The server, and the services on its port."""
     from app.rpc.server import RpcServer
     from app.rpc.service import register
 
-    return RpcServer, [register]
+    registers: list[Register] = [register]
+    if is_open(runtime.config.compat.a2a):
+        from app.compat.a2a import grpc
+
+        registers.append(grpc.register)
+    return RpcServer, registers

@@ -68,7 +68,7 @@ class A2AConfig(Section):
     push: bool = True
     """Whether clients may have the server send notifications about a task to an address of theirs."""
     push_private: tuple[Network, ...] = ()
-    """Private networks and hosts that notifications may be sent to, such as `10.1.0.0/16` or `localhost`."""
+    """Private networks and addresses that notifications may be sent to, such as `10.1.0.0/16` or `127.0.0.1`."""
     max_push: int = Field(default=4, ge=1)
     """Most addresses that a task is told to."""
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from a2a.server.context import ServerCallContext
 from a2a.server.request_handlers.request_handler import RequestHandler, validate_request_params
@@ -32,6 +36,7 @@ from app.compat.a2a.push import Push
 from app.compat.a2a.service import Caller, Followed, Service
 from app.compat.a2a.tasks import read_task
 from app.conversation.stream import Silence
+from app.runtime import Runtime
 
 CALLER = "hector_caller"
 """Where the state of a call context has its `Caller`."""
@@ -41,7 +46,7 @@ class Handler(RequestHandler):
     """One for all agents; the context of a call says which one is asked, and by whom."""
 
     def __init__(self, service: Service, push: Push) -> None:
-        self._service = service
+        self.service = self._service = service
         self._push = push
 
     # -- sending --------------------------------------------------------------------------------
@@ -65,7 +70,7 @@ class Handler(RequestHandler):
     async def on_message_send_stream(
         self, params: SendMessageRequest, context: ServerCallContext
     ) -> AsyncGenerator[Update]:
-        with await self._open(params, context) as followed:
+        with await _uncut(self._open(params, context)) as followed:
             async for update in self._updates(followed):
                 yield update
 
@@ -170,6 +175,37 @@ class Handler(RequestHandler):
         self, params: DeleteTaskPushNotificationConfigRequest, context: ServerCallContext
     ) -> None:
         await self._push.delete(caller_of(context), params.task_id, params.id)
+
+
+async def _uncut(opening: Coroutine[Any, Any, Followed]) -> Followed:
+    """gRPC cancels a stream whose client has left; a message that is being accepted must not stop half-way."""
+    task = asyncio.ensure_future(opening)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(_leave)
+        raise
+
+
+def _leave(task: asyncio.Task[Followed]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().reading.__exit__(None, None, None)
+
+
+_handlers: WeakKeyDictionary[Runtime, Handler] = WeakKeyDictionary()
+
+
+def handler_of(runtime: Runtime) -> Handler:
+    """The handler of a server, which its wires share. Call it on the loop."""
+    handler = _handlers.get(runtime)
+    if handler is None:
+        # The SDK logs each bad request with a traceback; our own faults are logged in errors.py.
+        logging.getLogger("a2a").setLevel(logging.CRITICAL)
+        service = Service(runtime)
+        push = Push(service, runtime.config.compat.a2a)
+        runtime.on_stop(push.stop)
+        handler = _handlers[runtime] = Handler(service, push)
+    return handler
 
 
 def caller_of(context: ServerCallContext) -> Caller:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -27,9 +26,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.agents import Agent
 from app.compat.a2a.cards import make_card
-from app.compat.a2a.handler import CALLER, Handler
-from app.compat.a2a.push import Push
-from app.compat.a2a.service import Caller, Followed, Service
+from app.compat.a2a.handler import CALLER, handler_of
+from app.compat.a2a.service import Caller, Followed
 from app.compat.a2a.sse import TaskStream
 from app.domain.errors import InvalidRequest, NotFound
 from app.doors.answers import GUARDED, answer
@@ -47,13 +45,8 @@ class Http:
     """The addresses of A2A, each an ASGI application."""
 
     def __init__(self, runtime: Runtime) -> None:
-        # The SDK logs each bad request with a traceback; our own faults are logged in errors.py.
-        logging.getLogger("a2a").setLevel(logging.CRITICAL)
         self._runtime = runtime
-        self._service = Service(runtime)
-        self._push = Push(self._service, runtime.config.compat.a2a)
-        runtime.on_stop(self._push.stop)
-        self.handler = Handler(self._service, self._push)
+        self.handler = handler_of(runtime)
         self._callers = _Callers()
         self._rpc = JsonRpcDispatcher(self.handler, self._callers, enable_v0_3_compat=True)
         made = create_rest_routes(self.handler, self._callers, enable_v0_3_compat=True, path_prefix=REST)
@@ -83,7 +76,7 @@ class Http:
     async def _answer_card(self, agent: Agent, scope: Scope, receive: Receive, send: Send) -> None:
         request, config = Request(scope), self._runtime.config
         base_url = (config.server.public_url or str(request.base_url)).rstrip("/")
-        card = make_card(agent, config, base_url=base_url, grpc_port=None)
+        card = make_card(agent, config, base_url=base_url, grpc_port=self._runtime.grpc_port)
         body = orjson.dumps(agent_card_to_dict(card))
         tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
         headers = {name.decode(): value.decode() for name, value in GUARDED} | {
@@ -190,7 +183,7 @@ class Http:
             await refuse(show_error(error))(request.scope, receive, send)
             return
         with followed:
-            await TaskStream(self._service, followed, wrap, show_error)(request.scope, receive, send)
+            await TaskStream(self.handler.service, followed, wrap, show_error)(request.scope, receive, send)
 
 
 class _Callers(ServerCallContextBuilder):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from app.config.compat import A2AConfig
 from app.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -24,10 +25,10 @@ Place = Literal["card", "only_card", "jsonrpc", "rest"]
 
 def routes(runtime: Runtime) -> list[Route]:
     """None if the door is closed, or cannot be opened."""
-    if not runtime.config.compat.a2a.enabled:
-        return []
-    if find_spec("a2a") is None:
-        log.warning("A2A stays closed: compat.a2a.enabled needs: pip install 'hector[a2a]'")
+    config = runtime.config.compat.a2a
+    if not is_open(config):
+        if config.enabled:
+            log.warning("A2A stays closed: compat.a2a.enabled needs: pip install 'hector[a2a]'")
         return []
     door = _Door(runtime)
     return [
@@ -36,6 +37,11 @@ def routes(runtime: Runtime) -> list[Route]:
         Route("/agents/{agent}/a2a", _Endpoint(door, "jsonrpc"), methods=["POST"]),
         Route("/agents/{agent}/a2a/rest/{path:path}", _Endpoint(door, "rest"), methods=["GET", "POST", "DELETE"]),
     ]
+
+
+def is_open(config: A2AConfig) -> bool:
+    """Whether the door is to be open, and the extra is installed."""
+    return config.enabled and find_spec("a2a") is not None
 
 
 class _Door:

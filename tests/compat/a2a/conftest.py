@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from uuid import uuid4
 
+import grpc
 import httpx
 import pytest
 import pytest_asyncio
-from a2a.client import A2ACardResolver, Client, ClientConfig, ClientFactory
+from a2a.client import A2ACardResolver, Client, ClientCallContext, ClientConfig, ClientFactory
+from a2a.client.auth import AuthInterceptor, CredentialService
 from a2a.types import Message, Part, Role, SendMessageConfiguration, SendMessageRequest, StreamResponse, TaskState
 
 from tests.fixtures.server import HectorServer
@@ -22,7 +24,7 @@ Connect = Callable[..., Awaitable[Client]]
 def settings_for(upstream: Upstream) -> dict[str, Any]:
     model = {"type": "openai", "model": "m", "host": upstream.base_url, "api_key": "k", "max_retries": 0}
     return {
-        "server": {"shutdown_grace": "300ms"},
+        "server": {"shutdown_grace": "300ms", "grpc_port": 0},
         "auth": {"keys": KEYS},
         "llms": {
             "upstream": model,
@@ -57,6 +59,16 @@ def settings_for(upstream: Upstream) -> dict[str, Any]:
     }
 
 
+class _Key(CredentialService):
+    """One key, for whatever the card wants."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    async def get_credentials(self, security_scheme_name: str, context: ClientCallContext | None) -> str | None:
+        return self._key
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def upstream() -> AsyncIterator[Upstream]:
     async with Upstream() as upstream:
@@ -67,6 +79,7 @@ async def upstream() -> AsyncIterator[Upstream]:
 async def server(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[HectorServer]:
     server = HectorServer(tmp_path_factory.mktemp("hector"), settings_for(upstream))
     await server.start()
+    await server.wait_for_grpc()
     try:
         yield server
     finally:
@@ -77,15 +90,24 @@ async def server(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -
 async def connect(server: HectorServer) -> AsyncIterator[Connect]:
     """`await connect("greeter", "JSONRPC", key="bob")`: a client of the SDK, made from the agent's card."""
     opened: list[httpx.AsyncClient] = []
+    connected: list[Client] = []
 
     async def made(agent: str, binding: str = "JSONRPC", *, key: str = "alice") -> Client:
-        client = httpx.AsyncClient(timeout=15, trust_env=False, headers={"Authorization": f"Bearer {KEYS[key]}"})
+        client = httpx.AsyncClient(timeout=15, trust_env=False)
         opened.append(client)
         card = await A2ACardResolver(client, f"{server.base_url}/agents/{agent}").get_agent_card()
-        config = ClientConfig(httpx_client=client, supported_protocol_bindings=[binding])
-        return ClientFactory(config).create(card)
+        config = ClientConfig(
+            httpx_client=client,
+            grpc_channel_factory=grpc.aio.insecure_channel,
+            supported_protocol_bindings=[binding],
+        )
+        made = ClientFactory(config).create(card, [AuthInterceptor(_Key(KEYS[key]))])
+        connected.append(made)
+        return made
 
     yield made
+    for one in connected:
+        await one.close()
     for client in opened:
         await client.aclose()
 

@@ -26,7 +26,7 @@ from tests.compat.a2a.conftest import Connect, request, states_of, text_of
 from tests.fixtures.server import HectorServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-BINDINGS = ["JSONRPC", "HTTP+JSON"]
+BINDINGS = ["JSONRPC", "HTTP+JSON", "GRPC"]
 
 
 async def waiting_task(client: Client) -> tuple[Task, list[StreamResponse]]:
