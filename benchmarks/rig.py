@@ -29,7 +29,7 @@ START_SECONDS = 30
 SERVER_CORE, LOAD_CORE = 0, 1
 
 CONFIG = """
-server: {{port: {port}}}
+server: {{port: {port}, grpc_port: {grpc_port}}}
 storage: {{url: "{database}"}}
 logging: {{level: warning}}
 llms:
@@ -102,6 +102,7 @@ class Rig:
         *,
         command: Sequence[str] = ("app",),
         folder: str = "server",
+        grpc_port: int | None = None,
     ) -> Server:
         """`hector serve` with one agent for each of `models` (agent → model of the mock), ready."""
         port = free_port()
@@ -119,7 +120,13 @@ class Rig:
         agents = "".join([f"  {name}: {{llm: {name}, {memory}}}\n" for name in models])
         path = home / "config.yaml"
         path.write_text(
-            CONFIG.format(port=port, llms=llms, agents=agents, database=self._database_url),
+            CONFIG.format(
+                port=port,
+                grpc_port="null" if grpc_port is None else grpc_port,
+                llms=llms,
+                agents=agents,
+                database=self._database_url,
+            ),
             encoding="utf-8",
         )
         line = [sys.executable, "-m", *command, "serve", "--config", str(path)]

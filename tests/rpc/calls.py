@@ -48,7 +48,9 @@ async def read(call: Any) -> Read:
         async for chunk in call:
             found.chunks.append(chunk)
     except grpc.aio.AioRpcError as error:
-        found.code, found.reason = error.code(), info_of(error).reason
+        found.code = error.code()
+        if any(key == "reason" for key, _ in error.trailing_metadata() or ()):  # else the connection broke
+            found.reason = info_of(error).reason
     return found
 
 
