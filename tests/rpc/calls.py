@@ -49,7 +49,8 @@ async def read(call: Any) -> Read:
             found.chunks.append(chunk)
     except grpc.aio.AioRpcError as error:
         found.code = error.code()
-        if any(key == "reason" for key, _ in error.trailing_metadata() or ()):  # else the connection broke
+        metadata: Any = error.trailing_metadata()
+        if "reason" in dict(metadata or ()):  # else the connection broke
             found.reason = info_of(error).reason
     return found
 
