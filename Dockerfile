@@ -50,7 +50,7 @@ ENV PATH=/opt/hector/bin:$PATH \
 USER 10001:10001
 WORKDIR /data
 VOLUME ["/data"]
-EXPOSE 8080
+EXPOSE 8080 50051
 STOPSIGNAL SIGTERM
 # A program of its own: it loads nothing of the server, and asks no proxy.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \

@@ -47,8 +47,9 @@ for section in ("llms", "agents", "tools"):  # what `make demo` serves is asked 
     SETTINGS[section] = SETTINGS.get(section, {}) | DEMO[section]
 ADDRESS = "localhost:8080"
 MARK = "=== example"
+CURL = re.compile(r"\bcurl\b")  # not grpcurl
 PAGES_WITH_CURL = [
-    page for page in PAGES if any("curl" in block.text for block in blocks(page) if block.language == "bash")
+    page for page in PAGES if any(CURL.search(block.text) for block in blocks(page) if block.language == "bash")
 ]
 EVENT = re.compile(r"^data: (\{.*\})$", re.MULTILINE)
 
@@ -70,7 +71,7 @@ def curl_blocks(page: Path) -> list[tuple[Block, Block | None]]:
     return [
         (block, after if after is not None and shows_answer(after) else None)
         for block, after in pairs
-        if block.language == "bash" and "curl" in block.text
+        if block.language == "bash" and CURL.search(block.text)
     ]
 
 
@@ -161,7 +162,8 @@ PYTHON = [
     (page, block)
     for page in PAGES
     for block in blocks(page)
-    if block.language == "python" and page.name not in ("tools.md", "python.md")  # test_tools_page, test_python_page
+    # The others are run by test_tools_page, test_python_page and test_grpc_page.
+    if block.language == "python" and page.name not in ("tools.md", "python.md", "grpc.md")
 ]
 
 

@@ -14,7 +14,7 @@ _STORAGE = "ignored; sessions and vectors live in the database of `storage`"
 _NO_TOKENS = "tokens (JWT) are not built yet: list the callers and their keys under auth.keys, or remove this"
 _TRACES = "ignored; figures are at /metrics, traces go where OTEL_EXPORTER_OTLP_ENDPOINT says"
 _LOG = "ignored; the log goes to standard error"
-_ONE_PORT = "ignored; everything is served at server.port"
+_PORTS = "ignored; HTTP is served at server.port, gRPC at server.grpc_port"
 _LIMITS = (
     "ignored; calls of a model are limited by llms.<name>.max_concurrency, waiting by its first_token_timeout "
     "and idle_timeout"
@@ -53,7 +53,7 @@ def _rewrite_global(file: Rewrite) -> None:
     for old, new in (("host", "host"), ("port", "port"), ("base_url", "public_url")):
         file.move((*server, old), ("server", new), f"is read as server.{new}")
     file.drop(*server, "enabled")
-    file.ignore(server, ("rest_gateway_port", "jsonrpc_port", "grpc_port"), _ONE_PORT)
+    file.ignore(server, ("rest_gateway_port", "jsonrpc_port", "grpc_port"), _PORTS)
     file.ignore(server, ("tls",), "ignored; TLS is for a proxy in front of the server (docs/docker.md)")
     for name in file.names(*server):
         file.refuse((*server, name), "unknown key; known here: base_url, host, port")
