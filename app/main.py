@@ -16,6 +16,7 @@ from app import __version__
 from app.compat import agui, ui_message_stream
 from app.compat.a2a.routes import routes as a2a_routes
 from app.compat.mcp_server import McpDoor
+from app.compat.openai import HEADERS as OPENAI_HEADERS
 from app.compat.openai import install as open_openai_door
 from app.domain.errors import HectorError
 from app.doors.direct_send import keep_server_send
@@ -102,8 +103,9 @@ def create_app(runtime: Runtime, *, accepts_local_pages: bool = False) -> FastAP
                     "X-User-Id",
                     "X-User-Id*",
                     *mcp.headers,
+                    *OPENAI_HEADERS,
                 ],
-                expose_headers=["X-Session-Id", "Retry-After", "Mcp-Session-Id"],
+                expose_headers=["X-Session-Id", "X-Hector-Session", "Retry-After", "Mcp-Session-Id"],
             )
         )
     middleware.append(

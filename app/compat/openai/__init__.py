@@ -3,6 +3,6 @@
 A model is an agent, a conversation a session, a response a turn. Nothing is stored here.
 """
 
-from app.compat.openai.routes import install
+from app.compat.openai.routes import HEADERS, install
 
-__all__ = ["install"]
+__all__ = ["HEADERS", "install"]

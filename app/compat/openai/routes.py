@@ -17,6 +17,28 @@ from app.runtime import Runtime
 Serve = Callable[[Runtime, Request], Awaitable[ASGIApp]]
 """Looks at a request and gives what answers it. Raises what refuses it."""
 
+HEADERS = (
+    "X-Hector-Session",
+    "OpenAI-Beta",
+    "OpenAI-Organization",
+    "OpenAI-Project",
+    *[
+        f"X-Stainless-{name}"
+        for name in (
+            "Lang",
+            "Package-Version",
+            "OS",
+            "Arch",
+            "Runtime",
+            "Runtime-Version",
+            "Retry-Count",
+            "Timeout",
+            "Helper-Method",
+        )
+    ],
+)
+"""What the client in a page of another origin sends with its requests."""
+
 _ROOTS = "models|chat|responses|conversations|embeddings"
 
 

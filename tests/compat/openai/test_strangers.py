@@ -12,7 +12,8 @@ from tests.fixtures.server import HectorServer
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 KEYS = {"alice": "key-of-alice-0123456789", "bob": "key-of-bob-9876543210"}
-SETTINGS = {"auth": {"keys": KEYS}}
+PAGE = "http://page.example"
+SETTINGS = {"auth": {"keys": KEYS}, "server": {"shutdown_grace": "300ms", "cors_origins": [PAGE]}}
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,12 @@ async def test_what_belongs_to_another_key_is_as_if_it_were_not_there(server: He
                 model="echo", messages=[{"role": "user", "content": "y"}], metadata={"session_id": session_id}
             )
         assert (await alice.responses.retrieve(response.id)).output_text == "x"
+
+
+async def test_the_client_in_a_page_that_is_let_in_may_send_its_headers(http: httpx.AsyncClient) -> None:
+    asked = "authorization,content-type,x-hector-session,x-stainless-arch,x-stainless-runtime-version"
+    headers = {"Origin": PAGE, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": asked}
+    assert (await http.options("/v1/chat/completions", headers=headers)).status_code == 200
 
 
 async def test_pages_from_elsewhere_may_not_post(http: httpx.AsyncClient) -> None:
