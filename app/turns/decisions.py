@@ -23,12 +23,12 @@ from app.storage import messages
 from app.storage.connection import Connection
 from app.tools.arguments import BadArguments, parse
 from app.tools.base import ToolResult
-from app.tools.rules import exact_entry
-from app.turns import flow, outcomes
-from app.turns.acting import Acting, AgentTools
+from app.turns import outcomes
+from app.turns.acting import Acting
 from app.turns.desk import Desk, desk_of
 from app.turns.open_turn import OpenTurn
 from app.turns.outcomes import Outcome
+from app.turns.releasing import released, rule_for
 from app.turns.runner import Runner
 from app.turns.step import ensure_room
 from app.turns.waiting import can_go_on
@@ -134,6 +134,7 @@ class Decisions:
         """
         act = await self._waiting(session_log, call_id, "approval")
         now = self._clock_ms()
+        rule = rule_for(act) if approved and remember else None
         edited = orjson.dumps(arguments).decode() if arguments is not None else None
         if approved and edited is not None:
             self._check_edited(session_log, replace(act, edited=edited))
@@ -141,24 +142,23 @@ class Decisions:
             sentence = f"A person refused this call{f': {reason}' if reason else '.'}"
             after = act.to(ActState.REFUSED, now, by=by, outcome=sentence, result={"error": sentence})
         else:
-            rule = rule_for(act) if remember else None
             after = act.to(ActState.APPROVED, now, by=by, edited=edited, remembers=rule)
-        released = await self._released(session_log, act, after, now) if approved and remember else []
+        freed = await self._released(session_log, rule, by=by, but=call_id) if rule is not None else []
         decided = ApprovalDecided(act.turn_id, call_id, approved, by, edited is not None, reason, remember)
-        await ensure_room(session_log, 2 + 2 * len(released))
+        await ensure_room(session_log, 2 + 2 * len(freed))
         async with self._change(session_log, act) as change:
             self._add(change, act, after)
             change.fact(decided)
             if after.state is ActState.REFUSED:
                 change.fact(_ended(after, outcomes.refused(after.outcome or "")))
-            for before, freed in released:
-                self._add(change, before, freed)
-                change.fact(ApprovalDecided(freed.turn_id, freed.call_id, True, by, False, None, remember))
-            if remember == "agent" and after.remembers is not None:
-                self._add_rule(change, session_log.session, after.remembers, now)
+            self._add_released(change, freed, by=by, remember=remember or "")
+            if remember == "agent" and rule is not None:
+                self._add_rule(change, session_log.session, rule, now)
             change.set(active_ms=now)
-            changed = [after, *[freed for _, freed in released]]
+            changed = [after, *[one for _, one in freed]]
             change.on_commit(lambda: self._go_on(session_log, changed))
+        if remember == "agent" and rule is not None:
+            await self._release_elsewhere(session_log, rule, by=by)
         return after
 
     def _check_edited(self, session_log: SessionLog, act: Act) -> None:
@@ -176,11 +176,11 @@ class Decisions:
         if decision.verdict == "deny":
             raise InvalidRequest(f"This is not allowed: {decision.why}")
 
-    async def _released(self, session_log: SessionLog, act: Act, after: Act, now: int) -> list[tuple[Act, Act]]:
-        """Other acts of the session that wait for the same thing."""
-        desk, rule = desk_of(session_log), after.remembers
+    async def _released(self, session_log: SessionLog, rule: str, *, by: str, but: str = "") -> list[tuple[Act, Act]]:
+        """What waits in the session, except the call `but`, and may run by `rule`."""
+        desk = desk_of(session_log)
         tools = self._acting.toolbox.for_agent(desk.agent) if desk is not None else None
-        if tools is None or rule is None:
+        if tools is None:
             return []
         query = partial(
             rows.page,
@@ -189,13 +189,43 @@ class Decisions:
             waiting_for="approval",
             limit=MOST_RELEASED,
         )
-        released = []
-        for one in await session_log.database.read(query):
-            decision = tools.decide(one.name, _arguments(tools, one), [rule])
-            if one.call_id != act.call_id and one.rule != flow.RULE and decision.verdict == "allow":
-                freed = one.to(ActState.APPROVED, now, by=after.changes[-1].by, rule=rule)
-                released.append((one, freed))
-        return released
+        waiting = [act for act in await session_log.database.read(query) if act.call_id != but]
+        return released(tools, waiting, rule, by=by, now_ms=self._clock_ms())
+
+    async def _release_elsewhere(self, session_log: SessionLog, rule: str, *, by: str) -> None:
+        """A yes for the agent holds in all sessions of its user: let go what waits there for the same thing."""
+        session = session_log.session
+        query = partial(
+            rows.waiting,
+            principal=session.principal,
+            agent=session.agent,
+            user_id=session.user_id,
+            waiting_for="approval",
+            limit=MOST_RELEASED,
+        )
+        waiting = await session_log.database.read(query)
+        for session_id in dict.fromkeys([act.session_id for act in waiting if act.session_id != session.session_id]):
+            try:
+                other = await self._live.open(session_id)
+                if other is not None:
+                    await self._release(other, rule, by=by)
+            except HectorError as error:  # it waits on, and can be answered by itself
+                log.warning("what waits in session %s is not released: %s", session_id, error)
+
+    async def _release(self, session_log: SessionLog, rule: str, *, by: str) -> None:
+        freed = await self._released(session_log, rule, by=by)
+        if not freed:
+            return
+        await ensure_room(session_log, 2 * len(freed))
+        async with self._change(session_log, freed[0][0]) as change:
+            self._add_released(change, freed, by=by, remember="agent")
+            change.set(active_ms=self._clock_ms())
+            change.on_commit(lambda: self._go_on(session_log, [after for _, after in freed]))
+
+    def _add_released(self, change: Change, freed: list[tuple[Act, Act]], *, by: str, remember: str) -> None:
+        for before, after in freed:
+            self._add(change, before, after)
+            change.fact(ApprovalDecided(after.turn_id, after.call_id, True, by, False, None, remember))
 
     def _add_rule(self, change: Change, session: Session, rule: str, now: int) -> None:
         rows.add_rule(
@@ -367,27 +397,6 @@ class Decisions:
             turn.acts_changed()
         elif can_go_on(turn):
             self._runner.go_on(desk, turn, call_id)
-
-
-def rule_for(act: Act) -> str:
-    """The entry of `permissions` that allows the same thing again: the tool, of commands the program."""
-    try:
-        arguments = parse(act.effective, {})
-    except BadArguments:
-        return act.name
-    command = arguments.get("command")
-    if act.name == "http_request":  # one yes is for one request
-        return exact_entry(act.name, arguments)
-    words = command.split() if isinstance(command, str) else []
-    return f"{act.name}(command={words[0]} *)" if words and words[0].isalnum() else act.name
-
-
-def _arguments(tools: AgentTools, act: Act) -> dict[str, object] | None:
-    tool = tools.find(act.name)
-    try:
-        return parse(act.effective, tool.spec.parameters) if tool is not None else None
-    except BadArguments:
-        return None
 
 
 def _call_not_found(call_id: str) -> NotFound:

@@ -18,7 +18,7 @@ from app.llm.scripted import Answer, ScriptedCall, ScriptedLLM
 from app.storage import acts, messages
 from app.tools.base import Later, Question, ToolContext, ToolFailed, ToolOutcome, ToolResult
 from app.tools.rules import Rules
-from app.turns.decisions import rule_for
+from app.turns.releasing import rule_for
 from tests.fixtures.house import House, frames_of, until
 from tests.fixtures.tools import IDEMPOTENT, ONCE, READ, MadeTool, MadeToolbox, gated, hang
 
@@ -273,6 +273,41 @@ async def test_remembering_releases_what_waits_for_the_same(open_house: Open) ->
     assert (await turn.done).text == "Paid."
     assert len(tool.runs) == 3
     assert (await (await house.start(log, "Once more")).done).text == "Again."
+
+
+async def test_remembering_for_the_agent_releases_what_waits_in_other_sessions_of_the_user(open_house: Open) -> None:
+    tool = MadeTool("pay")
+    house = await open_house([calls("pay"), Answer("Paid.")], tool, ask=["pay"])
+    logs = [await house.session(f"s{n}", user="ann") for n in range(3)] + [await house.session("s3", user="eve")]
+    turns = []
+    for log in logs:
+        turns.append(await house.start(log, "Pay"))
+        await turns[-1].parked.wait()
+    (act,) = await house.decisions.page(logs[1], limit=10)
+
+    await house.decisions.decide(logs[1], act.call_id, approved=True, by="ann", remember="agent")
+
+    assert [(await turn.done).text for turn in turns[:3]] == ["Paid."] * 3
+    (of_eve,) = await house.decisions.page(logs[3], limit=10)
+    (released,) = await house.decisions.page(logs[0], limit=10)
+    assert (of_eve.state, released.state) == (ActState.WAITING, ActState.SETTLED)
+    assert (released.rule, len(tool.runs)) == ("pay", 3)
+
+
+async def test_what_waits_in_a_session_that_nobody_has_opened_since_the_start_is_released(open_house: Open) -> None:
+    house = await open_house([calls("pay")], MadeTool("pay"), ask=["pay"])
+    for name in ("s1", "s2"):
+        await (await house.start(await house.session(name), "Pay")).parked.wait()
+    await house.kill()
+    tool = MadeTool("pay")
+    house = await open_house([Answer("Paid.")], tool, ask=["pay"])
+    await house.recover()
+    (act,) = await ledger(house)
+
+    log = await house.live.open("s1")
+    await house.decisions.decide(log, act.call_id, approved=True, by="ann", remember="agent")
+
+    await until(lambda: len(tool.runs) == 2)
 
 
 async def test_nobody_answers_and_the_model_is_told(open_house: Open) -> None:
