@@ -307,7 +307,7 @@ class Conversation:
         if cursor is None:
             if not can_wait:
                 return None
-            cursor = Cursor(_start_of(running) if running is not None else session_log.visible_seq)
+            cursor = Cursor(self.joining_cursor(session_log))
         elif cursor.after >= session_log.visible_seq and not can_wait:
             return None
         if text_only and not from_start and await self.house.history.has_gap(session_log, cursor.after):
@@ -333,6 +333,11 @@ class Conversation:
         """The first turn whose end readers have not been told; one that was told may still have to be stored."""
         turns = self.house.history.open_turns(session_log)
         return next((turn for turn in turns if not turn.state.is_final), None)
+
+    def joining_cursor(self, session_log: SessionLog) -> int:
+        """The cursor of a reader that has none: before the running or queued turn, else here."""
+        running = self.open_turn(session_log)
+        return _start_of(running) if running is not None else session_log.visible_seq
 
     def read(
         self,

@@ -16,25 +16,30 @@ from app.domain import errors
 from app.domain.errors import HectorError
 from app.doors.answers import Answer
 from app.doors.error_table import status_of
+from app.doors.schemas.errors import Error
 
 
 def error_response(error: HectorError, request_id: str) -> Response:
-    status, code = status_of(error)
+    status, _ = status_of(error)
     headers = {"X-Request-Id": request_id}
     if isinstance(error, errors.QuotaExceeded | errors.Unavailable):
         headers["Retry-After"] = str(error.retry_after_seconds)
     elif status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    body = {
+    return Answer(orjson.dumps(error_json(error, request_id)), status, headers)
+
+
+def error_json(error: HectorError, request_id: str) -> Error:
+    """The wire object of an error, the same on every door."""
+    return {
         "error": {
-            "code": code,
+            "code": status_of(error)[1],
             "reason": error.reason,
             "message": error.message,
             "details": error.details,
             "request_id": request_id,
         }
     }
-    return Answer(orjson.dumps(body), status, headers)
 
 
 ErrorShape = Callable[[HectorError, str], Response]
