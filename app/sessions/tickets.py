@@ -2,7 +2,8 @@
 
 A ticket is signed, not stored: with a secret of the database, so it survives a restart, and every server on the same
 database knows it. It says until when it is good, what it is good for, and by the time of creation which session it was
-made for; the signature covers agent and session, and is checked before anything is looked up.
+made for; the signature covers agent and session, and is checked before anything is looked up. The session's id stands
+behind it, for the address of a socket, which names none.
 """
 
 from __future__ import annotations
@@ -72,7 +73,16 @@ class Tickets:
             allowed |= right
         form = _FORM.pack(allowed, expires_ms, session.created_ms)
         signature = self._sign(form, session.agent, session.session_id)
-        return Ticket(_PREFIX + base64.urlsafe_b64encode(form + signature).decode().rstrip("="), expires_ms)
+        word = base64.urlsafe_b64encode(form + signature + session.session_id.encode()).decode()
+        return Ticket(_PREFIX + word.rstrip("="), expires_ms)
+
+    @staticmethod
+    def session_of(word: str) -> str:
+        """The session that the ticket says it is for, which `admit` has to confirm. Raises Unauthenticated."""
+        session_id = _parts_of(word)[2]
+        if not session_id:
+            raise _invalid()
+        return session_id
 
     async def admit(self, word: str, *, agent: str, session_id: str, right: Right) -> Principal:
         """The owner of the session on whose streams the ticket is used, on behalf of the session's user.
@@ -83,8 +93,9 @@ class Tickets:
             Forbidden (`forbidden_ticket`): it does not have the right.
             Unavailable: the database does not answer.
         """
-        form, signature = _parts_of(word)
-        if not hmac.compare_digest(signature, self._sign(form, agent, session_id)):
+        form, signature, named = _parts_of(word)
+        is_signed = hmac.compare_digest(signature, self._sign(form, agent, session_id))
+        if not is_signed or named not in ("", session_id):
             raise _invalid()
         allowed, expires_ms, created_ms = _FORM.unpack(form)
         if self._clock_ms() >= expires_ms:
@@ -124,16 +135,21 @@ class Tickets:
         return hmac.digest(self._secret, signed, hashlib.sha256)[:_SIGNATURE_BYTES]
 
 
-def _parts_of(word: str) -> tuple[bytes, bytes]:
-    """What the ticket says, and its signature. Raises Unauthenticated for what is no ticket."""
+def _parts_of(word: str) -> tuple[bytes, bytes, str]:
+    """What the ticket says, its signature, and its session ("" in tickets of older releases).
+
+    Raises: Unauthenticated for what is no ticket.
+    """
     encoded = word.removeprefix(_PREFIX)
+    size = _FORM.size + _SIGNATURE_BYTES
     try:
         raw = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
+        session_id = raw[size:].decode()
     except (binascii.Error, ValueError):
-        raw = b""
-    if not word.startswith(_PREFIX) or len(raw) != _FORM.size + _SIGNATURE_BYTES:
+        raw, session_id = b"", ""
+    if not word.startswith(_PREFIX) or len(raw) < size:
         raise _invalid()
-    return raw[: _FORM.size], raw[_FORM.size :]
+    return raw[: _FORM.size], raw[_FORM.size : size], session_id
 
 
 def _not_of_call() -> Unauthenticated:
