@@ -38,6 +38,7 @@ from app.routers import (
 from app.routers.guard import Guard
 from app.routers.origins import LOCAL, NotingCors, RefusedOrigins
 from app.routers.streams import Streams
+from app.routers.websocket import routes as websocket
 from app.runtime import Runtime
 
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
@@ -137,6 +138,7 @@ def create_app(runtime: Runtime, *, accepts_local_pages: bool = False) -> FastAP
     open_openai_door(app, runtime)
     app.router.routes.extend(Streams(runtime).routes())
     app.router.routes.extend([*agui.routes(runtime), *ui_message_stream.routes(runtime), *a2a_routes(runtime)])
+    app.router.routes.extend(websocket.routes(runtime))
     for room in (conversations, sessions, tickets, messages, acts, memories, forgetting, documents, agents, usage):
         app.include_router(room.router)
     app.router.routes.extend(mcp.routes())

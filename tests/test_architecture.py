@@ -52,6 +52,7 @@ ROOMS_THAT_KNOW = {
     "starlette": DOORS,
     "sse_starlette": set(),
     "uvicorn": DOORS,
+    "websockets": DOORS,
     "typer": {"cli"},
     "hector_client": {"cli"},
 }

@@ -72,6 +72,12 @@ class ServerConfig(Section):
     """How long the body of a request may take, beside the time its bytes are allowed by `min_body_rate`."""
     min_body_rate: Size = 1 << 10
     """Bytes of a body that buy another second."""
+    max_followed: int = Field(default=32, ge=1)
+    """Sessions that one WebSocket may follow at the same time."""
+    ping_interval: Wait = timedelta(seconds=20)
+    """How often a WebSocket is pinged, so that proxies keep it and a client that is gone is noticed."""
+    ping_timeout: Wait = timedelta(seconds=20)
+    """How long the pong of a WebSocket may take; one that still has text to read is given longer."""
     max_lag: Wait = timedelta(milliseconds=200)
     """New turns are answered 503 `overloaded` while whatever is due in the server is later than this."""
     shutdown_grace: Duration = timedelta(seconds=10)

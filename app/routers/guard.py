@@ -22,6 +22,7 @@ from app.domain.errors import Forbidden, HectorError, Internal, InvalidRequest, 
 from app.doors.errors import refusal
 from app.routers.origins import LOCAL, RefusedOrigins
 from app.routers.tickets import admit, take_ticket
+from app.routers.websocket.refusal import socket_refusal
 from app.sessions.tickets import Tickets
 
 log = logging.getLogger(__name__)
@@ -99,7 +100,8 @@ class Guard:
                 logging.DEBUG if isinstance(error, QuotaExceeded) else logging.INFO
             )  # a flood is told once, by the brake
             log.log(level, "refused a request from %s: %s", client[0], error.reason, extra={"request_id": request_id})
-            await refusal(error, scope)(scope, receive, send)
+            shown = socket_refusal if scope["type"] == "websocket" else refusal
+            await shown(error, scope)(scope, receive, send)
             return
         try:
             await self._app(scope, receive, watched)

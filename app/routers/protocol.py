@@ -23,6 +23,7 @@ from app.config.server import ServerConfig
 from app.domain.errors import HectorError, InvalidRequest, TooLarge
 from app.doors.errors import error_response
 from app.routers.open_files import OpenFiles
+from app.routers.websocket.protocol import SocketProtocol, wants_websocket
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ class BoundedProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._ignore_upgrade(data[upgrade.args[0] :])
+            self._upgrade(data[upgrade.args[0] :])
             return
         except httptools.HttpParserError as error:
             self._refuse(_refusal_of(error))
@@ -162,7 +163,7 @@ class BoundedProtocol(HttpToolsProtocol):
             if self.parser.get_method() == b"CONNECT":
                 raise InvalidRequest("This server is no proxy.", reason="invalid_http")
             self._is_upgrade = True
-            return  # see _ignore_upgrade
+            return  # see _upgrade
         if len(self.pipeline) >= limits.max_pipelined:
             raise TooLarge(f"More than {limits.max_pipelined} requests wait on this connection (server.max_pipelined).")
         super().on_headers_complete()
@@ -190,6 +191,19 @@ class BoundedProtocol(HttpToolsProtocol):
         if not cycle.response_complete:
             cycle.more_body = False
             cycle.message_event.set()
+
+    def _upgrade(self, rest: bytes) -> None:
+        """Hand the connection to the WebSocket protocol, if that is what is asked for and nothing is asked before."""
+        is_free = self.cycle is None or self.cycle.response_complete
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        if self._is_last or not is_free or not wants_websocket(method, version, self.headers):
+            self._ignore_upgrade(rest)
+            return
+        self.connections.discard(self)
+        socket = SocketProtocol(self._limits, self.config, self.server_state, self.app_state)
+        socket.connection_made(self.transport)
+        self.transport.set_protocol(socket)
+        socket.begin(self.url.decode("latin-1"), self.headers, rest)
 
     def _ignore_upgrade(self, rest: bytes) -> None:
         """Read the request again without its wish for another protocol: the parser has given up its body for lost."""

@@ -17,11 +17,13 @@ from app.doors.dependencies import AppRuntime, NamedSession
 from app.doors.json_route import json_router
 from app.doors.schemas.tickets import SHORTEST, USUAL, AskForTicket
 from app.doors.schemas.tickets import Ticket as TicketShown
+from app.routers.websocket.caller import TicketUse
 from app.sessions.tickets import Right, Tickets
 
 router = json_router("sessions")
 
 _STREAM = re.compile(r"/agents/([^/]+)/sessions/([^/]+)/messages/stream")
+_SOCKET = re.compile(r"/agents/([^/]+)/stream")
 _RESULT = re.compile(r"/agents/([^/]+)/sessions/([^/]+)/calls/([^/]+)/result")
 _RIGHTS = {"GET": Right.READ, "HEAD": Right.READ, "POST": Right.CHAT}
 _PARAMETERS = (b"ticket=", b"token=")
@@ -50,8 +52,8 @@ async def create_ticket(runtime: AppRuntime, session_log: NamedSession, body: As
 def take_ticket(scope: Scope) -> str | None:
     """Take the ticket, or the token of a call, out of the address, so that nothing behind writes it anywhere.
 
-    Returns `None` if there is none, or if the address is no stream of a session and no result of a call: they count
-    nowhere else.
+    Returns `None` if there is none, or if the address is no stream of a session, no socket and no result of a call:
+    they count nowhere else.
 
     Raises:
         Unauthenticated: there are several.
@@ -64,7 +66,8 @@ def take_ticket(scope: Scope) -> str | None:
     scope["query_string"] = b"&".join([part for part in parts if not part.startswith(_PARAMETERS)])
     is_known = _STREAM.fullmatch(scope["path"]) and scope.get("method") in _RIGHTS
     is_result = _RESULT.fullmatch(scope["path"]) and scope.get("method") == "POST"
-    if not found or not (is_known or is_result):
+    is_socket = scope["type"] == "websocket" and _SOCKET.fullmatch(scope["path"])
+    if not found or not (is_known or is_result or is_socket):
         return None
     if len(found) > 1:
         raise Unauthenticated("The address has several tickets; send one.")
@@ -75,7 +78,17 @@ async def admit(tickets: Tickets, ticket: str, scope: Scope) -> Principal:
     """The principal of a request whose address had the ticket. Raises what `Tickets.admit` raises."""
     if result := _RESULT.fullmatch(scope["path"]):
         return await tickets.admit_call(ticket, agent=result[1], session_id=result[2], call_id=result[3])
+    if scope["type"] == "websocket":
+        return await _admit_socket(tickets, ticket, scope)
     stream = _STREAM.fullmatch(scope["path"])
     assert stream is not None
     right = _RIGHTS[scope["method"]]
     return await tickets.admit(ticket, agent=stream[1], session_id=stream[2], right=right)
+
+
+async def _admit_socket(tickets: Tickets, word: str, scope: Scope) -> Principal:
+    """Keeps the ticket in the scope: what is done on the socket later has to be allowed by it, too."""
+    socket = _SOCKET.fullmatch(scope["path"])
+    assert socket is not None
+    ticket = scope["ticket"] = TicketUse(word, tickets.session_of(word))
+    return await tickets.admit(word, agent=socket[1], session_id=ticket.session_id, right=Right.READ)
