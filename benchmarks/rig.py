@@ -103,8 +103,12 @@ class Rig:
         command: Sequence[str] = ("app",),
         folder: str = "server",
         grpc_port: int | None = None,
+        more: str = "",
     ) -> Server:
-        """`hector serve` with one agent for each of `models` (agent → model of the mock), ready."""
+        """`hector serve` with one agent for each of `models` (agent → model of the mock), ready.
+
+        `more`: further sections of its configuration.
+        """
         port = free_port()
         home = self.folder / folder
         home.mkdir(exist_ok=True)
@@ -126,7 +130,8 @@ class Rig:
                 llms=llms,
                 agents=agents,
                 database=self._database_url,
-            ),
+            )
+            + more,
             encoding="utf-8",
         )
         line = [sys.executable, "-m", *command, "serve", "--config", str(path)]

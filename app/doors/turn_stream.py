@@ -15,12 +15,14 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from app.conversation.conversation import Conversation
-from app.conversation.stream import Later, Silence, leave, stream
+from app.conversation.stream import Silence, leave
 from app.conversation.view import View
 from app.domain.event import EventKind
 from app.doors.answers import GUARDED
 from app.doors.dependencies import gone
-from app.doors.pacing import Pacer
+from app.doors.direct_send import server_send
+from app.doors.paced_stream import paced_stream
+from app.doors.pacing import Piece
 from app.events.follow import Reading
 from app.events.run import Run
 from app.llm.base import escape
@@ -75,7 +77,6 @@ class TurnStream:
         self._view = view
         self._dialect = dialect
         self._headers = headers
-        self._pacer = None if view.is_plain else Pacer(view.chunk_size, whole=view.whole, skip=view.skip)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         reading, dialect = self._reading, self._dialect
@@ -83,13 +84,14 @@ class TurnStream:
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b""})
             return
+        send = server_send(scope, send)
         watcher = asyncio.ensure_future(self._watch(receive))
         try:
             await _write(send, await dialect.begin())
-            async with aclosing(stream(self._conversation, reading, self._view)) as events:
+            async with aclosing(paced_stream(self._conversation, reading, self._view)) as events:
                 async for got in events:
                     await self._tell(send, got)
-                    if dialect.is_over or isinstance(got, Later):
+                    if dialect.is_over or isinstance(got, str):
                         break
                 else:
                     if not reading.gone:
@@ -108,40 +110,23 @@ class TurnStream:
         await gone(receive)
         leave(self._reading)
 
-    async def _tell(self, send: Send, got: list[Run] | Silence | Later) -> None:
+    async def _tell(self, send: Send, got: list[Run] | Piece | Silence | str) -> None:
         dialect = self._dialect
         if isinstance(got, Silence):
             # One line end: the blank line behind it would end a block, and there is nothing in it.
             await _write(send, b": heartbeat %b\n" % orjson.dumps(got.phase))
             return
-        if isinstance(got, Later):
+        if isinstance(got, str):
             await _write(send, dialect.later())
             return
-        if self._pacer is None:
-            await _write(send, await dialect.encode(got))
-        else:
-            await self._tell_paced(send, got, self._pacer)
+        await _write(send, await dialect.encode([_run(got, self._view)] if isinstance(got, Piece) else got))
         if dialect.is_waiting and not dialect.is_over and not self._reading.has_news:
             await _write(send, await dialect.pause())
 
-    async def _tell_paced(self, send: Send, runs: list[Run], pacer: Pacer) -> None:
-        for run in runs:
-            if run.kind is EventKind.TEXT:
-                pacer.add(run)
-                continue
-            await self._drain(send, pacer, run.turn_id, is_last=True)
-            await _write(send, await self._dialect.encode([run]))
-        await self._drain(send, pacer, self._view.turn_id, is_last=False)
 
-    async def _drain(self, send: Send, pacer: Pacer, turn_id: str | None, *, is_last: bool) -> None:
-        while (piece := pacer.next(is_last=is_last)) is not None:
-            if self._reading.log.cut_at is not None:
-                pacer.clear()  # terminated: what was not sent is dropped
-                return
-            run = Run(piece.seq, piece.seq, EventKind.TEXT, chunks=[escape(piece.text)], turn_id=turn_id)
-            await _write(send, await self._dialect.encode([run]))
-            if self._view.delay_seconds:
-                await asyncio.sleep(self._view.delay_seconds)
+def _run(piece: Piece, view: View) -> Run:
+    """A piece of text as the dialects take it."""
+    return Run(piece.seq, piece.seq, EventKind.TEXT, chunks=[escape(piece.text)], turn_id=view.turn_id)
 
 
 async def _write(send: Send, body: bytes) -> None:
