@@ -18,6 +18,7 @@ from app.compat.a2a.routes import routes as a2a_routes
 from app.compat.mcp_server import McpDoor
 from app.compat.openai import HEADERS as OPENAI_HEADERS
 from app.compat.openai import install as open_openai_door
+from app.compat.vectorshift import routes as vectorshift
 from app.domain.errors import HectorError
 from app.doors.direct_send import keep_server_send
 from app.doors.errors import ErrorShapes, on_hector_error, on_http_exception
@@ -136,6 +137,7 @@ def create_app(runtime: Runtime, *, accepts_local_pages: bool = False) -> FastAP
     app.state.runtime = runtime
     app.state.error_shapes = ErrorShapes()
     open_openai_door(app, runtime)
+    app.router.routes.extend(vectorshift.routes(runtime))
     app.router.routes.extend(Streams(runtime).routes())
     app.router.routes.extend([*agui.routes(runtime), *ui_message_stream.routes(runtime), *a2a_routes(runtime)])
     app.router.routes.extend(websocket.routes(runtime))

@@ -105,8 +105,9 @@ def test_every_later_key_of_the_example_warns_once_switched_on(tmp_path: Path) -
     assert {word for word in later if word not in warnings} == set()
 
 
-def test_the_example_says_what_the_defaults_are_but_for_its_agent() -> None:
+def test_the_example_says_what_the_defaults_are_but_for_its_agent_and_the_door_it_opens() -> None:
     config = load_config(EXAMPLE, environ={}, cwd=ROOT).config
     default = load_config(None, environ={}, cwd=ROOT).config
 
-    assert config.model_copy(update={"agents": default.agents}) == default
+    assert config.compat.vectorshift.enabled
+    assert config.model_copy(update={"agents": default.agents, "compat": default.compat}) == default

@@ -24,11 +24,13 @@ class VectorShiftConfig(Section):
     """The door for programs written with the vectorshift package."""
 
     enabled: bool = False
-    """Whether the door is open. Not built yet."""
-    prefix: str = Field(default="/v1", pattern="^/")
-    """Path under which it answers. Not built yet."""
+    """Whether the door is open."""
+    prefix: str = Field(default="/v1", pattern=r"^(/[A-Za-z0-9._~-]+)+$")
+    """Path under which it answers, such as `/v1`."""
     default_llm: EntryName | None = None
-    """Entry of `llms` for models it does not know; null refuses them. Not built yet."""
+    """Entry of `llms` for models it does not know; null refuses them."""
+    max_agents: int = Field(default=1000, ge=1)
+    """Agents that a key may have created."""
 
 
 class AguiConfig(Section):

@@ -30,10 +30,7 @@ class Later:
         return f"not built yet; {self.instead}"
 
 
-NOT_BUILT_YET = (
-    Later("compat.vectorshift.enabled", "its door stays closed"),
-    Later("redis.url", "this server works alone on its database"),
-)
+NOT_BUILT_YET = (Later("redis.url", "this server works alone on its database"),)
 
 
 def find_unbuilt(said: Mapping[str, object], config: Config) -> Iterator[tuple[Later, list[Key]]]:

@@ -70,12 +70,12 @@ async def _drained(reading: Reading, view: View, pacer: Pacer, *, is_last: bool)
             return
         yield piece
         if view.delay_seconds:
-            await _pause(reading, view.delay_seconds)
+            await pause(reading, view.delay_seconds)
         if reading.gone or reading.stopping:
             return
 
 
-async def _pause(reading: Reading, seconds: float) -> None:
+async def pause(reading: Reading, seconds: float) -> None:
     """Wait between two pieces, but not past a terminate, a shutdown or the reader's leaving."""
     is_over = False
 

@@ -230,6 +230,23 @@ class Sessions:
             raise session_not_found(session_id)
         return await self.get(principal, session_log.session.agent, session_id)
 
+    async def agent_of(self, session_id: str) -> str:
+        """The agent of a session, whoever's, also of a terminated one: for doors whose clients name the session alone.
+
+        Tells nobody anything: what the caller may know says `get`.
+
+        Raises:
+            NotFound (`session_not_found`): there is none, and never was.
+            Unavailable.
+        """
+        if not CHOSEN_SESSION_ID.fullmatch(session_id):
+            raise session_not_found(session_id)
+        session_log = self._live.warm(session_id) or await self._live.open(session_id)
+        agent = session_log.session.agent if session_log is not None else await self._tombstones.agent_of(session_id)
+        if agent is None:
+            raise session_not_found(session_id)
+        return agent
+
     async def list(
         self,
         principal: Principal,

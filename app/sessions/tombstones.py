@@ -66,6 +66,10 @@ class Tombstones:
         found = await self._database.read(partial(sessions.find_tombstone, id_hash=self._id_hash(session_id)))
         return None if found is None else (found[0], {"session_id": session_id, **found[1]})
 
+    async def agent_of(self, session_id: str) -> str | None:
+        """The agent of a session with this id that was terminated. Raises Unavailable."""
+        return await self._database.read(partial(sessions.agent_of_tombstone, id_hash=self._id_hash(session_id)))
+
     def is_owner(self, owner_hash: bytes, *, agent: str, principal: str, session_id: str) -> bool:
         return hmac.compare_digest(owner_hash, self._owner_hash(agent, principal, session_id))
 

@@ -187,6 +187,12 @@ def find_tombstone(connection: Connection, id_hash: bytes) -> tuple[bytes, dict[
     return (row.owner_hash, orjson.loads(row.receipt)) if row is not None else None
 
 
+def agent_of_tombstone(connection: Connection, id_hash: bytes) -> str | None:
+    """The agent of a terminated session."""
+    row = connection.execute(_FIND_TOMBSTONE, {"the_hash": id_hash}).first()
+    return row.agent if row is not None else None
+
+
 def list_page(
     connection: Connection,
     *,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.fixtures.server import ROOT
@@ -14,8 +15,13 @@ NODE_MODULES = HERE / "typescript" / "node_modules"
 PROGRAMS = ROOT / ".venv" / "clients" / "bin"
 
 
-async def run(*command: str | Path, folder: Path) -> str:
-    """What a command writes. Raises AssertionError with it if the command fails."""
+async def run(
+    *command: str | Path, folder: Path, environment: Mapping[str, str] | None = None, with_errors: bool = True
+) -> str:
+    """What a command writes. Raises AssertionError with it if the command fails.
+
+    `environment`: further variables. Without `with_errors` what it writes to standard error is left out.
+    """
     program = Path(command[0])
     assert shutil.which(program), f"{program} is missing; `make install-dev` installs it"
     process = await asyncio.create_subprocess_exec(
@@ -26,11 +32,12 @@ async def run(*command: str | Path, folder: Path) -> str:
             "HOME": str(folder),
             "PYTHONPATH": str(folder),
             "NO_COLOR": "1",
+            **(environment or {}),
         },
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+        stderr=asyncio.subprocess.STDOUT if with_errors else asyncio.subprocess.PIPE,
     )
-    said, _ = await process.communicate()
-    assert process.returncode == 0, f"{program.name}: {said.decode()}"
+    said, errors = await process.communicate()
+    assert process.returncode == 0, f"{program.name}: {said.decode()}{(errors or b'').decode()}"
     return said.decode()

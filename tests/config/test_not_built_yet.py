@@ -20,7 +20,6 @@ def warnings(folder: Path, text: str, **environ: str) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "key"),
     [
-        ("compat: {vectorshift: {enabled: true}}", "compat.vectorshift.enabled"),
         ("redis: {url: 'redis://localhost'}", "redis.url"),
     ],
 )
@@ -42,8 +41,7 @@ def test_a_key_that_is_not_built_yet_warns_once(tmp_path: Path, text: str, key: 
         "agents: {a: {memory: {working: {strategy: summary_buffer, threshold: 0.5, target: 0.3}}}}",
         "embedders: {default: {type: local}}",
         "agents: {a: {memory: {longterm: {storage_scope: conversational}}}}",
-        "compat: {vectorshift: {enabled: false}}",
-        "compat: {vectorshift: {enabled: '${NO:-false}'}}",
+        "compat: {vectorshift: {enabled: true}}",
         "redis: {url: '${REDIS_URL:-}'}",
         "tools:\ndocument_stores: {d: {paths: [x]}}\n",
         "llms: {x: {type: local, price: {prompt: 1}}}",
