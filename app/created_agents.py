@@ -52,17 +52,17 @@ class CreatedAgents:
         terminations: Terminations,
         *,
         build: Build,
-        on_erased: Callable[[Removed], None],
+        on_deleted: Callable[[str, Removed], None],
         new_id: NewId,
         clock_ms: Callable[[], int],
     ) -> None:
-        """`build` raises NoSuchLLM. `on_erased` is told which memories went with an agent."""
+        """`build` raises NoSuchLLM. `on_deleted` is told the id of an agent and which memories went with it."""
         self._database = database
         self._roster = roster
         self._live = live
         self._terminations = terminations
         self._build = build
-        self._on_erased = on_erased
+        self._on_deleted = on_deleted
         self._new_id = new_id
         self._clock_ms = clock_ms
         self._created: dict[str, CreatedAgent] = {}
@@ -163,7 +163,7 @@ class CreatedAgents:
             self.build_again()
             raise
         self._created.pop(agent_id, None)
-        self._on_erased(removed)
+        self._on_deleted(agent_id, removed)
 
     def _made(self, created: CreatedAgent, entry: Mapping[str, Any], given: Mapping[str, Any]) -> CreatedAgent:
         try:

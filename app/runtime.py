@@ -33,6 +33,7 @@ from app.storage import settings
 from app.storage.engine.database import Database
 from app.storage.engine.lock import make_lock
 from app.storage.engine.unit_of_work import WriteFailed
+from app.storage.memories import Removed
 from app.sweeps import guarded, sweep_acts, sweep_events, sweep_memories, sweep_sessions
 from app.tools.base import ToolContext, ToolOutcome
 from app.tools.catalog import build_catalog
@@ -141,7 +142,7 @@ class Runtime:
             self.house.live,
             self.house.terminations,
             build=self._build_created,
-            on_erased=self.house.aftermath.session_erased,
+            on_deleted=self._drop_agent,
             new_id=new_id,
             clock_ms=self._clock_ms,
         )
@@ -177,6 +178,11 @@ class Runtime:
         if agent.llm not in self.config.llms:
             raise NoSuchLLM(f"there is no llm {agent.llm!r} in the configuration any more")
         return build_on(self.config, self._llms, name, agent)
+
+    def _drop_agent(self, name: str, removed: Removed) -> None:
+        """An agent that a client created was deleted."""
+        self.catalog.drop(name)
+        self.house.aftermath.session_erased(removed)
 
     async def _read_whole(self, session_id: str, result_id: str) -> str | None:
         """A stored result, for the tool that reads on in it."""

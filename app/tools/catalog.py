@@ -83,6 +83,10 @@ class Catalog:
         self._agents = agents
         self._known.clear()
 
+    def drop(self, agent: str) -> None:
+        """The agent is not served any more."""
+        self._known = {key: known for key, known in self._known.items() if agent not in key}
+
     @property
     def servers(self) -> list[McpStatus]:
         """How each MCP server is doing."""
