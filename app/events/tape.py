@@ -14,6 +14,11 @@ from app.domain.event import EventKind
 from app.events.run import FRAME_BYTES, Run
 from app.llm.base import unescape
 
+STRIDE = 4096
+"""Deltas between two remembered positions."""
+BLOCK = 256
+"""Deltas whose sizes are added up at once."""
+
 
 @dataclass(slots=True)
 class Segment:
@@ -31,6 +36,8 @@ class Segment:
     is_being_written: bool = False
     at_ms: int = 0
     """When the newest of them came."""
+    _positions: array[int] = field(default_factory=lambda: array("Q", [0]))
+    """Bytes before every `STRIDE`-th delta, as far as somebody asked for them."""
 
     @property
     def last(self) -> int:
@@ -45,10 +52,19 @@ class Segment:
     def text(self) -> str:
         return unescape(self.escaped())
 
+    def position(self, place: int) -> int:
+        """Bytes before the delta at `place`. Costs no more in a long segment than in a short one."""
+        lengths, known = self.lengths, self._positions
+        stride = min(place, len(lengths)) // STRIDE
+        while len(known) <= stride:
+            begin = (len(known) - 1) * STRIDE
+            known.append(known[-1] + sum(lengths[begin : begin + STRIDE]))
+        return known[stride] + sum(lengths[stride * STRIDE : place])
+
     def chunks(self, start: int, stop: int | None = None) -> list[bytes]:
         """The deltas `start` … `stop - 1` (places in this segment, not numbers)."""
         lengths = self.lengths[start:stop]
-        position = sum(self.lengths[:start])
+        position = self.position(start)
         whole = self.escaped()
         out = []
         for length in lengths:
@@ -114,9 +130,7 @@ class Tape:
 
     def size_after(self, after: int) -> int:
         """About how many bytes a reader is sent of the text after number `after`, frame by frame."""
-        segments = [item for item in self.items if isinstance(item, Segment)]
-        sizes = [segment.lengths[max(after + 1 - segment.first, 0) :] for segment in segments]
-        return sum([sum(lengths) + FRAME_BYTES * len(lengths) for lengths in sizes])
+        return sum([_size_from(item, after + 1 - item.first) for item in self.items if isinstance(item, Segment)])
 
     def covers(self, after: int) -> bool:
         """Whether the tape has every event of the session with a number above `after`."""
@@ -154,10 +168,20 @@ def first_of(item: Segment | Run) -> int:
     return item.first
 
 
+def _size_from(segment: Segment, start: int) -> int:
+    """About how many bytes a reader is sent of the deltas from place `start` on, frame by frame."""
+    start, count = max(start, 0), len(segment.lengths)
+    if start >= count:
+        return 0
+    return segment.position(count) - segment.position(start) + FRAME_BYTES * (count - start)
+
+
 def _piece(segment: Segment, start: int, room: int, *, merge: bool) -> tuple[Run, int]:
-    lengths = segment.lengths
-    position = sum(lengths[:start])
+    lengths, position = segment.lengths, segment.position(start)
     stop, size = start, 0
+    while stop < len(lengths) and size + (more := sum(lengths[stop : stop + BLOCK])) <= room:
+        size += more
+        stop = min(stop + BLOCK, len(lengths))
     while stop < len(lengths) and (size == 0 or size + lengths[stop] <= room):
         size += lengths[stop]
         stop += 1

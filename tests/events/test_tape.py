@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.event import EventKind
-from app.events.run import fact_run
+from app.events.run import FRAME_BYTES, fact_run
 from app.events.tape import Segment, Tape
 from app.llm.base import escape, unescape
 from tests.fixtures.events import an_event
@@ -151,3 +151,22 @@ def test_chunks_of_a_segment_are_taken_by_place() -> None:
     assert segment.chunks(0, 2) == [b"a", b"b"]
     assert segment.escaped() == b"abcde"
     assert segment.parts == [b"abcde"]
+
+
+def test_a_long_segment_is_the_same_in_pieces_of_any_size() -> None:
+    words = [escape("ü" * (place % 7)) for place in range(10_000)]
+    tape = Tape("t1")
+    tape.add(EventKind.TEXT, 5, words, b"".join(words))
+
+    for merge in (False, True):
+        for after in (4, 100, 4_099, 4_100, 4_101, 8_197, 10_003):
+            rest, place = words[after - 4 :], after
+            assert tape.size_after(after) == sum([len(word) + FRAME_BYTES for word in rest])
+            found = b""
+            while place < 10_004:
+                (run,) = tape.read(place, 3_000, merge=merge)
+                assert run.first == place + 1
+                assert len(run.text) <= 3_000
+                found, place = found + run.text, run.last
+            assert found == b"".join(rest)
+    assert tape.size_after(10_004) == 0
