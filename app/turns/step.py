@@ -73,7 +73,7 @@ async def _relay(session_log: SessionLog, turn: OpenTurn, stream: LLMStream) -> 
             raise LLMStopped
         now = monotonic()
         if last is None:
-            if turn.first_token_clock is None:
+            if turn.first_token_clock is None and turn.step <= 1:  # later: that of a turn which a restart interrupted
                 turn.first_token_clock = now
         elif now - last > turn.longest_gap:
             turn.longest_gap = now - last

@@ -64,3 +64,23 @@ async def test_a_snapshot_names_the_message_that_is_said_then(tmp_path: Path) ->
         assert len(set(said)) == 3
     finally:
         await third.close()
+
+
+async def test_a_turn_that_goes_on_after_its_first_step_does_not_say_that_its_first_token_came_then(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "hector.db"
+    first = await next_life(file, None, ASKS, HANGS)
+    turn = await first.start(await first.session("s1"), "Go")
+    await steps(first, 1)
+    second = await next_life(file, first, ASKS, Answer("Done."))
+    try:
+        log = await second.live.open("s1")
+        assert log is not None
+        (resumed,) = second.history.open_turns(log)
+        assert (await resumed.done).text == "Done."
+        timings = (await second.stored(log, turn.turn_id)).timings
+        assert timings is not None
+        assert (timings.first_token_ms, timings.total_ms is not None) == (None, True)
+    finally:
+        await second.close()
