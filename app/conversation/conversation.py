@@ -23,6 +23,7 @@ from app.events.follow import Reading
 from app.events.log import SessionLog
 from app.house import House
 from app.sessions.draft import Seed
+from app.tools.base import Tool
 from app.turns import structured
 from app.turns.ask import Ask
 from app.turns.keys import Key, make_key
@@ -52,6 +53,8 @@ class Sending:
     """See `Ask`."""
     seeds: tuple[Seed, ...] = ()
     """The messages that the session of a one-shot begins with."""
+    client_tools: tuple[Tool, ...] = ()
+    """See `Ask`."""
 
     def make_key(self) -> Key | None:
         """The idempotency key with the body as it was given."""
@@ -271,7 +274,12 @@ class Conversation:
     async def ask(self, session_log: SessionLog, sending: Sending) -> Ask:
         """What the turn of a message is asked to do. Raises InvalidRequest: there is nothing to answer again."""
         if sending.text is not None:
-            return Ask(sending.text, sending.instructions, response_format=sending.response_format)
+            return Ask(
+                sending.text,
+                sending.instructions,
+                response_format=sending.response_format,
+                client_tools=sending.client_tools,
+            )
         again = await self.house.history.again(session_log, sending.message_id, sending.instructions)
         return replace(again, response_format=sending.response_format)
 

@@ -16,6 +16,7 @@ from app.storage import messages
 from app.turns import step, structured
 from app.turns.acting import Acting, AgentTools, callers_of
 from app.turns.budgets import Budgets, SessionUse, Verdict
+from app.turns.client_tools import WithClientTools
 from app.turns.condensing import counted
 from app.turns.desk import Desk
 from app.turns.fitting import Fitted, fit
@@ -55,9 +56,11 @@ class Loop:
             LoopDetected: the model does not get on.
             HectorError: the database failed.
         """
-        tools = None
+        tools: AgentTools | None = None
         if desk.agent.llm.takes_tools:
             tools = self.acting.toolbox.for_agent(desk.agent, called_by=callers_of(desk.session_log.session))
+            if turn.ask.client_tools:
+                tools = WithClientTools(tools, turn.ask.client_tools)
         if tools is not None and desk.agent.budget is not None:
             budget, schemas = desk.agent.budget, tools.schemas
             budget.tools_tokens = await counted(

@@ -67,7 +67,7 @@ async def bind(
         return session_log, sending
     if sending.key is None:
         runtime.admission.check_accepts(session_log)
-    given = [seed for seed in history if seed.role != "tool" and not is_blank(seed.content)]
+    given = _spoken(history)
     if not given:
         return session_log, sending
     known = await _known(runtime, session_log)
@@ -81,6 +81,19 @@ async def bind(
     upto = known[place - 1].seq if place else 0
     forked = await runtime.copies.branch(principal, session_log, upto=upto, seeds=tuple(given[matched:]))
     return forked, sending
+
+
+def _spoken(history: Sequence[Seed]) -> list[Seed]:
+    """What was said; what the agent says between calls is one answer, as the session has it."""
+    found: list[Seed] = []
+    for seed in history:
+        if seed.role == "tool" or is_blank(seed.content):
+            continue
+        if found and found[-1].role == seed.role == "assistant":
+            found[-1] = replace(found[-1], content=_joined(found[-1].content, seed.content))
+        else:
+            found.append(replace(seed, tool_calls=()))
+    return found
 
 
 async def _known(runtime: Runtime, session_log: SessionLog) -> list[Known]:

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 from pydantic import BaseModel
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from app.agents import Agent
 from app.compat.openai import binding
-from app.compat.openai.chat_chunks import BETWEEN, ChatChunks
-from app.compat.openai.endings import finish_reason, usage_of
+from app.compat.openai.calls import Continuation, calls_asked, find_continuation, read_tools, trailing_results
+from app.compat.openai.chat_answer import ChatCompletionAnswer, head_of
+from app.compat.openai.chat_chunks import ChatChunks
 from app.compat.openai.errors import invalid, model_not_found
 from app.compat.openai.relay import TurnStream
 from app.compat.openai.texts import read_messages
-from app.compat.openai.waiting import answers_of, wait_for_end
 from app.conversation.conversation import Following, Sending
 from app.domain.errors import overloaded
 from app.domain.principal import Principal
-from app.domain.turn import Outcome, Turn
-from app.doors.answers import Answer
+from app.domain.turn import Turn
 from app.doors.json_route import check_items, parse, read_body
 from app.doors.response_format import read_format
 from app.runtime import Runtime
@@ -39,6 +36,8 @@ class ChatCompletion(BaseModel):
     n: int | None = None
     response_format: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
+    tools: list[Any] | None = None
+    tool_choice: Any = None
 
 
 async def complete(runtime: Runtime, request: Request) -> ASGIApp:
@@ -46,27 +45,22 @@ async def complete(runtime: Runtime, request: Request) -> ASGIApp:
     if not await runtime.lag.may_begin():
         raise overloaded("The server has more to do than it can do in time (server.max_lag)")
     server = runtime.config.server
+    principal = request.scope["principal"]
     body = parse(await read_body(request.scope, request.receive, server.max_body), ChatCompletion)
-    agent = agent_of(runtime, body.model, request.scope["principal"])
+    agent = agent_of(runtime, body.model, principal)
     if body.n not in (None, 1):
         raise invalid("n", "an agent gives one answer; leave n out, or send 1")
     check_items(len(body.messages), server)
-    said = read_messages(body.messages)
     sending = Sending(
-        said.text,
-        instructions=said.instructions,
+        "",
         response_format=read_format(body.response_format, server.max_metadata),
         key=request.headers.get("idempotency-key"),
-        seeds=said.history,
+        client_tools=read_tools(body.tools, body.tool_choice),
     )
-    following = await _follow(runtime, request, agent, body, sending)
-    if not body.stream:
-        return _Completion(runtime, following, body.model)
-    with_usage = bool((body.stream_options or {}).get("include_usage"))
-    return TurnStream(
-        following,
-        lambda turn: ChatChunks(_head(turn, body.model), following.session_id, with_usage=with_usage),
-    )
+    if results := trailing_results(body.messages):
+        continuation = await find_continuation(runtime, principal, agent.name, results, sending)
+        return _answer(runtime, body, continuation.following, continuation)
+    return _answer(runtime, body, await _follow(runtime, request, agent, body, sending), None)
 
 
 def agent_of(runtime: Runtime, model: str, caller: Principal) -> Agent:
@@ -80,6 +74,8 @@ def agent_of(runtime: Runtime, model: str, caller: Principal) -> Agent:
 async def _follow(
     runtime: Runtime, request: Request, agent: Agent, body: ChatCompletion, sending: Sending
 ) -> Following:
+    said = read_messages(body.messages)
+    sending = said.added_to(sending)
     principal, conversation = request.scope["principal"], runtime.conversation
     session_id = binding.session_id_of(request.headers.get("x-hector-session"), body.metadata)
     if session_id is None:
@@ -88,37 +84,22 @@ async def _follow(
     return await conversation.send(principal, agent.name, session_log, sending)
 
 
-class _Completion:
-    """ASGI application: begins the turn, waits for its end, and answers it."""
+def _answer(runtime: Runtime, body: ChatCompletion, following: Following, continuation: Continuation | None) -> ASGIApp:
+    if not body.stream:
+        return ChatCompletionAnswer(runtime, following, body.model, continuation)
+    with_usage = bool((body.stream_options or {}).get("include_usage"))
+    used = continuation.used if continuation is not None else None
 
-    def __init__(self, runtime: Runtime, following: Following, model: str) -> None:
-        self._runtime = runtime
-        self._following = following
-        self._model = model
+    def chunks(turn: OpenTurn | Turn) -> ChatChunks:
+        async def asked() -> Any:
+            return await calls_asked(runtime, following.session_log, turn, used)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        following = self._following
-        with following:
-            turn = await following.start()
-            outcome = await wait_for_end(following, turn, receive)
-        outcome.raise_for_end(following.session_id)
-        answers = await answers_of(self._runtime, following.session_log, turn, outcome)
-        response = _completion(_head(turn, self._model), BETWEEN.join(answers), outcome)
-        response.headers["X-Session-Id"] = response.headers["X-Hector-Session"] = following.session_id
-        await response(scope, receive, send)
+        return ChatChunks(
+            head_of(turn, body.model),
+            following.session_id,
+            with_usage=with_usage,
+            asked=asked if following.sending.client_tools or continuation is not None else None,
+            used=used,
+        )
 
-
-def _head(turn: OpenTurn | Turn, model: str) -> dict[str, Any]:
-    return {"id": f"chatcmpl-{turn.turn_id.partition('_')[2]}", "created": turn.created_ms // 1000, "model": model}
-
-
-def _completion(head: dict[str, Any], text: str, outcome: Outcome) -> Response:
-    message = {"role": "assistant", "content": text, "refusal": None}
-    reason = finish_reason(outcome.finish_reason)
-    shown = {
-        **head,
-        "object": "chat.completion",
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": reason}],
-        "usage": usage_of(dict(outcome.usage.to_json()) if outcome.usage is not None else None),
-    }
-    return Answer(orjson.dumps(shown))
+    return TurnStream(following, chunks, begun=continuation.give if continuation is not None else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from app.domain.errors import HectorError
-from app.domain.turn import Failure, Outcome, TurnState
+from app.domain.turn import Failure, Outcome, TurnState, Usage
 
 FinishReason = Literal["stop", "length", "content_filter"]
 
@@ -33,8 +33,10 @@ def error_of(event: dict[str, Any], failure: Failure | None, session_id: str) ->
     return None
 
 
-def usage_of(usage: dict[str, Any] | None) -> dict[str, int]:
-    """Tokens as chat completions count them."""
+def usage_of(usage: dict[str, Any] | None, before: Usage | None = None) -> dict[str, int]:
+    """Tokens as chat completions count them, without what was told `before`."""
     usage = usage or {}
     prompt, completion = int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0))
+    if before is not None:
+        prompt, completion = max(prompt - before.prompt_tokens, 0), max(completion - before.completion_tokens, 0)
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}

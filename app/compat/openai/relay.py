@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
 import orjson
@@ -33,6 +33,11 @@ DONE = b"data: [DONE]\n\n"
 class Writer(Protocol):
     """Writes what one reader is sent of one turn."""
 
+    @property
+    def is_over(self) -> bool:
+        """Whether its stream ends here, although the turn may go on."""
+        ...
+
     def opening(self) -> bytes: ...
 
     def text(self, run: Run) -> bytes:
@@ -53,14 +58,24 @@ class Writer(Protocol):
 class TurnStream:
     """ASGI application: begins the turn of `following` and streams it. An error before the first byte is raised."""
 
-    def __init__(self, following: Following, writer: Callable[[OpenTurn | Turn], Writer]) -> None:
+    def __init__(
+        self,
+        following: Following,
+        writer: Callable[[OpenTurn | Turn], Writer],
+        *,
+        begun: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`begun`: what is left to do once the reader counts as one."""
         self._following = following
         self._writer = writer
+        self._begun = begun
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         following = self._following
         with following:
             turn = await following.start()
+            if self._begun is not None:
+                await self._begun()
             app = ReadingStream(following.conversation, following.reading, following.view(turn), self._writer(turn))
             await app(scope, receive, send)
 
@@ -78,22 +93,15 @@ class ReadingStream:
         reading, writer = self._reading, self._writer
         await send({"type": "http.response.start", "status": 200, "headers": self._headers(scope)})
         send = server_send(scope, send)
-        watcher = asyncio.ensure_future(_watch(receive, reading))
+        watcher = asyncio.ensure_future(watch(receive, reading))
         try:
             if body := writer.opening():
                 await send({"type": "http.response.body", "body": body, "more_body": True})
-            async for news in stream(self._conversation, reading, self._view):
-                match news:
-                    case Silence():
-                        body = b": heartbeat %b\n" % orjson.dumps(news.phase)
-                    case Later():
-                        body = writer.later()
-                    case _:
-                        body = b"".join([writer.text(run) if run.count else await writer.fact(run) for run in news])
+            async for body in written(self._conversation, reading, self._view, writer):
                 if body:
                     await send({"type": "http.response.body", "body": body, "more_body": True})
-            if not reading.gone:
-                body = b"" if reading.stopping else await writer.closing()
+            if writer.is_over or not reading.gone:
+                body = b"" if writer.is_over or reading.stopping else await writer.closing()
                 await send({"type": "http.response.body", "body": body, "more_body": False})
         finally:
             watcher.cancel()
@@ -108,6 +116,20 @@ class ReadingStream:
         ]
 
 
-async def _watch(receive: Receive, reading: Reading) -> None:
+async def written(conversation: Conversation, reading: Reading, view: View, writer: Writer) -> AsyncIterator[bytes]:
+    """What the writer makes of the events of an entered reading, until its stream is over."""
+    async for news in stream(conversation, reading, view):
+        match news:
+            case Silence():
+                yield b": heartbeat %b\n" % orjson.dumps(news.phase)
+            case Later():
+                yield writer.later()
+            case _:
+                yield b"".join([writer.text(run) if run.count else await writer.fact(run) for run in news])
+        if writer.is_over:
+            leave(reading)
+
+
+async def watch(receive: Receive, reading: Reading) -> None:
     await gone(receive)
     leave(reading)

@@ -66,6 +66,10 @@ class ResponseEvents:
         self._failure: Failure | None = None
         self._is_begun = self._is_over = False
 
+    @property
+    def is_over(self) -> bool:
+        return self._is_over
+
     def opening(self) -> bytes:
         return b""
 

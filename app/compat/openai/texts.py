@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from app.compat.openai.errors import invalid
+from app.conversation.conversation import Sending
 from app.domain.message import ToolCallRecord, is_blank
 from app.sessions.draft import Seed
 
@@ -21,6 +22,10 @@ class Said:
     instructions: str | None
     history: tuple[Seed, ...]
     text: str
+
+    def added_to(self, sending: Sending) -> Sending:
+        """What is sent, with this as its message and the history of its session."""
+        return replace(sending, text=self.text, instructions=self.instructions, seeds=self.history)
 
 
 def read_messages(given: Sequence[Any], field: str = "messages") -> Said:

@@ -18,6 +18,9 @@ from tests.fixtures.upstream import Upstream
 PLAN = {"name": "todo_write", "arguments": {"todos": [{"id": "1", "content": "look", "status": "done"}]}}
 
 
+WEATHER = {"name": "weather", "arguments": {"city": "Rome"}}
+
+
 def settings_for(provider: Upstream) -> dict[str, Any]:
     model = {"type": "openai", "model": "m", "host": provider.base_url, "api_key": "k", "max_retries": 0}
     script = [{"text": "Let me see.", "calls": [PLAN]}, {"text": "It is so."}]
@@ -27,6 +30,10 @@ def settings_for(provider: Upstream) -> dict[str, Any]:
             "default": model,
             "echo": {"type": "scripted"},
             "planner": {"type": "scripted", "script": script},
+            "asker": {
+                "type": "scripted",
+                "script": [{"text": "Let me ask.", "calls": [PLAN, WEATHER]}, {"text": "It is warm."}],
+            },
             "broken": {"type": "scripted", "script": [{"text": "One two three", "error": "no quota", "fail_after": 2}]},
         },
         "agents": {
@@ -37,6 +44,8 @@ def settings_for(provider: Upstream) -> dict[str, Any]:
             "hidden": {"llm": "echo", "visibility": "private"},
             "echo": {"llm": "echo"},
             "planner": {"llm": "planner", "tools": ["todo_write"]},
+            "asker": {"llm": "asker", "tools": ["todo_write"]},
+            "asker-only": {"llm": "asker"},
             "broken": {"llm": "broken"},
         },
     }

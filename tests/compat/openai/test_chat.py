@@ -29,7 +29,16 @@ async def texts_of(stream: Any) -> str:
 
 async def test_the_models_are_the_agents_that_are_listed(client: openai.AsyncOpenAI) -> None:
     models = [model.id async for model in client.models.list()]
-    assert sorted(models) == ["assistant", "broken", "echo", "impatient", "lasting", "planner"]
+    assert sorted(models) == [
+        "asker",
+        "asker-only",
+        "assistant",
+        "broken",
+        "echo",
+        "impatient",
+        "lasting",
+        "planner",
+    ]
     assert (await client.models.retrieve("echo")).id == "echo"
     with pytest.raises(openai.NotFoundError) as refused:
         await client.models.retrieve("hidden")
