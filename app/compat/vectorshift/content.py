@@ -8,11 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from app.domain.errors import InvalidRequest
 
 _TEXT_TYPES = frozenset({"application/json", "application/xml", "application/yaml", "application/x-yaml"})
 _TEXT_SUFFIXES = ("+json", "+xml", "+yaml")
 BETWEEN_PARTS = "\n\n"
+MOST_REASON = 2000
+"""Characters of what is said beside an approval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,27 @@ class ApprovalAnswer:
     is_approved: bool
     fields: Mapping[str, object] = field(default_factory=dict)
     reason: str | None = None
+
+    @property
+    def result(self) -> object:
+        """As the answer to a question: the one field that was filled in, or all of them."""
+        return next(iter(self.fields.values())) if len(self.fields) == 1 else dict(self.fields)
+
+    def edit(self, arguments: str) -> tuple[dict[str, object] | None, str | None]:
+        """The arguments of a call as it changes them (`None`: it does not), and what else it says.
+
+        A field with the name of an argument takes its place; others are kept as a remark.
+        """
+        if not self.is_approved or not self.fields:
+            return None, self.reason
+        try:
+            known = orjson.loads(arguments)
+        except orjson.JSONDecodeError:
+            known = None
+        known = known if isinstance(known, dict) else {}
+        edits = {name: value for name, value in self.fields.items() if name in known}
+        others = [f"{name}: {value}" for name, value in self.fields.items() if name not in known]
+        return ({**known, **edits} if edits else None), ", ".join(others)[:MOST_REASON] or None
 
 
 def text_of(contents: Sequence[object]) -> str:
@@ -48,7 +73,7 @@ def approval_answer(content: object) -> ApprovalAnswer | None:
     if isinstance(answer, dict) and isinstance(answer.get("confirm"), dict):
         return ApprovalAnswer(True, answer["confirm"])
     if isinstance(answer, dict) and "deny" in answer:
-        return ApprovalAnswer(False, reason=str(answer["deny"])[:2000])
+        return ApprovalAnswer(False, reason=str(answer["deny"])[:MOST_REASON])
     raise InvalidRequest("A response_message needs tool_call_approval with confirm or deny.")
 
 

@@ -55,7 +55,8 @@ def notification(session_id: str, agent: str, message_id: str, content: dict[str
 
 
 def complete(session_id: str, agent: str, message_id: str, text: str) -> bytes:
-    """The whole answer."""
+    """The whole answer, or as much of it as one frame takes."""
+    text = text if len(text) <= MOST_BYTES else text[:MOST_BYTES] + CUT
     found = notification(session_id, agent, message_id, text_content(text))
     while len(found) > MOST_BYTES:
         text = text[: len(text) * MOST_BYTES // len(found) - len(CUT)]

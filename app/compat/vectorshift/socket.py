@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.compat.vectorshift import frames
@@ -181,9 +180,9 @@ class Connection:
         by = self._principal.effective_user
         if act.waiting_for == "input":
             error = None if answer.is_approved else answer.reason
-            await decisions.give_result(owner, call_id, by=by, result=_given(answer), error=error)
+            await decisions.give_result(owner, call_id, by=by, result=answer.result, error=error)
         else:
-            arguments, reason = _edited(act.effective, answer)
+            arguments, reason = answer.edit(act.effective)
             await decisions.decide(
                 owner, call_id, approved=answer.is_approved, by=by, arguments=arguments, reason=reason
             )
@@ -307,27 +306,3 @@ def _not_blank(text: str) -> str:
     if not text.strip():
         raise InvalidRequest("content: the text is blank; send words.")
     return text
-
-
-def _given(answer: ApprovalAnswer) -> object:
-    """The answer to a question: the one field that was filled in, or all of them."""
-    fields = answer.fields
-    return next(iter(fields.values())) if len(fields) == 1 else dict(fields)
-
-
-def _edited(arguments: str, answer: ApprovalAnswer) -> tuple[dict[str, object] | None, str | None]:
-    """The arguments that an approval changes, and what else its fields say.
-
-    A field with the name of an argument takes its place; others are kept as a remark.
-    """
-    if not answer.is_approved or not answer.fields:
-        return None, answer.reason
-    try:
-        known = orjson.loads(arguments)
-    except orjson.JSONDecodeError:
-        known = None
-    known = known if isinstance(known, dict) else {}
-    edits = {name: value for name, value in answer.fields.items() if name in known}
-    others = {name: value for name, value in answer.fields.items() if name not in known}
-    remark = ", ".join([f"{name}: {value}" for name, value in others.items()])[:2000] or None
-    return ({**known, **edits} if edits else None), remark
