@@ -12,7 +12,7 @@ from a2a.types import Artifact, Task, TaskArtifactUpdateEvent, TaskState, TaskSt
 
 from app.compat.a2a.parts import agent_message, data_part, moment, struct, text_part
 from app.compat.a2a.questions import message_of, question_of_frames
-from app.compat.a2a.tasks import ARTIFACT, STATES, why_ended
+from app.compat.a2a.tasks import ARTIFACT, STATES, metadata_of, why_ended
 from app.domain.event import EventKind
 from app.domain.turn import Failure, TurnState
 from app.events.log import SessionLog
@@ -142,8 +142,7 @@ class TaskEvents:
             event.status.message.CopyFrom(
                 agent_message(message_id, [text_part(sentence)], task_id=self.task_id, context_id=self.context_id)
             )
-        told = ("usage", "timings", "reason", "finish_reason")
-        event.metadata.CopyFrom(struct({name: frame[name] for name in told if frame.get(name) is not None}))
+        event.metadata.CopyFrom(struct(metadata_of(frame)))
         return [*([Text(b"", is_last=True)] if self._has_text else []), event]
 
 

@@ -32,6 +32,7 @@ from a2a.utils.task import validate_history_length
 
 from app.compat.a2a.errors import translated, translated_stream
 from app.compat.a2a.events import Text, Update, update_of
+from app.compat.a2a.lists import length_of
 from app.compat.a2a.push import Push
 from app.compat.a2a.service import Caller, Followed, Service
 from app.compat.a2a.tasks import read_task
@@ -58,8 +59,7 @@ class Handler(RequestHandler):
         with await self._open(params, context) as followed:
             told = None if params.configuration.return_immediately else await self._service.wait(caller, followed)
             turn = await self._service.runtime.history.find(followed.session_log, followed.turn.turn_id)
-            has_length = params.configuration.HasField("history_length")
-            length = params.configuration.history_length if has_length else None
+            length = length_of(params.configuration)
             task = await read_task(self._service.runtime, followed.session_log, turn, history_length=length)
             if told is not None:  # readers may be told that it waits a moment before it does
                 task.status.CopyFrom(told)
@@ -109,8 +109,7 @@ class Handler(RequestHandler):
     @translated
     async def on_get_task(self, params: GetTaskRequest, context: ServerCallContext) -> Task | None:
         validate_history_length(params)
-        length = params.history_length if params.HasField("history_length") else None
-        return await self._service.get(caller_of(context), params.id, history_length=length)
+        return await self._service.get(caller_of(context), params.id, history_length=length_of(params))
 
     @validate_request_params
     @translated

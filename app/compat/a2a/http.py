@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 from typing import Any
 
 import orjson
@@ -17,7 +18,7 @@ from a2a.server.routes.rest_routes import create_rest_routes
 from a2a.types import SendMessageRequest, SubscribeToTaskRequest
 from a2a.utils.constants import VERSION_HEADER
 from a2a.utils.error_handlers import build_rest_error_payload
-from a2a.utils.errors import A2AError, InvalidRequestError
+from a2a.utils.errors import A2AError, ContentTypeNotSupportedError, InvalidRequestError
 from google.protobuf.json_format import ParseDict, ParseError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -48,6 +49,7 @@ class Http:
         self._runtime = runtime
         self.handler = handler_of(runtime)
         self._callers = _Callers()
+        self._since = formatdate(usegmt=True)
         self._rpc = JsonRpcDispatcher(self.handler, self._callers, enable_v0_3_compat=True)
         made = create_rest_routes(self.handler, self._callers, enable_v0_3_compat=True, path_prefix=REST)
         # Its Mount("/{tenant}") would take every address of two segments.
@@ -97,7 +99,9 @@ class Http:
         try:
             given = read_json(body)
         except InvalidRequest as error:
-            kind = JSONParseError if error.reason == "invalid_json" else InvalidRequestError
+            kind: type[Any] = JSONParseError if error.reason == "invalid_json" else InvalidRequestError
+            if error.reason == "invalid_json" and _announces_other(scope):
+                kind = ContentTypeNotSupportedError
             await answer(build_error_response(None, kind(message=error.message)))(scope, receive, send)
             return
         request = Request(scope, _replay(orjson.dumps(given), receive))
@@ -198,6 +202,12 @@ class _Callers(ServerCallContextBuilder):
 def _speaks_1(request: Request) -> bool:
     """Whether the request is of version 1; without a word it is of 0.3."""
     return _VERSION_1.fullmatch(request.headers.get(VERSION_HEADER, "")) is not None
+
+
+def _announces_other(scope: Scope) -> bool:
+    """Whether a request says itself that its body is no JSON. What is JSON is read whatever it says."""
+    types = [value for name, value in scope["headers"] if name == b"content-type"]
+    return bool(types) and b"json" not in types[0]
 
 
 def _rest_error(payload: dict[str, Any]) -> Response:

@@ -78,7 +78,12 @@ class Push:
             for name, value in _headers(config).items():
                 if not value.isprintable() or not value.isascii():
                     raise InvalidParamsError(f"The push notification config makes no valid header {name}.")
-            await checked_addresses(read_url(config.url), resolve=self._resolve, private=self._private)
+            target = read_url(config.url)
+            try:
+                await self._resolve(target.host, target.port)
+            except OSError:
+                return  # not known now; each delivery looks again
+            await checked_addresses(target, resolve=self._resolve, private=self._private)
         except ToolFailed as error:
             raise InvalidParamsError(f"Notifications cannot be sent there: {error}") from error
 

@@ -13,7 +13,6 @@ from a2a.types import (
     ListTasksResponse,
     SendMessageRequest,
     Task,
-    TaskState,
     TaskStatus,
     TaskStatusUpdateEvent,
 )
@@ -24,19 +23,14 @@ from a2a.utils.errors import (
     TaskNotFoundError,
     UnsupportedOperationError,
 )
-from a2a.utils.task import (
-    ListTasksCursor,
-    decode_list_tasks_cursor,
-    encode_list_tasks_cursor,
-    validate_history_length,
-    validate_page_size,
-)
+from a2a.utils.task import validate_history_length, validate_page_size
 
 from app.agents import Agent
 from app.compat.a2a.answers import give_answers
 from app.compat.a2a.events import TaskEvents, Text, Update
+from app.compat.a2a.lists import PAGE, before_of, filter_of, length_of, token_of
 from app.compat.a2a.parts import text_of
-from app.compat.a2a.tasks import STATES, open_acts, read_task
+from app.compat.a2a.tasks import open_acts, read_task
 from app.conversation.conversation import Sending
 from app.conversation.stream import Later, Silence, leave, stream
 from app.conversation.view import View, view_of
@@ -46,10 +40,7 @@ from app.domain.turn import Turn, TurnState
 from app.events.follow import Reading
 from app.events.log import SessionLog
 from app.runtime import Runtime
-from app.storage.turn_lists import TurnFilter, changed_ms
 from app.turns.open_turn import OpenTurn
-
-PAGE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +150,7 @@ class Service:
         self, session_log: SessionLog, turn: OpenTurn | Turn, reading: Reading, agent: Agent, params: SendMessageRequest
     ) -> Followed:
         first = await read_task(
-            self.runtime, session_log, turn, history_length=_length(params.configuration), with_artifact=False
+            self.runtime, session_log, turn, history_length=length_of(params.configuration), with_artifact=False
         )
         return Followed(session_log, turn, reading, _view(agent, turn), first, ends_when_waiting=True)
 
@@ -252,17 +243,10 @@ class Service:
             validate_page_size(params.page_size)
         size = params.page_size or PAGE
         agent = self.runtime.roster.get(caller.agent, caller.principal)
-        wanted = TurnFilter(
-            caller.principal.id,
-            agent.name,
-            user_id=caller.principal.user_id,
-            session_id=params.context_id or None,
-            states=_states(params.status),
-            changed_from_ms=_milliseconds(params),
-        )
-        page, total = await self.runtime.house.turn_index.page(wanted, before=_before(params), limit=size + 1)
+        wanted = filter_of(params, caller.principal, agent.name)
+        page, total = await self.runtime.house.turn_index.page(wanted, before=before_of(params), limit=size + 1)
         last = page[size - 1] if len(page) > size else None
-        token = encode_list_tasks_cursor(ListTasksCursor(changed_ms(last) * 1_000_000, last.turn_id)) if last else ""
+        token = token_of(last) if last is not None else ""
         found = ListTasksResponse(next_page_token=token, page_size=size, total_size=total)
         for turn in page[:size]:
             session_log = await self.runtime.live.open(turn.session_id)
@@ -272,7 +256,7 @@ class Service:
                         self.runtime,
                         session_log,
                         turn,
-                        history_length=_length(params),
+                        history_length=length_of(params),
                         with_artifact=params.include_artifacts,
                     )
                 )
@@ -293,32 +277,6 @@ def _is_background(params: SendMessageRequest) -> bool:
     """Whether the task goes on without a reader: the client asked to be answered at once, or to be told elsewhere."""
     configuration = params.configuration
     return configuration.return_immediately or configuration.HasField("task_push_notification_config")
-
-
-def _length(given: object) -> int | None:
-    """`history_length`, where it was given."""
-    return given.history_length if given.HasField("history_length") else None  # type: ignore[attr-defined]
-
-
-def _states(status: TaskState) -> tuple[str, ...]:
-    if status == TaskState.TASK_STATE_UNSPECIFIED:
-        return ()
-    return tuple([state.value for state, told in STATES.items() if told == status]) or ("",)
-
-
-def _milliseconds(params: ListTasksRequest) -> int | None:
-    if not params.HasField("status_timestamp_after"):
-        return None
-    return -(-params.status_timestamp_after.ToNanoseconds() // 1_000_000)
-
-
-def _before(params: ListTasksRequest) -> tuple[int, str] | None:
-    if not params.page_token:
-        return None
-    cursor = decode_list_tasks_cursor(params.page_token)
-    if cursor is None or cursor.timestamp_ns is None or "\0" in cursor.task_id:
-        raise InvalidParamsError("pageToken is not one that this list gave out.")
-    return min(cursor.timestamp_ns // 1_000_000, 2**62), cursor.task_id
 
 
 def _not_found(task_id: str) -> TaskNotFoundError:

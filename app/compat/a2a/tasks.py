@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from a2a.types import Artifact, Message, Role, Task, TaskState, TaskStatus
 
@@ -137,13 +139,29 @@ def user_message(task_id: str, message_id: str, text: str, *, context_id: str) -
 
 
 def _metadata(turn: Turn) -> dict[str, object]:
-    found: dict[str, object] = {}
-    if turn.usage is not None:
-        found["usage"] = turn.usage.to_json()
-    if turn.timings is not None:
-        found["timings"] = turn.timings.to_json()
-    if turn.reason is not None:
-        found["reason"] = turn.reason
-    if turn.finish_reason is not None:
-        found["finish_reason"] = turn.finish_reason
-    return found
+    usage, timings = turn.usage, turn.timings
+    return metadata_of(
+        {
+            "usage": usage.to_json() if usage is not None else None,
+            "timings": timings.to_json() if timings is not None else None,
+            "reason": turn.reason,
+            "finish_reason": turn.finish_reason,
+        }
+    )
+
+
+def metadata_of(end: Mapping[str, Any]) -> dict[str, object]:
+    """What is told of a turn's end beside its state, with names as A2A writes them (`finishReason`)."""
+    told = {name: end.get(name) for name in ("usage", "timings", "reason", "finish_reason")}
+    return {_camel(name): _named(value) for name, value in told.items() if value is not None}
+
+
+def _named(value: object) -> object:
+    if not isinstance(value, Mapping):
+        return value
+    return {_camel(name): one for name, one in value.items() if one is not None}
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join([word.capitalize() for word in others])

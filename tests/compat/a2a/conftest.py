@@ -50,6 +50,7 @@ def settings_for(upstream: Upstream) -> dict[str, Any]:
         },
         "agents": {
             "talker": {"llm": "upstream", "description": "Talks."},
+            "hasty": {"llm": "upstream", "streaming": {"disconnect_grace": "0s"}},
             "greeter": {"llm": "greets", "name": "Greeter"},
             "writer": {"llm": "writes", "tools": ["write_file"], "permissions": {"ask": ["write_file"]}},
             "asker": {"llm": "asks", "tools": ["ask_user"]},
@@ -69,13 +70,13 @@ class _Key(CredentialService):
         return self._key
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def upstream() -> AsyncIterator[Upstream]:
     async with Upstream() as upstream:
         yield upstream
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def server(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[HectorServer]:
     server = HectorServer(tmp_path_factory.mktemp("hector"), settings_for(upstream))
     await server.start()
@@ -86,7 +87,7 @@ async def server(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -
         await server.close()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def connect(server: HectorServer) -> AsyncIterator[Connect]:
     """`await connect("greeter", "JSONRPC", key="bob")`: a client of the SDK, made from the agent's card."""
     opened: list[httpx.AsyncClient] = []

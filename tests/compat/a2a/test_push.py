@@ -21,7 +21,7 @@ from aiohttp import web
 from tests.compat.a2a.conftest import Connect, request
 from tests.fixtures.upstream import Upstream
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 class Receiver:
@@ -40,7 +40,7 @@ class Receiver:
         return web.Response()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def receiver() -> AsyncIterator[Receiver]:
     found = Receiver()
     app = web.Application()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
 import httpx
 import pytest
@@ -27,7 +28,7 @@ from tests.compat.a2a.conftest import KEYS, Connect, request, states_of, text_of
 from tests.fixtures.server import HectorServer
 from tests.fixtures.upstream import Reply, Upstream
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 BINDINGS = ["JSONRPC", "HTTP+JSON", "GRPC"]
 
 
@@ -67,7 +68,7 @@ async def test_a_task_is_read_back_as_it_was_streamed(connect: Connect, binding:
     assert task.status.state == TaskState.TASK_STATE_COMPLETED
     assert task.artifacts[0].parts[0].text == text_of(events)
     assert [message.parts[0].text for message in task.history] == ["Hi."]
-    assert MessageToDict(task.metadata)["usage"]["total_tokens"] > 0
+    assert MessageToDict(task.metadata)["usage"]["totalTokens"] > 0
 
 
 async def test_a_context_is_a_session_of_every_door(connect: Connect, server: HectorServer) -> None:
@@ -204,3 +205,62 @@ async def test_a_failed_model_fails_the_task(connect: Connect, upstream: Upstrea
     assert states_of(events)[-1] == "FAILED"
     assert events[-1].status_update.status.message.parts[0].text
     upstream.default = Reply()
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+async def test_a_client_that_leaves_is_a_reader_that_leaves(connect: Connect, upstream: Upstream, binding: str) -> None:
+    upstream.answer(tokens=["I ", "begin"], hang="after_tokens")
+    client = await connect("hasty", binding)
+    seen: list[StreamResponse] = []
+
+    async def read() -> None:
+        async for event in client.send_message(request("Talk.")):
+            seen.append(event)  # noqa: PERF401 (it is looked at meanwhile)
+
+    reading = asyncio.create_task(read())
+    while text_of(seen) != "I begin":
+        await asyncio.sleep(0.01)
+    task_id = seen[0].task.id
+    reading.cancel()
+    while True:
+        task = await client.get_task(GetTaskRequest(id=task_id))
+        if task.status.state == TaskState.TASK_STATE_CANCELED:
+            break
+        await asyncio.sleep(0.02)
+
+
+async def test_a_task_costs_no_writes_that_its_turn_does_not_cost(
+    connect: Connect, server: HectorServer, upstream: Upstream
+) -> None:
+    client = await connect("talker")
+    headers = {"Authorization": f"Bearer {KEYS['alice']}"}
+    async with httpx.AsyncClient(base_url=server.base_url, headers=headers, trust_env=False, timeout=15) as http:
+
+        async def units() -> float:
+            lines = (await http.get("/metrics")).text.splitlines()
+            return float(next(line.split()[1] for line in lines if line.startswith("hector_writer_units ")))
+
+        async def cost(turn: Awaitable[object]) -> float:
+            before = await units()
+            upstream.answer(tokens=200, delay=0.002)
+            await turn
+            return await units() - before
+
+        await http.post("/agents/talker/sessions", json={"session_id": "costs"})
+        usual = await cost(http.post("/agents/talker/sessions/costs/messages/stream", json={"message": "Talk."}))
+        task = await cost(collect(client, "Talk.", context_id="costs"))
+    assert task <= usual + 5
+
+
+async def test_a_stream_says_that_the_server_stops(connect: Connect, server: HectorServer, upstream: Upstream) -> None:
+    client = await connect("talker")
+    upstream.answer(tokens=["I"], hang="after_tokens")
+    stream = aiter(client.send_message(request("Talk.")))
+    await anext(stream)
+    server.ask_to_stop()
+    with pytest.raises(Exception, match="subscribe to it, in a moment"):
+        async for _ in stream:
+            pass
+    await server.ended()
+    await server.start()
+    await server.wait_for_grpc()

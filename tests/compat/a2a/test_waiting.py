@@ -25,7 +25,7 @@ from google.protobuf.struct_pb2 import Value
 from tests.compat.a2a.conftest import Connect, request, states_of, text_of
 from tests.fixtures.server import HectorServer
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 BINDINGS = ["JSONRPC", "HTTP+JSON", "GRPC"]
 
 

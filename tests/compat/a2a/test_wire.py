@@ -14,12 +14,12 @@ from a2a.client import A2ACardResolver, ClientConfig, ClientFactory
 from tests.compat.a2a.conftest import KEYS, request, text_of
 from tests.fixtures.server import HectorServer
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 VERSION_1 = {"A2A-Version": "1.0"}
 MESSAGE = {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "Hi."}]}
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def http(server: HectorServer) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"Authorization": f"Bearer {KEYS['alice']}"}
     async with httpx.AsyncClient(base_url=server.base_url, headers=headers, timeout=15, trust_env=False) as client:
