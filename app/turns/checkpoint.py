@@ -72,20 +72,7 @@ def add_outcomes(
     """The outcomes of a step as messages, in the order of its calls. `ids`: those of the messages."""
     entries = []
     for act, message_id in zip(acts, ids, strict=True):
-        message = Message(
-            message_id=message_id,
-            session_id=desk.session_id,
-            turn_id=turn.turn_id,
-            role="tool",
-            content=told(act),
-            status="completed",
-            seq=change.number(),
-            created_ms=now_ms,
-            tool_call_id=act.call_id,
-            result_id=act.result_id,
-            trust=act.trust,
-            secrecy=act.secrecy,
-        )
+        message = outcome_message(act, message_id, change.number(), now_ms)
         messages.add(change.unit, message)
         entries.append(outcome_entry(message, act.name))
     turn.read(*[act.trust for act in acts])
@@ -94,6 +81,24 @@ def add_outcomes(
     change.count(messages=len(acts))
     add_shown(change, turn)
     return entries
+
+
+def outcome_message(act: Act, message_id: str, seq: int, now_ms: int) -> Message:
+    """The outcome of an act as the history keeps it."""
+    return Message(
+        message_id=message_id,
+        session_id=act.session_id,
+        turn_id=act.turn_id,
+        role="tool",
+        content=told(act),
+        status="completed",
+        seq=seq,
+        created_ms=now_ms,
+        tool_call_id=act.call_id,
+        result_id=act.result_id,
+        trust=act.trust,
+        secrecy=act.secrecy,
+    )
 
 
 def outcome_entry(message: Message, name: str) -> Entry:

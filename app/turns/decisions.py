@@ -12,7 +12,7 @@ import orjson
 
 from app.domain.act import Act, ActState
 from app.domain.errors import ApprovalExpired, Conflict, HectorError, InvalidRequest, NotFound
-from app.domain.event import ApprovalDecided, ToolEnded
+from app.domain.event import ApprovalDecided
 from app.domain.principal import Principal
 from app.domain.session import Session
 from app.events.change import Change
@@ -25,6 +25,7 @@ from app.tools.arguments import BadArguments, parse
 from app.tools.base import ToolResult
 from app.turns import outcomes
 from app.turns.acting import Acting
+from app.turns.closing import ended
 from app.turns.desk import Desk, desk_of
 from app.turns.open_turn import OpenTurn
 from app.turns.outcomes import Outcome
@@ -150,7 +151,7 @@ class Decisions:
             self._add(change, act, after)
             change.fact(decided)
             if after.state is ActState.REFUSED:
-                change.fact(_ended(after, outcomes.refused(after.outcome or "")))
+                change.fact(ended(after, outcomes.refused(after.outcome or "")))
             self._add_released(change, freed, by=by, remember=remember or "")
             if remember == "agent" and rule is not None:
                 self._add_rule(change, session_log.session, rule, now)
@@ -293,7 +294,7 @@ class Decisions:
                     size=size,
                     created_ms=now,
                 )
-            change.fact(_ended(after, made))
+            change.fact(ended(after, made))
             if act.is_checkpointed:  # its turn is over: the history is put right
                 messages.add_outcome(change.unit, act.call_id, made.text)
             change.set(active_ms=now)
@@ -409,8 +410,3 @@ def _decided_already(act: Act) -> Conflict:
         reason="already_decided",
         details={"state": act.state.value, "by": next((one.by for one in reversed(act.changes) if one.by), None)},
     )
-
-
-def _ended(act: Act, made: Outcome) -> ToolEnded:
-    size = len(made.whole.encode()) if made.whole is not None else None
-    return ToolEnded(act.turn_id, act.call_id, act.name, act.state.value, made.result, act.result_id, size)

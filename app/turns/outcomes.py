@@ -12,7 +12,7 @@ from app.tools.base import ToolResult
 
 SHOWN_CHARACTERS = 2000
 """Of a result in a frame's `chunk`."""
-UNKNOWN = "It is not known whether this call happened: the server was stopped while it ran. Do not assume either."
+UNKNOWN = "It is not known whether this call happened: it was cut off before its answer came. Do not assume either."
 CANCELLED = "[This call was cancelled before it had an outcome.]"
 STOPPED = "[This call was stopped while it ran.]"
 

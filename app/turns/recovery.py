@@ -23,9 +23,9 @@ from app.storage import acts, events, messages, turns
 from app.storage.connection import Connection
 from app.storage.engine.unit_of_work import Unwritable
 from app.turns.admission import Admission
+from app.turns.checkpoint import outcome_message
 from app.turns.closing import close_act, ended_by_turn
 from app.turns.finish import add_usage
-from app.turns.outcomes import told
 from app.turns.prompt import estimate_usage
 
 log = logging.getLogger(__name__)
@@ -125,23 +125,8 @@ class Recovery:
             acts.add_change(change.unit, before, replace(after, is_checkpointed=True))
             if before is not after:
                 change.fact(ended_by_turn(after))
-            messages.add(
-                change.unit,
-                Message(
-                    message_id=f"{turn.message_id}_{place}",
-                    session_id=turn.session_id,
-                    turn_id=turn.turn_id,
-                    role="tool",
-                    content=told(after),
-                    status="completed",
-                    seq=change.number(),
-                    created_ms=now_ms,
-                    tool_call_id=after.call_id,
-                    result_id=after.result_id,
-                    trust=after.trust,
-                    secrecy=after.secrecy,
-                ),
-            )
+            message_id = f"{turn.message_id}_{place}"
+            messages.add(change.unit, outcome_message(after, message_id, change.number(), now_ms))
         change.count(messages=len(cut))
 
     async def _interrupt(self, session_log: SessionLog, turn: Turn) -> bool:

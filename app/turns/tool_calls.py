@@ -8,25 +8,25 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from app.domain.act import Act, ActState, StateChange, ToolClass
+from app.domain.act import Act, ActState, ToolClass
 from app.domain.errors import Unavailable
-from app.domain.event import ApprovalRequested, ToolCalled, ToolEnded, TurnWaiting
+from app.domain.event import TurnWaiting
 from app.domain.label import least_trusted
 from app.events.change import Change
 from app.llm.base import LLMStopped, ToolCall
 from app.storage import acts as rows
 from app.storage import turns
 from app.storage.engine.unit_of_work import Unwritable
-from app.tools.arguments import BadArguments, describe, parse
-from app.tools.base import Classifying, Later, Probing, Question, Tool, ToolUnknown
-from app.tools.rules import stricter
-from app.turns import checkpoint, flow, outcomes
+from app.tools.base import Later, Probing, Question, Tool, ToolUnknown
+from app.turns import checkpoint, outcomes, proposals
 from app.turns.acting import Acting, AgentTools
 from app.turns.carrying import Carried, Carrying
+from app.turns.closing import ended
 from app.turns.desk import Desk
-from app.turns.going_on import GO_ON, GoOn, budget_of, decision_for
+from app.turns.going_on import GO_ON, GoOn, budget_of
 from app.turns.open_turn import OpenTurn
 from app.turns.outcomes import Outcome
+from app.turns.proposals import Proposals
 from app.turns.step import ensure_room
 
 log = logging.getLogger(__name__)
@@ -55,13 +55,13 @@ class ToolCalls:
         self._desk = desk
         self._turn = turn
         self._tools = tools
-        self.remembered = list(remembered)
+        self._proposals = Proposals(acting, desk, turn, tools, self._find, remembered)
+        self._shows = desk.agent.config.reasoning.show_tool_execution
         self._tells_unknown = desk.agent.config.reasoning.on_unknown == "tell_model"
         self._go_on = GoOn()
         self._asks_to_go_on = desk.agent.config.reasoning.on_limit == "ask"
         self._running: dict[str, Carrying] = {}
         self._changed = asyncio.Event()
-        self._context = flow.NOTHING
 
     # -- proposing ------------------------------------------------------------------------------
 
@@ -69,19 +69,18 @@ class ToolCalls:
         """Store what the model asks for, with its message and what may begin at once. Raises HectorError."""
         desk, turn, acting = self._desk, self._turn, self._acting
         await ensure_room(desk.session_log, FACTS_PER_CALL * len(calls))
-        self._context = await self._read_context(calls)
         now = acting.clock_ms()
-        proposed = [self._proposed(call, place, now) for place, call in enumerate(calls)]
+        proposed = await self._proposals.make(calls, now)
         acts = self._started_first([act for act, _ in proposed], now)
         async with Change(desk.session_log) as change:
             entry = checkpoint.add_calls(change, desk, turn, acts, acting.new_id("msg"), now)
             for act, (_, arguments) in zip(acts, proposed, strict=True):
                 rows.add(change.unit, act, created_ms=now)
-                change.fact(self._called(act, arguments))
+                change.fact(self._proposals.told(act, arguments))
                 if act.state is ActState.WAITING:
-                    change.fact(_request(act, arguments))
+                    change.fact(proposals.request(act, arguments))
                 elif act.state is ActState.REFUSED:
-                    change.fact(self._ended(act, outcomes.refused(act.outcome or ""), None))
+                    change.fact(ended(act, outcomes.refused(act.outcome or ""), is_shown=self._shows))
             change.set(active_ms=now)
             if turn.used is not None:
                 turns.add_used(change.unit, turn.turn_id, turn.used)
@@ -94,62 +93,6 @@ class ToolCalls:
                     desk.window.append(entry)
 
             change.on_commit(stored)
-
-    def _proposed(self, call: ToolCall, place: int, now: int) -> tuple[Act, object]:
-        """The act of a call, with the first states it has, and its arguments as far as they can be read."""
-        tool = self._find(call.name)
-        turn, acting = self._turn, self._acting
-        act = Act(
-            call_id=acting.new_id("call"),
-            session_id=self._desk.session_id,
-            turn_id=turn.turn_id,
-            step=turn.step,
-            place=place,
-            agent=self._desk.agent.name,
-            name=call.name[:200],
-            tool_class=tool.spec.tool_class if tool is not None else ToolClass.ONCE,
-            arguments=call.arguments.replace("\0", "\ufffd"),
-            state=ActState.PROPOSED,
-            changes=(StateChange(ActState.PROPOSED, now),),
-        )
-        if tool is None:
-            refused = _refused(act, f"There is no tool {call.name!r}. Use one of those you were given.", now)
-            return refused, _readable(act.arguments)
-        try:
-            arguments = parse(act.arguments, tool.spec.parameters)
-        except BadArguments as error:
-            return self._decided(_refused(act, str(error), now), None, now), act.arguments
-        if isinstance(tool, Classifying):
-            act = replace(act, tool_class=tool.class_of(arguments))
-        return self._decided(act, arguments, now), arguments
-
-    def _decided(self, act: Act, arguments: dict[str, object] | None, now: int) -> Act:
-        """The act as the rules have it."""
-        if act.state is not ActState.PROPOSED:
-            return act
-        if act.name == GO_ON:
-            decision = decision_for(arguments)
-        else:
-            decision = self._tools.decide(act.name, arguments, self.remembered)
-            tool = self._tools.find(act.name)
-            against = flow.decide(self._acting.flow, tool.spec, self._context) if tool is not None else None
-            decision = stricter(against, decision) if against is not None else decision
-        if decision.verdict == "deny":
-            sentence = f"This call is not allowed: {decision.why}"
-            return replace(_refused(act, sentence, now), why=decision.why, rule=decision.rule)
-        if decision.verdict == "ask":
-            expires = now + int(self._acting.limits.approval_seconds * 1000)
-            why, rule = decision.why, decision.rule
-            return act.to(ActState.WAITING, now, waiting_for="approval", why=why, rule=rule, expires_ms=expires)
-        return act.to(ActState.APPROVED, now, rule=decision.rule)
-
-    async def _read_context(self, calls: Sequence[ToolCall]) -> flow.Context:
-        """What the model knows and who wrote it, if one of the calls could send it anywhere."""
-        found = [self._tools.find(call.name) for call in calls]
-        specs = [tool.spec for tool in found if tool is not None]
-        if self._turn.trust != "web" or not any(flow.is_watched(self._acting.flow, spec) for spec in specs):
-            return flow.NOTHING
-        return await flow.read_context(self._desk.session_log.database, self._desk.session_id, self._turn.memory)
 
     def _started(self, act: Act, now: int) -> Act:
         """The act as its tool begins: whatever comes of it has the tool's labels."""
@@ -275,7 +218,7 @@ class ToolCalls:
             acts = [after if one.call_id == after.call_id else one for one in turn.acts]
             is_last = all(map(self._is_over, acts))
             rows.add_change(change.unit, act, after)
-            change.fact(self._ended(after, outcome, ms))
+            change.fact(ended(after, outcome, ms=ms, is_shown=self._shows))
             checkpoint.add_shown(change, turn)
             change.on_commit(lambda: self._replace(after))
             if act.name == GO_ON and after.state is ActState.SETTLED:
@@ -440,50 +383,6 @@ class ToolCalls:
     @property
     def is_looping(self) -> bool:
         return any(times >= ENDED_AFTER for times in self._turn.repeated.values())
-
-    def _called(self, act: Act, arguments: object) -> ToolCalled:
-        chunk = ""
-        if self._shows:
-            tool = self._find(act.name)
-            known = arguments if isinstance(arguments, dict) else {}
-            chunk = f"\n[Tool: {describe(act.name, known, tool.spec.parameters if tool is not None else {})}]\n"
-        return ToolCalled(act.turn_id, act.call_id, act.name, arguments, act.tool_class.value, act.step, chunk)
-
-    def _ended(self, act: Act, outcome: Outcome, ms: int | None) -> ToolEnded:
-        shown = outcome.shown.rstrip("\n")
-        size = len(outcome.whole.encode()) if outcome.whole is not None else None
-        return ToolEnded(
-            act.turn_id,
-            act.call_id,
-            act.name,
-            act.state.value,
-            outcome.result,
-            act.result_id,
-            size,
-            ms,
-            outcome.sandbox,
-            shown + "\n" if shown and self._shows else "",
-        )
-
-    @property
-    def _shows(self) -> bool:
-        return self._desk.agent.config.reasoning.show_tool_execution
-
-
-def _refused(act: Act, sentence: str, now: int) -> Act:
-    return act.to(ActState.REFUSED, now, outcome=sentence, result={"error": sentence}, why=sentence)
-
-
-def _readable(arguments: str) -> object:
-    try:
-        return parse(arguments, {})
-    except BadArguments:
-        return arguments
-
-
-def _request(act: Act, arguments: object) -> ApprovalRequested:
-    why = act.why or "A rule asks for it."
-    return ApprovalRequested(act.turn_id, act.call_id, act.name, arguments, why, act.rule, act.expires_ms)
 
 
 def _whether_it_happened(act: Act) -> dict[str, object]:
