@@ -36,7 +36,7 @@ _INSERT = insert(_a)
 _ID = and_(_a.c.session_id == bindparam("the_session"), _a.c.call_id == bindparam("the_call"))
 _CHANGE = (
     update(_a)
-    .where(_ID, _a.c.state == bindparam("state_before"))
+    .where(_ID, _a.c.state == bindparam("state_before"), _a.c.is_checkpointed == bindparam("checkpointed_before"))
     .values({name: bindparam(f"new_{name}") for name in _CHANGED})
 )
 _KEEP = update(_a).where(_ID, _a.c.state == "started").values(kept=bindparam("new_kept"))
@@ -83,10 +83,11 @@ def add(unit: UnitOfWork, act: Act, *, created_ms: int) -> None:
 
 
 def add_change(unit: UnitOfWork, before: Act, after: Act) -> None:
-    """Store the next state of an act; the unit fails when its state is not the one of `before`."""
+    """Store the next state of an act; the unit fails when the act is no longer as `before`: in another state, or now
+    part of the history."""
     values = {f"new_{name}": value for name, value in _values(after).items()}
-    parameters = {"the_session": unit.session_id, "the_call": after.call_id, "state_before": before.state.value}
-    unit.add(_CHANGE, parameters | values, expect=1)
+    was = {"state_before": before.state.value, "checkpointed_before": int(before.is_checkpointed)}
+    unit.add(_CHANGE, {"the_session": unit.session_id, "the_call": after.call_id} | was | values, expect=1)
 
 
 def add_kept(unit: UnitOfWork, call_id: str, kept: dict[str, object]) -> None:

@@ -230,7 +230,7 @@ class Admission:
         return turn
 
     async def _start_now(self, desk: Desk, turn: OpenTurn, key: Key | None) -> None:
-        desk.open = turn
+        desk.begin(turn)
         desk.put_last(turn)
         desk.settle()
 
@@ -271,6 +271,5 @@ class Admission:
         desk = desk_of(session_log)
         if desk is None:
             desk = session_log.desk = Desk(session_log, agent, self._host)
-        elif desk.agent is not agent:  # the configuration was read again
-            desk.agent, desk.window = agent, None
+        desk.serve(agent)
         return desk

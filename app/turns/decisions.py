@@ -41,6 +41,10 @@ MOST_RELEASED = 100
 NOBODY = "Nobody answered in time."
 
 
+class _Checkpointed(Exception):
+    """The act was read before its outcome became part of the history."""
+
+
 class Decisions:
     """Changes acts from outside their turn, and lets the turn go on. Every method names who decides as `by`."""
 
@@ -318,15 +322,24 @@ class Decisions:
         Raises:
             NotFound, Conflict (`already_decided`), InvalidRequest: `again`, and its turn is over.
         """
-        act = await self.find(session_log, call_id)
-        if act.state is not ActState.UNKNOWN:
-            raise _decided_already(act)
+        while True:
+            act = await self.find(session_log, call_id)
+            if act.state is not ActState.UNKNOWN:
+                raise _decided_already(act)
+            try:
+                return await self._resolve(session_log, act, by=by, happened=happened, again=again, result=result)
+            except _Checkpointed:
+                continue  # the turn that told its model so has gone on meanwhile
+
+    async def _resolve(
+        self, session_log: SessionLog, act: Act, *, by: str, happened: bool, again: bool, result: object
+    ) -> Act:
         if not again:
             sentence = "This call did not happen." if not happened else None
             text = "This call happened." if result is None else result
             return await self._settle(session_log, act, self._made(text, sentence), by)
         if act.is_checkpointed:
-            raise InvalidRequest("The turn of this call is over; send a message that asks for it again.")
+            raise InvalidRequest("The turn has gone on without this call; send a message that asks for it again.")
         after = act.to(ActState.APPROVED, self._clock_ms(), by=by)
         async with self._change(session_log, act) as change:
             self._add(change, act, after)
@@ -367,12 +380,19 @@ class Decisions:
 
     @asynccontextmanager
     async def _change(self, session_log: SessionLog, act: Act) -> AsyncIterator[Change]:
-        """A change of `act` as it was read. Raises Conflict (`already_decided`): somebody else was faster."""
+        """A change of `act` as it was read.
+
+        Raises:
+            Conflict: `already_decided`, somebody else was faster.
+            _Checkpointed: the history has its outcome since.
+        """
         try:
             async with Change(session_log) as change:
                 yield change
         except NotFound:
             found = await self.find(session_log, act.call_id)
+            if found.state is act.state and found.is_checkpointed and not act.is_checkpointed:
+                raise _Checkpointed from None
             if found.state is act.state:
                 raise
             raise _decided_already(found) from None
@@ -388,7 +408,7 @@ class Decisions:
         turn = desk.open
         acts = {act.call_id: act for act in changed}
         if turn is None or not any(act.call_id in acts for act in turn.acts):
-            desk.window = None  # the history may have been put right
+            desk.read_again()  # it may have been put right
             return
         turn.acts = [acts.get(act.call_id, act) for act in turn.acts]
         self._wake(desk, turn, changed[0].call_id)

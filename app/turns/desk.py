@@ -48,6 +48,10 @@ class Desk:
     joining: int = 0
     """Messages on their way into the queue: their row is being written."""
     window: list[Entry] | None = None
+    is_stale: bool = False
+    """Whether the window is to be read anew for the next turn."""
+    successor: Agent | None = None
+    """The agent that answers from the next turn on: the configuration was read again while one was open."""
     trust: Trust = "user"
     """The least trusted of what the history has; read with the window."""
     summary: Summary | None = None
@@ -86,6 +90,23 @@ class Desk:
     def settle(self) -> None:
         """Keep the log's `is_busy` true to what lies here."""
         self.session_log.is_busy = self.open is not None or bool(self.queue) or self.joining > 0
+
+    def read_again(self) -> None:
+        """The stored history was changed: read it for the next turn. The open one may be making its request of it."""
+        self.is_stale = True
+
+    def serve(self, agent: Agent) -> None:
+        """Answer by this agent; an open turn keeps the one it began with."""
+        if self.open is not None:
+            self.successor = agent if agent is not self.agent else None
+        elif agent is not self.agent:
+            self.agent, self.is_stale = agent, True
+
+    def begin(self, turn: OpenTurn) -> None:
+        """The turn has the session from now on."""
+        self.open = turn
+        if self.successor is not None:
+            self.agent, self.successor, self.is_stale = self.successor, None, True
 
     def put_last(self, turn: OpenTurn) -> None:
         """Give the turn a place behind all others; places also order the rows after a restart."""

@@ -122,7 +122,8 @@ async def build(desk: Desk, turn: OpenTurn, summed_up: Summaries) -> Prompt:
     """What the model is told in this turn. What is still being recalled is waited for, but not for long."""
     again = turn.ask.again
     before = turn.started_seq if again is None else again.seq
-    if desk.window is None:
+    if desk.window is None or desk.is_stale:
+        desk.window, desk.is_stale = None, False
         await summed_up.end(desk)
         await load_window(desk, before=before)
     assert desk.window is not None

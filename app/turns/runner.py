@@ -95,7 +95,7 @@ class Runner:
         """Begin the first queued turn if none is open; tell the observer when the session is idle."""
         if desk.open is None and desk.queue and not self.is_stopping and desk.session_log.over is None:
             turn = desk.queue.pop(0)
-            desk.open = turn
+            desk.begin(turn)
             self.tasks.start(self._start_queued(desk, turn), name=f"start of {turn.turn_id}")
         desk.settle()
         if not desk.session_log.is_busy:

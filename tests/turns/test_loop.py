@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import pytest
 from app.domain.act import Act, ActState
 from app.domain.errors import ApprovalExpired, Conflict, InvalidRequest
 from app.domain.turn import TurnState
+from app.events.log import SessionLog
 from app.llm.base import LLMRequest, LLMStream
 from app.llm.scripted import Answer, ScriptedCall, ScriptedLLM
 from app.storage import acts, messages
-from app.tools.base import Later, Question, ToolContext, ToolFailed, ToolOutcome, ToolResult
+from app.tools.base import Later, Question, ToolContext, ToolFailed, ToolOutcome, ToolResult, ToolUnknown
 from app.tools.rules import Rules
 from app.turns.releasing import rule_for
 from tests.fixtures.house import House, frames_of, until
@@ -610,3 +612,33 @@ async def test_edited_arguments_are_checked_like_the_models(
         await house.decisions.decide(log, act.call_id, approved=True, by="ann", arguments=edited)
     await house.decisions.decide(log, act.call_id, approved=True, by="ann")
     assert (await turn.done).text == "Paid."
+
+
+@pytest.mark.parametrize("again", [True, False])
+async def test_an_unknown_act_is_resolved_while_its_turn_goes_on_without_it(
+    open_house: Open, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    async def lose(_arguments: dict[str, Any], _context: ToolContext) -> ToolOutcome:
+        raise ToolUnknown("the connection broke")
+
+    agent = {"reasoning": {"on_unknown": "tell_model"}}
+    house = await open_house([calls("act"), Answer("I see.")], MadeTool("act", lose, tool_class=ONCE), agent=agent)
+    log = await house.session("s1")
+    await (await house.start(log, "Go")).done
+    (act,) = await ledger(house)
+    found: list[Act] = [replace(act, is_checkpointed=False), act, act]
+
+    async def find_early(_log: SessionLog, _call_id: str) -> Act:
+        return found.pop(0)  # the first time it was read before the checkpoint
+
+    monkeypatch.setattr(house.decisions, "find", find_early)
+    if again:
+        with pytest.raises(InvalidRequest, match="gone on without"):
+            await house.decisions.resolve(log, act.call_id, by="ann", happened=False, again=True)
+    else:
+        await house.decisions.resolve(log, act.call_id, by="ann", happened=True, result="it did")
+    (act,) = await ledger(house)
+    told = (await history(house))[2][1]
+    assert act.is_checkpointed
+    assert act.state is (ActState.UNKNOWN if again else ActState.SETTLED)
+    assert (told == "it did") is not again
