@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from hector_client._following import AnswerReader, Patience, follow
+from hector_client._following import Patience, follow
+from hector_client._readers import AnswerReader
 from hector_client._state import AnswerState, post_message
 from hector_client._steps import Request
 from hector_client.errors import Conflict, Internal, ModelFailed, Refused, SessionError, Unavailable, Unreachable

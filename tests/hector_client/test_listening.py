@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from hector_client._following import Patience, SessionReader, follow, repeat
+from hector_client._following import Patience, follow, repeat
+from hector_client._readers import SessionReader
 from hector_client._state import post_message
 from hector_client._turn_text import TurnText
 from hector_client.errors import QuotaExceeded, SessionError, Unreachable

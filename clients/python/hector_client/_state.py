@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from hector_client import _operations as operations
-from hector_client._following import AnswerReader, Patience, SessionReader, follow, repeat
+from hector_client._following import Patience, follow, repeat
 from hector_client._operations import JSON, given
+from hector_client._readers import AnswerReader, SessionReader
 from hector_client._steps import Call, Reply, Request, Stream
 from hector_client.errors import Refused, turn_error
 from hector_client.events import ApprovalRequest, Error, Event, TurnFinished, Waiting, types_of
