@@ -29,6 +29,8 @@ OVER, TERMINATED, LATER = 1000, 4410, 1012
 """Close codes: the session takes no more messages, is gone, the server stops."""
 _ANSWERS = frozenset({EventKind.APPROVAL_DECIDED, EventKind.TOOL_RESULT})
 _ASKED = ("arguments", "why", "expires_at", "question", "choices", "schema")
+MOST_KEPT = 1 << 16
+"""Bytes of an answer that are kept for its complete frame; a longer one is read from the database."""
 Sender = Callable[[bytes], Awaitable[None]]
 
 
@@ -50,6 +52,10 @@ class Follower:
         """The turn that `_message_id` and `_index` are of."""
         self._message_id = ""
         self._index = 0
+        self._kept_turn: str | None = None
+        """The turn whose whole text so far is in `_kept`."""
+        self._kept: list[bytes] = []
+        self._kept_size = 0
 
     @property
     def _session_id(self) -> str:
@@ -88,6 +94,8 @@ class Follower:
     async def _show_fact(self, run: Run, settled: set[str]) -> None:
         match run.kind:
             case EventKind.TURN_STARTED | EventKind.RESUMED:
+                if run.kind is EventKind.TURN_STARTED:
+                    self._kept_turn, self._kept, self._kept_size = run.turn_id, [], 0
                 await self._send(frames.status(self._session_id, "Processing"))
             case EventKind.TOOL_CALL:
                 tool = _payload(run)["tool"]
@@ -105,6 +113,8 @@ class Follower:
             case EventKind.ERROR:
                 content = {"type": "error_message", "error": _payload(run)["message"]}
                 await self._notify(self._begin(run.turn_id), content)
+            case EventKind.SNAPSHOT:
+                self._kept_turn = None
             case EventKind.TURN_FINISHED:
                 await self._finish(run, _payload(run))
             case _:  # nothing that the client has a frame for
@@ -124,9 +134,25 @@ class Follower:
             await self._flush()
             self._is_thinking = is_thinking
         self._begin(run.turn_id)
+        if not is_thinking:
+            self._keep(run)
         if is_thinking or not self._view.whole:
             self._text.append(run.text)
             self._size += len(run.text)
+
+    def _keep(self, run: Run) -> None:
+        if run.turn_id != self._kept_turn:
+            return
+        self._kept.append(run.text)
+        self._kept_size += len(run.text)
+        if self._kept_size > MOST_KEPT:
+            self._kept_turn, self._kept = None, []
+
+    async def _whole_text(self, run: Run, turn_id: str) -> str:
+        """What was said in the turn that `run` ends. Raises Unavailable."""
+        if turn_id == self._kept_turn:
+            return unescape(b"".join(self._kept))
+        return await text_of_turn(self._runtime, self._log, turn_id, upto=run.last)
 
     async def _flush(self) -> None:
         if not self._text:
@@ -143,7 +169,7 @@ class Follower:
         message_id = self._begin(run.turn_id)
         if finished["status"] == "completed":
             try:
-                text = await text_of_turn(self._runtime, self._log, finished["turn_id"], upto=run.last)
+                text = await self._whole_text(run, finished["turn_id"])
                 if self._view.whole and text:
                     await self._send(frames.delta(self._session_id, message_id, 0, orjson.dumps(text)[1:-1]))
                 await self._send(frames.complete(self._session_id, self._log.session.agent, message_id, text))

@@ -160,7 +160,7 @@ class Connection:
             raise overloaded("The server has more to do than it can do in time (server.max_lag)")
         session_log = await self._find(session_id)
         self._runtime.admission.check_accepts(session_log)
-        sending = Sending(text=_not_blank(await asyncio.to_thread(text_of, contents)))
+        sending = Sending(text=_not_blank(text_of(contents)))
         following = await self._runtime.conversation.send(
             self._principal, session_log.session.agent, session_log, sending
         )
