@@ -22,6 +22,7 @@ from app.compat.mcp_server.results import refused
 from app.conversation.conversation import Sending
 from app.domain.errors import HectorError, InvalidRequest, overloaded
 from app.domain.principal import Principal
+from app.domain.turn import OnBusy
 from app.events.log import SessionLog
 from app.observability.tasks import Tasks
 from app.runtime import Runtime
@@ -63,8 +64,10 @@ class Calls:
             raise overloaded("The server has more to do than it can do in time (server.max_lag)")
         key = _key_of(context)
         session_log = await self._session(principal, agent, session_id, key)
+        # A call wants an answer of its own: where messages usually enter the running turn, it is queued.
+        on_busy: OnBusy | None = "queue" if runtime.config.sessions.on_busy == "steer" else None
         # What may become a task is nobody's to wait for: its client may be away for as long as it likes.
-        sending = Sending(message, key=key, background=has_tasks(context))
+        sending = Sending(message, key=key, on_busy=on_busy, background=has_tasks(context))
         following = await runtime.conversation.send(principal, agent.name, session_log, sending)
         with ExitStack() as stack:
             if not sending.background:  # counts as a reader, whose leaving begins the grace

@@ -6,18 +6,21 @@ import asyncio
 from contextlib import aclosing
 from typing import Any
 
+from anyio import BrokenResourceError, ClosedResourceError
 from mcp import types
 from mcp.server.context import HandlerResult, ServerRequestContext
 from mcp.shared.exceptions import MCPError
+from pydantic import ValidationError
 
 from app.compat.mcp_server import results
 from app.compat.mcp_server.handles import Handled, has_forms, has_tasks, principal_of
-from app.compat.mcp_server.presence import presence_of
+from app.compat.mcp_server.presence import Presence, presence_of
 from app.compat.mcp_server.progress import Progress
 from app.compat.mcp_server.questions import Question, give_answer, open_acts, questions_of
 from app.compat.mcp_server.tasks import created
 from app.conversation.stream import Later, Silence, leave, stream
 from app.conversation.view import is_nested, view_of
+from app.domain.errors import HectorError
 from app.domain.event import EventKind
 from app.domain.turn import Turn, TurnState
 from app.events.follow import Reading
@@ -59,19 +62,27 @@ class Followed:
             acts = await open_acts(self._runtime, self._handled)
             if acts:
                 return self._asked(questions_of(acts)) if may_ask else results.waiting(self._handled, acts)
-        loop, presence = asyncio.get_running_loop(), presence_of(self._context.request.scope)  # type: ignore[union-attr]
         late = None
         if has_tasks(self._context):
-            late = loop.call_later(self._runtime.config.compat.mcp.task_after.total_seconds(), self._leave)
-        presence.on_leave(self._leave)
+            seconds = self._runtime.config.compat.mcp.task_after.total_seconds()
+            late = asyncio.get_running_loop().call_later(seconds, self._leave)
+        presence = self._presence()
+        if presence is not None:
+            presence.on_leave(self._leave)
         try:
             return await self._followed()
         finally:
-            presence.on_leave(None)
+            if presence is not None:
+                presence.on_leave(None)
             self._progress.close()
             for started in (late, self._asking):
                 if started is not None:
                     started.cancel()
+
+    def _presence(self) -> Presence | None:
+        """Of clients of older protocols; with the newest one the call is cancelled when its client leaves."""
+        is_older, request = self._context.session.can_send_request, self._context.request
+        return presence_of(request.scope) if is_older and request is not None else None
 
     def _leave(self) -> None:
         self._is_left = True
@@ -143,15 +154,16 @@ class Followed:
         self._asking = self._tasks.start(self._ask(questions), name=f"questions of {turn_id}")
 
     async def _ask(self, questions: list[Question]) -> None:
-        by = principal_of(self._context).effective_user
+        by, session = principal_of(self._context).effective_user, self._context.session
         for question in questions:
             try:
-                given = await self._context.session.elicit_form(
+                given = await session.elicit_form(
                     question.message, question.schema, related_request_id=self._context.request_id
                 )
-            except MCPError:
-                given = types.ElicitResult(action="cancel")
-            if not await give_answer(self._runtime, self._handled, question, given, by=by):
+                is_answered = await give_answer(self._runtime, self._handled, question, given, by=by)
+            except (MCPError, ValidationError, ClosedResourceError, BrokenResourceError, HectorError):
+                is_answered = False
+            if not is_answered:
                 self._leave()  # the result says who else may answer
                 return
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -47,6 +48,17 @@ async def test_a_long_turn_becomes_a_task_that_nobody_has_to_wait_for(server: He
     assert found["status"] == "completed"
     assert found["result"]["content"][0]["text"] == "".join(f" t{n}" for n in range(40))
     assert found["result"]["structuredContent"]["status"] == "completed"
+
+
+async def test_a_call_that_is_cancelled_before_it_is_a_task_stops_the_model(
+    server: HectorServer, upstream: Upstream
+) -> None:
+    upstream.answer(tokens=3, hang="after_tokens")
+    async with connected(server.base_url, extensions=[Tasks()]) as client:
+        call = asyncio.create_task(begin_task(client, "assistant", "Hello"))
+        await upstream.wait_for(requests=1)
+        call.cancel()
+        await upstream.wait_for(aborts=1)
 
 
 async def test_a_cancelled_task_stops_the_model(
