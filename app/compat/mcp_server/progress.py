@@ -20,6 +20,8 @@ from app.llm.base import unescape
 KIND = "hector/type"
 TEXT_SECONDS = 0.2
 """Text of so many seconds goes into one notification."""
+MAX_TEXT = 50_000
+"""Characters of one notification: a reader that lags gets much at once, and the SDK's client takes 1 MiB an event."""
 
 
 class Progress:
@@ -59,8 +61,8 @@ class Progress:
         """Send the text that was kept back."""
         self.close()
         text, self._text, self._is_due = "".join(self._text), [], False
-        if text:
-            await self._tell(text, EventKind.TEXT.value)
+        for begin in range(0, len(text), MAX_TEXT):
+            await self._tell(text[begin : begin + MAX_TEXT], EventKind.TEXT.value)
 
     def close(self) -> None:
         if self._timer is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import httpx
@@ -171,3 +172,48 @@ async def test_the_same_key_again_is_the_same_turn(server: HectorServer, upstrea
 
 async def _has_text(told: Told) -> bool:
     return " t2" in "".join(told.messages)
+
+
+async def test_a_slow_client_gets_everything_and_slows_nobody(
+    server: HectorServer, upstream: Upstream, rest: httpx.AsyncClient
+) -> None:
+    upstream.answer(tokens=[f"{n:09d} " * 1000 for n in range(500)])  # 5 MB
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1 << 16)
+    meta = {
+        "progressToken": 1,
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    params = {"name": "assistant", "arguments": HELLO, "_meta": meta}
+    body = json.dumps(_message("tools/call", params, id=1)).encode()
+    head = (
+        "POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer key-of-alice\r\nConnection: close\r\n"
+        "Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\n"
+        "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: assistant\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    writer.write(head.encode() + body)
+    await upstream.wait_for(requests=1)
+
+    async def is_over() -> bool:  # while nothing is read
+        session = (await rest.get("/agents/assistant/sessions?limit=1")).json()["sessions"][0]
+        return bool(session["message_count"] == 2)
+
+    await eventually(is_over, within=20)
+    came = await reader.read(-1)
+    writer.close()
+    found = [json.loads(line[6:]) for line in _dechunked(came).splitlines() if line.startswith("data: ")]
+    told = [one["params"] for one in found if one.get("method") == "notifications/progress"]
+    text = "".join([one["message"] for one in told if one["_meta"]["hector/type"] == "text"])
+    assert text == found[-1]["result"]["content"][0]["text"]
+    assert len(text) == 5_000_000
+    assert max(len(one["message"]) for one in told) <= 50_000
+
+
+def _dechunked(came: bytes) -> str:
+    """The body of a response in chunks."""
+    rest, body = came.partition(b"\r\n\r\n")[2], b""
+    while rest:
+        size, _, rest = rest.partition(b"\r\n")
+        body, rest = body + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
+    return body.decode()
