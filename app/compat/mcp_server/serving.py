@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
+import orjson
 from mcp import types
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.caching import CacheHint
-from mcp.server.context import HandlerResult, ServerRequestContext
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel.server import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.shared.exceptions import MCPError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import __version__
@@ -21,6 +24,7 @@ from app.compat.mcp_server.handles import EXTENSION, principal_of
 from app.compat.mcp_server.offer import INPUT, offered, tool_of
 from app.compat.mcp_server.tasks import TaskParams, TaskRequests, UpdateParams
 from app.domain.principal import Principal
+from app.doors.json_route import without_nul
 from app.runtime import Runtime
 
 LIST_FRESH_MS = 60_000
@@ -72,13 +76,25 @@ def _server(runtime: Runtime, calls: Calls) -> Server[Any]:
         on_list_tools=list_tools,
         on_call_tool=call_tool,  # type: ignore[arg-type]  # the SDK's type leaves out the results of extensions
     )
-    server.middleware.clear()  # a span for each message would have the ticket of its address in it
+    server.middleware[:] = [_storable]  # and no span for each message: traces are of turns
     server.extensions = {EXTENSION: {}}
     tasks = TaskRequests(runtime)
     server.add_request_handler("tasks/get", TaskParams, tasks.get)
     server.add_request_handler("tasks/update", UpdateParams, tasks.update)
     server.add_request_handler("tasks/cancel", TaskParams, tasks.cancel)
     return server
+
+
+async def _storable(ctx: Context, call_next: CallNext) -> HandlerResult:
+    """Refuse requests with texts that no database takes. Raises MCPError."""
+    if ctx.params and ctx.request_id is not None:
+        try:
+            written = orjson.dumps(ctx.params)
+        except TypeError as error:  # half of a surrogate pair, a huge number, hundreds of levels
+            raise MCPError(types.INVALID_PARAMS, f"The parameters cannot be stored: {error}") from None
+        if b"\\u0000" in written:
+            ctx = replace(ctx, params=without_nul(dict(ctx.params)))
+    return await call_next(ctx)
 
 
 def _user_of(principal: Principal) -> AuthenticatedUser:

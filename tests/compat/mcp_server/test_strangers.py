@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import httpx
 import pytest
 from mcp.shared.exceptions import MCPError
@@ -17,6 +19,19 @@ INITIALIZE = {
     "id": 1,
     "method": "initialize",
     "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}},
+}
+MODERN_HEADERS = {
+    "MCP-Protocol-Version": "2026-07-28",
+    "Mcp-Method": "tools/call",
+    "Mcp-Name": "assistant",
+    "Content-Type": "application/json",
+}
+META = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
+CALL = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "tools/call",
+    "params": {"name": "assistant", "arguments": {"message": "MESSAGE"}, "_meta": META},
 }
 ACCEPT = {"Accept": "application/json, text/event-stream"}
 
@@ -44,6 +59,28 @@ async def test_a_body_that_is_too_large_is_refused(server: HectorServer) -> None
     response = await post(server, {"Authorization": "Bearer key-of-alice"}, ["x" * (1 << 20)])
 
     assert response.status_code == 413
+
+
+@pytest.mark.parametrize(
+    "message", ['"\\ud800"', "9" * 30, "[" * 300 + "]" * 300, "[" * 100_000 + "]" * 100_000, "NaN"], ids=lambda m: m[:9]
+)
+async def test_a_request_that_cannot_be_stored_is_refused(server: HectorServer, message: str) -> None:
+    body = json.dumps(CALL).replace('"MESSAGE"', message).encode()
+    headers = {"Authorization": "Bearer key-of-alice", **MODERN_HEADERS}
+    async with httpx.AsyncClient(base_url=server.base_url, timeout=15, trust_env=False) as client:
+        response = await client.post("/mcp", content=body, headers={**ACCEPT, **headers})
+
+    assert response.status_code in (200, 400)
+    found = response.json()
+    assert found.get("error", {}).get("code") in (-32700, -32600, -32602) or found["result"]["isError"], found
+
+
+async def test_a_null_character_is_replaced_as_over_http(server: HectorServer, upstream: Upstream) -> None:
+    async with connected(server.base_url) as client:
+        result = await client.call_tool("assistant", {"message": "a\0b"})
+
+    assert not result.is_error
+    assert upstream.requests[-1].json["messages"][-1]["content"] == "a\ufffdb"
 
 
 async def test_somebody_elses_session_is_an_unknown_one(server: HectorServer, upstream: Upstream) -> None:
