@@ -154,7 +154,24 @@ def call(
 
 @asks(app, prints_json=False)
 def mcp(ask: Ask) -> Answer:
-    """Offer the agents to an MCP client, such as an editor, on standard input and output. One tool for each agent."""
+    """Offer the agents to an MCP client, such as an editor, on standard input and output.
+
+    An editor starts this program, and each agent is a tool there. By hand it
+    only waits for messages of the protocol. In the editor's list of servers:
+
+    {"mcpServers": {"hector": {"command": "hector", "args": ["mcp"]}}}
+
+    Calls go to the server that --server names, else to a live one on the
+    configured data, which may be restarted meanwhile. Without a server the
+    agents run in this process, which holds the data until it ends.
+
+    A tool takes `message`, and `session_id` to go on with a conversation; the
+    result of the first call names it. A cancelled call cancels the turn. What
+    waits for approval or asks something is asked in the editor, if it can.
+
+    The key compat.mcp of the configuration says which agents are offered.
+    More, with other editors and HTTP: docs/mcp-server.md.
+    """
     from app.cli.mcp import serve_stdio
 
     return serve_stdio(ask.target)
