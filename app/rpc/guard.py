@@ -54,6 +54,13 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
     def _guarded(self, method: str, serve: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Any]:
         async def guarded(request: Any, context: Any) -> Any:
+            try:
+                return await answered(request, context)
+            except grpc.aio.InternalError as error:
+                # A write met a caller that has left, before gRPC cancelled the call for that: it is the same.
+                raise asyncio.CancelledError from error
+
+        async def answered(request: Any, context: Any) -> Any:
             request_id = f"req_{secrets.token_hex(8)}"
             try:
                 self._admit(method, context)
