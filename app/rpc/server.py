@@ -33,6 +33,8 @@ KEEPALIVE_SECONDS = 15
 """Readers that went without a word are noticed by pings, as by the heartbeats of SSE."""
 PING_SECONDS = 5
 """Clients may send pings that often."""
+IDLE_SECONDS = 300
+"""A connection without a call is closed after so long, for it takes one of the open files that the process may have."""
 MOST_CALLS = 1000
 """Calls at once on one connection; a client opens another for more."""
 _SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -90,6 +92,8 @@ def options_of(config: ServerConfig) -> list[tuple[str, Any]]:
         ("grpc.max_metadata_size", config.max_header),
         ("grpc.absolute_max_metadata_size", config.max_header),
         ("grpc.max_concurrent_streams", MOST_CALLS),
+        ("grpc.server_handshake_timeout_ms", int(config.header_timeout.total_seconds() * 1000)),
+        ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1000),
         ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_SECONDS * 1000),
         ("grpc.keepalive_permit_without_calls", 1),
