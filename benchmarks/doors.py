@@ -17,7 +17,7 @@ from benchmarks.rig import Rig, median, show
 
 BURST = "mock-n200-d0-ttft0"
 PACED = "mock-n200-d10-ttft50"
-OPEN = "compat: {agui: {enabled: true}, ai_sdk: {enabled: true}}\n"
+OPEN = "compat: {a2a: {enabled: true}, agui: {enabled: true}, ai_sdk: {enabled: true}}\n"
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,12 @@ class Door:
 SSE = "sse"
 DOORS = {
     SSE: Door("/agents/{agent}/sessions/{agent}-{i}/messages/stream", '{"message": "go"}', ("--only", '"chunk"')),
+    "a2a": Door(
+        "/agents/{agent}/a2a",
+        '{"jsonrpc": "2.0", "id": 1, "method": "SendStreamingMessage", "params": {"message": {"messageId": "m{r}", '
+        '"role": "ROLE_USER", "contextId": "{agent}-a2a-{i}", "parts": [{"text": "go"}]}}}',
+        ("-A", "A2A-Version: 1.0", "--only", '"artifactUpdate"', "--term-contains", "TASK_STATE_COMPLETED"),
+    ),
     "agui": Door(
         "/agents/{agent}/agui",
         '{"threadId": "{agent}-agui-{i}", "runId": "r{r}", "messages": [{"id": "m", "role": "user", "content": "go"}]}',

@@ -15,9 +15,10 @@ from app.compat.a2a.questions import message_of, question_of_frames
 from app.compat.a2a.tasks import ARTIFACT, STATES, metadata_of, why_ended
 from app.domain.event import EventKind
 from app.domain.turn import Failure, TurnState
+from app.doors.pacing import Piece
 from app.events.log import SessionLog
 from app.events.run import Run
-from app.llm.base import unescape
+from app.llm.base import escape, unescape
 from app.storage import messages
 
 
@@ -34,18 +35,17 @@ Update = Task | TaskStatusUpdateEvent | TaskArtifactUpdateEvent
 
 
 class TaskEvents:
-    """Turns the runs of one turn, in order, into updates of its task. `whole`: its text in one piece for each step.
+    """Turns the runs of one turn, in order, into updates of its task.
 
     `is_over`: the task has ended. `is_waiting`: it waits for its client.
     """
 
-    def __init__(self, session_log: SessionLog, turn_id: str, *, whole: bool = False) -> None:
+    def __init__(self, session_log: SessionLog, turn_id: str) -> None:
         self.task_id = turn_id
         self.context_id = session_log.session.session_id
         self.is_over = False
         self.is_waiting = False
         self._session_log = session_log
-        self._whole = whole
         self._held: list[bytes] = []
         self._has_text = False
         self._failure: Failure | None = None
@@ -62,9 +62,14 @@ class TaskEvents:
                 found.append(self._text())
             if run.count == 0:
                 found += await self._of_fact(run)
-        if self._held and not self._whole:
+        if self._held:
             found.append(self._text())
         return found
+
+    def of_piece(self, piece: Piece) -> Text | Update:
+        """A piece of text, of the size that the agent's pace gives it."""
+        self._held.append(escape(piece.text))
+        return self._text()
 
     def _text(self) -> Text:
         text = Text(b"".join(self._held), is_first=not self._has_text)

@@ -81,10 +81,8 @@ class Http:
         card = make_card(agent, config, base_url=base_url, grpc_port=self._runtime.grpc_port)
         body = orjson.dumps(agent_card_to_dict(card))
         tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-        headers = {name.decode(): value.decode() for name, value in GUARDED} | {
-            "etag": tag,
-            "cache-control": "no-cache",
-        }
+        headers = {name.decode(): value.decode() for name, value in GUARDED}
+        headers |= {"etag": tag, "cache-control": "public, max-age=60", "last-modified": self._since}
         is_known = tag in request.headers.get("if-none-match", "")
         response = Response(status_code=304, headers=headers)
         if not is_known:

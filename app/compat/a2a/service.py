@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -32,11 +33,13 @@ from app.compat.a2a.lists import PAGE, before_of, filter_of, length_of, token_of
 from app.compat.a2a.parts import text_of
 from app.compat.a2a.tasks import open_acts, read_task
 from app.conversation.conversation import Sending
-from app.conversation.stream import Later, Silence, leave, stream
+from app.conversation.stream import Silence, leave
 from app.conversation.view import View, view_of
 from app.domain.errors import NotFound, overloaded
 from app.domain.principal import Principal
 from app.domain.turn import Turn, TurnState
+from app.doors.paced_stream import paced_stream
+from app.doors.pacing import Piece
 from app.events.follow import Reading
 from app.events.log import SessionLog
 from app.runtime import Runtime
@@ -183,18 +186,18 @@ class Service:
         Raises:
             InternalError (`shutting_down`): the server stops; the task goes on, or ends as its stop says.
         """
-        events = TaskEvents(followed.session_log, followed.turn.turn_id, whole=followed.view.whole)
-        async for part in stream(self.runtime.conversation, followed.reading, followed.view):
-            if isinstance(part, Later):
-                sentence = "The server is stopping; get the task, or subscribe to it, in a moment."
-                raise InternalError(sentence, data={"reason": "shutting_down"})
-            if isinstance(part, Silence):
-                yield part
-                continue
-            if found := await events.of(part):
-                yield found
-            if events.is_over or (events.is_waiting and followed.ends_when_waiting):
-                return
+        events = TaskEvents(followed.session_log, followed.turn.turn_id)
+        async with aclosing(paced_stream(self.runtime.conversation, followed.reading, followed.view)) as parts:
+            async for part in parts:
+                if isinstance(part, str):
+                    sentence = "The server is stopping; get the task, or subscribe to it, in a moment."
+                    raise InternalError(sentence, data={"reason": "shutting_down"})
+                if isinstance(part, Silence):
+                    yield part
+                elif found := [events.of_piece(part)] if isinstance(part, Piece) else await events.of(part):
+                    yield found
+                if events.is_over or (events.is_waiting and followed.ends_when_waiting):
+                    return
 
     async def wait(self, caller: Caller, followed: Followed) -> TaskStatus | None:
         """Return when the task is over, or waits for its client, or the client has left; the last status told."""

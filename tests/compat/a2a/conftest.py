@@ -52,6 +52,7 @@ def settings_for(upstream: Upstream) -> dict[str, Any]:
             "talker": {"llm": "upstream", "description": "Talks."},
             "hasty": {"llm": "upstream", "streaming": {"disconnect_grace": "0s"}},
             "greeter": {"llm": "greets", "name": "Greeter"},
+            "paced": {"llm": "greets", "streaming": {"chunk_size": 5}},
             "writer": {"llm": "writes", "tools": ["write_file"], "permissions": {"ask": ["write_file"]}},
             "asker": {"llm": "asks", "tools": ["ask_user"]},
             "hidden": {"llm": "greets", "visibility": "internal"},

@@ -264,3 +264,47 @@ async def test_a_stream_says_that_the_server_stops(connect: Connect, server: Hec
     await server.ended()
     await server.start()
     await server.wait_for_grpc()
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+async def test_a_terminate_from_another_door_ends_the_stream(
+    connect: Connect, server: HectorServer, upstream: Upstream, binding: str
+) -> None:
+    upstream.answer(tokens=["I ", "begin"], hang="after_tokens")
+    client, seen = await connect("talker", binding), []
+    headers = {"Authorization": f"Bearer {KEYS['alice']}"}
+    async with httpx.AsyncClient(base_url=server.base_url, headers=headers, trust_env=False) as http:
+        async for event in client.send_message(request("Talk.")):
+            seen.append(event)
+            if text_of(seen) == "I begin":
+                await http.delete(f"/agents/talker/sessions/{seen[0].task.context_id}")
+    assert states_of(seen)[-1] == "CANCELED"
+    assert text_of(seen) == "I begin"
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+async def test_an_agents_pace_is_kept(connect: Connect, binding: str) -> None:
+    events = await collect(await connect("paced", binding), "Hi.")
+    pieces = [one.artifact_update.artifact.parts[0].text for one in events if one.HasField("artifact_update")]
+    assert "".join(pieces) == "Good morning, and hello."
+    assert max(map(len, pieces)) == 5
+
+
+@pytest.mark.parametrize("binding", ["JSONRPC", "HTTP+JSON"])
+async def test_a_reader_that_does_not_read_slows_nothing_and_gets_all_of_it(
+    connect: Connect, server: HectorServer, upstream: Upstream, binding: str
+) -> None:
+    """1 MB in 2,000 deltas: the turn ends while its reader has read one event."""
+    words = [f"{number:06d}" + "x" * 506 for number in range(2000)]
+    upstream.answer(tokens=words)
+    client, other = await connect("talker", binding), await connect("talker")
+    stream = aiter(client.send_message(request("Talk.")))
+    seen = [await anext(stream)]
+    while True:
+        task = await other.get_task(GetTaskRequest(id=seen[0].task.id, history_length=0))
+        if task.status.state == TaskState.TASK_STATE_COMPLETED:
+            break
+        await asyncio.sleep(0.02)
+    seen += [event async for event in stream]
+    assert text_of(seen) == "".join(words)
+    assert len(seen) < 1_500, "a reader that lags gets fewer and larger pieces"

@@ -43,6 +43,8 @@ async def test_a_card_is_open_and_has_absolute_addresses(server: HectorServer) -
             "/agents/greeter/.well-known/agent-card.json", headers={"If-None-Match": answer.headers["etag"]}
         )
         assert again.status_code == 304
+        assert "max-age" in answer.headers["cache-control"]
+        assert answer.headers["last-modified"]
         for address in ("/agents/hidden", "/agents/nobody", ""):
             assert (await client.get(f"{address}/.well-known/agent-card.json")).status_code == 404
 
