@@ -65,7 +65,7 @@ MASKED = (
 )
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["file", "postgres"])
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[HectorServer]:
@@ -91,7 +91,8 @@ async def scenario(server: HectorServer, name: str, *arguments: str, folder: Pat
 
 
 @pytest.mark.asyncio(loop_scope="module")
-class TestSessions:
+@pytest.mark.parametrize("server", ["file", "postgres"], indirect=True, scope="module")
+class TestOnEachDatabase:
     async def test_the_script_of_the_page_prints_what_the_page_shows(
         self, server: HectorServer, tmp_path: Path
     ) -> None:
@@ -133,6 +134,10 @@ class TestSessions:
             spoken = await client.post(f"/agents/{agent}/sessions/{session_id}/messages", json={"message": "four"})
             assert spoken.json()["response"] == "So be it."
 
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("server", ["file"], indirect=True, scope="module")
+class TestSessions:
     async def test_an_answer_goes_on_without_its_reader_who_gets_the_rest(
         self, server: HectorServer, tmp_path: Path
     ) -> None:

@@ -14,6 +14,9 @@ import pytest_asyncio
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from app.compat.vectorshift.routes import routes
+from app.config.root import Config
+from app.runtime import Runtime
 from tests.fixtures.server import HectorServer
 
 LONG = "x" * 150_000
@@ -309,14 +312,8 @@ class TestSocket:
         await server.close()
 
 
-async def test_the_door_is_closed_unless_the_configuration_opens_it(tmp_path_factory: pytest.TempPathFactory) -> None:
-    settings = {name: section for name, section in SETTINGS.items() if name != "compat"}
-    server = HectorServer(tmp_path_factory.mktemp("closed"), settings)
-    await server.start()
-    async with http(server) as client:
-        for prefix in ("/v1", "/vs/v1"):
-            assert (await client.post(f"{prefix}/agent", json={"name": "A"})).status_code == 404
-    with pytest.raises(InvalidStatus):
-        async with opened(server):
-            pass
-    await server.close()
+async def test_the_door_is_closed_unless_the_configuration_opens_it() -> None:
+    opened_door = Config.model_validate({"compat": {"vectorshift": {"enabled": True}}})
+
+    assert routes(Runtime(Config())) == []
+    assert len(routes(Runtime(opened_door))) == 7
