@@ -140,7 +140,7 @@ class EventStream:
     def _send_now(self) -> bool:
         """Send new text in the tick it arrived in, while this stream's task sleeps; whether the task can sleep on.
 
-        See direct_send.py: if the server's `send` has to wait, the task is woken to see it through.
+        See doors/direct_send.py: if the server's `send` has to wait, the task is woken to see it through.
         """
         runs = self.reading.take_text(self._view.turn_id)
         if runs is None or self._server_send is None:
