@@ -155,6 +155,17 @@ async def test_a_ticket_to_read_sends_nothing(
     assert len(upstream.requests) == 1
 
 
+async def test_a_socket_whose_ticket_has_become_void_closes_with_its_next_frame(
+    alice: httpx.AsyncClient, upstream: Upstream, server: HectorServer
+) -> None:
+    talk = await Talk.begin(alice)
+    async with open_with(server, await ticket_for(talk, "read", "chat")) as socket:
+        await socket.ask("ping")
+        await talk.terminate()
+        assert await socket.refusal(message="Hello") == "session_terminated"
+        assert await socket.closed() == 4410
+
+
 async def test_a_ticket_is_for_the_socket_of_its_own_agent_and_whole(
     alice: httpx.AsyncClient, server: HectorServer
 ) -> None:

@@ -80,7 +80,8 @@ class Commands:
 
     async def _refuse(self, given: Given, error: HectorError) -> None:
         await self._socket.line.answer({**error_frame(error, self._socket.request_id), **_id_of(given)})
-        if self._caller.ticket is not None and isinstance(error, Unauthenticated):
+        is_void = isinstance(error, Unauthenticated) or error.reason == "session_terminated"
+        if self._caller.ticket is not None and is_void:
             self._socket.close_for(error)  # the ticket is good for nothing any more
 
     # -- messages -------------------------------------------------------------------------------
