@@ -40,6 +40,7 @@ SETTINGS: dict[str, Any] = {
             },
         }
     },
+    "compat": {"agui": {"enabled": True}, "ai_sdk": {"enabled": True}},
     "document_stores": {"handbook": {"paths": [str(ROOT / "docs")], "patterns": ["documents.md"]}},
 }
 DEMO = yaml.safe_load((ROOT / "examples" / "demo" / "config.yaml").read_text(encoding="utf-8"))
