@@ -52,6 +52,22 @@ DOORS = {
         '[{"id": "m{r}", "role": "user", "parts": [{"type": "text", "text": "go"}]}]}',
         ("--only", '"delta"'),
     ),
+    "openai-chat": Door(
+        "/v1/chat/completions",
+        '{"model": "{agent}", "stream": true, "metadata": {"session_id": "{agent}-chat-{i}"}, '
+        '"messages": [{"role": "user", "content": "go"}]}',
+        ("--only", '"delta"'),
+    ),
+    "openai-stateless": Door(
+        "/v1/chat/completions",
+        '{"model": "{agent}", "stream": true, "messages": [{"role": "user", "content": "go"}]}',
+        ("--only", '"delta"'),
+    ),
+    "openai-responses": Door(
+        "/v1/responses",
+        '{"model": "{agent}", "stream": true, "conversation": "{agent}-{i}", "input": "go"}',
+        ("--only", '"delta"'),
+    ),
 }
 
 

@@ -7,6 +7,7 @@ turn from its start and sent what lies above the number it had.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -124,7 +125,7 @@ class ResponseEvents:
             case EventKind.TURN_STARTED:
                 return self._begin(run.last, "in_progress")
             case EventKind.TOOL_CALL if self._is_open:
-                return await self._close(run.last)
+                return self._close(run.last, await output_of(self._runtime, self._log, self._turn))
             case EventKind.SNAPSHOT:
                 return self._snapshot(run.last, orjson.loads(run.payload)["text"])
             case EventKind.ERROR:
@@ -180,9 +181,8 @@ class ResponseEvents:
         self._place, self._shown = self._place + 1, 0
         return body
 
-    async def _close(self, seq: int) -> bytes:
-        """The item is said to its end. Its text is stored by now."""
-        output = await output_of(self._runtime, self._log, self._turn)
+    def _close(self, seq: int, output: Sequence[dict[str, Any]]) -> bytes:
+        """The item is said to its end, as the output has it."""
         text, status = "", "incomplete"
         if self._closed < len(output):
             text, status = output[self._closed]["content"][0]["text"], output[self._closed]["status"]
@@ -206,8 +206,8 @@ class ResponseEvents:
 
     async def _end(self, seq: int, end: End) -> bytes:
         self._is_over = True
-        body = await self._close(seq) if self._is_open else b""
         output = await output_of(self._runtime, self._log, self._turn)
+        body = self._close(seq, output) if self._is_open else b""
         shown = response_json(self._turn, self._log.session, end, output, previous=self._previous)
         kind = _LAST.get(end.status, "response.incomplete")
         self._after = min(self._after, seq - self._first + self._extra - 1)  # the end is told to whoever asks

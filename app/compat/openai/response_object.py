@@ -112,6 +112,10 @@ def part_json(text: str) -> dict[str, Any]:
 
 async def output_of(runtime: Runtime, session_log: SessionLog, turn: OpenTurn | Turn) -> list[dict[str, Any]]:
     """What the turn said so far: a message before each use of tools, and the last one."""
+    if isinstance(turn, OpenTurn) and turn.step == 1 and turn.done.done():  # the usual end, without the database
+        outcome = turn.done.result()
+        status = "completed" if outcome.state is TurnState.COMPLETED else "incomplete"
+        return [] if is_blank(outcome.text) else [item_json(turn.turn_id, 0, outcome.text, status)]
     said = await runtime.history.said(session_log, turn.turn_id)
     found = [message for message in said if not is_blank(message.content)]
     items = [
