@@ -69,6 +69,17 @@ def trailing_results(messages: Sequence[Any]) -> list[Result]:
     return found[::-1]
 
 
+def trailing_outputs(items: str | Sequence[Any]) -> list[Result]:
+    """The same for the items of a response."""
+    found: list[Result] = []
+    for place in range(len(items) - 1, -1, -1) if not isinstance(items, str) else ():
+        one = items[place]
+        if not isinstance(one, dict) or one.get("type") != "function_call_output":
+            break
+        found.append(Result(str(one.get("call_id", "")), text_of(one.get("output"), f"input[{place}]")))
+    return found[::-1]
+
+
 def shown_id(act: Act) -> str:
     """The id of a call as the caller has it: with its session, where a request has no other word for that."""
     return f"{act.call_id}.{act.session_id}"
@@ -88,6 +99,8 @@ class CallsAsked:
 
     calls: list[dict[str, Any]]
     usage: dict[str, int]
+    items: list[dict[str, Any]]
+    """The same calls as items of a response."""
 
 
 async def calls_asked(
@@ -102,7 +115,20 @@ async def calls_asked(
         for act in acts
     ]
     total = turn.used if isinstance(turn, OpenTurn) else turn.usage
-    return CallsAsked(calls, usage_of(dict(total.to_json()) if total is not None else None, used))
+    return CallsAsked(
+        calls, usage_of(dict(total.to_json()) if total is not None else None, used), [_item(act) for act in acts]
+    )
+
+
+def _item(act: Act) -> dict[str, Any]:
+    return {
+        "id": f"fc_{act.call_id.partition('_')[2]}",
+        "type": "function_call",
+        "status": "completed",
+        "call_id": shown_id(act),
+        "name": act.name,
+        "arguments": act.effective,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +140,8 @@ class Continuation:
     results: tuple[Result, ...]
     used: Usage | None
     by: str
+    since: int
+    """The number of the last event that the caller was told."""
 
     async def give(self) -> None:
         """Hand over the results; the turn goes on with the last one. The reader has been entered before."""
@@ -124,7 +152,7 @@ class Continuation:
 
 
 async def find_continuation(
-    runtime: Runtime, principal: Principal, agent: str, results: Sequence[Result], sending: Sending
+    runtime: Runtime, principal: Principal, agent: str | None, results: Sequence[Result], sending: Sending
 ) -> Continuation:
     """The turn that waits for the results. Raises InvalidRequest: none does."""
     unknown = invalid("messages", "no call waits for these results any more; send a message of the user")
@@ -136,7 +164,7 @@ async def find_continuation(
     except (NotFound, SessionOver):
         raise unknown from None
     turn = runtime.conversation.open_turn(session_log)
-    if turn is None or session_log.session.agent != agent:
+    if turn is None or agent not in (None, session_log.session.agent):
         raise unknown
     waiting = {act.call_id for act in await waiting_calls(runtime, session_log, turn.turn_id)}
     given = [Result(result.call_id.partition(".")[0], result.text) for result in results]
@@ -168,4 +196,4 @@ def _continue(
         attached=turn,
         cursor=cursor,
     )
-    return Continuation(runtime, following, tuple(results), turn.used, principal.effective_user)
+    return Continuation(runtime, following, tuple(results), turn.used, principal.effective_user, cursor.after)

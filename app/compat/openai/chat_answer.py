@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
@@ -12,14 +10,12 @@ from starlette.types import Receive, Scope, Send
 
 from app.compat.openai.calls import CallsAsked, Continuation, calls_asked
 from app.compat.openai.chat_chunks import BETWEEN
+from app.compat.openai.collected import Collected, collect
 from app.compat.openai.endings import finish_reason, usage_of
-from app.compat.openai.relay import watch, written
 from app.compat.openai.waiting import answers_of, wait_for_end
 from app.conversation.conversation import Following
-from app.domain.event import EventKind
 from app.domain.turn import Outcome, Turn
 from app.doors.answers import Answer
-from app.events.run import Run
 from app.runtime import Runtime
 from app.turns.open_turn import OpenTurn
 
@@ -41,7 +37,9 @@ class ChatCompletionAnswer:
             head = head_of(turn, self._model)
             collected: Collected | None = None
             if following.sending.client_tools or continuation is not None:
-                collected = await self._collect(turn, receive)
+                collected = Collected(lambda: calls_asked(self._runtime, following.session_log, turn, self._used))
+                give = continuation.give if continuation is not None else None
+                await collect(following, turn, collected, receive, give)
             if collected is not None and collected.calls is not None:
                 response = _completion(head, collected.said(), "tool_calls", collected.calls.usage, collected.calls)
             else:
@@ -53,63 +51,11 @@ class ChatCompletionAnswer:
         response.headers["X-Session-Id"] = response.headers["X-Hector-Session"] = following.session_id
         await response(scope, receive, send)
 
-    async def _collect(self, turn: OpenTurn | Turn, receive: Receive) -> Collected:
-        """Read the turn up to its end or up to calls. That the client left meanwhile is noticed by who waits next."""
-        following = self._following
-        collected = Collected(lambda: calls_asked(self._runtime, following.session_log, turn, self._used))
-        watcher = asyncio.ensure_future(watch(receive, following.reading))
-        try:
-            if self._continuation is not None:
-                await self._continuation.give()
-            async for _ in written(following.conversation, following.reading, following.view(turn), collected):
-                pass
-        finally:
-            watcher.cancel()
-        return collected
-
     async def _text(self, turn: OpenTurn | Turn, outcome: Outcome, collected: Collected | None) -> str:
         """What was said since the request."""
         if collected is not None and self._continuation is not None:
             return collected.said()
         return BETWEEN.join(await answers_of(self._runtime, self._following.session_log, turn, outcome))
-
-
-class Collected:
-    """What a turn says, kept instead of sent (see `relay.Writer`)."""
-
-    def __init__(self, asked: Callable[[], Awaitable[CallsAsked | None]]) -> None:
-        self.calls: CallsAsked | None = None
-        self._asked = asked
-        self._parts: list[list[bytes]] = [[]]
-
-    @property
-    def is_over(self) -> bool:
-        return self.calls is not None
-
-    def said(self) -> str:
-        texts = [orjson.loads(b'"%b"' % b"".join(part)) for part in self._parts if part]
-        return BETWEEN.join(texts)
-
-    def opening(self) -> bytes:
-        return b""
-
-    def text(self, run: Run) -> bytes:
-        if run.kind is EventKind.TEXT:
-            self._parts[-1].append(run.text)
-        return b""
-
-    async def fact(self, run: Run) -> bytes:
-        if run.kind is EventKind.TOOL_CALL:
-            self._parts.append([])
-        elif run.kind is EventKind.WAITING:
-            self.calls = await self._asked()
-        return b""
-
-    def later(self) -> bytes:
-        return b""
-
-    async def closing(self) -> bytes:
-        return b""
 
 
 def head_of(turn: OpenTurn | Turn, model: str) -> dict[str, Any]:

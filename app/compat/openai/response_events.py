@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from app.compat.openai.calls import calls_asked
 from app.compat.openai.endings import failure_of
 from app.compat.openai.relay import DONE
 from app.compat.openai.response_object import (
@@ -22,6 +23,7 @@ from app.compat.openai.response_object import (
     output_of,
     part_json,
     response_json,
+    response_of,
 )
 from app.domain.event import EventKind
 from app.domain.turn import Failure, Turn, TurnState, Usage
@@ -46,7 +48,14 @@ class ResponseEvents:
         *,
         after: int = -1,
         previous: str | None = None,
+        has_calls: bool = False,
+        since: int = 0,
     ) -> None:
+        """`has_calls`: the caller has tools, and is handed the calls of them. `since`: the number after which this
+        response begins, of a turn that had waited for them.
+        """
+        self._has_calls = has_calls
+        self._since = since
         self._runtime = runtime
         self._log = session_log
         self._turn = turn
@@ -72,7 +81,7 @@ class ResponseEvents:
         return self._is_over
 
     def opening(self) -> bytes:
-        return b""
+        return self._begin(self._since, "in_progress") if self._since else b""
 
     # -- text -----------------------------------------------------------------------------------
 
@@ -102,13 +111,13 @@ class ResponseEvents:
     def _open(self, seq: int) -> bytes:
         """Begin an item, before event `seq`, which is its first text."""
         self._is_open = True
-        place, name = self._place, item_id(self._turn.turn_id, self._place)
+        place, name = self._place, item_id(self._turn.turn_id, self._place, self._since)
         self._form = (
             b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","sequence_number":%%d,'
             b'"item_id":"%b","output_index":%d,"content_index":0,"delta":"%%b","logprobs":[]}\n\n'
             % (name.encode(), place)
         )
-        item = item_json(self._turn.turn_id, place, None, "in_progress")
+        item = item_json(self._turn.turn_id, place, None, "in_progress", self._since)
         added = self._event(seq, "response.output_item.added", output_index=place, item=item)
         self._extra += 1
         where: dict[str, Any] = {"item_id": name, "output_index": place, "content_index": 0}
@@ -125,14 +134,37 @@ class ResponseEvents:
             case EventKind.TURN_STARTED:
                 return self._begin(run.last, "in_progress")
             case EventKind.TOOL_CALL if self._is_open:
-                return self._close(run.last, await output_of(self._runtime, self._log, self._turn))
+                return self._close(run.last, await output_of(self._runtime, self._log, self._turn, since=self._since))
             case EventKind.SNAPSHOT:
                 return self._snapshot(run.last, orjson.loads(run.payload)["text"])
             case EventKind.ERROR:
                 self._failure = failure_of(orjson.loads(run.payload))
+            case EventKind.WAITING if self._has_calls:
+                return await self._hand_over(run.last)
             case EventKind.TURN_FINISHED:
                 return await self._end(run.last, self._end_of(orjson.loads(run.payload)))
         return b""
+
+    async def _hand_over(self, seq: int) -> bytes:
+        """The caller carries out the calls that wait for it, if there are any, and comes back with the results."""
+        asked = await calls_asked(self._runtime, self._log, self._turn, None)
+        if asked is None:
+            return b""
+        self._is_over = True
+        body = b""
+        for item in asked.items:
+            where = {"output_index": self._place, "item_id": item["id"]}
+            for kind, fields in (
+                ("output_item.added", {"output_index": self._place, "item": item | {"arguments": ""}}),
+                ("function_call_arguments.delta", {**where, "delta": item["arguments"]}),
+                ("function_call_arguments.done", {**where, "name": item["name"], "arguments": item["arguments"]}),
+                ("output_item.done", {"output_index": self._place, "item": item}),
+            ):
+                body += self._event(seq, f"response.{kind}", **fields)
+                self._extra += 1
+            self._place += 1
+        shown = await response_of(self._runtime, self._log, self._turn, previous=self._previous, since=self._since)
+        return body + self._event(seq, "response.completed", response=shown) + DONE
 
     async def closing(self) -> bytes:
         """The stream is over. Where the events of the turn's end are not kept any more, its row tells it."""
@@ -175,7 +207,7 @@ class ResponseEvents:
 
     def _take_back(self, seq: int) -> bytes:
         """The reader has a text that is said again: its item ends incomplete, and another one begins."""
-        item = item_json(self._turn.turn_id, self._place, None, "incomplete")
+        item = item_json(self._turn.turn_id, self._place, None, "incomplete", self._since)
         body = self._event(seq, "response.output_item.done", output_index=self._place, item=item)
         self._is_open = False
         self._place, self._shown = self._place + 1, 0
@@ -187,7 +219,7 @@ class ResponseEvents:
         if self._closed < len(output):
             text, status = output[self._closed]["content"][0]["text"], output[self._closed]["status"]
         self._closed += 1
-        place, name = self._place, item_id(self._turn.turn_id, self._place)
+        place, name = self._place, item_id(self._turn.turn_id, self._place, self._since)
         where: dict[str, Any] = {"item_id": name, "output_index": place, "content_index": 0}
         body = b""
         for kind, fields in (
@@ -195,7 +227,7 @@ class ResponseEvents:
             ("response.content_part.done", {**where, "part": part_json(text)}),
             (
                 "response.output_item.done",
-                {"output_index": place, "item": item_json(self._turn.turn_id, place, text, status)},
+                {"output_index": place, "item": item_json(self._turn.turn_id, place, text, status, self._since)},
             ),
         ):
             body += self._event(seq, kind, **fields)
@@ -206,7 +238,7 @@ class ResponseEvents:
 
     async def _end(self, seq: int, end: End) -> bytes:
         self._is_over = True
-        output = await output_of(self._runtime, self._log, self._turn)
+        output = await output_of(self._runtime, self._log, self._turn, since=self._since)
         body = self._close(seq, output) if self._is_open else b""
         shown = response_json(self._turn, self._log.session, end, output, previous=self._previous)
         kind = _LAST.get(end.status, "response.incomplete")

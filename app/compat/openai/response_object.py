@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import orjson
 
+from app.compat.openai.calls import calls_asked
 from app.compat.openai.endings import finish_reason
 from app.domain.message import is_blank
 from app.domain.session import Session
@@ -91,14 +92,15 @@ def response_json(
     }
 
 
-def item_id(turn_id: str, place: int) -> str:
-    return f"msg_{turn_id.partition('_')[2]}_{place}"
+def item_id(turn_id: str, place: int, since: int = 0) -> str:
+    """`since`: the number of the event after which items are counted."""
+    return f"msg_{turn_id.partition('_')[2]}_{f'{since}_' if since else ''}{place}"
 
 
-def item_json(turn_id: str, place: int, text: str | None, status: str) -> dict[str, Any]:
+def item_json(turn_id: str, place: int, text: str | None, status: str, since: int = 0) -> dict[str, Any]:
     """What the agent said in one go; `None`: nothing yet."""
     return {
-        "id": item_id(turn_id, place),
+        "id": item_id(turn_id, place, since),
         "type": "message",
         "status": status,
         "role": "assistant",
@@ -110,30 +112,43 @@ def part_json(text: str) -> dict[str, Any]:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
-async def output_of(runtime: Runtime, session_log: SessionLog, turn: OpenTurn | Turn) -> list[dict[str, Any]]:
-    """What the turn said so far: a message before each use of tools, and the last one."""
-    if isinstance(turn, OpenTurn) and turn.step == 1 and turn.done.done():  # the usual end, without the database
+async def output_of(
+    runtime: Runtime, session_log: SessionLog, turn: OpenTurn | Turn, *, since: int = 0
+) -> list[dict[str, Any]]:
+    """What the turn said so far, after event `since`: a message before each use of tools, and the last one."""
+    if (
+        not since and isinstance(turn, OpenTurn) and turn.step == 1 and turn.done.done()
+    ):  # the usual end, without the database
         outcome = turn.done.result()
         status = "completed" if outcome.state is TurnState.COMPLETED else "incomplete"
         return [] if is_blank(outcome.text) else [item_json(turn.turn_id, 0, outcome.text, status)]
     said = await runtime.history.said(session_log, turn.turn_id)
-    found = [message for message in said if not is_blank(message.content)]
+    found = [message for message in said if message.seq > since and not is_blank(message.content)]
     items = [
-        item_json(turn.turn_id, place, one.content, "completed" if one.status == "completed" else "incomplete")
+        item_json(turn.turn_id, place, one.content, "completed" if one.status == "completed" else "incomplete", since)
         for place, one in enumerate(found)
     ]
     tape = session_log.tape
     if tape is not None and tape.turn_id == turn.turn_id and not is_blank(text := session_log.visible_text()):
-        items.append(item_json(turn.turn_id, len(items), text, "in_progress"))
+        items.append(item_json(turn.turn_id, len(items), text, "in_progress", since))
     return items
 
 
 async def response_of(
-    runtime: Runtime, session_log: SessionLog, turn: OpenTurn | Turn, *, previous: str | None = None
+    runtime: Runtime,
+    session_log: SessionLog,
+    turn: OpenTurn | Turn,
+    *,
+    previous: str | None = None,
+    since: int = 0,
 ) -> dict[str, Any]:
-    """The response as it is now."""
-    output = await output_of(runtime, session_log, turn)
-    return response_json(turn, session_log.session, end_of(turn), output, previous=previous)
+    """The response as it is now. It is complete, too, when it ends with calls that its caller is to carry out."""
+    output = await output_of(runtime, session_log, turn, since=since)
+    end = end_of(turn)
+    if end.state is TurnState.WAITING and (asked := await calls_asked(runtime, session_log, turn, None)) is not None:
+        output += asked.items
+        end = End(TurnState.COMPLETED, turn.used if isinstance(turn, OpenTurn) else turn.usage)
+    return response_json(turn, session_log.session, end, output, previous=previous)
 
 
 def _error(end: End) -> dict[str, str] | None:

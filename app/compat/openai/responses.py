@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.compat.openai.calls import Continuation, find_continuation, read_tools, trailing_outputs
 from app.compat.openai.continuing import Continuing
 from app.compat.openai.errors import invalid
 from app.compat.openai.located import find_response
 from app.compat.openai.relay import ReadingStream, TurnStream
+from app.compat.openai.response_answer import ResponseAnswer
 from app.compat.openai.response_events import ResponseEvents
 from app.compat.openai.response_object import response_id, response_of
 from app.compat.openai.texts import Said, read_messages
-from app.compat.openai.waiting import wait_for_end
 from app.conversation.conversation import Following, Sending
 from app.conversation.view import view_of
 from app.domain.errors import Conflict, overloaded
-from app.domain.turn import Turn, TurnState
-from app.doors.answers import Answer, answer
+from app.domain.turn import Turn
+from app.doors.answers import answer
 from app.doors.json_route import check_items, parse, read_body
 from app.doors.response_format import read_format
 from app.events.follow import Reading
@@ -45,6 +45,8 @@ class CreateResponse(BaseModel):
     store: bool | None = None
     metadata: dict[str, Any] | None = None
     text: dict[str, Any] | None = None
+    tools: list[Any] | None = None
+    tool_choice: Any = None
 
 
 async def create(runtime: Runtime, request: Request) -> ASGIApp:
@@ -55,6 +57,12 @@ async def create(runtime: Runtime, request: Request) -> ASGIApp:
     body = parse(await read_body(request.scope, request.receive, server.max_body), CreateResponse)
     if body.background and body.store is False:
         raise invalid("background", "needs store: a response in the background must be there to be read")
+    principal, tools = request.scope["principal"], read_tools(body.tools, body.tool_choice)
+    if body.background and tools:
+        raise invalid("tools", "a response in the background has no caller that could run them")
+    if results := trailing_outputs(body.input):
+        continuation = await find_continuation(runtime, principal, body.model, results, Sending("", client_tools=tools))
+        return _answer(runtime, body, continuation.following, continuation)
     said = _said(runtime, body)
     instructions = "\n\n".join([text for text in (body.instructions, said.instructions) if text]) or None
     sending = Sending(
@@ -64,8 +72,9 @@ async def create(runtime: Runtime, request: Request) -> ASGIApp:
         key=request.headers.get("idempotency-key"),
         response_format=read_format((body.text or {}).get("format"), server.max_metadata),
         seeds=said.history,
+        client_tools=tools,
     )
-    continuing = Continuing(runtime, request.scope["principal"], body.model, body.metadata)
+    continuing = Continuing(runtime, principal, body.model, body.metadata)
     conversation = _conversation_id(body)
     if body.previous_response_id is not None:
         following = await continuing.after(body.previous_response_id, sending)
@@ -73,9 +82,7 @@ async def create(runtime: Runtime, request: Request) -> ASGIApp:
         following = await continuing.conversation(conversation, sending)
     else:
         following = await continuing.anew(sending, is_stored=body.store is not False)
-    if body.stream:
-        return _stream(runtime, following, body.previous_response_id)
-    return _Waiting(runtime, following, body.previous_response_id)
+    return _answer(runtime, body, following, None)
 
 
 def _said(runtime: Runtime, body: CreateResponse) -> Said:
@@ -94,33 +101,22 @@ def _conversation_id(body: CreateResponse) -> str | None:
     return given
 
 
-def _stream(runtime: Runtime, following: Following, previous: str | None) -> TurnStream:
-    session_log = following.session_log
-    return TurnStream(following, lambda turn: ResponseEvents(runtime, session_log, turn, previous=previous))
+def _answer(runtime: Runtime, body: CreateResponse, following: Following, continuation: Continuation | None) -> ASGIApp:
+    previous = body.previous_response_id
+    if not body.stream:
+        return ResponseAnswer(runtime, following, previous, continuation)
 
+    def events(turn: OpenTurn | Turn) -> ResponseEvents:
+        return ResponseEvents(
+            runtime,
+            following.session_log,
+            turn,
+            previous=previous,
+            has_calls=bool(following.sending.client_tools) or continuation is not None,
+            since=continuation.since if continuation is not None else 0,
+        )
 
-class _Waiting:
-    """ASGI application: begins the turn, and answers the response: at its end, or at once in the background."""
-
-    def __init__(self, runtime: Runtime, following: Following, previous: str | None) -> None:
-        self._runtime = runtime
-        self._following = following
-        self._previous = previous
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        following = self._following
-        if following.sending.background:  # no reader: the client does not wait
-            turn = await following.start()
-        else:
-            with following:
-                turn = await following.start()
-                outcome = await wait_for_end(following, turn, receive)
-            if outcome.state is not TurnState.COMPLETED and not outcome.text:
-                outcome.raise_for_end(following.session_id)
-        shown = await response_of(self._runtime, following.session_log, turn, previous=self._previous)
-        response = Answer(orjson.dumps(shown))
-        response.headers["X-Session-Id"] = response.headers["X-Hector-Session"] = following.session_id
-        await response(scope, receive, send)
+    return TurnStream(following, events, begun=continuation.give if continuation is not None else None)
 
 
 async def get(runtime: Runtime, request: Request) -> ASGIApp:
@@ -136,7 +132,7 @@ async def get(runtime: Runtime, request: Request) -> ASGIApp:
     first = turn.after if isinstance(turn, OpenTurn) else turn.first_seq - 1
     reading = runtime.conversation.read(session_log, agent, after=first, merge=False)
     view = view_of(agent.config, turn_id=turn.turn_id, until_caught_up=isinstance(turn, Turn))
-    writer = ResponseEvents(runtime, session_log, turn, after=int(after))
+    writer = ResponseEvents(runtime, session_log, turn, after=int(after), has_calls=True)
     return _Attached(reading, ReadingStream(runtime.conversation, reading, view, writer))
 
 

@@ -108,6 +108,50 @@ async def test_a_caller_that_leaves_after_its_result_ends_the_call_of_the_model(
     await upstream.wait_for(aborts=1)
 
 
+FUNCTIONS: Any = [{"type": "function", **TOOLS[0]["function"]}]
+
+
+def outputs_for(response: Any) -> list[Any]:
+    calls = [item for item in response.output if item.type == "function_call"]
+    return [{"type": "function_call_output", "call_id": call.call_id, "output": "30 degrees"} for call in calls]
+
+
+async def test_a_response_ends_with_the_calls_and_the_next_one_goes_on(client: openai.AsyncOpenAI) -> None:
+    first = await client.responses.create(model="asker", input="Is it warm?", tools=FUNCTIONS)
+    [said, call] = first.output
+    assert (first.status, said.type, call.type) == ("completed", "message", "function_call")
+    assert call.type == "function_call"
+    assert (call.name, json.loads(call.arguments)) == ("weather", {"city": "Rome"})
+    assert (await client.responses.retrieve(first.id)).output == first.output
+    second = await client.responses.create(
+        model="asker", input=outputs_for(first), tools=FUNCTIONS, previous_response_id=first.id
+    )
+    assert (second.status, second.output_text) == ("completed", "It is warm.")
+    assert [item.type for item in second.output] == ["message"]
+    third = await client.responses.create(model="asker", input="Sure?", previous_response_id=second.id)
+    assert third.conversation == first.conversation
+
+
+async def test_a_stream_of_a_response_does_the_same_without_a_word_of_the_one_before(
+    client: openai.AsyncOpenAI,
+) -> None:
+    async with client.responses.stream(model="asker", input="Is it warm?", tools=FUNCTIONS, store=False) as stream:
+        first = await stream.get_final_response()
+    history: list[Any] = [{"role": "user", "content": "Is it warm?"}, *[item.to_dict() for item in first.output]]
+    given: Any = [*history, *outputs_for(first)]
+    events = [
+        event async for event in await client.responses.create(model="asker", input=given, tools=FUNCTIONS, stream=True)
+    ]
+    assert [event.type for event in events[:2]] == ["response.created", "response.in_progress"]
+    numbers = [event.sequence_number for event in events]
+    assert numbers == sorted(set(numbers))
+    assert events[-1].type == "response.completed"
+    assert events[-1].response.output_text == "It is warm."
+    outputs: list[Any] = [first.output, events[-1].response.output]
+    ids = [{item.id for item in output} for output in outputs]
+    assert ids[0] & ids[1] == set()
+
+
 async def test_results_that_nothing_waits_for_are_refused(client: openai.AsyncOpenAI) -> None:
     first = await ask(client, "asker", [QUESTION])
     answered = [QUESTION, *results_for(first.choices[0].message)]
