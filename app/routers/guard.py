@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ALWAYS_OPEN = frozenset({"/", "/health", "/ready"})
 # The card of an agent, by which A2A clients find out how to authenticate.
-_CARD_FILE = "/.well-known/agent-card.json"
+_CARD = re.compile(r"(?:/agents/[^/]+)?/\.well-known/agent-card\.json")
 _USER_HEADERS = frozenset({b"x-user-id", b"x-user-id*"})
 _PAGE_FILES = "/page/"
 _DOCS_FILES = "/docs/"
@@ -211,7 +211,7 @@ class Guard:
 
     def _is_open(self, scope: Scope) -> bool:
         path = scope["path"]
-        if path in _ALWAYS_OPEN or path.startswith(_PAGE_FILES) or path.endswith(_CARD_FILE):
+        if path in _ALWAYS_OPEN or path.startswith(_PAGE_FILES) or _CARD.fullmatch(path) is not None:
             return True
         if path in _OPEN_FOR_LOOPBACK or path.startswith(_DOCS_FILES):
             # Forwarded addresses are what somebody wrote: a request through a proxy never counts as of this machine.

@@ -22,7 +22,7 @@ async def find_response(runtime: Runtime, principal: Principal, response_id: str
     if session_id is None:
         raise unknown
     try:
-        session_log = await runtime.sessions.get_by_id(principal, session_id)
+        session_log = await _find(runtime, principal, session_id)
         return session_log, await runtime.history.find(session_log, turn_id)
     except (NotFound, SessionOver):
         raise unknown from None
@@ -31,6 +31,13 @@ async def find_response(runtime: Runtime, principal: Principal, response_id: str
 async def find_conversation(runtime: Runtime, principal: Principal, session_id: str) -> SessionLog:
     """The session. Raises NotFound: unknown, somebody else's, or deleted."""
     try:
-        return await runtime.sessions.get_by_id(principal, session_id)
+        return await _find(runtime, principal, session_id)
     except (NotFound, SessionOver):
         raise NotFound(f"There is no conversation {session_id[:128]!r} here.", reason="session_not_found") from None
+
+
+async def _find(runtime: Runtime, principal: Principal, session_id: str) -> SessionLog:
+    """The session, if its agent is one for this caller: agents that only agents call have sessions of callers, too."""
+    session_log = await runtime.sessions.get_by_id(principal, session_id)
+    runtime.roster.get(session_log.session.agent, principal)
+    return session_log

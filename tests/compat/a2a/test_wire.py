@@ -47,6 +47,8 @@ async def test_a_card_is_open_and_has_absolute_addresses(server: HectorServer) -
         assert answer.headers["last-modified"]
         for address in ("/agents/hidden", "/agents/nobody", ""):
             assert (await client.get(f"{address}/.well-known/agent-card.json")).status_code == 404
+        for address in ("/agents/greeter/a2a/rest", "/agents/greeter/sessions", "/v1"):
+            assert (await client.get(f"{address}/.well-known/agent-card.json")).status_code == 401
 
 
 async def test_strangers_are_kept_out(http: httpx.AsyncClient) -> None:
