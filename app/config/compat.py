@@ -36,14 +36,14 @@ class VectorShiftConfig(Section):
 class AguiConfig(Section):
     """The door for front ends that speak AG-UI."""
 
-    enabled: bool = False
+    enabled: bool = True
     """Whether `POST /agents/{agent}/agui` is there, for front ends that speak AG-UI."""
 
 
 class AiSdkConfig(Section):
     """The door for pages that use `useChat` of the AI SDK."""
 
-    enabled: bool = False
+    enabled: bool = True
     """Whether `/agents/{agent}/ui` is there, for pages that use `useChat` of the AI SDK."""
 
 
@@ -65,7 +65,7 @@ class McpConfig(Section):
 class A2AConfig(Section):
     """The door for agents of others that speak A2A. It needs the extra `a2a`."""
 
-    enabled: bool = False
+    enabled: bool = True
     """Whether agents have cards and answer at `/agents/{agent}/a2a`; needs the extra `a2a`."""
     push: bool = True
     """Whether clients may have the server send notifications about a task to an address of theirs."""

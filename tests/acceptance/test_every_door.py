@@ -48,9 +48,6 @@ SETTINGS: dict[str, Any] = {
         "endless": {"llm": "endless"},
     },
     "compat": {
-        "a2a": {"enabled": True},
-        "agui": {"enabled": True},
-        "ai_sdk": {"enabled": True},
         "vectorshift": {"enabled": True, "prefix": "/vs/v1"},
     },
 }

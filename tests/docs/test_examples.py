@@ -49,8 +49,12 @@ for section in ("llms", "agents", "tools"):  # what `make demo` serves is asked 
 ADDRESS = "localhost:8080"
 MARK = "=== example"
 CURL = re.compile(r"\bcurl\b")  # not grpcurl
+RUN_ELSEWHERE = {f"{name}.md" for name in ("a2a", "grpc", "python", "tools", "vectorshift")}
+"""Pages whose programs have a test of their own: `test_NAME_page.py`."""
 PAGES_WITH_CURL = [
-    page for page in PAGES if any(CURL.search(block.text) for block in blocks(page) if block.language == "bash")
+    page
+    for page in PAGES
+    if page.name != "a2a.md" and any(CURL.search(block.text) for block in blocks(page) if block.language == "bash")
 ]
 EVENT = re.compile(r"^data: (\{.*\})$", re.MULTILINE)
 
@@ -163,8 +167,7 @@ PYTHON = [
     (page, block)
     for page in PAGES
     for block in blocks(page)
-    # The others are run by test_tools_page, test_python_page and test_grpc_page.
-    if block.language == "python" and page.name not in ("tools.md", "python.md", "grpc.md")
+    if block.language == "python" and page.name not in RUN_ELSEWHERE
 ]
 
 

@@ -27,7 +27,7 @@ def routes(runtime: Runtime) -> list[Route]:
     """None if the door is closed, or cannot be opened."""
     config = runtime.config.compat.a2a
     if not is_open(config):
-        if config.enabled:
+        if config.enabled and "enabled" in config.model_fields_set:
             log.warning("A2A stays closed: compat.a2a.enabled needs: pip install 'hector[a2a]'")
         return []
     door = _Door(runtime)

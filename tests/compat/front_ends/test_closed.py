@@ -1,4 +1,4 @@
-"""The doors of front ends are closed unless the configuration opens them."""
+"""The doors of front ends are open unless the configuration closes them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from app.compat import agui, ui_message_stream
 from app.config.root import Config
 
 
-@pytest.mark.parametrize(("compat", "expected"), [({}, (0, 0)), ({"agui": {"enabled": True}}, (1, 0))])
-def test_a_door_is_there_when_its_key_says_so(compat: dict[str, Any], expected: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("compat", "expected"),
+    [
+        ({}, (1, 2)),
+        ({"agui": {"enabled": False}}, (0, 2)),
+        ({"agui": {"enabled": False}, "ai_sdk": {"enabled": False}}, (0, 0)),
+    ],
+)
+def test_a_door_is_there_unless_its_key_closes_it(compat: dict[str, Any], expected: tuple[int, int]) -> None:
     runtime = cast(Any, SimpleNamespace(config=Config.model_validate({"compat": compat})))
     assert (len(agui.routes(runtime)), len(ui_message_stream.routes(runtime))) == expected
