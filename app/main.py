@@ -136,9 +136,9 @@ def create_app(runtime: Runtime, *, accepts_local_pages: bool = False) -> FastAP
     )
     app.state.runtime = runtime
     app.state.error_shapes = ErrorShapes()
+    app.router.routes.extend(Streams(runtime).routes())  # first: each address before it is tried with each message
     open_openai_door(app, runtime)
     app.router.routes.extend(vectorshift.routes(runtime))
-    app.router.routes.extend(Streams(runtime).routes())
     app.router.routes.extend([*agui.routes(runtime), *ui_message_stream.routes(runtime), *a2a_routes(runtime)])
     app.router.routes.extend(websocket.routes(runtime))
     for room in (conversations, sessions, tickets, messages, acts, memories, forgetting, documents, agents, usage):

@@ -6,6 +6,7 @@ import re
 from typing import Protocol
 
 _ALPHABET = "0123456789abcdefghijklmnopqrstuv"
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 GENERATED_ID = re.compile(r"[a-z]+_[0-9a-v]{22}")
 """What `format_id` makes."""
 CHOSEN_SESSION_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -23,4 +24,4 @@ def format_id(kind: str, *, milliseconds: int, randomness: int) -> str:
     Later milliseconds sort later; within one millisecond the order is random.
     """
     value = (milliseconds & (1 << 45) - 1) << 65 | randomness & (1 << 65) - 1
-    return f"{kind}_" + "".join([_ALPHABET[value >> shift & 31] for shift in range(105, -5, -5)])
+    return f"{kind}_" + "".join([_PAIRS[value >> shift & 1023] for shift in range(100, -10, -10)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import Field, RootModel
+from pydantic import ConfigDict, Field, RootModel
 from typing_extensions import TypedDict
 
 from app.domain.clock import iso
@@ -241,8 +241,13 @@ class ReconnectEvent(_Event):
     after: int | str
 
 
-class Event(
-    RootModel[
+class Event(RootModel[object]):
+    """One numbered fact in the life of a session. A frame of a stream has one in its `data`."""
+
+    # The union is large: its schema is built once, when a route asks for it, and not with the class as well.
+    model_config = ConfigDict(defer_build=True)
+
+    root: (
         TextEvent
         | ThinkingEvent
         | TurnQueuedEvent
@@ -265,9 +270,7 @@ class Event(
         | SessionEndedEvent
         | SessionTerminatedEvent
         | ReconnectEvent
-    ]
-):
-    """One numbered fact in the life of a session. A frame of a stream has one in its `data`."""
+    )
 
 
 class Frame(TypedDict):
