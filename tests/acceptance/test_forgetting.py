@@ -11,7 +11,6 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-import yaml
 
 from tests.fixtures.eventually import eventually
 from tests.fixtures.server import HectorServer
@@ -146,7 +145,7 @@ async def test_memories_that_are_older_than_their_retention_go_and_pinned_ones_s
         await server.stop()
         longterm = LONGTERM | {"retention": "1ms"}
         agents = {"assistant": {"memory": {"working": {"strategy": "buffer_window"}, "longterm": longterm}}}
-        server.config_file.write_text(yaml.safe_dump(SETTINGS | {"agents": agents}))
+        server.configure(SETTINGS | {"agents": agents})
         await server.start()
 
         async def are_gone() -> bool:

@@ -14,7 +14,6 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.acceptance.conftest import settings_for
@@ -42,8 +41,10 @@ class Operated(HectorServer):
 
     async def reload(self, settings: Settings | str, *, says: str) -> None:
         """Write another configuration, ask for it to be read, and wait for the line that tells of it."""
-        text = settings if isinstance(settings, str) else yaml.safe_dump(settings)
-        self.config_file.write_text(text)
+        if isinstance(settings, str):
+            self.config_file.write_text(settings)
+        else:
+            self.configure(settings)
         since = len(self.log)
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGHUP)
@@ -203,7 +204,7 @@ async def test_no_line_holds_what_people_say(server: Operated, client: httpx.Asy
 
 async def test_hector_reload_asks_the_running_server(server: Operated, settings: Settings, tmp_path: Path) -> None:
     hector = Hector(tmp_path)
-    server.config_file.write_text(yaml.safe_dump(settings | {"agents": {"other": {}}}))
+    server.configure(settings | {"agents": {"other": {}}})
 
     done = await hector("reload", "--config", str(server.config_file))
 
