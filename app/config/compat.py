@@ -67,7 +67,7 @@ class A2AConfig(Section):
 
     enabled: bool = True
     """Whether agents have cards and answer at `/agents/{agent}/a2a`; needs the extra `a2a`."""
-    push: bool = True
+    push: bool = False
     """Whether clients may have the server send notifications about a task to an address of theirs."""
     push_private: tuple[Network, ...] = ()
     """Private networks and addresses that notifications may be sent to, such as `10.1.0.0/16` or `127.0.0.1`."""

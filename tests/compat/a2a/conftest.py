@@ -57,7 +57,7 @@ def settings_for(upstream: Upstream) -> dict[str, Any]:
             "asker": {"llm": "asks", "tools": ["ask_user"]},
             "hidden": {"llm": "greets", "visibility": "internal"},
         },
-        "compat": {"a2a": {"enabled": True, "push_private": ["127.0.0.1"]}},
+        "compat": {"a2a": {"enabled": True, "push": True, "push_private": ["127.0.0.1"]}},
     }
 
 
