@@ -72,16 +72,22 @@ class _Key(CredentialService):
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def upstream() -> AsyncIterator[Upstream]:
+async def provider() -> AsyncIterator[Upstream]:
     async with Upstream() as upstream:
         yield upstream
 
 
+@pytest.fixture
+def upstream(provider: Upstream) -> Upstream:
+    """The provider, as new: what another test left unasked answers nothing here."""
+    provider.reset()
+    return provider
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def server(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[HectorServer]:
-    server = HectorServer(tmp_path_factory.mktemp("hector"), settings_for(upstream))
+async def server(provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[HectorServer]:
+    server = HectorServer(tmp_path_factory.mktemp("hector"), settings_for(provider))
     await server.start()
-    await server.wait_for_grpc()
     try:
         yield server
     finally:
@@ -97,6 +103,7 @@ async def connect(server: HectorServer) -> AsyncIterator[Connect]:
     async def made(agent: str, binding: str = "JSONRPC", *, key: str = "alice") -> Client:
         client = httpx.AsyncClient(timeout=15, trust_env=False)
         opened.append(client)
+        await server.wait_for_grpc()  # another test may have started it a moment ago
         card = await A2ACardResolver(client, f"{server.base_url}/agents/{agent}").get_agent_card()
         config = ClientConfig(
             httpx_client=client,

@@ -263,7 +263,6 @@ async def test_a_stream_says_that_the_server_stops(connect: Connect, server: Hec
             pass
     await server.ended()
     await server.start()
-    await server.wait_for_grpc()
 
 
 @pytest.mark.parametrize("binding", BINDINGS)
