@@ -30,7 +30,10 @@ class Later:
         return f"not built yet; {self.instead}"
 
 
-NOT_BUILT_YET = (Later("redis.url", "this server works alone on its database"),)
+NOT_BUILT_YET = (
+    Later("cluster.enabled", "this server works alone on its database"),
+    Later("redis.url", "this server works alone on its database"),
+)
 
 
 def find_unbuilt(said: Mapping[str, object], config: Config) -> Iterator[tuple[Later, list[Key]]]:

@@ -18,6 +18,7 @@ from app.config.near import near_name
 from app.config.section import Problems, Section
 from app.config.server import (
     AuthConfig,
+    ClusterConfig,
     EventsConfig,
     LoggingConfig,
     RedisConfig,
@@ -59,6 +60,7 @@ class Config(Section):
     security: SecurityConfig = Field(default_factory=SecurityConfig)
     document_stores: dict[str, DocumentStoreConfig] = Field(default_factory=dict)
     compat: CompatConfig = Field(default_factory=CompatConfig)
+    cluster: ClusterConfig = Field(default_factory=ClusterConfig)
     redis: RedisConfig = Field(default_factory=RedisConfig)
 
     _place: _Place = PrivateAttr(default_factory=lambda: _Place(Path.cwd()))
@@ -66,7 +68,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _agrees(self) -> Config:
         found = self._door_problems() | self._agent_problems() | self._embedder_problems()
-        found |= self._store_problems() | self._compat_problems() | dict(find_problems(self))
+        found |= self._store_problems() | self._compat_problems() | self._cluster_problems() | dict(find_problems(self))
         if found:
             raise Problems(found)
         return self
@@ -165,6 +167,12 @@ class Config(Section):
     def _store_problems(self) -> Found:
         sentence = "a store's name is made of letters, digits, '.', '_' and '-', at most 64"
         return {("document_stores", name): sentence for name in self.document_stores if not _NAME.fullmatch(name)}
+
+    def _cluster_problems(self) -> Found:
+        if not self.cluster.enabled or self.storage.is_postgres:
+            return {}
+        sentence = "several servers need PostgreSQL: set storage.url to postgresql://…, or cluster.enabled to false"
+        return {("cluster", "enabled"): sentence}
 
     def _compat_problems(self) -> Found:
         found: Found = {}

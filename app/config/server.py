@@ -253,6 +253,19 @@ def weak_keys(auth: AuthConfig) -> list[str]:
     return [name for name, key in auth.keys.items() if len(key.get_secret_value()) < STRONG_KEY]
 
 
+class ClusterConfig(Section):
+    """Several servers on one PostgreSQL database that are one service."""
+
+    enabled: bool = False
+    """Whether this server shares its database with others; all of them must say so. Not built yet."""
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$")
+    """What this server is called in logs, metrics and lists; null: its host and port."""
+    address: str | None = Field(default=None, pattern=r"^https?://[^\s/]+$")
+    """Where the other servers reach it, such as `http://10.0.0.5:8080`; null: `http://` with its host and port."""
+    lease: Duration = Field(default=timedelta(seconds=10), ge=timedelta(seconds=2), le=timedelta(minutes=5))
+    """A server that has not been heard of for so long has died, and the others take over its sessions."""
+
+
 class RedisConfig(Section):
     """The bus between several servers on one database."""
 

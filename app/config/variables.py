@@ -9,7 +9,7 @@ from app.config.document import Key
 from app.config.keys import SchemaKey, dotted, nearest, schema_keys
 
 _PREFIX = "HECTOR_"
-_SECTIONS = ("server", "storage", "events", "logging", "redis")
+_SECTIONS = ("server", "storage", "events", "logging", "cluster", "redis")
 _REFERENCE = re.compile(
     r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-[^}]*)?\}|(?P<broken>\$\{[^}\n]*\}?)"
 )
