@@ -1,7 +1,8 @@
 """The tables. Values are integers, text and bytes only, so that both databases store them alike.
 
-Times are milliseconds since the epoch; JSON is text, encoded and decoded where it is used. Columns that can hold text
-declare what they hold, tables with personal data whose it is (personal.py); `check` at the end refuses others.
+Times are milliseconds since the epoch; JSON is text, encoded and decoded where it is used. A lease is a timestamp:
+only Postgres compares it, by its own clock. Columns that can hold text declare what they hold, tables with personal
+data whose it is (personal.py); `check` at the end refuses others.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from sqlalchemy import (
     BigInteger,
     Column,
+    DateTime,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -29,6 +32,7 @@ _USER, _SESSION = holds(Kind.USER), holds(Kind.SESSION)
 _CONFIGURED = not_personal("names an entry of the configuration")
 _DEFINITION = not_personal("defines an agent, as an entry of the configuration does: written by who runs a program")
 _GENERATED = not_personal("an id that the server generated")
+_REPLICA = not_personal("names a server of the operator")
 _WORD = not_personal("one of a closed set of words")
 _NUMBERS = not_personal("numbers only")
 _KEYED = not_personal("a hash keyed with the server's own secret")
@@ -78,6 +82,8 @@ sessions = Table(
     Column("forked_from", Text, info=_SESSION),
     Column("remembered_seq", BigInteger, nullable=False, server_default="0"),
     Column("parent_call", Text, info=_GENERATED),
+    Column("owner", Text, info=_REPLICA),
+    Column("epoch", Integer, nullable=False, server_default="0"),
     info=personal.of_session("sessions", Redaction.FIELDS, redacted="titles"),
 )
 Index(
@@ -101,6 +107,50 @@ Index(
     postgresql_where=text("parent_call IS NOT NULL"),
 )
 Index("sessions_by_status", sessions.c.status, sessions.c.active_ms)
+Index(
+    "sessions_by_owner",
+    sessions.c.owner,
+    sqlite_where=text("owner IS NOT NULL"),
+    postgresql_where=text("owner IS NOT NULL"),
+)
+
+# The servers of one service, on Postgres. A row whose lease ran out is deleted by any other.
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("id", Text, primary_key=True, info=_REPLICA),
+    Column("name", Text, nullable=False, info=_REPLICA),
+    Column("address", Text, nullable=False, info=_REPLICA),
+    Column("started_ms", BigInteger, nullable=False),
+    Column("lease_until", DateTime(timezone=True), nullable=False, info=not_personal("a time")),
+)
+
+# What one replica asks of another, in the order of `place`. `session_id` and `body` are blanked when the target takes
+# the command, the row is deleted when the sender has the answer (storage/commands.py). Receipts do not count them.
+commands = Table(
+    "commands",
+    metadata,
+    Column("id", Text, primary_key=True, info=_GENERATED),
+    Column("place", BigInteger, Identity(), nullable=False),
+    Column("target", Text, nullable=False, info=_REPLICA),
+    Column("sender", Text, nullable=False, info=_REPLICA),
+    Column("operation", Text, nullable=False, info=_WORD),
+    Column("session_id", Text, nullable=False, info=_SESSION),
+    Column("body", LargeBinary, nullable=False, info=_DERIVED),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("taken_ms", BigInteger),
+    Column("answered_ms", BigInteger),
+    Column("answer", LargeBinary, info=_DERIVED),
+    Column("failure", LargeBinary, info=_DERIVED),
+    info=personal.of_session("", Redaction.HISTORY_DELETED),
+)
+Index(
+    "commands_new",
+    commands.c.target,
+    commands.c.place,
+    sqlite_where=text("taken_ms IS NULL"),
+    postgresql_where=text("taken_ms IS NULL"),
+)
 
 tombstones = Table(
     "tombstones",
