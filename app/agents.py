@@ -58,6 +58,8 @@ class Agent:
 
     def is_for(self, caller: Principal | None) -> bool:
         """Whether the caller may use it. `None`: a caller that is not known."""
+        if caller is not None and caller.agents is not None and self.name not in caller.agents:
+            return False
         if self.owner is not None:
             return caller is not None and caller.id == self.owner
         return self.config.visibility != "private"
@@ -86,7 +88,8 @@ class Roster:
         """The agent that a caller names.
 
         Raises:
-            NotFound (`agent_not_found`): unknown, private, or created by another principal; the message is the same.
+            NotFound (`agent_not_found`): unknown, private, created by another principal, or not one of those that the
+                caller's key is for; the message is the same.
         """
         agent = self.find(name)
         if agent is None or not agent.is_for(caller):

@@ -22,6 +22,7 @@ from app.compat.vectorshift import routes as vectorshift
 from app.domain.errors import HectorError
 from app.doors.direct_send import keep_server_send
 from app.doors.errors import ErrorShapes, on_hector_error, on_http_exception
+from app.doors.scopes import RouteScopes
 from app.page import routes as page
 from app.routers import (
     acts,
@@ -118,6 +119,7 @@ def create_app(runtime: Runtime, *, accepts_local_pages: bool = False) -> FastAP
             allowed_hosts=[*config.allowed_hosts, config.host],
             public_url=config.public_url,
             tickets=runtime.tickets,
+            routes=RouteScopes(runtime.config.compat),
             refused=refused,
             accepts_local_pages=accepts_local_pages,
         )

@@ -103,7 +103,7 @@ class Runtime:
         self.metrics = Metrics()
         auth = config.auth
         self.authenticator = Authenticator(
-            {name: secret.get_secret_value() for name, secret in auth.keys.items()},
+            auth.keys,
             Brake(allowed=auth.max_wrong_keys, longest_seconds=auth.max_wrong_key_wait.total_seconds()),
             has_one_user=config.has_one_user,
         )

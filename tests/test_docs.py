@@ -51,7 +51,9 @@ def switched_on() -> str:
 def general(key: tuple[str | int, ...]) -> str:
     """A key of a file as the schema writes it, without the names that users choose."""
     text = ".".join("[]" if isinstance(part, int) else part for part in key).replace(".[]", "[]")
-    return re.sub(r"^(llms|embedders|agents|document_stores|tools\.mcp|tools(?=\.pay))\.[^.\[]+", r"\1.<name>", text)
+    return re.sub(
+        r"^(llms|embedders|agents|document_stores|auth\.keys|tools\.mcp|tools(?=\.pay))\.[^.\[]+", r"\1.<name>", text
+    )
 
 
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: key.dotted)

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from app.domain.errors import InvalidRequest
+from app.domain.errors import Forbidden, InvalidRequest
 from app.domain.principal import Principal
 
 MAX_USER_ID = 256
@@ -40,10 +40,13 @@ def with_user(principal: Principal, user_id: str) -> Principal:
 
     Raises:
         InvalidRequest: no name, a name that is too long, or the request has named another user already.
+        Forbidden (`forbidden_user`): the token of the request is another user's.
     """
     user_id = normalize(user_id)
+    if principal.own_user is not None and user_id != principal.own_user:
+        raise Forbidden("This token speaks for its own user and for no other.", reason="forbidden_user")
     if principal.user_id is None:
-        return Principal(principal.id, principal.kind, user_id)
+        return principal.for_user(user_id)
     if principal.user_id != user_id:
         raise InvalidRequest(
             f"The request names two users, {principal.user_id!r} and {user_id!r}: X-User-Id, user_id in the address and"

@@ -117,7 +117,7 @@ def _only_key(config: Config) -> str | None:
     """The key of the configuration, if it has exactly one: a user who can read the file may use it. Of several keys
     the user has to choose."""
     keys = list(config.auth.keys.values())
-    return keys[0].get_secret_value() if len(keys) == 1 else None
+    return keys[0].secret if len(keys) == 1 else None
 
 
 # -- the lock ----------------------------------------------------------------------------------

@@ -5,16 +5,19 @@ from __future__ import annotations
 import ipaddress
 import re
 import unicodedata
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
 
-from pydantic import Field, SecretStr, field_serializer, field_validator
+from pydantic import Field, SecretStr, field_serializer, field_validator, model_validator
 
 from app.config.section import Section
 from app.config.units import Duration, Size, Wait
 from app.domain.turn import OnBusy
+
+ScopeWord = Literal["chat", "read", "approve", "memory", "admin"]
 
 _SQLITE = "sqlite:///"
 STRONG_KEY = 16
@@ -216,11 +219,31 @@ class LoggingConfig(Section):
         return {"warn": "warning"}.get(level.lower(), level.lower())
 
 
+class KeyConfig(Section):
+    """A key of the configuration: its secret, or its secret with what it may do."""
+
+    key: SecretStr
+    """The Bearer secret. `alice: secret` says the same as `alice: {key: secret}`."""
+    scopes: tuple[ScopeWord, ...] | None = None
+    """What it may do, of `chat`, `read`, `approve`, `memory` and `admin`; null: everything but make other keys."""
+    agents: tuple[str, ...] | None = None
+    """The agents it may use, by name; others are unknown to it. Null: all."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_secret(cls, value: object) -> object:
+        return value if isinstance(value, Mapping | KeyConfig) else {"key": value}
+
+    @property
+    def secret(self) -> str:
+        return self.key.get_secret_value()
+
+
 class AuthConfig(Section):
     """Who may use the server."""
 
-    keys: dict[str, SecretStr] = Field(default_factory=dict)
-    """Name and Bearer secret of each caller; a caller sees its own sessions only. Empty: no authentication."""
+    keys: dict[str, KeyConfig] = Field(default_factory=dict)
+    """Each caller by name, which owns its sessions; a caller sees its own only. Empty: no authentication."""
     max_ticket_ttl: Duration = Field(default=timedelta(hours=1), ge=timedelta(minutes=1))
     """Longest time that a ticket for a browser may be good for; at least 1m."""
 
@@ -231,11 +254,11 @@ class AuthConfig(Section):
 
     @field_validator("keys")
     @classmethod
-    def _are_usable_and_different(cls, keys: dict[str, SecretStr]) -> dict[str, SecretStr]:
+    def _are_usable_and_different(cls, keys: dict[str, KeyConfig]) -> dict[str, KeyConfig]:
         keys = {unicodedata.normalize("NFC", name): key for name, key in keys.items()}
         owners: dict[str, str] = {}
         for name, key in keys.items():
-            secret = key.get_secret_value()
+            secret = key.secret
             if not name.strip():
                 raise ValueError("a key needs a name")
             if not secret:
@@ -250,7 +273,7 @@ class AuthConfig(Section):
 
 def weak_keys(auth: AuthConfig) -> list[str]:
     """Names of keys that are so short that they can be guessed."""
-    return [name for name, key in auth.keys.items() if len(key.get_secret_value()) < STRONG_KEY]
+    return [name for name, key in auth.keys.items() if len(key.secret) < STRONG_KEY]
 
 
 class ClusterConfig(Section):

@@ -3,7 +3,7 @@
 HectorError
 ├── InvalidRequest        invalid_request, invalid_json, invalid_http, invalid_header, request_timeout
 ├── Unauthenticated       unauthenticated
-├── Forbidden             forbidden_origin, forbidden_host, forbidden_ticket
+├── Forbidden             forbidden_origin, forbidden_host, forbidden_ticket, forbidden_user, missing_scope
 ├── NotFound              agent_not_found, session_not_found, turn_not_found, memory_not_found, store_not_found
 ├── NotFound              call_not_found, result_not_found
 ├── Conflict              session_busy, idempotency_conflict, session_exists, turn_cancelled, memory_off, import_stopped

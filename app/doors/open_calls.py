@@ -9,6 +9,7 @@ from typing import Any
 from app.domain.act import Act, ActState
 from app.domain.errors import InvalidRequest
 from app.domain.principal import Principal
+from app.doors.scopes import check_operation
 from app.events.log import SessionLog
 from app.runtime import Runtime
 
@@ -44,9 +45,11 @@ async def answer_call(runtime: Runtime, caller: Principal, session_log: SessionL
     """Hand the answer to the call; its turn goes on when nothing else waits.
 
     Raises:
+        Forbidden (`missing_scope`): the caller may not answer calls.
         InvalidRequest: the answer does not have the form that the call needs.
         NotFound, Conflict (`already_decided`), ApprovalExpired, Unavailable.
     """
+    check_operation(caller, "session", "answer_call")
     decisions, by = runtime.house.decisions, caller.effective_user
     owner, act = await decisions.locate(session_log, given.call_id)
     if act.state is ActState.UNKNOWN:

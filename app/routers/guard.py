@@ -18,8 +18,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth.authenticate import Authenticator
 from app.auth.users import with_named_user
+from app.config.compat import CompatConfig
 from app.domain.errors import Forbidden, HectorError, Internal, InvalidRequest, QuotaExceeded
+from app.domain.principal import PLAIN_SCOPES
 from app.doors.errors import refusal
+from app.doors.scopes import RouteScopes
 from app.routers.origins import LOCAL, RefusedOrigins
 from app.routers.tickets import admit, take_ticket
 from app.routers.websocket.refusal import socket_refusal
@@ -53,11 +56,13 @@ class Guard:
         allowed_hosts: Sequence[str],
         public_url: str | None,
         tickets: Tickets | None = None,
+        routes: RouteScopes | None = None,
         refused: RefusedOrigins | None = None,
         accepts_local_pages: bool = False,
     ) -> None:
         """`refused` is told the pages that are kept out; `accepts_local_pages` lets in those of this machine."""
         self._app = app
+        self._routes = routes or RouteScopes(CompatConfig())
         self._refused = refused or RefusedOrigins(cors_origins)
         self._accepts_local_pages = accepts_local_pages
         self._tickets = tickets
@@ -177,6 +182,8 @@ class Guard:
         if not self._is_open(scope):
             client = scope.get("client")
             principal = self._authenticator.authenticate(authorization, client[0] if client else "")
+            if principal.scopes is not PLAIN_SCOPES:  # those are enough for all but /admin, which looks itself
+                self._routes.check(principal, scope.get("method", "WEBSOCKET"), scope["path"])
             query = scope.get("query_string", b"")
             scope["principal"] = with_named_user(principal, users, query) if users or query else principal
         return None

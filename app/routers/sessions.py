@@ -21,6 +21,7 @@ from app.doors.schemas.sessions import (
     session_json,
 )
 from app.doors.schemas.turns import Turn, turn_json
+from app.doors.scopes import check_operation
 from app.doors.sessions import check_metadata, detail_json
 from app.sessions.draft import Draft, Seed
 from app.sessions.tombstones import receipt_json
@@ -135,11 +136,14 @@ async def cancel_turn(runtime: AppRuntime, session_log: NamedSession, body: Canc
 )
 async def terminate_session(
     runtime: AppRuntime,
+    caller: Caller,
     session_log: NamedSession,
     forget: Annotated[
         Literal["all"] | None,
         Query(description="`all`: erase also what is remembered of the session for other sessions."),
     ] = None,
 ) -> Response:
+    if forget == "all":
+        check_operation(caller, "session", "forget_all")
     receipt = await runtime.terminations.terminate(session_log, forget_all=forget == "all")
     return answer(receipt_json(receipt))

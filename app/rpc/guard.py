@@ -16,6 +16,7 @@ import grpc
 from app.auth.authenticate import Authenticator
 from app.domain.errors import HectorError, Internal, QuotaExceeded
 from app.doors.callers import address_of, admit, caller
+from app.doors.scopes import check_rpc
 from app.observability.tasks import Tasks
 from app.rpc.status import refuse
 
@@ -66,7 +67,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 self._admit(method, context)
                 return await serve(request, context)
             except HectorError as error:
-                if error.reason in ("unauthenticated", "rate_limited"):
+                if error.reason in ("unauthenticated", "rate_limited", "missing_scope"):
                     level = logging.DEBUG if isinstance(error, QuotaExceeded) else logging.INFO
                     log.log(level, "refused a call from %s: %s", context.peer(), error.reason)
                 await refuse(context, error, request_id)
@@ -85,7 +86,9 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         peer = context.peer()
         if method.startswith(REFLECTION) and _is_loopback(address_of(peer)):
             return
-        caller.set(admit(self._authenticator, context.invocation_metadata() or (), peer))
+        principal = admit(self._authenticator, context.invocation_metadata() or (), peer)
+        check_rpc(principal, method)
+        caller.set(principal)
 
     def _whole(self, serve: Callable[[Any, Any], Coroutine[Any, Any, Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
         """gRPC cancels a method whose caller has left. What was begun, such as a terminate, must not stop half-way."""

@@ -114,7 +114,7 @@ class Tickets:
             raise Forbidden(
                 'This ticket is for reading; ask for one that can: ["read", "chat"].', reason="forbidden_ticket"
             )
-        return Principal(owner.id, owner.kind, session.user_id)
+        return Principal(owner.id, owner.kind, session.user_id, key_id=owner.key_id)
 
     async def admit_call(self, word: str, *, agent: str, session_id: str, call_id: str) -> Principal:
         """The owner of the session whose call's token this is. Raises Unauthenticated, SessionOver, Unavailable."""
@@ -128,7 +128,7 @@ class Tickets:
         owner = self._authenticator.find(session.principal)
         if not is_right or owner is None:
             raise _not_of_call()
-        return Principal(owner.id, owner.kind, session.user_id)
+        return Principal(owner.id, owner.kind, session.user_id, key_id=owner.key_id)
 
     def _sign(self, form: bytes, agent: str, session_id: str) -> bytes:
         signed = form + f"{agent}\0{session_id}".encode("utf-8", "surrogatepass")

@@ -7,8 +7,9 @@ import pytest
 from app.auth.authenticate import Authenticator
 from app.domain.errors import Unauthenticated
 from app.domain.principal import Principal
+from tests.fixtures.keys import plain_keys
 
-KEYS = Authenticator({"alice": "s3cret", "bob": "other"})
+KEYS = Authenticator(plain_keys(alice="s3cret", bob="other"))
 OPEN = Authenticator({})
 
 
@@ -50,4 +51,4 @@ def test_without_keys_whoever_names_nobody_may_be_one_user() -> None:
     principal = Authenticator({}, has_one_user=True).authenticate(None)
     assert (principal.id, principal.effective_user) == ("anonymous", "local")
     assert principal.may_see("anonymous", "ann")
-    assert Authenticator({"alice": "k"}, has_one_user=True).authenticate("Bearer k").effective_user == "alice"
+    assert Authenticator(plain_keys(alice="k"), has_one_user=True).authenticate("Bearer k").effective_user == "alice"

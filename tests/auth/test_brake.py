@@ -9,6 +9,7 @@ from app.auth.authenticate import Authenticator
 from app.auth.brake import FORGET_SECONDS, Brake, network_of
 from app.domain.errors import QuotaExceeded, Unauthenticated
 from app.domain.principal import Principal
+from tests.fixtures.keys import plain_keys
 
 
 class Clock:
@@ -26,7 +27,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def keys(clock: Clock) -> Authenticator:
-    return Authenticator({"alice": "right"}, Brake(allowed=3, longest_seconds=60, clock=clock))
+    return Authenticator(plain_keys(alice="right"), Brake(allowed=3, longest_seconds=60, clock=clock))
 
 
 def guess(keys: Authenticator, number: int = 1, *, address: str = "192.0.2.7") -> None:
@@ -129,7 +130,7 @@ def test_the_table_is_bounded(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> 
 
 
 def test_it_can_be_switched_off(clock: Clock) -> None:
-    keys = Authenticator({"alice": "right"}, Brake(allowed=None, longest_seconds=60, clock=clock))
+    keys = Authenticator(plain_keys(alice="right"), Brake(allowed=None, longest_seconds=60, clock=clock))
     guess(keys, 100)
 
 

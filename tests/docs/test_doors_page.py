@@ -28,6 +28,7 @@ DOORS = {
 }
 ERRORS: dict[str, HectorError] = {
     "unauthenticated": errors.Unauthenticated("x"),
+    "missing_scope": errors.Forbidden("x", reason="missing_scope"),
     "forbidden_origin": errors.Forbidden("x"),
     "agent_not_found": agent_not_found("x"),
     "session_not_found": session_not_found("x"),

@@ -17,6 +17,7 @@ from app.auth.brake import Brake
 from app.domain.errors import Conflict
 from app.domain.principal import Principal
 from app.routers.guard import Guard
+from tests.fixtures.keys import plain_keys
 
 
 class Inside:
@@ -69,7 +70,7 @@ def guard(
 ) -> Guard:
     return Guard(
         inside or Inside(),
-        authenticator=Authenticator(keys or {}),
+        authenticator=Authenticator(plain_keys(**(keys or {}))),
         cors_origins=cors_origins,
         allowed_hosts=allowed_hosts,
         public_url=public_url,
@@ -316,7 +317,7 @@ async def test_a_user_id_that_is_too_long_is_refused() -> None:
 
 async def test_an_address_that_guesses_keys_has_to_wait() -> None:
     guarded = guard(keys={"alice": "k"})
-    guarded._authenticator = Authenticator({"alice": "k"}, Brake(allowed=2, longest_seconds=60))
+    guarded._authenticator = Authenticator(plain_keys(alice="k"), Brake(allowed=2, longest_seconds=60))
     guess = {"authorization": "Bearer wrong"}
     statuses = [(await ask(guarded, headers=guess, client=("192.0.2.7", 5))).status for _ in range(4)]
     assert statuses == [401, 401, 401, 429]

@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.auth.authenticate import Authenticator
 from app.routers.guard import Guard
+from tests.fixtures.keys import plain_keys
 
 
 async def tell_path(scope: Scope, receive: Receive, send: Send) -> None:
@@ -19,7 +20,11 @@ async def tell_path(scope: Scope, receive: Receive, send: Send) -> None:
 
 def client(public_url: str | None, **keys: str) -> httpx.AsyncClient:
     guard: Any = Guard(
-        tell_path, authenticator=Authenticator(keys), cors_origins=(), allowed_hosts=(), public_url=public_url
+        tell_path,
+        authenticator=Authenticator(plain_keys(**keys)),
+        cors_origins=(),
+        allowed_hosts=(),
+        public_url=public_url,
     )
     return httpx.AsyncClient(transport=httpx.ASGITransport(guard), base_url="http://localhost")
 

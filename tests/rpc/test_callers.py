@@ -8,13 +8,14 @@ from app.auth.authenticate import Authenticator
 from app.auth.brake import Brake
 from app.domain.errors import InvalidRequest, QuotaExceeded, Unauthenticated
 from app.doors.callers import admit
+from tests.fixtures.keys import plain_keys
 
 PEER = "ipv4:192.0.2.7:50123"
 KEY = ("authorization", "Bearer secret")
 
 
 def authenticator(allowed: int | None = None) -> Authenticator:
-    return Authenticator({"alice": "secret"}, Brake(allowed=allowed, longest_seconds=60))
+    return Authenticator(plain_keys(alice="secret"), Brake(allowed=allowed, longest_seconds=60))
 
 
 def test_a_call_has_the_principal_of_its_key_and_the_user_it_names() -> None:

@@ -27,6 +27,7 @@ _BY_REASON: dict[str, type[a2a.A2AError]] = {
 _BY_CLASS: tuple[tuple[type[HectorError], type[a2a.A2AError]], ...] = (
     (errors.InvalidRequest, a2a.InvalidParamsError),
     (errors.NotFound, a2a.InvalidParamsError),
+    (errors.Forbidden, a2a.InvalidRequestError),
     (errors.TooLarge, a2a.InvalidRequestError),
     (errors.Conflict, a2a.UnsupportedOperationError),
     (errors.SessionOver, a2a.UnsupportedOperationError),

@@ -37,6 +37,7 @@ from app.compat.a2a.push import Push
 from app.compat.a2a.service import Caller, Followed, Service
 from app.compat.a2a.tasks import read_task
 from app.conversation.stream import Silence
+from app.doors.scopes import check_operation
 from app.runtime import Runtime
 
 CALLER = "hector_caller"
@@ -55,8 +56,8 @@ class Handler(RequestHandler):
     @validate_request_params
     @translated
     async def on_message_send(self, params: SendMessageRequest, context: ServerCallContext) -> Task | Message:
-        caller = caller_of(context)
         with await self._open(params, context) as followed:
+            caller = caller_of(context, "send")
             told = None if params.configuration.return_immediately else await self._service.wait(caller, followed)
             turn = await self._service.runtime.history.find(followed.session_log, followed.turn.turn_id)
             length = length_of(params.configuration)
@@ -79,7 +80,7 @@ class Handler(RequestHandler):
     async def on_subscribe_to_task(
         self, params: SubscribeToTaskRequest, context: ServerCallContext
     ) -> AsyncGenerator[Update]:
-        with await self._service.subscribe(caller_of(context), params.id) as followed:
+        with await self._service.subscribe(caller_of(context, "subscribe"), params.id) as followed:
             async for update in self._updates(followed):
                 yield update
 
@@ -93,7 +94,7 @@ class Handler(RequestHandler):
     @translated
     async def follow_known(self, params: SubscribeToTaskRequest, context: ServerCallContext) -> Followed:
         """What `on_subscribe_to_task` follows, for a wire of our own."""
-        return await self._service.subscribe(caller_of(context), params.id)
+        return await self._service.subscribe(caller_of(context, "subscribe"), params.id)
 
     async def _updates(self, followed: Followed) -> AsyncGenerator[Update]:
         yield followed.first
@@ -109,17 +110,17 @@ class Handler(RequestHandler):
     @translated
     async def on_get_task(self, params: GetTaskRequest, context: ServerCallContext) -> Task | None:
         validate_history_length(params)
-        return await self._service.get(caller_of(context), params.id, history_length=length_of(params))
+        return await self._service.get(caller_of(context, "get"), params.id, history_length=length_of(params))
 
     @validate_request_params
     @translated
     async def on_list_tasks(self, params: ListTasksRequest, context: ServerCallContext) -> ListTasksResponse:
-        return await self._service.list(caller_of(context), params)
+        return await self._service.list(caller_of(context, "list"), params)
 
     @validate_request_params
     @translated
     async def on_cancel_task(self, params: CancelTaskRequest, context: ServerCallContext) -> Task | None:
-        return await self._service.cancel(caller_of(context), params.id)
+        return await self._service.cancel(caller_of(context, "cancel"), params.id)
 
     @validate_request_params
     async def on_get_extended_agent_card(
@@ -131,7 +132,7 @@ class Handler(RequestHandler):
 
     async def _open(self, params: SendMessageRequest, context: ServerCallContext) -> Followed:
         """Begin or continue a task, and tell the address that the request names of it."""
-        caller = caller_of(context)
+        caller = caller_of(context, "send")
         if not params.configuration.HasField("task_push_notification_config"):
             return await self._service.send(caller, params)
         named = TaskPushNotificationConfig()
@@ -151,21 +152,21 @@ class Handler(RequestHandler):
     async def on_create_task_push_notification_config(
         self, params: TaskPushNotificationConfig, context: ServerCallContext
     ) -> TaskPushNotificationConfig:
-        return await self._push.add(caller_of(context), params)
+        return await self._push.add(caller_of(context, "add push"), params)
 
     @validate_request_params
     @translated
     async def on_get_task_push_notification_config(
         self, params: GetTaskPushNotificationConfigRequest, context: ServerCallContext
     ) -> TaskPushNotificationConfig:
-        return await self._push.get(caller_of(context), params.task_id, params.id)
+        return await self._push.get(caller_of(context, "get push"), params.task_id, params.id)
 
     @validate_request_params
     @translated
     async def on_list_task_push_notification_configs(
         self, params: ListTaskPushNotificationConfigsRequest, context: ServerCallContext
     ) -> ListTaskPushNotificationConfigsResponse:
-        configs = await self._push.list(caller_of(context), params.task_id)
+        configs = await self._push.list(caller_of(context, "list push"), params.task_id)
         return ListTaskPushNotificationConfigsResponse(configs=configs)
 
     @validate_request_params
@@ -173,7 +174,7 @@ class Handler(RequestHandler):
     async def on_delete_task_push_notification_config(
         self, params: DeleteTaskPushNotificationConfigRequest, context: ServerCallContext
     ) -> None:
-        await self._push.delete(caller_of(context), params.task_id, params.id)
+        await self._push.delete(caller_of(context, "delete push"), params.task_id, params.id)
 
 
 async def _uncut(opening: Coroutine[Any, Any, Followed]) -> Followed:
@@ -207,6 +208,8 @@ def handler_of(runtime: Runtime) -> Handler:
     return handler
 
 
-def caller_of(context: ServerCallContext) -> Caller:
+def caller_of(context: ServerCallContext, operation: str) -> Caller:
+    """Whoever asks for the operation. Raises Forbidden (`missing_scope`)."""
     caller: Caller = context.state[CALLER]
+    check_operation(caller.principal, "a2a", operation)
     return caller

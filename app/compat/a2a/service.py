@@ -40,6 +40,7 @@ from app.domain.principal import Principal
 from app.domain.turn import Turn, TurnState
 from app.doors.paced_stream import paced_stream
 from app.doors.pacing import Piece
+from app.doors.scopes import check_operation
 from app.events.follow import Reading
 from app.events.log import SessionLog
 from app.runtime import Runtime
@@ -136,6 +137,7 @@ class Service:
         if not waiting:
             sending = Sending(text_of(params.message), on_busy="steer", background=_is_background(params))
             return await self._say(caller, session_log, sending, params)
+        check_operation(caller.principal, "session", "answer_call")
         runtime = self.runtime
         agent = runtime.roster.get(caller.agent, caller.principal)
         reading = runtime.conversation.read(session_log, agent, after=session_log.visible_seq)

@@ -99,7 +99,7 @@ class Calls:
             for question in questions_of(await open_acts(runtime, handled)):
                 given = answers.get(question.key)
                 if isinstance(given, types.ElicitResult):
-                    decided |= await give_answer(runtime, handled, question, given, by=principal.effective_user)
+                    decided |= await give_answer(runtime, handled, question, given, caller=principal)
             async with self._cancelling(handled):
                 followed = Followed(runtime, context, handled, reading, self._tasks)
                 return await followed.result(is_asked=True, may_ask=decided)

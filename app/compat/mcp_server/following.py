@@ -154,13 +154,13 @@ class Followed:
         self._asking = self._tasks.start(self._ask(questions), name=f"questions of {turn_id}")
 
     async def _ask(self, questions: list[Question]) -> None:
-        by, session = principal_of(self._context).effective_user, self._context.session
+        caller, session = principal_of(self._context), self._context.session
         for question in questions:
             try:
                 given = await session.elicit_form(
                     question.message, question.schema, related_request_id=self._context.request_id
                 )
-                is_answered = await give_answer(self._runtime, self._handled, question, given, by=by)
+                is_answered = await give_answer(self._runtime, self._handled, question, given, caller=caller)
             except (MCPError, ValidationError, ClosedResourceError, BrokenResourceError, HectorError):
                 is_answered = False
             if not is_answered:

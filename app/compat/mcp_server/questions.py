@@ -11,6 +11,8 @@ from mcp import types
 from app.compat.mcp_server.handles import Handled
 from app.domain.act import Act, ActState
 from app.domain.errors import ApprovalExpired, Conflict
+from app.domain.principal import Principal
+from app.doors.scopes import check_operation
 from app.runtime import Runtime
 
 MOST = 50
@@ -106,11 +108,16 @@ def _is_form(schema: Mapping[str, Any]) -> bool:
 
 
 async def give_answer(
-    runtime: Runtime, handled: Handled, question: Question, given: types.ElicitResult, *, by: str
+    runtime: Runtime, handled: Handled, question: Question, given: types.ElicitResult, *, caller: Principal
 ) -> bool:
-    """Whether the answer decides the call; `cancel` decides nothing. What is decided already stays as it is."""
+    """Whether the answer decides the call; `cancel` decides nothing. What is decided already stays as it is.
+
+    Raises Forbidden (`missing_scope`): the caller may not answer calls.
+    """
     if given.action == "cancel":
         return False
+    check_operation(caller, "session", "answer_call")
+    by = caller.effective_user
     content: Mapping[str, Any] = given.content or {}
     try:
         await _decide(runtime, handled, question, content, is_accepted=given.action == "accept", by=by)

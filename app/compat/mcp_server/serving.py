@@ -20,11 +20,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import __version__
 from app.compat.mcp_server.calls import Calls
-from app.compat.mcp_server.handles import EXTENSION, principal_of
+from app.compat.mcp_server.handles import EXTENSION, in_words_of_the_protocol, principal_of
 from app.compat.mcp_server.offer import INPUT, offered, tool_of
 from app.compat.mcp_server.tasks import TaskParams, TaskRequests, UpdateParams
 from app.domain.principal import Principal
 from app.doors.json_route import without_nul
+from app.doors.scopes import check_operation
 from app.runtime import Runtime
 
 LIST_FRESH_MS = 60_000
@@ -76,13 +77,20 @@ def _server(runtime: Runtime, calls: Calls) -> Server[Any]:
         on_list_tools=list_tools,
         on_call_tool=call_tool,  # type: ignore[arg-type]  # the SDK's type leaves out the results of extensions
     )
-    server.middleware[:] = [_storable]  # and no span for each message: traces are of turns
+    server.middleware[:] = [_permitted, _storable]  # and no span for each message: traces are of turns
     server.extensions = {EXTENSION: {}}
     tasks = TaskRequests(runtime)
     server.add_request_handler("tasks/get", TaskParams, tasks.get)
     server.add_request_handler("tasks/update", UpdateParams, tasks.update)
     server.add_request_handler("tasks/cancel", TaskParams, tasks.cancel)
     return server
+
+
+async def _permitted(ctx: Context, call_next: CallNext) -> HandlerResult:
+    """Refuse what the caller's scopes do not allow. Raises MCPError."""
+    with in_words_of_the_protocol():
+        check_operation(principal_of(ctx), "mcp", ctx.method)
+    return await call_next(ctx)
 
 
 async def _storable(ctx: Context, call_next: CallNext) -> HandlerResult:

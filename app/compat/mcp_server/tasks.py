@@ -49,11 +49,12 @@ class TaskRequests:
     async def update(self, context: ServerRequestContext, params: UpdateParams) -> dict[str, Any]:
         """Answers to questions that are not open are passed over."""
         handled = await find_task(self._runtime, context, params.task_id)
-        by, answers = principal_of(context).effective_user, params.input_responses
+        caller, answers = principal_of(context), params.input_responses
         with in_words_of_the_protocol():
             for question in questions_of(await open_acts(self._runtime, handled)):
                 if question.key in answers:
-                    await give_answer(self._runtime, handled, question, _read_answer(answers[question.key]), by=by)
+                    given = _read_answer(answers[question.key])
+                    await give_answer(self._runtime, handled, question, given, caller=caller)
         return {"resultType": "complete"}
 
     async def cancel(self, context: ServerRequestContext, params: TaskParams) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from app.domain.errors import HectorError, Internal, InvalidRequest, NotFound, o
 from app.domain.principal import Principal
 from app.domain.session import SessionStatus
 from app.doors.json_route import read_json
+from app.doors.scopes import check_operation
 from app.events.follow import Reading
 from app.events.log import SessionLog
 from app.observability.tasks import Tasks
@@ -112,6 +113,7 @@ class Connection:
                 handle = self._handlers.get(kind)
                 if handle is None:
                     raise InvalidRequest(f"type: {kind[:60]!r} is not known.")
+                check_operation(self._principal, "vectorshift", kind)
                 await handle(frame)
             except HectorError as error:
                 await self._send(frames.refused(kind, session_id, error.message))
@@ -174,6 +176,7 @@ class Connection:
         call_id = frame.get("parent_message_id")
         if not isinstance(call_id, str):
             raise InvalidRequest("parent_message_id: the id of the request for approval is needed.")
+        check_operation(self._principal, "session", "answer_call")
         session_log = await self._find(session_id)
         decisions = self._runtime.house.decisions
         owner, act = await decisions.locate(session_log, call_id)
@@ -206,6 +209,7 @@ class Connection:
         session_id = _session_id(frame)
         followed = self._sessions.get(session_id)
         try:
+            check_operation(self._principal, "vectorshift", "terminate_session")
             # Of a session that is followed no await comes before the stop.
             session_log = followed.session_log if followed is not None else await self._find(session_id)
             if session_log.over is not SessionStatus.TERMINATED:

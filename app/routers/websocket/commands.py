@@ -15,6 +15,7 @@ from app.doors.pending import steered_json
 from app.doors.response_format import read_format
 from app.doors.schemas.acts import act_json
 from app.doors.schemas.turns import turn_json
+from app.doors.scopes import check_operation
 from app.events.log import SessionLog
 from app.routers.websocket.bodies import Approve, Attach, Cancel, Message
 from app.routers.websocket.caller import Caller
@@ -74,6 +75,7 @@ class Commands:
     def _command(self, given: Given) -> Callable[[Given], Awaitable[Given | None]]:
         kind = given.get("type", "message")
         found = self._carry_out.get(kind) if isinstance(kind, str) else None
+        check_operation(self._caller.principal, "websocket", str(kind))
         if found is None:
             raise InvalidRequest(f"type: must be one of {', '.join(self._carry_out)}, or be left out with a message.")
         return found

@@ -7,7 +7,7 @@ HectorError
     ├── InvalidRequest      invalid_request, invalid_json, invalid_http, invalid_header, request_timeout,
     │                       method_not_allowed
     ├── Unauthenticated     unauthenticated
-    ├── Forbidden           forbidden_origin, forbidden_host, forbidden_ticket
+    ├── Forbidden           forbidden_origin, forbidden_host, forbidden_ticket, forbidden_user, missing_scope
     ├── NotFound            agent_not_found, session_not_found, turn_not_found, call_not_found, result_not_found,
     │                       memory_not_found, store_not_found, not_found
     ├── Conflict            session_busy, idempotency_conflict, session_exists, turn_cancelled, already_decided,
@@ -163,6 +163,8 @@ REASONS: dict[str, type[Refused]] = {
     "forbidden_origin": Forbidden,
     "forbidden_host": Forbidden,
     "forbidden_ticket": Forbidden,
+    "forbidden_user": Forbidden,
+    "missing_scope": Forbidden,
     "agent_not_found": NotFound,
     "session_not_found": NotFound,
     "turn_not_found": NotFound,
