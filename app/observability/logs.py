@@ -20,13 +20,18 @@ IDS = ("request_id", "session_id", "turn_id", "agent")
 
 
 class JSONFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, ids, and the traceback of an error."""
+    """One JSON object a line: time, level, logger, server, message, ids, and the traceback of an error."""
+
+    def __init__(self, server: str | None = None) -> None:
+        super().__init__()
+        self._server = {} if server is None else {"server": server}
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
+            **self._server,
             "message": record.getMessage(),
         }
         line |= {name: getattr(record, name) for name in IDS if hasattr(record, name)}
@@ -38,8 +43,9 @@ class JSONFormatter(logging.Formatter):
 class TextFormatter(logging.Formatter):
     """Lines for people. What a message quotes cannot begin a line of its own; a traceback is set in."""
 
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S")
+    def __init__(self, server: str | None = None) -> None:
+        name = "" if server is None else f"{server}: "
+        super().__init__(f"%(asctime)s %(levelname)-7s {name}%(message)s", "%Y-%m-%d %H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         return escape(super().formatMessage(record))
@@ -49,10 +55,10 @@ class TextFormatter(logging.Formatter):
         return "\n".join(["  " + escape(line) for line in lines])
 
 
-def configure(*, level: str, form: Literal["text", "json"]) -> None:
-    """Set up the root logger; libraries speak from `warning` on."""
+def configure(*, level: str, form: Literal["text", "json"], server: str | None = None) -> None:
+    """Set up the root logger; libraries speak from `warning` on. `server`: whose lines these are, among several."""
     stream = logging.StreamHandler(sys.stderr)
-    stream.setFormatter(JSONFormatter() if form == "json" else TextFormatter())
+    stream.setFormatter(JSONFormatter(server) if form == "json" else TextFormatter(server))
     logging.basicConfig(level=level.upper(), handlers=[stream], force=True)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
