@@ -13,7 +13,6 @@ from app.cli.act_commands import add_act_commands
 from app.cli.asking import Answer, Ask, asks
 from app.cli.memory_commands import memory
 from app.cli.options import AgentArgument, ConfigOption, JSONOption, OptionalAgentArgument
-from app.config.find import find_config
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Run AI agents and talk to them.")
 
@@ -63,20 +62,21 @@ def serve(
     tools: Annotated[bool, typer.Option("--tools", help="Without a file: give the assistant its usual tools.")] = False,
     mcp_url: Annotated[str | None, typer.Option(help="Without a file: address of an MCP server.")] = None,
     docs: Annotated[str | None, typer.Option(help="Without a file: folder of documents to search.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that share the port and a PostgreSQL database; default: 1.")
+    ] = None,
     dev: Annotated[
         bool, typer.Option("--dev", help="For development: let in pages of this machine, break streams, log requests.")
     ] = False,
+    worker: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Serve the agents over HTTP. Without a file: one, on the model of a key that is set, an Ollama, or our own."""
-    from app.llm.detect import Probe
-
-    probe = Probe(os.environ) if config is None and find_config(os.environ, Path.cwd()) is None else None
-    from app.cli.serve import serve as run  # heavy: the look at Ollama goes on meanwhile
+    from app.cli.start import start
     from app.cli.without_file import QuickFlags
 
     quick = QuickFlags(provider, model, api_key, base_url, tools, mcp_url, docs)
-    overrides = {"server.host": host, "server.port": port}
-    raise typer.Exit(run(config=config, overrides=overrides, quick=quick, probe=probe, is_development=dev))
+    overrides = {"server.host": host, "server.port": port, "server.workers": workers}
+    raise typer.Exit(start(config=config, overrides=overrides, quick=quick, worker=worker, is_development=dev))
 
 
 @app.command()

@@ -19,8 +19,9 @@ log = logging.getLogger(__name__)
 class RpcPort:
     """Whatever keeps it from opening costs one line in the log: HTTP goes on without it."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, *, is_shared: bool) -> None:
         self._runtime = runtime
+        self._is_shared = is_shared
         self._tasks = Tasks()
         self._server: RpcServer | None = None
 
@@ -41,7 +42,7 @@ class RpcPort:
         except ImportError as error:
             log.info("no gRPC: %s is not installed; pip install 'hector[grpc]' adds it", error.name or "its package")
             return
-        server = server_class(self._runtime, registers)
+        server = server_class(self._runtime, registers, is_shared=self._is_shared)
         try:
             await server.open()
         except OSError as error:

@@ -1,4 +1,4 @@
-"""hector serve: one process, one port, from the first line of the log to the last."""
+"""One server in this process, from the first line of the log to the last. start.py decides whether it is a worker."""
 
 from __future__ import annotations
 
@@ -8,23 +8,20 @@ import logging
 import os
 import signal
 import socket
-import struct
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from app.cli.listening import TRY_ANOTHER, CannotListen, bind, copies_of, waiting_at
 from app.cli.rpc_port import RpcPort
-from app.cli.without_file import NO_FLAGS, QuickFlags, read_config
-from app.config.find import find_config
+from app.cli.start import START_ERROR
+from app.cli.worker import Parent, Worker, own_host
 from app.config.load import ConfigError, LoadedConfig
 from app.config.root import Config
 from app.domain.errors import Unavailable
-from app.llm.detect import Probe
 from app.llm.weights import find_weights
 from app.main import create_app
 from app.observability import logs, tracing
@@ -36,29 +33,29 @@ from app.storage.engine.private_files import keep_new_files_private
 
 log = logging.getLogger(__name__)
 
-CONFIG_ERROR = 2
-START_ERROR = 3
 CLOSE_SECONDS = 5
-ACCEPTED_AT_ONCE = 32
-_TCP_INFO = struct.Struct("24xI")
-"""Of a listening socket on Linux: how many connections nobody has accepted yet."""
 
 
 class Server(uvicorn.Server):
     """uvicorn that sends `reconnect` to every reader before it waits for their connections to close."""
 
-    def __init__(self, config: uvicorn.Config, runtime: Runtime, address: str) -> None:
+    def __init__(self, config: uvicorn.Config, runtime: Runtime, parent: Parent | None) -> None:
         super().__init__(config)
         self._runtime = runtime
-        self._address = address
-        self._rpc_port = RpcPort(runtime)
+        self._parent = parent
+        self._rpc_port = RpcPort(runtime, is_shared=parent is not None)
         runtime.on_stop(self._leave)
         if runtime.is_stopping:
             self._leave()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        log.info("ready at %s", self._address)
+        config = self._runtime.config
+        if self._parent is None:
+            log.info("ready at %s", config.server.address)
+        else:
+            log.info("ready behind %s, alone at %s", config.server.address, config.cluster.address)
+            self._parent.tell_ready()
         self._rpc_port.start()
 
     def _leave(self) -> None:
@@ -82,28 +79,17 @@ class Server(uvicorn.Server):
 
 
 def serve(
+    loaded: LoadedConfig,
+    read_again: Callable[[], Config],
     *,
-    config: Path | None,
-    overrides: dict[str, Any],
-    quick: QuickFlags = NO_FLAGS,
-    probe: Probe | None = None,
+    worker: Worker | None = None,
     is_development: bool = False,
 ) -> int:
-    """Run until a signal stops it. Returns the exit code (2: the configuration is wrong, 3: it cannot start)."""
-
-    def read(probe: Probe | None = None) -> LoadedConfig:
-        path = config or (None if quick.are_given else find_config(os.environ, Path.cwd()))
-        return read_config(path, quick, overrides=overrides, probe=probe, tries_tools=True)
-
-    try:
-        if config is not None and quick.are_given:
-            raise ConfigError(f"command line: what {config} says cannot be said by flags too; leave out one of them")
-        loaded = read(probe)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return CONFIG_ERROR
+    """Run until a signal stops it. Returns the exit code (3: it cannot start, or another server took over its data)."""
     keep_new_files_private()
-    logs.configure(level=loaded.config.logging.level, form=loaded.config.logging.format)
+    config = loaded.config
+    name = config.cluster.name if config.cluster.enabled else None
+    logs.configure(level=config.logging.level, form=config.logging.format, server=name)
     _say_what_was_read(loaded)
     tracing.set_up(os.environ.get(tracing.ENDPOINT))
     raise_limit()
@@ -111,48 +97,44 @@ def serve(
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(_serve(loaded.config, lambda: read().config, is_development=is_development))
-    return uvloop.run(_serve(loaded.config, lambda: read().config, is_development=is_development))
+        return asyncio.run(_serve(config, read_again, worker, is_development=is_development))
+    return uvloop.run(_serve(config, read_again, worker, is_development=is_development))
 
 
-async def _serve(config: Config, read_again: Callable[[], Config], *, is_development: bool) -> int:
+async def _serve(
+    config: Config, read_again: Callable[[], Config], worker: Worker | None, *, is_development: bool
+) -> int:
+    parent = Parent(worker.fd) if worker is not None else None
     try:
-        listener = _bind(config)
-    except OSError as error:
-        log.error(
-            "cannot listen on %s port %d: %s; try another with --port, or 0 for a free one",
-            *(config.server.host, config.server.port, (error.strerror or str(error)).lower()),
-        )
+        # Before anything is opened: a port in use must not cost a recovery of the data.
+        listener = bind(config.server.host, config.server.port, is_shared=worker is not None)
+        own = [bind(own_host(config), worker.port)] if worker is not None else []
+    except CannotListen as error:
+        log.error("%s; %s", error, TRY_ANOTHER)
         return START_ERROR
-    port = listener.getsockname()[1]
-    config = config.model_copy(update={"server": config.server.model_copy(update={"port": port})})
-    runtime = Runtime(config)
+
+    def settle(config: Config) -> Config:
+        server = config.server.model_copy(update={"port": listener.getsockname()[1]})
+        settled = config.model_copy(update={"server": server})
+        return settled if worker is None else worker.settle(settled, own[0].getsockname()[1])
+
+    runtime = Runtime(settle(config))
     runtime.lag.connections = partial(waiting_at, listener)
+    if parent is not None:
+        parent.watch(runtime.begin_shutdown)
     try:
         await runtime.open()
     except (Unavailable, OSError) as error:
         log.error("%s", error)
         listener.close()
         return START_ERROR
-    settings = uvicorn.Config(
-        _make_app(runtime, is_development=is_development),
-        http=cast(Any, partial(BoundedProtocol, config.server, OpenFiles())),
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=True,
-        forwarded_allow_ips="*" if "*" in config.server.trusted_proxies else list(config.server.trusted_proxies),
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=CLOSE_SECONDS,
-    )
     reloads = Tasks()
     asyncio.get_running_loop().add_signal_handler(
-        signal.SIGHUP, lambda: reloads.start(_reload(runtime, read_again), name="reload")
+        signal.SIGHUP, lambda: reloads.start(_reload(runtime, lambda: settle(read_again())), name="reload")
     )
     try:
-        await Server(settings, runtime, config.server.address).serve(sockets=copies_of(listener))
+        app = _make_app(runtime, is_development=is_development)
+        await Server(_settings(app, config), runtime, parent).serve(sockets=[*copies_of(listener), *own])
     finally:
         await reloads.cancel()
         await runtime.close()
@@ -160,6 +142,23 @@ async def _serve(config: Config, read_again: Callable[[], Config], *, is_develop
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         log.info("stopped")
     return START_ERROR if runtime.was_superseded else 0
+
+
+def _settings(app: ASGIApp, config: Config) -> uvicorn.Config:
+    proxies = config.server.trusted_proxies
+    return uvicorn.Config(
+        app,
+        http=cast(Any, partial(BoundedProtocol, config.server, OpenFiles())),
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=True,
+        forwarded_allow_ips="*" if "*" in proxies else list(proxies),
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=CLOSE_SECONDS,
+    )
 
 
 def _make_app(runtime: Runtime, *, is_development: bool) -> ASGIApp:
@@ -174,9 +173,7 @@ def _make_app(runtime: Runtime, *, is_development: bool) -> ASGIApp:
 async def _reload(runtime: Runtime, read_again: Callable[[], Config]) -> None:
     """SIGHUP: reload agents and models; everything else stays as it was at start."""
     try:
-        config = read_again()
-        server = config.server.model_copy(update={"port": runtime.config.server.port})
-        waits = await runtime.reload(config.model_copy(update={"server": server}))
+        waits = await runtime.reload(read_again())
     except (ConfigError, Unavailable) as error:
         for problem in str(error).splitlines():
             log.error("the configuration was not reloaded: %s", problem)
@@ -184,39 +181,6 @@ async def _reload(runtime: Runtime, read_again: Callable[[], Config]) -> None:
     log.info("agents and models reloaded: %s", ", ".join([agent.name for agent in runtime.roster]))
     if waits:
         log.warning("changed, but needs a restart: %s", ", ".join(waits))
-
-
-def _bind(config: Config) -> socket.socket:
-    """Bind before anything is opened: a port in use must not cost a recovery of the data."""
-    host = config.server.host
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host.strip("[]"), config.server.port))
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def copies_of(listener: socket.socket) -> list[socket.socket]:
-    """The socket and copies of it, which share its queue of new connections.
-
-    uvloop takes one connection of each socket in a round of its loop. With thousands of streams a round takes a tenth
-    of a second, and a single socket let new clients, and `/health`, wait for many.
-    """
-    return [listener, *[listener.dup() for _ in range(ACCEPTED_AT_ONCE - 1)]]
-
-
-def waiting_at(listener: socket.socket) -> int:
-    """How many connections nobody has accepted yet; 0 where the system does not say."""
-    try:
-        found = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
-        waiting: int = _TCP_INFO.unpack(found)[0]
-        return waiting
-    except (AttributeError, OSError):
-        return 0
 
 
 def _say_what_was_read(loaded: LoadedConfig) -> None:

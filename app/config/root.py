@@ -169,10 +169,15 @@ class Config(Section):
         return {("document_stores", name): sentence for name in self.document_stores if not _NAME.fullmatch(name)}
 
     def _cluster_problems(self) -> Found:
-        if not self.cluster.enabled or self.storage.is_postgres:
-            return {}
-        sentence = "several servers need PostgreSQL: set storage.url to postgresql://…, or cluster.enabled to false"
-        return {("cluster", "enabled"): sentence}
+        found: Found = {}
+        if self.storage.is_postgres:
+            return found
+        need = "need PostgreSQL: set storage.url to postgresql://…, or"
+        if self.cluster.enabled:
+            found["cluster", "enabled"] = f"several servers {need} cluster.enabled to false"
+        if self.server.workers > 1:
+            found["server", "workers"] = f"several workers {need} server.workers to 1"
+        return found
 
     def _compat_problems(self) -> Found:
         found: Found = {}

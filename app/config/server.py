@@ -41,6 +41,8 @@ class ServerConfig(Section):
     """TCP port of HTTP and WebSocket; 0 picks a free one."""
     grpc_port: int | None = Field(default=50051, ge=0, le=65535)
     """TCP port of gRPC; 0 picks a free one, null turns gRPC off. If it is taken, the server goes on without gRPC."""
+    workers: int = Field(default=1, ge=1, le=64)
+    """Processes that share the port and the database, which is PostgreSQL if they are more than one."""
     public_url: str | None = Field(default=None, pattern="^https?://")
     """Address under which clients reach the server; its path may stand before every path. Null: the request's own."""
     cors_origins: tuple[str, ...] = ()

@@ -42,10 +42,14 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class RpcServer:
-    """`open` it when the runtime is ready; `close` it before the runtime."""
+    """`open` it when the runtime is ready; `close` it before the runtime.
 
-    def __init__(self, runtime: Runtime, registers: Sequence[Register]) -> None:
+    `is_shared`: other workers listen on the same port, which their parent keeps for them.
+    """
+
+    def __init__(self, runtime: Runtime, registers: Sequence[Register], *, is_shared: bool = False) -> None:
         self._runtime = runtime
+        self._is_shared = is_shared
         self._registers = registers
         self._calls = Tasks()
         self._server: grpc.aio.Server | None = None
@@ -58,9 +62,10 @@ class RpcServer:
         config = self._runtime.config.server
         assert config.grpc_port is not None
         host = f"[{config.host.strip('[]')}]" if ":" in config.host else config.host
-        _check_free(config.host.strip("[]"), config.grpc_port)
+        if not self._is_shared:
+            _check_free(config.host.strip("[]"), config.grpc_port)
         server = grpc.aio.server(
-            interceptors=[Guard(self._runtime.authenticator, self._calls)], options=options_of(config)
+            interceptors=[Guard(self._runtime.authenticator, self._calls)], options=options_of(config, self._is_shared)
         )
         names = [register(server, self._runtime, self._calls) for register in self._registers]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -84,9 +89,9 @@ class RpcServer:
         await self._calls.cancel()
 
 
-def options_of(config: ServerConfig) -> list[tuple[str, Any]]:
+def options_of(config: ServerConfig, is_shared: bool) -> list[tuple[str, Any]]:
     return [
-        ("grpc.so_reuseport", 0),  # else a second server would share the port, and get half of the calls
+        ("grpc.so_reuseport", int(is_shared)),  # a server that is no worker would get half of the calls
         ("grpc.max_receive_message_length", config.max_body),
         ("grpc.max_send_message_length", -1),
         ("grpc.max_metadata_size", config.max_header),

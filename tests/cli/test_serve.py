@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import uvloop
 
-from app.cli.serve import copies_of
+from app.cli.listening import copies_of
 from tests.fixtures.server import HectorServer
 
 
