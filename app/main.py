@@ -30,6 +30,7 @@ from app.routers import (
     conversations,
     documents,
     forgetting,
+    keys,
     memories,
     messages,
     openapi,
@@ -43,6 +44,7 @@ from app.routers.streams import Streams
 from app.routers.websocket import routes as websocket
 from app.runtime import Runtime
 
+ROOMS = (conversations, sessions, tickets, messages, acts, memories, forgetting, documents, agents, usage, keys)
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
 """FastAPI would write a span for each request, with the ticket that the query of a stream may have in it."""
 
@@ -143,7 +145,7 @@ def create_app(runtime: Runtime, *, accepts_local_pages: bool = False) -> FastAP
     app.router.routes.extend(vectorshift.routes(runtime))
     app.router.routes.extend([*agui.routes(runtime), *ui_message_stream.routes(runtime), *a2a_routes(runtime)])
     app.router.routes.extend(websocket.routes(runtime))
-    for room in (conversations, sessions, tickets, messages, acts, memories, forgetting, documents, agents, usage):
+    for room in ROOMS:
         app.include_router(room.router)
     app.router.routes.extend(mcp.routes())
     app.router.routes.extend(page.routes())

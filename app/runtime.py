@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from app.agents import Agent, Roster, build_agents, build_on
 from app.auth.authenticate import Authenticator
 from app.auth.brake import Brake
+from app.auth.made_keys import MadeKeys
 from app.config.agent import AgentConfig
 from app.config.root import Config
 from app.conversation.conversation import Conversation
@@ -101,13 +102,8 @@ class Runtime:
 
     async def _open_parts(self, config: Config) -> None:
         self.metrics = Metrics()
-        auth = config.auth
-        self.authenticator = Authenticator(
-            auth.keys,
-            Brake(allowed=auth.max_wrong_keys, longest_seconds=auth.max_wrong_key_wait.total_seconds()),
-            has_one_user=config.has_one_user,
-        )
         self._durable = await self._open_database(config.storage.url, config)
+        await self._open_auth(config)
         ephemeral = await self._open_database(None, config)
         self._stack.push_async_callback(self._close_llms)
         self._add_llms(config)
@@ -202,6 +198,24 @@ class Runtime:
         await database.open(migrate=config.storage.migrate == "auto")
         return database
 
+    async def _open_auth(self, config: Config) -> None:
+        auth = config.auth
+        self.made_keys = MadeKeys(
+            self._durable,
+            configured=auth.keys,
+            most=auth.max_keys,
+            new_id=new_id,
+            clock_ms=self._clock_ms,
+            is_shared=config.storage.is_postgres,
+        )
+        await self.made_keys.load()
+        self.authenticator = Authenticator(
+            auth.keys,
+            Brake(allowed=auth.max_wrong_keys, longest_seconds=auth.max_wrong_key_wait.total_seconds()),
+            has_one_user=config.has_one_user,
+            made=self.made_keys,
+        )
+
     async def _server_key(self) -> bytes:
         key = await self._durable.read(settings.find_tombstone_key)
         if key is None:
@@ -244,6 +258,8 @@ class Runtime:
     def _start_tasks(self, config: Config, house: House) -> None:
         """What works in the background for as long as the server lives."""
         self._start("journal", house.live.durable.journal.run())
+        if config.auth.keys:
+            self._start("keys", self.made_keys.run())
         self._start("expiry", sweep_sessions(house))
         self._start("expiry of approvals", sweep_acts(house))
         self._start("retention", sweep_events(house, retention=config.events.retention))
@@ -281,6 +297,9 @@ class Runtime:
 
         if await self._durable.read(documents.stores):
             await self._make_documents().delete_others()
+
+    def now_ms(self) -> int:
+        return self._clock_ms()
 
     # -- while it is open -----------------------------------------------------------------------
 

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
 from app.auth.brake import Brake
+from app.auth.digest import digest
+from app.auth.made_keys import MadeKeys
 from app.config.server import KeyConfig
 from app.domain.errors import Unauthenticated
 from app.domain.principal import ANONYMOUS, LOCAL, PLAIN_SCOPES, Principal, scopes_of
 
 
 class Authenticator:
-    """Bearer keys of the configuration (`auth.keys`); without any, everybody is the anonymous principal."""
+    """Bearer keys: those of the configuration (`auth.keys`) and those made at run time. Without any in the
+    configuration, everybody is the anonymous principal."""
 
     def __init__(
-        self, keys: Mapping[str, KeyConfig], brake: Brake | None = None, *, has_one_user: bool = False
+        self,
+        keys: Mapping[str, KeyConfig],
+        brake: Brake | None = None,
+        *,
+        has_one_user: bool = False,
+        made: MadeKeys | None = None,
     ) -> None:
-        """`brake`: slows down who guesses keys. `has_one_user`: requests that name no user are `LOCAL`'s."""
+        """`brake`: slows down who guesses keys. `has_one_user`: requests that name no user are `LOCAL`'s.
+        `made`: the keys that were made at run time, which count where there is authentication."""
         self._principals = {name: _principal(name, key) for name, key in keys.items()}
         # Looked up by hash: the time it takes tells nothing about how much of a guess was right.
         self._by_digest = {digest(key.secret): self._principals[name] for name, key in keys.items()}
         self._brake = brake
+        self._made = made
         self._anonymous = Principal(ANONYMOUS, "anonymous", usual_user=LOCAL if has_one_user else None)
 
     @property
@@ -40,7 +49,7 @@ class Authenticator:
             return self._anonymous
         scheme, _, token = (authorization or "").partition(" ")
         token = token.strip()
-        principal = self._by_digest.get(digest(token)) if scheme.lower() == "bearer" else None
+        principal = self._find(digest(token)) if scheme.lower() == "bearer" else None
         brake = self._brake if address else None
         if principal is None:
             if brake is not None and token:
@@ -55,12 +64,15 @@ class Authenticator:
         """The principal of this name, if it can make requests."""
         if not self._principals:
             return self._anonymous if name == ANONYMOUS else None
-        return self._principals.get(name)
+        return self._principals.get(name) or (self._made.named(name) if self._made is not None else None)
 
+    def check(self, principal: Principal) -> None:
+        """Raises Unauthenticated: the key that a connection was opened with has been revoked, or has expired."""
+        if principal.key_id is not None and self._made is not None and not self._made.is_good(principal.key_id):
+            raise Unauthenticated("The key of this connection is no longer valid.")
 
-def digest(secret: str) -> bytes:
-    """What is kept of a secret, and looked up."""
-    return hashlib.sha256(secret.encode()).digest()
+    def _find(self, hashed: bytes) -> Principal | None:
+        return self._by_digest.get(hashed) or (self._made.find(hashed) if self._made is not None else None)
 
 
 def _principal(name: str, key: KeyConfig) -> Principal:

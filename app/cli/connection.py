@@ -49,20 +49,26 @@ class Reached:
 
 
 @asynccontextmanager
-async def connect(target: Target, *, only_looks: bool = False, user: str | None = None) -> AsyncIterator[Client]:
-    """A client of a server that answers, acting for `user`. With `only_looks` a run in this process leaves no files.
+async def connect(
+    target: Target, *, only_looks: bool = False, user: str | None = None, needs_server: bool = False
+) -> AsyncIterator[Client]:
+    """A client of a server that answers, acting for `user`. With `only_looks` a run in this process leaves no files;
+    with `needs_server` there is none.
 
     Raises:
         CommandFailed: the configuration is wrong (2), no server answers or none can be started here (3).
     """
-    async with reach(target, only_looks=only_looks) as found, _open(found.url, found.token, user) as client:
+    async with (
+        reach(target, only_looks=only_looks, needs_server=needs_server) as found,
+        _open(found.url, found.token, user) as client,
+    ):
         if found.place is not None:
             client.place = found.place
         yield client
 
 
 @asynccontextmanager
-async def reach(target: Target, *, only_looks: bool = False) -> AsyncIterator[Reached]:
+async def reach(target: Target, *, only_looks: bool = False, needs_server: bool = False) -> AsyncIterator[Reached]:
     """The server that a command is to ask. Raises what `connect` raises."""
     if target.server is not None:
         async with _open(target.server, target.token) as client:
@@ -75,6 +81,10 @@ async def reach(target: Target, *, only_looks: bool = False) -> AsyncIterator[Re
     if url is not None:
         yield Reached(url, token)
         return
+    if needs_server:
+        raise Unreachable(
+            "No server is running on this data. Start it with `hector serve`, or name one elsewhere with --server."
+        )
     from app.cli.in_process import serve_here
 
     if config.has_tools:

@@ -11,6 +11,7 @@ import typer
 from app import __version__
 from app.cli.act_commands import add_act_commands
 from app.cli.asking import Answer, Ask, asks
+from app.cli.key_commands import keys
 from app.cli.memory_commands import memory
 from app.cli.options import AgentArgument, ConfigOption, JSONOption, OptionalAgentArgument
 
@@ -272,6 +273,7 @@ def documents_reindex(
 
 
 app.add_typer(memory, name="memory")
+app.add_typer(keys, name="keys")
 
 
 @app.command()

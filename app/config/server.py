@@ -246,6 +246,8 @@ class AuthConfig(Section):
 
     keys: dict[str, KeyConfig] = Field(default_factory=dict)
     """Each caller by name, which owns its sessions; a caller sees its own only. Empty: no authentication."""
+    max_keys: int = Field(default=10_000, ge=1)
+    """Usable keys that may be made at run time; they are kept in memory."""
     max_ticket_ttl: Duration = Field(default=timedelta(hours=1), ge=timedelta(minutes=1))
     """Longest time that a ticket for a browser may be good for; at least 1m."""
 

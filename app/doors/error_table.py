@@ -30,6 +30,7 @@ _BY_REASON: dict[str, tuple[int, str]] = {
     "headers_too_large": (431, "RESOURCE_EXHAUSTED"),
     "forbidden_host": (421, "PERMISSION_DENIED"),
     "session_exists": (409, "ALREADY_EXISTS"),
+    "key_exists": (409, "ALREADY_EXISTS"),
     "idempotency_conflict": (409, "ALREADY_EXISTS"),
     "session_ended": (409, "FAILED_PRECONDITION"),
     "memory_off": (409, "FAILED_PRECONDITION"),

@@ -82,6 +82,9 @@ _ROUTES: tuple[tuple[str, str, Needed], ...] = (
     ("POST", "/document_stores/{store}/search", READ),
     ("POST", "/document_stores/{store}/reindex", ADMIN),
     ("GET", "/usage", ADMIN),
+    ("POST", "/admin/keys", SERVER),
+    ("GET", "/admin/keys", SERVER),
+    ("DELETE", "/admin/keys/{key_id}", SERVER),
     ("GET", "/metrics", ADMIN),
     ("GET", "/health", NOTHING),
     ("GET", "/ready", NOTHING),
@@ -144,6 +147,7 @@ _A2A_RPC, _REFLECTION = "/lf.a2a.v1.A2AService/", "/grpc.reflection."
 OPERATIONS: Mapping[tuple[str, str], Needed] = {
     ("session", "forget_all"): MEMORY,
     ("session", "answer_call"): APPROVE,
+    ("session", "ticket to chat"): CHAT,
     ("websocket", "message"): CHAT,
     ("websocket", "attach"): READ,
     ("websocket", "detach"): NOTHING,
@@ -199,7 +203,7 @@ class RouteScopes:
             if any(self.find(other, path) is not None for other in ("GET", "POST", "PUT", "PATCH", "DELETE")):
                 return  # the router says which methods there are
             raise NotFound(f"There is nothing at {path}; see /openapi.json.")
-        _require(principal, needed)
+        require(principal, needed)
 
     def _add(self, method: str, path: str, needed: Needed) -> None:
         node = self._root
@@ -213,7 +217,7 @@ def check_rpc(principal: Principal, method: str) -> None:
     """Raises Forbidden (`missing_scope`): the caller may not call this method of gRPC."""
     needed = find_rpc(method)
     if needed is not None:  # else the server has no such method
-        _require(principal, needed)
+        require(principal, needed)
 
 
 def find_rpc(method: str) -> Needed | None:
@@ -227,10 +231,11 @@ def check_operation(principal: Principal, door: str, operation: str) -> None:
     """Raises Forbidden (`missing_scope`). Operations that the table does not have are the door's to refuse."""
     needed = OPERATIONS.get((door, operation))
     if needed is not None:
-        _require(principal, needed)
+        require(principal, needed)
 
 
-def _require(principal: Principal, needed: Needed) -> None:
+def require(principal: Principal, needed: Needed) -> None:
+    """Raises Forbidden (`missing_scope`)."""
     if isinstance(needed, Scope) and needed not in principal.scopes:
         raise missing_scope(needed)
 

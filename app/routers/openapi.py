@@ -24,6 +24,7 @@ _TAGS = [
     {"name": "conversations", "description": "Fork, edit, export and import."},
     {"name": "memories", "description": "What agents remember beyond a session, and erasing it."},
     {"name": "documents", "description": "Document stores and search in them."},
+    {"name": "keys", "description": "Keys that are made and revoked while the server runs."},
     {"name": "server", "description": "Agents, usage, health."},
 ]
 _KEY = {

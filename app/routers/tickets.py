@@ -13,10 +13,11 @@ from app.domain.clock import iso
 from app.domain.errors import InvalidRequest, Unauthenticated
 from app.domain.principal import Principal
 from app.doors.answers import answer
-from app.doors.dependencies import AppRuntime, NamedSession
+from app.doors.dependencies import AppRuntime, Caller, NamedSession
 from app.doors.json_route import json_router
 from app.doors.schemas.tickets import SHORTEST, USUAL, AskForTicket
 from app.doors.schemas.tickets import Ticket as TicketShown
+from app.doors.scopes import check_operation
 from app.routers.websocket.caller import TicketUse
 from app.sessions.tickets import Right, Tickets
 
@@ -35,8 +36,10 @@ _PARAMETERS = (b"ticket=", b"token=")
     status_code=201,
     response_model=TicketShown,
 )
-async def create_ticket(runtime: AppRuntime, session_log: NamedSession, body: AskForTicket) -> Response:
+async def create_ticket(runtime: AppRuntime, caller: Caller, session_log: NamedSession, body: AskForTicket) -> Response:
     """It stands in the address, because EventSource sends no headers; the server writes it nowhere."""
+    if "chat" in body.can:
+        check_operation(caller, "session", "ticket to chat")
     longest = runtime.config.auth.max_ticket_ttl
     ttl = body.ttl if body.ttl is not None else min(USUAL, longest)
     if not SHORTEST <= ttl <= longest:

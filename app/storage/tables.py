@@ -32,6 +32,7 @@ _USER, _SESSION = holds(Kind.USER), holds(Kind.SESSION)
 _CONFIGURED = not_personal("names an entry of the configuration")
 _DEFINITION = not_personal("defines an agent, as an entry of the configuration does: written by who runs a program")
 _GENERATED = not_personal("an id that the server generated")
+_CALLER = not_personal("names a program that has a key; chosen by the operator")
 _REPLICA = not_personal("names a server of the operator")
 _WORD = not_personal("one of a closed set of words")
 _NUMBERS = not_personal("numbers only")
@@ -43,6 +44,23 @@ settings = Table(
     metadata,
     Column("name", Text, primary_key=True, info=not_personal("a name that the server chose")),
     Column("value", LargeBinary, nullable=False, info=not_personal("the server's own key")),
+)
+
+# Keys made at run time. `hash` is all that is kept of a secret; `change` is a random number of the last change.
+keys = Table(
+    "keys",
+    metadata,
+    Column("key_id", Text, primary_key=True, info=_GENERATED),
+    Column("name", Text, nullable=False, info=_CALLER),
+    Column("hash", LargeBinary, nullable=False, info=not_personal("the hash of a random secret")),
+    Column("scopes", Text, nullable=False, info=_WORD),
+    Column("agents", Text, info=_CONFIGURED),
+    Column("created_by", Text, nullable=False, info=_CALLER),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger),
+    Column("used_ms", BigInteger),
+    Column("revoked_ms", BigInteger),
+    Column("change", BigInteger, nullable=False),
 )
 
 # Agents that clients created. `entry` is what an entry of `agents:` would be, `given` what the client sent in the

@@ -49,12 +49,13 @@ for section in ("llms", "agents", "tools"):  # what `make demo` serves is asked 
 ADDRESS = "localhost:8080"
 MARK = "=== example"
 CURL = re.compile(r"\bcurl\b")  # not grpcurl
-RUN_ELSEWHERE = {f"{name}.md" for name in ("a2a", "grpc", "python", "tools", "vectorshift")}
+RUN_ELSEWHERE = {f"{name}.md" for name in ("a2a", "auth", "grpc", "python", "tools", "vectorshift")}
 """Pages whose programs have a test of their own: `test_NAME_page.py`."""
 PAGES_WITH_CURL = [
     page
     for page in PAGES
-    if page.name != "a2a.md" and any(CURL.search(block.text) for block in blocks(page) if block.language == "bash")
+    if page.name not in ("a2a.md", "auth.md")
+    and any(CURL.search(block.text) for block in blocks(page) if block.language == "bash")
 ]
 EVENT = re.compile(r"^data: (\{.*\})$", re.MULTILINE)
 

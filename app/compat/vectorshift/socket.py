@@ -113,6 +113,7 @@ class Connection:
                 handle = self._handlers.get(kind)
                 if handle is None:
                     raise InvalidRequest(f"type: {kind[:60]!r} is not known.")
+                self._runtime.authenticator.check(self._principal)
                 check_operation(self._principal, "vectorshift", kind)
                 await handle(frame)
             except HectorError as error:
@@ -209,6 +210,7 @@ class Connection:
         session_id = _session_id(frame)
         followed = self._sessions.get(session_id)
         try:
+            self._runtime.authenticator.check(self._principal)
             check_operation(self._principal, "vectorshift", "terminate_session")
             # Of a session that is followed no await comes before the stop.
             session_log = followed.session_log if followed is not None else await self._find(session_id)

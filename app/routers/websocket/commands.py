@@ -75,6 +75,7 @@ class Commands:
     def _command(self, given: Given) -> Callable[[Given], Awaitable[Given | None]]:
         kind = given.get("type", "message")
         found = self._carry_out.get(kind) if isinstance(kind, str) else None
+        self._runtime.authenticator.check(self._caller.principal)
         check_operation(self._caller.principal, "websocket", str(kind))
         if found is None:
             raise InvalidRequest(f"type: must be one of {', '.join(self._carry_out)}, or be left out with a message.")
@@ -82,9 +83,9 @@ class Commands:
 
     async def _refuse(self, given: Given, error: HectorError) -> None:
         await self._socket.line.answer({**error_frame(error, self._socket.request_id), **_id_of(given)})
-        is_void = isinstance(error, Unauthenticated) or error.reason == "session_terminated"
-        if self._caller.ticket is not None and is_void:
-            self._socket.close_for(error)  # the ticket is good for nothing any more
+        is_void = self._caller.ticket is not None and error.reason == "session_terminated"
+        if isinstance(error, Unauthenticated) or is_void:
+            self._socket.close_for(error)  # its key or ticket is good for nothing any more
 
     # -- messages -------------------------------------------------------------------------------
 

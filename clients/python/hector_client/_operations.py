@@ -274,6 +274,18 @@ def forget(agent: str, body: Mapping[str, Any]) -> Call[JSON]:
 # -- documents ---------------------------------------------------------------------------------
 
 
+def create_key(body: Mapping[str, Any]) -> Call[JSON]:
+    return ask(Request("POST", "/admin/keys", body=given(body)))
+
+
+def keys() -> Call[list[JSON]]:
+    return ask_list(Request("GET", "/admin/keys"), "keys")
+
+
+def revoke_key(key_id: str) -> Call[JSON]:
+    return ask(Request("DELETE", path("admin", "keys", key_id)))
+
+
 def document_stores() -> Call[list[JSON]]:
     return ask_list(Request("GET", "/document_stores"), "document_stores")
 

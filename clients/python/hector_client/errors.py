@@ -9,9 +9,9 @@ HectorError
     ├── Unauthenticated     unauthenticated
     ├── Forbidden           forbidden_origin, forbidden_host, forbidden_ticket, forbidden_user, missing_scope
     ├── NotFound            agent_not_found, session_not_found, turn_not_found, call_not_found, result_not_found,
-    │                       memory_not_found, store_not_found, not_found
+    │                       memory_not_found, store_not_found, key_not_found, not_found
     ├── Conflict            session_busy, idempotency_conflict, session_exists, turn_cancelled, already_decided,
-    │                       memory_off, import_stopped
+    │                       memory_off, import_stopped, key_exists
     ├── SessionError        session_ended, session_expired, session_terminated
     ├── CursorExpired       cursor_expired
     ├── ApprovalExpired     approval_expired
@@ -172,6 +172,7 @@ REASONS: dict[str, type[Refused]] = {
     "result_not_found": NotFound,
     "memory_not_found": NotFound,
     "store_not_found": NotFound,
+    "key_not_found": NotFound,
     "not_found": NotFound,
     "session_busy": Conflict,
     "idempotency_conflict": Conflict,
@@ -180,6 +181,7 @@ REASONS: dict[str, type[Refused]] = {
     "already_decided": Conflict,
     "memory_off": Conflict,
     "import_stopped": Conflict,
+    "key_exists": Conflict,
     "session_ended": SessionError,
     "session_expired": SessionError,
     "session_terminated": SessionError,

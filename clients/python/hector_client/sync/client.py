@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -91,3 +92,29 @@ class Client:
 
     def reindex_documents(self, store: str, *, again: bool = False) -> JSON:
         return self.driver.call(operations.reindex_documents(store, again=again))
+
+    def create_key(
+        self,
+        name: str,
+        *,
+        scopes: Sequence[str] | None = None,
+        agents: Sequence[str] | None = None,
+        expires: float | str | None = None,
+        rotate: bool | None = None,
+    ) -> JSON:
+        """Make a key; needs the scope `admin`. `key` in the answer is its secret, which is shown this once.
+
+        `expires`: seconds, or such as `90d`. `rotate`: a further key of a name that has one.
+
+        Raises: Conflict (`key_exists`), Forbidden (`missing_scope`).
+        """
+        body = {"name": name, "scopes": scopes, "agents": agents, "expires": expires, "rotate": rotate}
+        return self.driver.call(operations.create_key(body))
+
+    def keys(self) -> list[JSON]:
+        """The keys that were made at run time, oldest first; needs the scope `admin`."""
+        return self.driver.call(operations.keys())
+
+    def revoke_key(self, key_id: str) -> JSON:
+        """Refuse the key from now on; needs the scope `admin`. Raises NotFound (`key_not_found`)."""
+        return self.driver.call(operations.revoke_key(key_id))
