@@ -9,11 +9,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from app.storage import sessions, tables, turns
-from app.storage.engine import migrate
+from app.storage.engine import migrate, revision
 from app.storage.engine.database import Database, migrate_database
 from app.storage.engine.unit_of_work import UnitOfWork
 from tests.fixtures.rows import a_message, count_rows, store_messages
@@ -69,12 +71,18 @@ def test_the_comparison_sees_every_kind_of_difference(engine: Engine, change: st
 
 
 def test_an_upgrade_brings_an_empty_database_up_to_date_and_may_be_repeated(engine: Engine) -> None:
-    assert not migrate.is_current(engine)
+    assert not revision.is_current(engine)
     migrate.upgrade(engine)
-    assert migrate.is_current(engine)
+    assert revision.is_current(engine)
     before = read_schema(engine)
     migrate.upgrade(engine)
     assert read_schema(engine) == before
+
+
+def test_the_last_file_is_the_newest_revision() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(revision.SCRIPTS))
+    assert ScriptDirectory.from_config(config).get_heads() == [revision.newest_revision()]
 
 
 def test_an_upgrade_that_breaks_off_changes_nothing(engine: Engine) -> None:
@@ -84,7 +92,7 @@ def test_an_upgrade_that_breaks_off_changes_nothing(engine: Engine) -> None:
     with pytest.raises(DBAPIError, match="runs"):
         migrate.upgrade(engine)
     assert read_schema(engine) == before
-    assert not migrate.is_current(engine)
+    assert not revision.is_current(engine)
 
 
 # A session in the middle of a turn, as the first release left it. Frozen: it says what that release wrote.
@@ -109,7 +117,7 @@ def previous(engine: Engine) -> None:
 
 async def test_the_previous_releases_data_is_taken_over(url: str, engine: Engine) -> None:
     previous(engine)
-    assert not migrate.is_current(engine)
+    assert not revision.is_current(engine)
     database = Database(url)
     await database.open()
     session = await database.read(lambda connection: sessions.find(connection, "s1"))
@@ -132,8 +140,8 @@ def test_a_migration_leaves_the_previous_release_able_to_write(engine: Engine) -
 
 
 def test_hector_migrate_says_where_it_came_from(url: str, engine: Engine) -> None:
-    assert migrate_database(url) == (None, migrate.revision(engine))
-    assert migrate_database(url) == (migrate.revision(engine), migrate.revision(engine))
+    assert migrate_database(url) == (None, revision.find_revision(engine))
+    assert migrate_database(url) == (revision.find_revision(engine), revision.find_revision(engine))
 
 
 def test_two_that_migrate_at_once_do_not_collide(url: str) -> None:

@@ -22,6 +22,7 @@ from app.domain.errors import Unavailable
 from app.storage import settings, tables
 from app.storage.engine import dialect
 from app.storage.engine.fence import make_fence
+from app.storage.engine.revision import find_revision, is_current
 from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 from app.storage.engine.writer import Writer
 
@@ -69,16 +70,16 @@ class Database:
             self._connections.append(self.engine.connect())  # the database lives as long as a connection does
             tables.metadata.create_all(self.engine)
             return
-        # alembic takes a while to import: only where it is used
-        from app.storage.engine import migrate as migrations
-
         dialect.make_place(self.url)
-        if migrate:
-            migrations.upgrade(self.engine)
-        elif not migrations.is_current(self.engine):
-            raise Unavailable(
-                "The database schema is not this release's; run `hector migrate`, or set storage.migrate to auto."
-            )
+        if not is_current(self.engine):
+            if not migrate:
+                raise Unavailable(
+                    "The database schema is not this release's; run `hector migrate`, or set storage.migrate to auto."
+                )
+            # alembic takes a while to import: only where it is used
+            from app.storage.engine.migrate import upgrade
+
+            upgrade(self.engine)
         if self._fence is not None:
             self._fence.take(self.engine)
 
@@ -180,14 +181,14 @@ def migrate_database(url: str) -> tuple[str | None, str | None]:
     Raises:
         Unavailable: it cannot be opened, or a newer release has migrated it.
     """
-    from app.storage.engine import migrate as migrations
+    from app.storage.engine.migrate import upgrade
 
     engine = dialect.make_engine(url)
     try:
         dialect.make_place(url)
-        before = migrations.revision(engine)
-        migrations.upgrade(engine)
-        return before, migrations.revision(engine)
+        before = find_revision(engine)
+        upgrade(engine)
+        return before, find_revision(engine)
     except (DBAPIError, OSError) as error:
         raise _cannot_be_opened(url, error) from error
     finally:
