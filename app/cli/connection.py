@@ -16,6 +16,7 @@ import httpx2
 
 from app.cli.addresses import UNIX, normal_url, reachable
 from app.cli.failures import CommandFailed, ExitCode, Unreachable
+from app.cli.loading import without_collections
 from hector_client import Client
 from hector_client import Unreachable as NoAnswer
 
@@ -85,7 +86,8 @@ async def reach(target: Target, *, only_looks: bool = False, needs_server: bool 
         raise Unreachable(
             "No server is running on this data. Start it with `hector serve`, or name one elsewhere with --server."
         )
-    from app.cli.in_process import serve_here
+    with without_collections():
+        from app.cli.in_process import serve_here
 
     if config.has_tools:
         config = read_config(target.config, tries_tools=True).config  # this process is to use them

@@ -12,6 +12,7 @@ from app import __version__
 from app.cli.act_commands import add_act_commands
 from app.cli.asking import Answer, Ask, asks
 from app.cli.key_commands import keys
+from app.cli.loading import without_collections
 from app.cli.memory_commands import memory
 from app.cli.options import AgentArgument, ConfigOption, JSONOption, OptionalAgentArgument
 
@@ -72,8 +73,9 @@ def serve(
     worker: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Serve the agents over HTTP. Without a file: one, on the model of a key that is set, an Ollama, or our own."""
-    from app.cli.start import start
-    from app.cli.without_file import QuickFlags
+    with without_collections():
+        from app.cli.start import start
+        from app.cli.without_file import QuickFlags
 
     quick = QuickFlags(provider, model, api_key, base_url, tools, mcp_url, docs)
     overrides = {"server.host": host, "server.port": port, "server.workers": workers}

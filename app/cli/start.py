@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
-from importlib import import_module
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from app.cli.loading import without_collections
 from app.cli.without_file import NO_FLAGS, QuickFlags, read_config
 from app.cli.worker import Worker
 from app.config.find import find_config
@@ -37,7 +37,7 @@ def start(
     probe = None
     if config is None and find_config(os.environ, Path.cwd()) is None:
         probe = Probe(os.environ)
-        import_module("app.cli.serve")  # heavy: the look at Ollama goes on meanwhile
+        _load_server()  # the look at Ollama goes on meanwhile
     try:
         if config is not None and quick.are_given:
             raise ConfigError(f"command line: what {config} says cannot be said by flags too; leave out one of them")
@@ -49,6 +49,11 @@ def start(
         from app.cli.workers import supervise
 
         return supervise(loaded.config)
-    from app.cli.serve import serve
+    return _load_server()(loaded, lambda: read().config, worker=told, is_development=is_development)
 
-    return serve(loaded, lambda: read().config, worker=told, is_development=is_development)
+
+def _load_server() -> Callable[..., int]:
+    """`serve`, of which nearly all of the program is imported."""
+    with without_collections():
+        from app.cli.serve import serve
+    return serve
