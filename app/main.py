@@ -146,7 +146,7 @@ def create_app(runtime: Runtime, *, accepts_local_pages: bool = False) -> FastAP
     app.router.routes.extend([*agui.routes(runtime), *ui_message_stream.routes(runtime), *a2a_routes(runtime)])
     app.router.routes.extend(websocket.routes(runtime))
     for room in ROOMS:
-        app.include_router(room.router)
+        app.router.routes.extend(room.router.routes)  # `include_router` would analyse each once more, at first use
     app.router.routes.extend(mcp.routes())
     app.router.routes.extend(page.routes())
     openapi.install(app, needs_key=bool(runtime.config.auth.keys), public_url=config.public_url)

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from app import __version__
 from app.doors.answers import answer
+from app.doors.json_route import JsonRoute
 from app.doors.schemas.errors import components
 from app.routers.memories import LINES
 
@@ -73,7 +74,10 @@ def build_document(app: FastAPI, *, needs_key: bool, public_url: str | None) -> 
         description=_DESCRIPTION,
         tags=_TAGS,
         servers=[{"url": prefix}] if prefix else None,
-        routes=[*app.routes, *signatures.router.routes, *signatures.memories_router.routes],
+        routes=[
+            route.described() if isinstance(route, JsonRoute) else route
+            for route in (*app.routes, *signatures.router.routes, *signatures.memories_router.routes)
+        ],
     )
     schemas = found["components"]["schemas"]
     errors = components()

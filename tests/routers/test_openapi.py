@@ -12,7 +12,7 @@ import orjson
 import pytest
 import pytest_asyncio
 from fastapi.openapi.models import OpenAPI
-from fastapi.routing import iter_route_contexts
+from fastapi.routing import APIRoute, iter_route_contexts
 
 from app.config.root import Config
 from app.domain import event
@@ -59,6 +59,16 @@ async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Any]:
     await runtime.open()
     yield create_app(runtime)
     await runtime.close()
+
+
+def test_models_of_answers_are_analysed_for_the_document_alone_and_each_route_once(app: Any) -> None:
+    routes = [route for route in app.routes if isinstance(route, APIRoute)]
+
+    assert len(routes) > 40
+    assert [route.path for route in routes if route.response_field or route.response_fields] == []
+    assert [
+        context.path for context in iter_route_contexts(app.routes) if context.original_route not in app.routes
+    ] == []
 
 
 @pytest.fixture(scope="module")
