@@ -7,14 +7,16 @@ import json
 import math
 import operator
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
-from jsonschema.exceptions import ValidationError
 
 from app.observability import neutral
 from app.tools.mistakes import cut, kind, sentences, wanted_types
 from app.tools.schemas import Schema, compiled
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
 
 MAX_DEPTH = 64
 MAX_ROUNDS = 4

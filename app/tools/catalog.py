@@ -21,6 +21,7 @@ from app.tools.mcp.server import McpServer, McpStatus
 from app.tools.ports import Ports
 from app.tools.rules import Rules
 from app.tools.sandbox import Level, Sandbox
+from app.tools.schemas import load_validation
 
 log = logging.getLogger(__name__)
 
@@ -170,6 +171,8 @@ def build_catalog(config: Config, ports: Ports | None = None) -> Catalog:
             built[name] = build_tool(name, section, config, ports)
         except (ToolLoadError, ValueError) as error:
             broken[name] = str(error)
+    if config.has_tools:
+        load_validation()  # now: the first call does not wait for it
     servers = {name: _server(name, section, config) for name, section in config.tools.servers.items()}
     return Catalog(config, built, broken, servers)
 

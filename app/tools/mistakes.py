@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable
-from typing import Any
-
-from jsonschema.exceptions import ValidationError
+from typing import TYPE_CHECKING, Any
 
 from app.observability import neutral
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
 
 MAX_TOLD = 8
 """Mistakes that are told at once."""

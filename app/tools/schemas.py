@@ -1,46 +1,25 @@
-"""JSON schemas that strangers wrote: what is wrong with a value, found in bounded time and without the network.
-
-Deliberate differences from the standard: a reference to another document is never fetched; patterns are those of a
-linear engine (no look-around, no back-references), others are not checked; `unevaluated…` is not checked. A schema
-that is broken, or that takes too many steps, accepts everything: its owner validates again.
-"""
+"""JSON schemas that strangers wrote, ready for use. How values are checked with them is told in `validation`."""
 
 from __future__ import annotations
 
 import functools
-import itertools
 import logging
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import orjson
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
-from jsonschema.validators import extend, validator_for
-from jsonschema_specifications import REGISTRY
-from pydantic_core import SchemaError, SchemaValidator, core_schema
 
-from app.observability import neutral
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
 
 log = logging.getLogger(__name__)
 
-Keyword = Callable[[Any, Any, Any, dict[str, Any]], "Iterator[ValidationError] | None"]
 
-MAX_ERRORS = 50
-MAX_STEPS = 50_000
-"""Keywords that are looked at in one validation; some 0.2 s at worst."""
-_STEPS = {"$ref": 20, "$dynamicRef": 20, "$recursiveRef": 20}
-"""Steps of keywords that take longer than others."""
-MAX_PATTERN = 2_000
-MAX_MATCHED = 100_000
-"""Characters of a pattern, and of a text that is matched; what is longer is not checked."""
+def load_validation() -> ModuleType:
+    """Imported with the first schema: jsonschema takes 25 ms, and a server without tools may never use it."""
+    from app.tools import validation
 
-_steps: ContextVar[int] = ContextVar("steps of a validation")
-
-
-class _TooManySteps(Exception):
-    pass
+    return validation
 
 
 class Schema:
@@ -50,59 +29,34 @@ class Schema:
         self.problem: str | None = None
         self._validator: Any = None
         try:
-            self._validator = _validator_of(schema)
+            self._validator = load_validation().validator_of(schema)
         except Exception as exc:  # whatever a stranger's schema provokes in the library
             self._tell(exc)
 
     def find_errors(self, value: object, *, cost: int = 0) -> list[ValidationError]:
-        """What is wrong with a value, at most `MAX_ERRORS`. `cost`: steps that one error counts, for large values."""
+        """What is wrong with a value, at most 50. `cost`: steps that one error counts, for large values."""
         if self._validator is None:
             return []
         try:
-            return _find(self._validator, value, cost=cost)
+            found: list[ValidationError] = load_validation().find_errors(self._validator, value, cost=cost)
+            return found
         except Exception as exc:
             self._tell(exc)
             return []
 
     def _tell(self, exc: Exception) -> None:
         if self.problem is None:
-            self.problem = _in_words(exc)
+            self.problem = load_validation().in_words(exc)
             log.warning("a JSON schema cannot be used, what a model writes is passed on unchecked: %s", self.problem)
 
 
 def find_problem(schema: dict[str, Any]) -> str | None:
     """Why this is no schema that values can be checked with; `None` if it is one."""
     try:
-        _validator_of(schema)
+        load_validation().validator_of(schema)
     except Exception as exc:  # whatever a stranger's schema provokes in the library
-        return _in_words(exc)
+        return str(load_validation().in_words(exc))
     return None
-
-
-def _validator_of(schema: dict[str, Any]) -> Any:
-    dialect = validator_for(schema, default=Draft202012Validator)
-    bounded = _bounded(dialect)
-    for error in _find(bounded(dialect.META_SCHEMA, registry=REGISTRY), schema, cost=0):
-        raise error
-    return bounded(schema, registry=REGISTRY)
-
-
-def _in_words(exc: Exception) -> str:
-    message = exc.message if isinstance(exc, ValidationError) else str(exc)
-    return f"{type(exc).__name__}: {neutral.escape(message[:200])}"
-
-
-def _find(validator: Any, value: object, *, cost: int) -> list[ValidationError]:
-    _steps.set(MAX_STEPS)
-    found: list[ValidationError] = []
-    try:
-        for error in itertools.islice(validator.iter_errors(value), MAX_ERRORS):
-            found.append(error)
-            _spend(cost)
-    except _TooManySteps:
-        if not found:
-            raise
-    return found
 
 
 def compiled(schema: dict[str, Any]) -> Schema:
@@ -116,111 +70,3 @@ def compiled(schema: dict[str, Any]) -> Schema:
 @functools.lru_cache(maxsize=512)
 def _compiled(document: bytes) -> Schema:
     return Schema(orjson.loads(document))
-
-
-def is_match(pattern: str, text: str) -> bool:
-    """Whether a pattern is found in a text, in linear time; patterns that cannot be checked count as found."""
-    if len(text) > MAX_MATCHED:
-        return True
-    matcher = _matcher(pattern)
-    return matcher is None or matcher.isinstance_python(text)
-
-
-@functools.lru_cache(maxsize=512)
-def _matcher(pattern: str) -> SchemaValidator | None:
-    if len(pattern) > MAX_PATTERN:
-        return None
-    try:
-        return SchemaValidator(core_schema.str_schema(pattern=pattern, regex_engine="rust-regex"))
-    except SchemaError:
-        return None
-
-
-def _spend(steps: int) -> None:
-    left = _steps.get() - steps
-    if left < 0:
-        raise _TooManySteps(f"it takes more than {MAX_STEPS} steps")
-    _steps.set(left)
-
-
-@functools.lru_cache(maxsize=16)
-def _bounded(dialect: Any) -> Any:
-    """The validator of a dialect, with every keyword counted and the dangerous ones replaced."""
-    keywords = {name: keyword for name, keyword in dialect.VALIDATORS.items() if name not in _UNCHECKED}
-    keywords |= {name: keyword for name, keyword in _OURS.items() if name in keywords}
-    counted = {name: _counted(keyword, _STEPS.get(name, 1)) for name, keyword in keywords.items()}
-    nothing = {name: _accept for name in _UNCHECKED if name in dialect.VALIDATORS}
-    types = dialect.TYPE_CHECKER.redefine("integer", _is_integer)
-    validator: Any = extend(dialect, validators=counted | nothing, type_checker=types)
-    validator.evolve = _evolve
-    return validator
-
-
-def _evolve(self: Any, **changes: Any) -> Any:
-    """A validator of the same class for a part of the schema: the library's own would follow `$schema` to another."""
-    kept = {field.alias: getattr(self, field.name) for field in self.__attrs_attrs__ if field.init}
-    return type(self)(**(kept | changes))
-
-
-def _is_integer(_checker: object, value: object) -> bool:
-    """5.0 is none: it is turned into 5 before a tool gets it."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _counted(keyword: Keyword, least: int) -> Keyword:
-    def count(validator: Any, value: Any, instance: Any, schema: dict[str, Any]) -> Iterator[ValidationError] | None:
-        _spend(least + (len(value) if isinstance(value, (list, dict)) else 0))
-        return keyword(validator, value, instance, schema)
-
-    return count
-
-
-def _accept(_validator: Any, _value: Any, _instance: Any, _schema: dict[str, Any]) -> None:
-    return None
-
-
-def _pattern(_validator: Any, pattern: Any, instance: Any, _schema: dict[str, Any]) -> Iterator[ValidationError]:
-    if isinstance(instance, str) and not is_match(pattern, instance):
-        yield ValidationError("does not match the pattern")
-
-
-def _pattern_properties(
-    validator: Any, patterns: Any, instance: Any, _schema: dict[str, Any]
-) -> Iterator[ValidationError]:
-    if isinstance(instance, dict):
-        for pattern, part in patterns.items():
-            _spend(len(instance))
-            for name in [name for name in instance if is_match(pattern, name)]:
-                yield from validator.descend(instance[name], part, path=name, schema_path=pattern)
-
-
-def _additional_properties(
-    validator: Any, allowed: Any, instance: Any, schema: dict[str, Any]
-) -> Iterator[ValidationError]:
-    if not isinstance(instance, dict):
-        return
-    patterns = schema.get("patternProperties", {})
-    _spend(len(instance) * len(patterns))
-    unnamed = [name for name in instance if name not in schema.get("properties", {})]
-    extras = [name for name in unnamed if not any(is_match(pattern, name) for pattern in patterns)]
-    if isinstance(allowed, dict):
-        for name in extras:
-            yield from validator.descend(instance[name], allowed, path=name)
-    elif not allowed and extras:
-        yield ValidationError("unknown properties", validator_value=extras)
-
-
-def _unique_items(_validator: Any, wanted: Any, instance: Any, _schema: dict[str, Any]) -> Iterator[ValidationError]:
-    if wanted and isinstance(instance, list):
-        texts = {orjson.dumps(item, option=orjson.OPT_SORT_KEYS) for item in instance}
-        if len(texts) < len(instance):
-            yield ValidationError("has the same entry twice")
-
-
-_UNCHECKED = ("unevaluatedProperties", "unevaluatedItems")
-_OURS: dict[str, Keyword] = {
-    "pattern": _pattern,
-    "patternProperties": _pattern_properties,
-    "additionalProperties": _additional_properties,
-    "uniqueItems": _unique_items,
-}

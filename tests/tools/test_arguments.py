@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.tools.arguments import MAX_DEPTH, BadArguments, describe, parse
-from app.tools.schemas import MAX_STEPS, Schema, compiled
+from app.tools.schemas import Schema, compiled
+from app.tools.validation import MAX_STEPS
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
