@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
+import textwrap
 from datetime import timedelta
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,6 +17,7 @@ from app.config.document import read_document
 from app.config.keys import SchemaKey, schema_keys
 from app.config.load import load_config
 from app.config.root import Config
+from app.config.section import Section
 from app.config.units import format_duration, format_size, parse_size
 
 ROOT = Path(__file__).parent.parent
@@ -43,6 +49,20 @@ def shown(key: SchemaKey) -> str:
     return f"`{text}`"
 
 
+@cache
+def meanings(section: type[Section]) -> dict[str, str]:
+    """What stands below the fields of a class and those above it, by their names in the file."""
+    found = {}
+    for kind in reversed([kind for kind in section.__mro__ if issubclass(kind, Section)]):
+        (declared,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+        assert isinstance(declared, ast.ClassDef)
+        for field, below in pairwise(declared.body):
+            match field, below:
+                case ast.AnnAssign(target=ast.Name(name)), ast.Expr(value=ast.Constant(str(text))):
+                    found[kind.model_fields[name].alias or name] = inspect.cleandoc(text)
+    return found
+
+
 def switched_on() -> str:
     """The example with every line that is commented out put to use."""
     return re.sub(r"^( *)#(?: later: )?(?=[\w-])", r"\1", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
@@ -60,7 +80,7 @@ def general(key: tuple[str | int, ...]) -> str:
 def test_the_page_has_every_key_with_its_default_and_meaning(key: SchemaKey) -> None:
     rows = re.findall(rf"^\| `{re.escape(key.dotted)}` \| [^|]+ \| ([^|]+) \| ([^|]+) \|$", PAGE, re.MULTILINE)
 
-    assert rows == [(shown(key), key.field.description)]
+    assert rows == [(shown(key), meanings(key.section)[key.parts[-1]])]
 
 
 def test_the_page_has_no_key_that_the_models_lack() -> None:

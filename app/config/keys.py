@@ -23,6 +23,8 @@ class SchemaKey:
 
     parts: tuple[str, ...]
     field: FieldInfo
+    section: type[Section]
+    """Where it is declared."""
 
     @property
     def dotted(self) -> str:
@@ -89,7 +91,7 @@ def _walk(section: type[Section], above: tuple[str, ...]) -> Iterator[SchemaKey]
         at = (*above, name)
         inner, step = _inside(field.annotation)
         if inner is None or step == ("[]",):
-            yield SchemaKey(at, field)
+            yield SchemaKey(at, field, section)
         if inner is not None:
             yield from _walk(inner, (*at, *step))
     if issubclass(section, ToolsConfig):
@@ -99,14 +101,14 @@ def _walk(section: type[Section], above: tuple[str, ...]) -> Iterator[SchemaKey]
 def _walk_tools(above: tuple[str, ...]) -> Iterator[SchemaKey]:
     """The keys of every tool under `<name>`, further ones under the first type that has them."""
     every = {"type": PythonConfig.model_fields["type"], **TimedSection.known_keys()}
-    yield from (SchemaKey((*above, "<name>", name), field) for name, field in every.items())
+    yield from (SchemaKey((*above, "<name>", name), field, PythonConfig) for name, field in every.items())
     seen: set[type[Section]] = set()
     for kind, section in SECTIONS.items():
         place = "<name>" if section is PythonConfig else kind
         for name, field in section.known_keys().items() if section not in seen else ():
             seen.add(section)
             if name not in every or (name != "type" and name in section.__annotations__):
-                yield SchemaKey((*above, place, name), field)
+                yield SchemaKey((*above, place, name), field, section)
 
 
 def _inside(annotation: Any) -> tuple[type[Section] | None, tuple[str, ...]]:

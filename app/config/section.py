@@ -12,6 +12,9 @@ from pydantic.fields import FieldInfo
 class Section(BaseModel):
     """Frozen, refuses unknown keys, keeps what was typed out of its errors.
 
+    What stands below a field is its meaning, for readers and for the page (tests/test_docs.py); pydantic is not asked
+    to take it in, for which it parses the source of each section at every start (35 ms).
+
     A key without a value (`agents:` above lines that are commented out) is as if absent, unless
     its field may be null.
     """
@@ -20,7 +23,6 @@ class Section(BaseModel):
         frozen=True,
         extra="forbid",
         hide_input_in_errors=True,
-        use_attribute_docstrings=True,
         allow_inf_nan=False,
     )
 
