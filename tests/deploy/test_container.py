@@ -18,6 +18,7 @@ import yaml
 from app.cli.serve import CLOSE_SECONDS
 from app.config.load import ConfigError, load_config
 from app.config.units import parse_duration
+from tests.deploy.compose import filled
 from tests.fixtures.server import ROOT, HectorServer
 
 IGNORE = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
@@ -62,22 +63,6 @@ def the(word: str, stage: list[Instruction] = FINAL) -> Instruction:
 
 def environment() -> dict[str, str]:
     return dict(re.findall(r"(\w+)=(\S+)", the("ENV").text))
-
-
-def filled(text: str, **environ: str) -> str:
-    """A value of the compose file as `docker compose` fills it in. Raises KeyError for what is required."""
-
-    def value(match: re.Match[str]) -> str:
-        name, rule, rest = match.groups()
-        if environ.get(name):
-            return environ[name]
-        if rule == ":?":
-            raise KeyError(name)
-        return str(rest)
-
-    while (inner := re.sub(r"\$\{(\w+)(:[-?])([^${}]*)\}", value, text)) != text:
-        text = inner
-    return text
 
 
 # -- the image --------------------------------------------------------------------------------------------------
