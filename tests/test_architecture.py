@@ -12,6 +12,7 @@ FLOORS = [
     {"config", "observability"},
     {"storage", "llm"},
     {"events", "auth", "search"},
+    {"cluster"},
     {"memory", "documents"},
     {"tools"},
     {"agents"},
@@ -101,6 +102,11 @@ def test_imports_point_down() -> None:
 def test_each_package_is_known_to_its_room_only() -> None:
     found = {str(path.relative_to(APP)): unknown_packages(path) for path in MODULES}
     assert {name: packages for name, packages in found.items() if packages} == {}
+
+
+def test_no_door_knows_that_there_are_several_servers() -> None:
+    doors = [path for path in MODULES if room_of(path) in DOORS]
+    assert [str(path.relative_to(APP)) for path in doors if "cluster" in imported_rooms(path)] == []
 
 
 def test_revisions_are_frozen_and_import_nothing_of_the_package() -> None:
