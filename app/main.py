@@ -149,5 +149,5 @@ def create_app(runtime: Runtime, *, accepts_local_pages: bool = False) -> FastAP
         app.router.routes.extend(room.router.routes)  # `include_router` would analyse each once more, at first use
     app.router.routes.extend(mcp.routes())
     app.router.routes.extend(page.routes())
-    openapi.install(app, needs_key=bool(runtime.config.auth.keys), public_url=config.public_url)
+    openapi.install(app, needs_key=runtime.config.auth.asks, public_url=config.public_url)
     return app

@@ -17,6 +17,7 @@ from app.auth.brake import Brake
 from app.auth.made_keys import MadeKeys
 from app.config.agent import AgentConfig
 from app.config.root import Config
+from app.config.server import JwtConfig
 from app.conversation.conversation import Conversation
 from app.created_agents import CreatedAgents, NoSuchLLM
 from app.domain.errors import Unavailable
@@ -42,7 +43,8 @@ from app.tools.ports import AgentCall, Ports
 from app.tools.search import Hit
 from app.turns.acting import ActLimits
 
-if TYPE_CHECKING:  # loaded when the configuration has a store
+if TYPE_CHECKING:  # loaded when the configuration has a store, or tokens
+    from app.auth.tokens import Tokens
     from app.documents.stores import DocumentStores
 
 log = logging.getLogger(__name__)
@@ -214,7 +216,19 @@ class Runtime:
             Brake(allowed=auth.max_wrong_keys, longest_seconds=auth.max_wrong_key_wait.total_seconds()),
             has_one_user=config.has_one_user,
             made=self.made_keys,
+            tokens=await self._open_tokens(auth.jwt) if auth.jwt is not None else None,
         )
+
+    async def _open_tokens(self, config: JwtConfig) -> Tokens:
+        """The server starts without the issuer's keys, too: those who have a key need none."""
+        from app.auth.signers import Signers, from_file, from_url
+        from app.auth.tokens import Tokens
+
+        read = from_file(config.jwks_file) if config.jwks_file is not None else from_url(config.jwks_url or "")
+        signers = Signers(read, str(config.jwks_file or config.jwks_url))
+        await signers.load()
+        self._start("keys of tokens", signers.run())
+        return Tokens(config, signers)
 
     async def _server_key(self) -> bytes:
         key = await self._durable.read(settings.find_tombstone_key)
@@ -258,7 +272,7 @@ class Runtime:
     def _start_tasks(self, config: Config, house: House) -> None:
         """What works in the background for as long as the server lives."""
         self._start("journal", house.live.durable.journal.run())
-        if config.auth.keys:
+        if config.auth.asks:
             self._start("keys", self.made_keys.run())
         self._start("expiry", sweep_sessions(house))
         self._start("expiry of approvals", sweep_acts(house))

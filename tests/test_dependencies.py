@@ -27,6 +27,7 @@ MODULES = {
     "grpcio-health-checking": {"grpc_health"},
     "grpcio-reflection": {"grpc_reflection"},
     "protobuf": {"google"},
+    "pyjwt": {"jwt", "cryptography"},  # its extra `crypto`
     "googleapis-common-protos": {"google"},
     "a2a-sdk": {"a2a"},
     "opentelemetry-sdk": {"opentelemetry"},

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from app.auth.brake import Brake
 from app.auth.digest import digest
+from app.auth.errors import BadToken
 from app.auth.made_keys import MadeKeys
 from app.config.server import KeyConfig
 from app.domain.errors import Unauthenticated
 from app.domain.principal import ANONYMOUS, LOCAL, PLAIN_SCOPES, Principal, scopes_of
+
+if TYPE_CHECKING:  # loads cryptography: only where tokens are configured
+    from app.auth.tokens import Tokens
 
 
 class Authenticator:
@@ -23,34 +28,44 @@ class Authenticator:
         *,
         has_one_user: bool = False,
         made: MadeKeys | None = None,
+        tokens: Tokens | None = None,
     ) -> None:
         """`brake`: slows down who guesses keys. `has_one_user`: requests that name no user are `LOCAL`'s.
-        `made`: the keys that were made at run time, which count where there is authentication."""
+        `made`: the keys that were made at run time, which count where there is authentication. `tokens`: verifies
+        those of a login."""
         self._principals = {name: _principal(name, key) for name, key in keys.items()}
         # Looked up by hash: the time it takes tells nothing about how much of a guess was right.
         self._by_digest = {digest(key.secret): self._principals[name] for name, key in keys.items()}
         self._brake = brake
         self._made = made
+        self._tokens = tokens
         self._anonymous = Principal(ANONYMOUS, "anonymous", usual_user=LOCAL if has_one_user else None)
 
     @property
     def is_open(self) -> bool:
         """Whether there is no authentication."""
-        return not self._principals
+        return not self._principals and self._tokens is None
 
     def authenticate(self, authorization: str | None, address: str = "") -> Principal:
         """`authorization` is that header, `address` where the request comes from; empty if it comes from here.
 
         Raises:
-            Unauthenticated: no key, or a wrong one.
+            SignerUnknown: await `learn`, and ask once more.
+            Unauthenticated: no key, a wrong one, or a token that is not good here.
+            Unavailable (`issuer_unavailable`): the keys of the issuer of tokens could not be read yet.
             QuotaExceeded: too many wrong keys came from the address.
         """
-        if not self._principals:
+        if self.is_open:
             return self._anonymous
         scheme, _, token = (authorization or "").partition(" ")
         token = token.strip()
-        principal = self._find(digest(token)) if scheme.lower() == "bearer" else None
         brake = self._brake if address else None
+        try:
+            principal = self._find(token) if scheme.lower() == "bearer" else None
+        except BadToken:
+            if brake is not None:
+                brake.note_wrong(address)
+            raise
         if principal is None:
             if brake is not None and token:
                 brake.note_wrong(address)
@@ -62,7 +77,9 @@ class Authenticator:
 
     def find(self, name: str) -> Principal | None:
         """The principal of this name, if it can make requests."""
-        if not self._principals:
+        if self._tokens is not None and name == self._tokens.owner.id:
+            return self._tokens.owner
+        if self.is_open:
             return self._anonymous if name == ANONYMOUS else None
         return self._principals.get(name) or (self._made.named(name) if self._made is not None else None)
 
@@ -71,8 +88,17 @@ class Authenticator:
         if principal.key_id is not None and self._made is not None and not self._made.is_good(principal.key_id):
             raise Unauthenticated("The key of this connection is no longer valid.")
 
-    def _find(self, hashed: bytes) -> Principal | None:
-        return self._by_digest.get(hashed) or (self._made.find(hashed) if self._made is not None else None)
+    async def learn(self) -> None:
+        """Read the keys of the issuer of tokens again, unless that was just done."""
+        if self._tokens is not None:
+            await self._tokens.signers.refresh()
+
+    def _find(self, token: str) -> Principal | None:
+        hashed = digest(token)
+        principal = self._by_digest.get(hashed) or (self._made.find(hashed) if self._made is not None else None)
+        if principal is None and self._tokens is not None and token.count(".") == 2:
+            return self._tokens.find(token, hashed)
+        return principal
 
 
 def _principal(name: str, key: KeyConfig) -> Principal:

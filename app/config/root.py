@@ -78,6 +78,7 @@ class Config(Section):
         there = self.model_copy(
             update={
                 "storage": self.storage.at(folder),
+                "auth": self.auth.at(folder),
                 "llms": {name: llm.at(folder) for name, llm in self.llms.items()},
                 "tools": self.tools.at(folder),
                 "document_stores": {name: store.at(folder) for name, store in self.document_stores.items()},
@@ -112,17 +113,17 @@ class Config(Section):
     def has_one_user(self) -> bool:
         """Whether requests that name no user come from one person: from this machine, without keys and no proxy."""
         server = self.server
-        return server.is_loopback and not (self.auth.keys or server.public_url or server.allowed_hosts)
+        return server.is_loopback and not (self.auth.asks or server.public_url or server.allowed_hosts)
 
     def _door_problems(self) -> Found:
-        if self.server.is_loopback or self.auth.keys or self.server.allow_unauthenticated:
+        if self.server.is_loopback or self.auth.asks or self.server.allow_unauthenticated:
             return {}
         return {
             (
                 "server",
                 "host",
             ): f"{self.server.host!r} can be reached from other machines without authentication: "
-            "add auth.keys, listen on 127.0.0.1, or confirm with server.allow_unauthenticated: true"
+            "add auth.keys or auth.jwt, listen on 127.0.0.1, or confirm with server.allow_unauthenticated: true"
         }
 
     def _agent_problems(self) -> Found:

@@ -241,11 +241,42 @@ class KeyConfig(Section):
         return self.key.get_secret_value()
 
 
+class JwtConfig(Section):
+    """Tokens of the company's own login, signed by its issuer with RS, ES or EdDSA."""
+
+    jwks_url: str | None = Field(default=None, pattern=r"^https://|^http://(localhost|127\.0\.0\.1|\[::1\])[:/]")
+    """Where the issuer publishes its public keys (`jwks_uri`): https, or http on this machine."""
+    jwks_file: Path | None = None
+    """The same in a file, which is read in place of the address."""
+    issuer: str = Field(min_length=1, max_length=512)
+    """What `iss` of every token has to be; it is the principal that owns what tokens make."""
+    audience: str = Field(min_length=1)
+    """What `aud` of every token has to be, or have among others."""
+    user_claim: str = Field(default="sub", min_length=1)
+    """The claim that names the user. A token speaks for no other."""
+    scopes_claim: str | None = None
+    """The claim with the scopes, as a list or in one text; null: every token has chat, read, approve and memory."""
+
+    @model_validator(mode="after")
+    def _has_a_place(self) -> JwtConfig:
+        if self.jwks_url is None and self.jwks_file is None:
+            raise ValueError("jwks_url or jwks_file has to say where the keys of the issuer are")
+        return self
+
+    def at(self, folder: Path) -> JwtConfig:
+        """The same, with a relative path taken from `folder`."""
+        if self.jwks_file is None:
+            return self
+        return self.model_copy(update={"jwks_file": folder / self.jwks_file})
+
+
 class AuthConfig(Section):
     """Who may use the server."""
 
     keys: dict[str, KeyConfig] = Field(default_factory=dict)
     """Each caller by name, which owns its sessions; a caller sees its own only. Empty: no authentication."""
+    jwt: JwtConfig | None = None
+    """Tokens beside keys, or instead of them."""
     max_keys: int = Field(default=10_000, ge=1)
     """Usable keys that may be made at run time; they are kept in memory."""
     max_ticket_ttl: Duration = Field(default=timedelta(hours=1), ge=timedelta(minutes=1))
@@ -255,6 +286,21 @@ class AuthConfig(Section):
     """Wrong keys an address may send before it has to wait, a second at first, then longer; null: any number."""
     max_wrong_key_wait: Wait = timedelta(minutes=1)
     """Longest time that an address has to wait after a wrong key."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether callers need a key or a token."""
+        return bool(self.keys) or self.jwt is not None
+
+    def at(self, folder: Path) -> AuthConfig:
+        """The same, every relative path taken from `folder`."""
+        return self if self.jwt is None else self.model_copy(update={"jwt": self.jwt.at(folder)})
+
+    @model_validator(mode="after")
+    def _have_different_names(self) -> AuthConfig:
+        if self.jwt is not None and self.jwt.issuer in self.keys:
+            raise ValueError(f"the issuer {self.jwt.issuer!r} is also the name of a key")
+        return self
 
     @field_validator("keys")
     @classmethod

@@ -17,6 +17,7 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth.authenticate import Authenticator
+from app.auth.errors import SignerUnknown
 from app.auth.users import with_named_user
 from app.config.compat import CompatConfig
 from app.domain.errors import Forbidden, HectorError, Internal, InvalidRequest, QuotaExceeded
@@ -96,7 +97,11 @@ class Guard:
             await send(message)
 
         try:
-            ticket = self._admit(scope)
+            try:
+                ticket = self._admit(scope)
+            except SignerUnknown:
+                await self._authenticator.learn()
+                ticket = self._admit(scope)
             if ticket is not None and self._tickets is not None:
                 scope["principal"] = with_named_user(await admit(self._tickets, ticket, scope), *_naming(scope))
         except HectorError as error:

@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 
 from app.auth.authenticate import Authenticator
+from app.auth.errors import SignerUnknown
 from app.domain.errors import HectorError, Internal, QuotaExceeded
 from app.doors.callers import address_of, admit, caller
 from app.doors.scopes import check_rpc
@@ -64,7 +65,11 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         async def answered(request: Any, context: Any) -> Any:
             request_id = f"req_{secrets.token_hex(8)}"
             try:
-                self._admit(method, context)
+                try:
+                    self._admit(method, context)
+                except SignerUnknown:
+                    await self._authenticator.learn()
+                    self._admit(method, context)
                 return await serve(request, context)
             except HectorError as error:
                 if error.reason in ("unauthenticated", "rate_limited", "missing_scope"):

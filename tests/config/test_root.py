@@ -74,7 +74,7 @@ def test_loopback_needs_no_key(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", "localhost.example.org"])
 def test_a_host_that_others_reach_needs_a_key_or_a_confirmation(host: str) -> None:
-    assert "add auth.keys, listen on 127.0.0.1, or confirm with" in refused(server={"host": host})
+    assert "add auth.keys or auth.jwt, listen on 127.0.0.1, or confirm with" in refused(server={"host": host})
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def make_card(agent: Agent, config: Config, *, base_url: str, grpc_port: int | N
         default_output_modes=["text/plain"],
         skills=[AgentSkill(id=agent.name, name=name, description=description, tags=["chat"])],
     )
-    if config.auth.keys:
+    if config.auth.asks:
         scheme = HTTPAuthSecurityScheme(scheme="Bearer", description="A key of this server.")
         card.security_schemes[_BEARER].CopyFrom(SecurityScheme(http_auth_security_scheme=scheme))
         card.security_requirements.append(SecurityRequirement(schemes={_BEARER: StringList()}))

@@ -11,7 +11,7 @@ from app.config.v1.stores import rewrite_stores
 from app.config.v1.tools import rewrite_tools
 
 _STORAGE = "ignored; sessions and vectors live in the database of `storage`"
-_NO_TOKENS = "tokens (JWT) are not built yet: list the callers and their keys under auth.keys, or remove this"
+_TOKENS = ("jwks_url", "issuer", "audience")
 _TRACES = "ignored; figures are at /metrics, traces go where OTEL_EXPORTER_OTLP_ENDPOINT says"
 _LOG = "ignored; the log goes to standard error"
 _PORTS = "ignored; HTTP is served at server.port, gRPC at server.grpc_port"
@@ -33,9 +33,8 @@ def rewrite(document: Document, environ: Mapping[str, str]) -> Rewrite:
     file.ignore((), ("observability",), _TRACES)
     _rewrite_global(file)
     _rewrite_logging(file)
-    for name in ("jwt", "jwks_url", "issuer", "audience"):
-        if file.has("auth", name):
-            file.refuse(("auth", name), _NO_TOKENS)
+    for name in _TOKENS:
+        file.move(("auth", name), ("auth", "jwt", name), f"is read as auth.jwt.{name}")
     for name in file.names("llms"):
         _rewrite_llm(file, name)
     for name in file.names("embedders"):
@@ -59,7 +58,8 @@ def _rewrite_global(file: Rewrite) -> None:
         file.refuse((*server, name), "unknown key; known here: base_url, host, port")
     file.drop(*server)
     if file.text("global", "auth", "jwks_url") and not file.is_off("global", "auth", "enabled"):
-        file.refuse(("global", "auth"), _NO_TOKENS)
+        for name in _TOKENS:
+            file.move(("global", "auth", name), ("auth", "jwt", name), f"is read as auth.jwt.{name}")
     file.drop("global", "auth")
     file.ignore(("global", "logging"), ("output", "file"), _LOG)
     for name in ("level", "format"):
