@@ -16,6 +16,7 @@ from app.delegation import Delegation
 from app.domain.ids import NewId
 from app.events.live import LiveSessions, Store
 from app.events.log import SessionLog
+from app.events.outbox import Outbox
 from app.forgetting.forgettings import Forgettings
 from app.forgetting.removal import Places
 from app.forgetting.warm import WarmCopies
@@ -146,6 +147,7 @@ def build(
     limits: ActLimits | None = None,
     address: str = "",
     flow: Flow = "off",
+    outbox: Outbox | None = None,
 ) -> House:
     """Build every part on opened databases. Starts no task."""
     live = LiveSessions(
@@ -154,6 +156,7 @@ def build(
         ring_bytes=ring_bytes,
         max_bytes=config.warm_memory,
         clock_ms=clock_ms,
+        outbox=outbox,
     )
     erasure = erasure or Erasure(durable)
     remembered = longterm(durable, new_id=new_id, clock_ms=clock_ms, embedder=embedder)

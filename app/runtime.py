@@ -43,9 +43,10 @@ from app.tools.ports import AgentCall, Ports
 from app.tools.search import Hit
 from app.turns.acting import ActLimits
 
-if TYPE_CHECKING:  # loaded when the configuration has a store, or tokens
+if TYPE_CHECKING:  # loaded when the configuration has stores, tokens or webhooks
     from app.auth.tokens import Tokens
     from app.documents.stores import DocumentStores
+    from app.webhooks.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +115,7 @@ class Runtime:
         if self.embedder is not None:
             self._stack.push_async_callback(self.embedder.close)
         key = await self._server_key()
+        self.webhooks = self._make_webhooks(config, ephemeral)
         self.catalog = build_catalog(
             config, Ports(find=self._look_up, read_whole=self._read_whole, call_agent=self._call_agent)
         )
@@ -132,6 +134,7 @@ class Runtime:
             limits=_limits_of(config),
             flow=config.security.flow,
             address=config.server.public_url or config.server.address,
+            outbox=self.webhooks.outbox if self.webhooks is not None else None,
         )
         self._hand_out(self.house)
         self.created_agents = CreatedAgents(
@@ -171,6 +174,25 @@ class Runtime:
         # What lives as long as the process is not looked at again: a tenth of a turn's cost (docs/benchmarks.md).
         gc.collect()
         gc.freeze()
+
+    def _make_webhooks(self, config: Config, ephemeral: Database) -> Webhooks | None:
+        """Without any configured, none: no event is looked at for them, and their room is not loaded."""
+        if not config.webhooks and not config.webhook_delivery.per_session:
+            return None
+        from app.webhooks.webhooks import Webhooks
+
+        webhooks = Webhooks(
+            config.webhooks,
+            config.webhook_delivery,
+            self._durable,
+            ephemeral,
+            self.metrics,
+            new_id=new_id,
+            clock_ms=self._clock_ms,
+        )
+        webhooks.add_gauges(self.metrics)
+        self._stack.push_async_callback(webhooks.close)
+        return webhooks
 
     def _build_created(self, name: str, agent: AgentConfig) -> Agent:
         if agent.llm not in self.config.llms:
@@ -282,6 +304,10 @@ class Runtime:
         self._start("erasure", house.erasure.run())
         self._start("final memories", guarded(house.final.resume))
         self._start("forgetting", house.forgettings.run())
+        if self.webhooks is not None:
+            self._start("webhooks", self.webhooks.run())
+        else:
+            self._start("webhooks of before", guarded(self._forget_webhooks))
         self._prepare_memory(config)
         self._start_documents(config)
 
@@ -305,6 +331,11 @@ class Runtime:
 
         stores = self.config.document_stores
         return DocumentStores(self._durable, stores, new_id=new_id, clock_ms=self._clock_ms, embedder=self.embedder)
+
+    async def _forget_webhooks(self) -> None:
+        from app.webhooks.leftovers import delete_leftovers
+
+        await delete_leftovers(self._durable)
 
     async def _forget_documents(self) -> None:
         from app.storage import documents

@@ -17,7 +17,7 @@ FLOORS = [
     {"tools"},
     {"agents"},
     {"sessions", "turns"},
-    {"forgetting", "delegation", "lookup", "created_agents"},
+    {"forgetting", "delegation", "lookup", "created_agents", "webhooks"},
     {"house"},
     {"conversation", "sweeps"},
     {"runtime"},

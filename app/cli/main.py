@@ -327,6 +327,20 @@ def reload(config: ConfigOption = None) -> None:
 
 
 @app.command()
+def webhooks(
+    config: ConfigOption = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Only what was given up.")] = False,
+    again: Annotated[bool, typer.Option("--redeliver", help="Have what was given up sent again.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Most events to show.")] = 50,
+    as_json: JSONOption = False,
+) -> None:
+    """Show what webhooks are not told of yet; the server may be running."""
+    from app.cli.webhooks import webhooks as run
+
+    raise typer.Exit(run(config, failed=failed, again=again, limit=limit, as_json=as_json))
+
+
+@app.command()
 def backup(
     target: Annotated[Path, typer.Argument(help="The file to write.")],
     config: Annotated[Path | None, typer.Option(help="Configuration file; default: ./config.yaml.")] = None,

@@ -28,6 +28,7 @@ from app.config.server import (
 )
 from app.config.tool_types import BUILT_IN
 from app.config.tools import ToolsConfig
+from app.config.webhooks import WebhookConfig, WebhookDeliveryConfig
 
 # The name of an agent, or of a store, is a segment of its addresses.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -60,6 +61,9 @@ class Config(Section):
     security: SecurityConfig = Field(default_factory=SecurityConfig)
     document_stores: dict[str, DocumentStoreConfig] = Field(default_factory=dict)
     compat: CompatConfig = Field(default_factory=CompatConfig)
+    webhooks: tuple[WebhookConfig, ...] = ()
+    """Programs that are told of events, an entry for each address."""
+    webhook_delivery: WebhookDeliveryConfig = Field(default_factory=WebhookDeliveryConfig)
     cluster: ClusterConfig = Field(default_factory=ClusterConfig)
     redis: RedisConfig = Field(default_factory=RedisConfig)
 
@@ -69,6 +73,7 @@ class Config(Section):
     def _agrees(self) -> Config:
         found = self._door_problems() | self._agent_problems() | self._embedder_problems()
         found |= self._store_problems() | self._compat_problems() | self._cluster_problems() | dict(find_problems(self))
+        found |= self._webhook_problems()
         if found:
             raise Problems(found)
         return self
@@ -190,6 +195,17 @@ class Config(Section):
                 found["compat", "mcp", "agents", place] = self._no_such_agent(name)
             elif self.agents[name].visibility == "private":
                 found["compat", "mcp", "agents", place] = f"{name!r} is private: no caller may know it"
+        return found
+
+    def _webhook_problems(self) -> Found:
+        found: Found = {}
+        urls = [webhook.url for webhook in self.webhooks]
+        for place, webhook in enumerate(self.webhooks):
+            if webhook.url in urls[:place]:
+                found["webhooks", place, "url"] = "is there twice: name all its events in one entry"
+            for number, name in enumerate(webhook.agents or ()):
+                if name not in self.agents:
+                    found["webhooks", place, "agents", number] = self._no_such_agent(name)
         return found
 
     def _usual_llm(self) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.domain.webhook import Webhook
+
 
 class SessionStatus(StrEnum):
     ACTIVE = "active"
@@ -45,6 +47,8 @@ class Session:
     forked_from: str | None = None
     remembered_seq: int = 0
     parent_call: str | None = None
+    webhooks: tuple[Webhook, ...] = ()
+    """Addresses of its own that are told of its events."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import orjson
 
-from app.domain.errors import TooLarge
+from app.domain.errors import InvalidRequest, TooLarge
 from app.domain.turn import TurnState
+from app.domain.webhook import Webhook
 from app.doors.schemas.sessions import SessionDetail, session_json
 from app.doors.schemas.turns import open_turn_json
+from app.doors.schemas.webhooks import SessionWebhook
 from app.events.log import SessionLog
 from app.runtime import Runtime
 
@@ -35,3 +38,16 @@ def check_metadata(runtime: Runtime, metadata: dict[str, Any] | None) -> None:
     most = runtime.config.server.max_metadata
     if metadata and len(orjson.dumps(metadata)) > most:
         raise TooLarge(f"metadata: larger than {most} bytes (server.max_metadata).", details={"limit": most})
+
+
+async def read_webhooks(runtime: Runtime, given: Sequence[SessionWebhook]) -> tuple[Webhook, ...]:
+    """The webhooks of a session that is being created. Raises InvalidRequest: it may not have them."""
+    if not given:
+        return ()
+    if runtime.webhooks is None or not runtime.config.webhook_delivery.per_session:
+        raise InvalidRequest(
+            "webhooks: sessions may have none here; webhook_delivery.per_session in the configuration allows them."
+        )
+    webhooks = tuple([one.read() for one in given])
+    await runtime.webhooks.sender.check(webhooks)
+    return webhooks

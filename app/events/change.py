@@ -82,6 +82,9 @@ class Change:
         events.add_fact(
             self.unit, seq=run.first, kind=run.kind.value, turn_id=run.turn_id, fact=fact, created_ms=run.at_ms
         )
+        outbox = self._session_log.outbox
+        if outbox is not None and outbox.add(self.unit, self._session_log.session, run):
+            self._on_commit.append(outbox.wake)
 
     def number(self) -> int:
         """Take the next number for something that is not an event."""

@@ -9,6 +9,7 @@ from time import monotonic
 from app.domain.session import Session
 from app.events.journal import Journal
 from app.events.log import SessionLog
+from app.events.outbox import Outbox
 from app.storage import sessions
 from app.storage.engine.database import Database
 
@@ -41,7 +42,9 @@ class LiveSessions:
         limit: int = 2048,
         max_bytes: int = 1 << 27,
         clock_ms: Callable[[], int],
+        outbox: Outbox | None = None,
     ) -> None:
+        self._outbox = outbox
         self.durable = durable
         self.ephemeral = ephemeral
         self._ring_bytes = ring_bytes
@@ -97,6 +100,7 @@ class LiveSessions:
         database = (self.ephemeral if session.ephemeral else self.durable).database
         session_log = SessionLog(session, database, ring_bytes=self._ring_bytes, clock_ms=self._clock_ms)
         session_log.on_rest = self._weigh
+        session_log.outbox = self._outbox
         self._logs[session.session_id] = session_log
         if len(self._logs) > self._evict_above:
             self._evict()

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from app.domain.event import Event, EventKind
 from app.domain.session import Session, SessionStatus
+from app.events.outbox import Outbox
 from app.events.run import RUN_BYTES, Run, fact_run
 from app.events.tape import Tape
 from app.storage.engine.database import Database
@@ -100,6 +101,8 @@ class SessionLog:
         """Set by `cut`: of the events up to this number readers get nothing more but ends of turns."""
         self.on_rest: Callable[[SessionLog], None] | None = None
         """Called when neither readers nor turns need this object any more, for the time being."""
+        self.outbox: Outbox | None = None
+        """Told of every fact; `None` where no address is to be told of any."""
         self.used_clock = monotonic()
         self._clock_ms = clock_ms
         self._ring_limit = ring_bytes

@@ -22,7 +22,7 @@ from app.forgetting.warm import WarmCopies, redact_session
 from app.memory.imports import Imports
 from app.memory.longterm import LongTermMemory
 from app.sessions.termination import Terminations
-from app.storage import forgettings, recalled, redaction
+from app.storage import forgettings, outbox, recalled, redaction
 from app.storage.connection import Connection
 from app.storage.engine.database import Database
 from app.storage.engine.unit_of_work import UnitOfWork
@@ -140,7 +140,15 @@ class Removal:
         for start in range(0, len(session_ids), CONCURRENT_TERMINATIONS):
             batch = session_ids[start : start + CONCURRENT_TERMINATIONS]
             await asyncio.gather(*[self._terminate(one) for one in batch])
+        await self._drop_deliveries(session_ids)
         await self._forget(forgettings.owned_memories(request))
+
+    async def _drop_deliveries(self, session_ids: Sequence[str]) -> None:
+        """What webhooks are still to be told of the sessions, also of those that were terminated before."""
+        for store in self._stores:
+            unit = UnitOfWork("")
+            outbox.add_drop_of(unit, session_ids)
+            await store.database.submit(unit)
 
     async def _terminate(self, session_id: str) -> None:
         session_log = await self._places.live.open(session_id)

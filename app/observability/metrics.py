@@ -28,6 +28,12 @@ class Metrics:
             ["agent", "llm", "kind"],
             registry=self._registry,
         )
+        self._webhooks = Counter(
+            "hector_webhook_attempts",
+            "Attempts to tell a webhook of an event, by what became of them.",
+            ["outcome"],
+            registry=self._registry,
+        )
         self._first_token = self._histogram("hector_first_token_seconds", "From the message to the first token.")
         self._duration = self._histogram("hector_turn_seconds", "From the message to the end of its turn.")
         self._gap = self._histogram("hector_longest_gap_seconds", "The longest pause between two reads of a turn.")
@@ -54,6 +60,10 @@ class Metrics:
         if first_token_seconds is not None:
             self._first_token.labels(agent).observe(first_token_seconds)
             self._gap.labels(agent).observe(gap_seconds)
+
+    def webhook_tried(self, outcome: str) -> None:
+        """`outcome`: `delivered`, `retried`, `failed` (given up), `gone` or `dropped` (not configured any more)."""
+        self._webhooks.labels(outcome).inc()
 
     def tokens_used(self, *, agent: str, llm: str, prompt: int, completion: int) -> None:
         if prompt:

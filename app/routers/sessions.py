@@ -21,8 +21,9 @@ from app.doors.schemas.sessions import (
     session_json,
 )
 from app.doors.schemas.turns import Turn, turn_json
+from app.doors.schemas.webhooks import webhooks_json
 from app.doors.scopes import check_operation
-from app.doors.sessions import check_metadata, detail_json
+from app.doors.sessions import check_metadata, detail_json, read_webhooks
 from app.sessions.draft import Draft, Seed
 from app.sessions.tombstones import receipt_json
 
@@ -38,6 +39,7 @@ router = json_router("sessions")
 )
 async def create_session(runtime: AppRuntime, caller: Caller, agent: NamedAgent, body: CreateSession) -> Response:
     check_metadata(runtime, body.metadata)
+    webhooks = await read_webhooks(runtime, body.webhooks)
     session_log, is_new = await runtime.sessions.create(
         caller,
         agent.name,
@@ -47,9 +49,13 @@ async def create_session(runtime: AppRuntime, caller: Caller, agent: NamedAgent,
             metadata=body.metadata,
             ephemeral=body.ephemeral,
             seeds=tuple([Seed(message.role, message.content) for message in body.messages]),
+            webhooks=webhooks,
         ),
     )
-    return answer(detail_json(runtime, session_log, with_turn=not is_new), 201 if is_new else 200)
+    found = detail_json(runtime, session_log, with_turn=not is_new)
+    if is_new and webhooks:
+        found["webhooks"] = webhooks_json(webhooks)
+    return answer(found, 201 if is_new else 200)
 
 
 @router.get("/agents/{agent}/sessions", summary="List sessions, newest first", response_model=SessionPage)

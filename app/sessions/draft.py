@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from app.domain.ids import NewId
 from app.domain.label import Trust
 from app.domain.message import Message, MessageRole, ToolCallRecord
+from app.domain.webhook import Webhook
 from app.memory.scope import session_audience
 from app.storage import memory_transfer, messages, summaries
 from app.storage.engine.unit_of_work import UnitOfWork
@@ -48,6 +49,7 @@ class Draft:
     seeds: tuple[Seed, ...] = ()
     parent_call: str | None = None
     """The call of another session that begins this one."""
+    webhooks: tuple[Webhook, ...] = ()
 
     @property
     def last_seq(self) -> int:

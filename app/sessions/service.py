@@ -168,6 +168,7 @@ class Sessions:
             forked_from=draft.forked_from,
             remembered_seq=draft.remembered_seq,
             parent_call=draft.parent_call,
+            webhooks=draft.webhooks,
         )
         unit = sessions.create(session)
         draft.add_messages(unit, new_id=self._new_id, now_ms=now)

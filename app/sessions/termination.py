@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from app.domain.errors import Unavailable
@@ -76,6 +76,7 @@ class Terminations:
             )
 
         complete_receipt(None)
+        pending.facts = facts
         self._tombstones.pending[session_id] = pending
         failure = await asyncio.shield(
             self._tasks.start(
@@ -107,7 +108,7 @@ class Terminations:
             # Readers are told now: they must not wait for the disk.
             session_log.void(*facts)
             session_log.skip_to_tail(min(len(facts), TAIL_OF_ENDS))
-            facts = _take_facts(session_log, order)
+            pending.facts = facts = _take_facts(session_log, order)
         session_log.publish(*facts)
         closed_ms = await self._await_close(order)
         complete_receipt(closed_ms)
@@ -140,12 +141,14 @@ class Terminations:
             await self._terminate_children(session_log, forget_all=forget_all)
             unit = self._tombstones.make_erasure(session, receipt)
             removed = add_deletion_of_memories(unit, forget_all=forget_all)
+            wake = _add_news(unit, session_log, pending.facts, forget_all=forget_all)
             await self._live.store_of(session_log).database.submit(unit)
         except (WriteFailed, Unavailable) as error:
             raise Unavailable(f"The session is stopped, but the database cannot write that yet: {error}") from error
         except WriteConflict:
             log.warning("session %s had a tombstone already", session.session_id)
         else:
+            wake()
             if not session.ephemeral:
                 self._observer.session_erased(removed)
 
@@ -228,6 +231,25 @@ def _take_facts(session_log: SessionLog, order: StopOrder) -> list[Run]:
         for turn_id, message_id in order.turns
     ]
     return [*facts, session_log.take_fact(SessionTerminated(session_log.session.session_id))]
+
+
+def _add_news(
+    unit: UnitOfWork, session_log: SessionLog, facts: Sequence[Run], *, forget_all: bool
+) -> Callable[[], None]:
+    """Have the unit also store what webhooks are to be told of the end; with `forget_all`, delete all they were to be.
+
+    Returns what to call when it is written.
+    """
+    outbox = session_log.outbox
+    if outbox is None:
+        return lambda: None
+    outbox.interrupt(session_log.session.session_id)
+    if forget_all:
+        outbox.drop(unit)
+        return lambda: None
+    for fact in facts:
+        outbox.add(unit, session_log.session, fact)
+    return outbox.wake
 
 
 def add_deletion_of_memories(unit: UnitOfWork, *, forget_all: bool = False) -> Removed:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
 from app.domain.clock import iso
 from app.domain.errors import SessionOver, session_over
 from app.domain.session import Session, StopReceipt
+from app.events.run import Run
 from app.storage import sessions
 from app.storage.engine.database import Database
 from app.storage.engine.unit_of_work import UnitOfWork
@@ -24,6 +25,8 @@ class Pending:
         """`store`: one attempt. It raises Unavailable when nothing was stored."""
         self.session = session
         self.receipt = StopReceipt(session.session_id, None, session.last_seq, 0, None, 0)
+        self.facts: Sequence[Run] = ()
+        """The last events of the session."""
         self.is_stored = False
         self._store = store
         self._attempt: asyncio.Future[None] | None = None

@@ -44,6 +44,8 @@ class OwnerKind(StrEnum):
     """A memory's: by `memory_id`, or by `row`. Erased with the memory."""
     USER = "user"
     """A user's: by `principal`, `agent` and `user_id`."""
+    DELIVERY = "delivery"
+    """About a session: by `session_id`. Holds no text, outlives a terminated session, deleted when it is forgotten."""
     REQUEST = "request"
     """A deletion request's: blanked when the rows it names are gone."""
 
@@ -197,6 +199,7 @@ _KEYS: dict[OwnerKind, Sequence[Sequence[str]]] = {
     OwnerKind.SESSION: (("session_id",),),
     OwnerKind.MEMORY: (("memory_id",), ("row",)),
     OwnerKind.USER: (("principal", "agent", "user_id"),),
+    OwnerKind.DELIVERY: (("session_id",),),
     OwnerKind.REQUEST: ((),),
 }
 

@@ -9,6 +9,7 @@ import orjson
 from sqlalchemy import Case, Column, Connection, and_, bindparam, case, delete, func, insert, or_, select, update
 
 from app.domain.session import Session, SessionStatus
+from app.domain.webhook import Webhook
 from app.storage import personal, tables
 from app.storage.counts import credible, read_count
 from app.storage.engine.unit_of_work import UnitOfWork
@@ -92,6 +93,9 @@ def create(session: Session) -> UnitOfWork:
             "forked_from": session.forked_from,
             "remembered_seq": session.remembered_seq,
             "parent_call": session.parent_call,
+            "webhooks": orjson.dumps([one.to_json() for one in session.webhooks]).decode()
+            if session.webhooks
+            else None,
         },
     )
     return unit
@@ -308,6 +312,7 @@ def _session(row: Sequence[Any]) -> Session:
         forked_from,
         remembered_seq,
         parent_call,
+        webhooks,
     ) = row
     return Session(
         session_id,
@@ -331,4 +336,5 @@ def _session(row: Sequence[Any]) -> Session:
         forked_from,
         remembered_seq,
         parent_call,
+        tuple([Webhook.from_json(one) for one in orjson.loads(webhooks)]) if webhooks else (),
     )

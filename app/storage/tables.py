@@ -34,6 +34,7 @@ _DEFINITION = not_personal("defines an agent, as an entry of the configuration d
 _GENERATED = not_personal("an id that the server generated")
 _CALLER = not_personal("names a program that has a key; chosen by the operator")
 _REPLICA = not_personal("names a server of the operator")
+_ADDRESS = not_personal("where programs are told of events, and what signs it: chosen by who runs them")
 _WORD = not_personal("one of a closed set of words")
 _NUMBERS = not_personal("numbers only")
 _KEYED = not_personal("a hash keyed with the server's own secret")
@@ -102,6 +103,7 @@ sessions = Table(
     Column("parent_call", Text, info=_GENERATED),
     Column("owner", Text, info=_REPLICA),
     Column("epoch", Integer, nullable=False, server_default="0"),
+    Column("webhooks", Text, info=_ADDRESS),
     info=personal.of_session("sessions", Redaction.FIELDS, redacted="titles"),
 )
 Index(
@@ -378,6 +380,39 @@ usage = Table(
     Column("completion_tokens", BigInteger, nullable=False),
     PrimaryKeyConstraint("principal", "user_id", "agent", "llm", "day"),
     info=personal.of(OwnerKind.USER, "usage_rows"),
+)
+
+# What webhooks are still to be told: one row for each event and address. Rows outlive a terminated session, whose end
+# is told, too; they hold no text.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("delivery_id", Text, primary_key=True, info=_GENERATED),
+    Column("url", Text, nullable=False, info=_ADDRESS),
+    Column("session_id", Text, nullable=False, info=_SESSION),
+    Column("seq", BigInteger, nullable=False),
+    Column("agent", Text, nullable=False, info=_CONFIGURED),
+    Column("kind", Text, nullable=False, info=_WORD),
+    Column(
+        "data", Text, nullable=False, info=not_personal("generated ids, words of closed sets, names of tools, numbers")
+    ),
+    Column("includes_text", Integer, nullable=False),
+    Column("secrets", Text, info=_ADDRESS),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("retried_ms", BigInteger),
+    Column("due_ms", BigInteger, nullable=False),
+    Column("lease_ms", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("failed_ms", BigInteger),
+    Column("problem", Text, info=not_personal("a status, or why no connection was made")),
+    info=personal.of(OwnerKind.DELIVERY),
+)
+Index("outbox_by_session", outbox.c.session_id, outbox.c.url, outbox.c.seq)
+Index(
+    "outbox_due",
+    outbox.c.due_ms,
+    sqlite_where=text("failed_ms IS NULL"),
+    postgresql_where=text("failed_ms IS NULL"),
 )
 
 # What is being forgotten: written down first, gone when it is done, so that a process that dies in between is followed

@@ -49,7 +49,7 @@ for section in ("llms", "agents", "tools"):  # what `make demo` serves is asked 
 ADDRESS = "localhost:8080"
 MARK = "=== example"
 CURL = re.compile(r"\bcurl\b")  # not grpcurl
-RUN_ELSEWHERE = {f"{name}.md" for name in ("a2a", "auth", "grpc", "python", "tools", "vectorshift")}
+RUN_ELSEWHERE = {f"{name}.md" for name in ("a2a", "auth", "grpc", "python", "tools", "vectorshift", "webhooks")}
 """Pages whose programs have a test of their own: `test_NAME_page.py`."""
 PAGES_WITH_CURL = [
     page

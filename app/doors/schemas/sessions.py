@@ -27,6 +27,7 @@ from app.doors.schemas.fields import (
 )
 from app.doors.schemas.messages import Message
 from app.doors.schemas.turns import OpenTurn
+from app.doors.schemas.webhooks import SessionWebhook, ShownWebhook
 
 # -- bodies ------------------------------------------------------------------------------------------
 
@@ -56,6 +57,9 @@ class CreateSession(BaseModel):
     metadata: dict[str, Any] | None = None
     ephemeral: StrictBool = Field(default=False, description="Keep the session in memory only.")
     messages: list[SeedMessage] = Field(default_factory=list, description="What the conversation begins with.")
+    webhooks: list[SessionWebhook] = Field(
+        default_factory=list, description="Programs that are told of its events, where the configuration allows it."
+    )
 
 
 class PatchSession(BaseModel):
@@ -169,6 +173,7 @@ class SessionDetail(Session):
     queued: NotRequired[Annotated[int, Field(description="Turns that wait.")]]
     queue: NotRequired[list[OpenTurn]]
     turn: NotRequired[Annotated[OpenTurn | None, Field(description="The turn that runs now.")]]
+    webhooks: NotRequired[Annotated[list[ShownWebhook], Field(description="In the answer to its creation only.")]]
 
 
 class SessionPage(TypedDict):

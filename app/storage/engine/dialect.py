@@ -121,6 +121,11 @@ def _switch_to_wal(cursor: sqlite3.Cursor) -> None:
             return
 
 
+def exists(url: str) -> bool:
+    """Whether there is a SQLite file; of a Postgres database the server tells."""
+    return is_postgres(url) or Path(str(make_url(url).database)).is_file()
+
+
 def make_place(url: str) -> None:
     """Create a SQLite file and its folder for their owner only; a Postgres database is created by its owner."""
     name = None if is_postgres(url) else make_url(url).database
