@@ -160,10 +160,13 @@ async def _find_server(config: Config) -> str | None:
 
 
 def _find_holder(config: Config) -> dict[str, object] | None:
+    """The server that holds the data; of several one on this machine, if there is one."""
     from app.domain.errors import Unavailable
-    from app.storage.engine.lock import find_holder
+    from app.storage.engine.lock import find_holders
 
     try:
-        return find_holder(config.storage.url)
+        holders = find_holders(config.storage.url)
     except Unavailable as error:
         raise Unreachable(str(error)) from error
+    here = socket.gethostname()
+    return min(holders, key=lambda holder: holder.get("host", here) != here, default=None)

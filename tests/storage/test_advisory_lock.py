@@ -14,7 +14,7 @@ import pytest
 
 from app.domain.errors import Unavailable
 from app.storage.engine.advisory_lock import AdvisoryLock
-from app.storage.engine.lock import find_holder
+from app.storage.engine.lock import find_holders
 from tests.fixtures.eventually import eventually
 from tests.fixtures.line import Line
 from tests.fixtures.postgres import cut_connections
@@ -131,8 +131,8 @@ async def _is(fact: bool) -> bool:
 
 
 async def test_who_holds_the_lock_can_be_asked_by_others(lock: AdvisoryLock, postgres_url: str) -> None:
-    assert find_holder(postgres_url) is None
+    assert find_holders(postgres_url) == []
     await lock.acquire(url=URL, wait_seconds=0)
-    assert find_holder(postgres_url) == {"pid": os.getpid(), "url": URL, "host": socket.gethostname()}
+    assert find_holders(postgres_url) == [{"pid": os.getpid(), "url": URL, "host": socket.gethostname()}]
     lock.release()
-    await eventually(lambda: _is(find_holder(postgres_url) is None))
+    await eventually(lambda: _is(not find_holders(postgres_url)))

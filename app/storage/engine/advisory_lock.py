@@ -160,8 +160,8 @@ class AdvisoryLock:
         return False
 
 
-def find_holder(url: str) -> dict[str, object] | None:
-    """The server that holds the database at `url`: its `pid`, `url` and `host`, where visible. `None`: no server does.
+def find_holders(url: str) -> list[dict[str, object]]:
+    """The servers that hold the database at `url`: `pid`, `url` and `host` of each, where visible.
 
     Raises:
         Unavailable: the database does not answer.
@@ -169,12 +169,12 @@ def find_holder(url: str) -> dict[str, object] | None:
     engine = dialect.make_engine(url)
     try:
         with engine.connect() as connection:
-            holder = _holder(connection)
+            rows = connection.execute(_HOLDER).all()
     except DBAPIError as error:
         raise Unavailable(f"The database {without_password(url)} cannot be opened: {error.orig}") from error
     finally:
         engine.dispose()
-    return None if holder is None else _named(holder) or {}
+    return [_named((row.pid, row.application_name)) or {} for row in rows]
 
 
 def _holder(connection: Connection) -> tuple[int, str | None] | None:

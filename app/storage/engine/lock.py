@@ -37,8 +37,8 @@ def make_lock(url: str) -> Lock:
     return FileLock(Path(path))
 
 
-def find_holder(url: str) -> dict[str, object] | None:
-    """The server that holds the database at `url`, on Postgres with its `host`; `None`: no server does.
+def find_holders(url: str) -> list[dict[str, object]]:
+    """The servers that hold the database at `url`, on Postgres with their `host`: several, if they share it.
 
     Raises:
         Unavailable: the database does not answer.
@@ -46,8 +46,8 @@ def find_holder(url: str) -> dict[str, object] | None:
     if is_postgres(url):
         from app.storage.engine import advisory_lock
 
-        return advisory_lock.find_holder(url)
+        return advisory_lock.find_holders(url)
     path = make_url(url).database
     assert path is not None
     lock = lock_file(Path(path))
-    return holder_of(lock) or {} if is_held(lock) else None
+    return [holder_of(lock) or {}] if is_held(lock) else []
