@@ -116,11 +116,15 @@ class Calls:
                 _fail(call, call.verdict(row.was_taken))
 
     def missed(self, ids: Collection[str]) -> None:
-        sentence = "The request was dropped before another server took it: its session was erased; try again."
+        """Send these again: a crash of the database undid them, or they were erased with their session.
+
+        A target that had taken one knows it and does not carry it out twice; of an erased session it says that.
+        """
         for name in ids:
             call = self._open.get(name)
-            if call is not None and call.verdict is None:
-                _fail(call, Unavailable(sentence))
+            if call is not None and call.verdict is None and not call.answer.done():
+                call.is_stored = False
+                self._exchange.send(call.outgoing)
 
 
 def _settle(call: _Call, answer: Answer) -> None:

@@ -111,14 +111,15 @@ class Wire:
     async def call(self, replica_id: str, operation: str, session_id: str, body: bytes, *, seconds: float) -> bytes:
         """Have another replica carry out a command, at most once; its answer.
 
-        `session_id`: empty for a command about no session. A caller that is cancelled does not take the command back.
+        `session_id`: empty for a command about no session. When the caller is cancelled, the command may still be
+        carried out.
 
         Raises:
             HectorError: the handler raised it.
             ReplicaGone: the target is not alive, or died while we waited; `was_taken` says whether it may have
                 carried out the command. Noticed within a second of the end of its lease.
-            Unavailable: no answer within `seconds` (the message says whether the command was taken; if not, it will
-                not be), the database is away, or the session was erased before the command was taken.
+            Unavailable: no answer within `seconds`, for example because the database is away. The message says whether
+                the command was taken; if not, it will not be.
         """
         if self._is_closed:
             raise Unavailable("The server is shutting down.", reason="shutting_down")

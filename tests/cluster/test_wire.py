@@ -197,18 +197,47 @@ async def test_commands_that_were_there_before_the_target_listened_are_found(a: 
     await late.close()
 
 
-async def test_a_command_whose_session_is_erased_before_it_is_taken_fails_soon(a: Replica, postgres_url: str) -> None:
-    deaf = Replica("deaf", postgres_url)
-    deaf.renew(3600)
-    call = asyncio.ensure_future(a.wire.call("deaf", "note", "s1", b"x", seconds=50))
+async def test_a_command_that_is_erased_with_its_session_before_it_is_taken_is_sent_again(
+    a: Replica, postgres_url: str
+) -> None:
+    late = Replica("late", postgres_url)
+    late.renew(3600)
+    call = asyncio.ensure_future(a.wire.call("late", "refuse", "s1", b"x", seconds=50))
 
     async def is_erased() -> bool:
         return bool(run(postgres_url, "DELETE FROM commands WHERE session_id = 's1' RETURNING id"))
 
     await eventually(is_erased)
-    with pytest.raises(Unavailable, match="erased"):
+    await late.wire.open()
+    with pytest.raises(NotFound):
         await call
-    await deaf.close()
+    await late.close()
+
+
+async def test_a_command_whose_row_is_lost_while_it_is_carried_out_is_carried_out_once(
+    a: Replica, b: Replica, postgres_url: str
+) -> None:
+    """As a crash of the database may do."""
+    slow = asyncio.ensure_future(a.wire.call("b", "wait", "s1", b"slow", seconds=50))
+    await until_taken(b, "s1 slow")
+    assert len(run(postgres_url, "DELETE FROM commands RETURNING id")) == 1
+
+    async def is_there_again() -> bool:
+        return len(rows(postgres_url)) == 1
+
+    await eventually(is_there_again)
+    b.may_go_on.set()
+    assert await slow == b"slow"
+    assert b.carried_out == ["s1 slow"]
+
+
+async def test_an_answer_whose_row_is_lost_is_given_again(a: Replica, b: Replica, postgres_url: str) -> None:
+    async def answer(session_id: str, body: bytes) -> bytes:
+        run(postgres_url, "DELETE FROM commands")
+        return b.name.encode()
+
+    b.wire.serve("lose", answer)
+    assert await a.wire.call("b", "lose", "s1", b"", seconds=50) == b"b"
 
 
 async def test_a_command_that_erases_its_session_is_answered(a: Replica, b: Replica, postgres_url: str) -> None:
