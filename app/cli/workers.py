@@ -116,7 +116,7 @@ class Workers:
     async def _keep(self, place: int) -> None:
         """One worker, started again whenever it dies, until the shutdown."""
         if place > 0:
-            await self._first_is_ready.wait()  # alone it brings the database up to date
+            await self._first_is_ready.wait()  # what is wrong with a start is told once, not by all
         deaths = 0
         while not self._stopping.is_set():
             child = await self._start(place)

@@ -23,7 +23,7 @@ from app.cli.worker import Parent, Worker, own_host
 from app.cli.workers import Workers, names_of
 from app.config.root import Config
 from tests.fixtures.eventually import eventually
-from tests.fixtures.server import ROOT
+from tests.fixtures.server import ROOT, HectorServer
 
 STUB = Path(__file__).with_name("worker_stub.py")
 
@@ -233,6 +233,13 @@ async def test_a_worker_learns_that_its_parent_has_died() -> None:
     line.close()
     async with asyncio.timeout(5):
         await died.wait()
+
+
+async def test_workers_on_sqlite_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    settings = {"llms": {"demo": {"type": "scripted"}}, "agents": {"assistant": {}}}
+    server = HectorServer(tmp_path, settings, options=["--workers", "2"])
+    assert await server.run_to_end() == 2
+    assert "server.workers: several workers need PostgreSQL: set storage.url to postgresql://…" in server.log_text
 
 
 def test_the_parent_loads_nothing_of_what_it_starts() -> None:
