@@ -1,13 +1,9 @@
 """What every promise needs: a provider, a server on it, and a client. One of each for a module.
 
-A module may say how its server is configured by a constant `SETTINGS`, laid over what stands here.
-With TEST_ON=postgres in the environment the servers work on Postgres instead of a file, and what is about
-the file itself (mark `database_file`) is left out.
-"""
+A module may say how its server is configured by a constant `SETTINGS`, laid over what stands here."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,16 +15,6 @@ import pytest_asyncio
 from tests.fixtures.document import Document
 from tests.fixtures.server import HectorServer
 from tests.fixtures.upstream import Upstream
-
-ON_POSTGRES = os.environ.get("TEST_ON") == "postgres"
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if ON_POSTGRES:
-        about_files = [item for item in items if item.get_closest_marker("database_file")]
-        config.hook.pytest_deselected(items=about_files)
-        items[:] = [item for item in items if item not in about_files]
-
 
 def settings_for(upstream: Upstream, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """A configuration whose only model is `upstream`. An entry `llm` in `changes` is laid over that model."""
@@ -61,8 +47,6 @@ async def process(
     provider: Upstream, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[HectorServer]:
     settings = settings_for(provider, getattr(request.module, "SETTINGS", None))
-    if ON_POSTGRES:
-        settings["storage"] = {"url": request.getfixturevalue("databases").create()}
     server = HectorServer(Path(tmp_path_factory.mktemp("hector")), settings)
     await server.start()
     try:
