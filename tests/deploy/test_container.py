@@ -248,8 +248,9 @@ def test_what_is_kept_lies_in_volumes_that_are_named() -> None:
 
 def test_only_the_server_can_be_reached_and_only_from_this_machine() -> None:
     assert "ports" not in DATABASE
-    assert [filled(port) for port in SERVER["ports"]] == ["127.0.0.1:8080:8080"]
-    assert [filled(port, PORT="9000", BIND="::1") for port in SERVER["ports"]] == ["::1:9000:8080"]
+    assert [filled(port) for port in SERVER["ports"]] == ["127.0.0.1:8080:8080", "127.0.0.1:50051:50051"]
+    others = [filled(port, PORT="9000", GRPC_PORT="9001", BIND="::1") for port in SERVER["ports"]]
+    assert others == ["::1:9000:8080", "::1:9001:50051"]
     assert all(COMPOSE["networks"][network]["internal"] for network in DATABASE["networks"])
 
 
