@@ -14,7 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app import __version__
 from app.compat import agui, ui_message_stream
-from app.compat.a2a.routes import routes as a2a_routes
+from app.compat.a2a.door import A2ADoor
 from app.compat.mcp_server import McpDoor
 from app.compat.openai import HEADERS as OPENAI_HEADERS
 from app.compat.openai import install as open_openai_door
@@ -70,10 +70,11 @@ def without_body(send: Send) -> Send:
     return send_head
 
 
-def create_app(runtime: Runtime, *, accepts_local_pages: bool = False) -> FastAPI:
+def create_app(runtime: Runtime, *, a2a: A2ADoor | None = None, accepts_local_pages: bool = False) -> FastAPI:
     """The application on an opened runtime; closing the runtime is the caller's business.
 
-    `accepts_local_pages`: as if every origin of this machine were in `server.cors_origins`.
+    `a2a`: the door that gRPC shares. `accepts_local_pages`: as if every origin of this machine were in
+    `server.cors_origins`.
     """
 
     @asynccontextmanager
@@ -81,14 +82,17 @@ def create_app(runtime: Runtime, *, accepts_local_pages: bool = False) -> FastAP
         loop = asyncio.get_running_loop()
         heartbeats = loop.create_task(readers.run(), name="heartbeats")
         lag = loop.create_task(runtime.lag.run(), name="lag")
+        opened_a2a.start()
         yield
         heartbeats.cancel()
         lag.cancel()
+        await opened_a2a.close()
         await mcp.close()
 
     config = runtime.config.server
     readers = runtime.conversation.readers
     mcp = McpDoor(runtime)
+    opened_a2a = a2a or A2ADoor(runtime)
     runtime.on_stop(readers.stop)
     middleware = []
     refused = RefusedOrigins(config.cors_origins)
@@ -143,7 +147,7 @@ def create_app(runtime: Runtime, *, accepts_local_pages: bool = False) -> FastAP
     app.router.routes.extend(Streams(runtime).routes())  # first: each address before it is tried with each message
     open_openai_door(app, runtime)
     app.router.routes.extend(vectorshift.routes(runtime))
-    app.router.routes.extend([*agui.routes(runtime), *ui_message_stream.routes(runtime), *a2a_routes(runtime)])
+    app.router.routes.extend([*agui.routes(runtime), *ui_message_stream.routes(runtime), *opened_a2a.routes()])
     app.router.routes.extend(websocket.routes(runtime))
     for room in ROOMS:
         app.router.routes.extend(room.router.routes)  # `include_router` would analyse each once more, at first use

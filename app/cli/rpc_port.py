@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
-from app.compat.a2a.routes import is_open
+from app.compat.a2a.door import A2ADoor, is_open
 from app.observability.tasks import Tasks
 from app.runtime import Runtime
 
@@ -19,8 +20,9 @@ log = logging.getLogger(__name__)
 class RpcPort:
     """Whatever keeps it from opening costs one line in the log: HTTP goes on without it."""
 
-    def __init__(self, runtime: Runtime, *, is_shared: bool) -> None:
+    def __init__(self, runtime: Runtime, a2a: A2ADoor, *, is_shared: bool) -> None:
         self._runtime = runtime
+        self._a2a = a2a
         self._is_shared = is_shared
         self._tasks = Tasks()
         self._server: RpcServer | None = None
@@ -38,7 +40,7 @@ class RpcPort:
     async def _open(self) -> None:
         config = self._runtime.config.server
         try:
-            server_class, registers = await asyncio.to_thread(_load, self._runtime)
+            server_class, registers = await load_services(self._runtime, self._a2a)
         except ImportError as error:
             log.info("no gRPC: %s is not installed; pip install 'hector[grpc]' adds it", error.name or "its package")
             return
@@ -56,14 +58,20 @@ class RpcPort:
         log.info("gRPC at %s", server.address)
 
 
-def _load(runtime: Runtime) -> tuple[type[RpcServer], list[Register]]:
-    """The server, and the services on its port."""
+async def load_services(runtime: Runtime, a2a: A2ADoor) -> tuple[type[RpcServer], list[Register]]:
+    """The server, and the services on its port. Raises ImportError: gRPC is not installed."""
+    server_class, register = await asyncio.to_thread(_import)
+    registers: list[Register] = [register]
+    if is_open(runtime.config.compat.a2a):
+        handler = await a2a.handler()
+        from app.compat.a2a import grpc
+
+        registers.append(partial(grpc.register, handler))
+    return server_class, registers
+
+
+def _import() -> tuple[type[RpcServer], Register]:
     from app.rpc.server import RpcServer
     from app.rpc.service import register
 
-    registers: list[Register] = [register]
-    if is_open(runtime.config.compat.a2a):
-        from app.compat.a2a import grpc
-
-        registers.append(grpc.register)
-    return RpcServer, registers
+    return RpcServer, register

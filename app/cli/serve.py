@@ -19,6 +19,7 @@ from app.cli.listening import TRY_ANOTHER, CannotListen, bind, copies_of, waitin
 from app.cli.rpc_port import RpcPort
 from app.cli.start import START_ERROR
 from app.cli.worker import Parent, Worker, own_host
+from app.compat.a2a.door import A2ADoor
 from app.config.load import ConfigError, LoadedConfig
 from app.config.root import Config
 from app.domain.errors import Unavailable
@@ -39,11 +40,11 @@ CLOSE_SECONDS = 5
 class Server(uvicorn.Server):
     """uvicorn that sends `reconnect` to every reader before it waits for their connections to close."""
 
-    def __init__(self, config: uvicorn.Config, runtime: Runtime, parent: Parent | None) -> None:
+    def __init__(self, config: uvicorn.Config, runtime: Runtime, a2a: A2ADoor, parent: Parent | None) -> None:
         super().__init__(config)
         self._runtime = runtime
         self._parent = parent
-        self._rpc_port = RpcPort(runtime, is_shared=parent is not None)
+        self._rpc_port = RpcPort(runtime, a2a, is_shared=parent is not None)
         runtime.on_stop(self._leave)
         if runtime.is_stopping:
             self._leave()
@@ -133,8 +134,9 @@ async def _serve(
         signal.SIGHUP, lambda: reloads.start(_reload(runtime, lambda: settle(read_again())), name="reload")
     )
     try:
-        app = _make_app(runtime, is_development=is_development)
-        await Server(_settings(app, config), runtime, parent).serve(sockets=[*copies_of(listener), *own])
+        a2a = A2ADoor(runtime)
+        app = _make_app(runtime, a2a, is_development=is_development)
+        await Server(_settings(app, config), runtime, a2a, parent).serve(sockets=[*copies_of(listener), *own])
     finally:
         await reloads.cancel()
         await runtime.close()
@@ -161,13 +163,13 @@ def _settings(app: ASGIApp, config: Config) -> uvicorn.Config:
     )
 
 
-def _make_app(runtime: Runtime, *, is_development: bool) -> ASGIApp:
+def _make_app(runtime: Runtime, a2a: A2ADoor, *, is_development: bool) -> ASGIApp:
     if not is_development:
-        return create_app(runtime)
+        return create_app(runtime, a2a=a2a)
     from app.routers.development import NOTICE, Development
 
     log.warning("%s", NOTICE)
-    return Development(create_app(runtime, accepts_local_pages=True))
+    return Development(create_app(runtime, a2a=a2a, accepts_local_pages=True))
 
 
 async def _reload(runtime: Runtime, read_again: Callable[[], Config]) -> None:

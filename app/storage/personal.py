@@ -57,6 +57,8 @@ class Redaction(StrEnum):
     """The columns that contain the phrase are blanked. They describe the session and are not part of its history."""
     ROWS = "rows"
     """The rows that contain the text are blanked."""
+    ROWS_DELETED = "rows_deleted"
+    """The rows that contain the text are deleted. They are not part of the session's history."""
     TURNS = "turns"
     """The rows of the turns that contain the text are blanked."""
     TURNS_DELETED = "turns_deleted"
@@ -151,7 +153,8 @@ def content_of(column: Column[Any]) -> Content | None:
 
 
 def row_key(table: Table) -> Column[Any]:
-    """The column that identifies a row within its session; `check` sees to it that there is one, for Redaction.ROWS."""
+    """The column that identifies a row within its session; `check` refuses a table without one for Redaction.ROWS and
+    ROWS_DELETED."""
     (key,) = _row_keys(table)
     return key
 
@@ -208,7 +211,7 @@ def _redaction_problems(table: Table, whose: Ownership) -> Iterator[str]:
     match whose.redaction:
         case None:
             yield f"{table} does not say how its texts are redacted"
-        case Redaction.ROWS:
+        case Redaction.ROWS | Redaction.ROWS_DELETED:
             if len(_row_keys(table)) != 1:
                 yield f"{table} needs one column that identifies a row within its session"
         case Redaction.TURNS | Redaction.TURNS_DELETED:

@@ -34,7 +34,7 @@ class Found:
     """Where texts to be forgotten are in one session."""
 
     rows: dict[str, set[Any]] = field(default_factory=dict)
-    """By table, the rows to blank: their keys within the session."""
+    """By table, the rows to blank or delete: their keys within the session."""
     message_ids: set[str] = field(default_factory=set)
     turn_ids: set[str] = field(default_factory=set)
     in_history: bool = False
@@ -43,7 +43,7 @@ class Found:
     """New values for columns that describe the session, such as its title."""
 
     def __bool__(self) -> bool:
-        return self.in_history or bool(self.description)
+        return self.in_history or bool(self.description) or bool(self.rows)
 
 
 def scan(connection: Connection, session_ids: Sequence[str], phrase: Phrase) -> dict[str, Found]:
@@ -66,7 +66,7 @@ def _rows_with(
     if not texts:
         return
     names = ["session_id", "turn_id", "message_id"]
-    if whose.redaction is Redaction.ROWS:
+    if whose.redaction in (Redaction.ROWS, Redaction.ROWS_DELETED):
         names.append(personal.row_key(table).name)
     keys = [table.c[name] for name in dict.fromkeys(names) if name in table.c]
     for row in connection.execute(select(*keys, *texts).where(table.c.session_id.in_(ids))):
@@ -85,6 +85,9 @@ def _add_row(
 ) -> None:
     if whose.redaction is Redaction.FIELDS:
         found.description |= {column.name: _redacted(column, row._mapping[column], phrase) for column in columns}
+        return
+    if whose.redaction is Redaction.ROWS_DELETED:
+        found.rows.setdefault(table.name, set()).add(row._mapping[personal.row_key(table)])
         return
     found.in_history = True
     if whose.redaction in (Redaction.ROWS, Redaction.TURNS) and (turn_id := getattr(row, "turn_id", None)):
@@ -190,6 +193,9 @@ def _redact(
         case Redaction.ROWS:
             blank, key = update(table).values(_blank(table)), personal.row_key(table)
             return _run_on(connection, blank.where(is_ours), key, found.rows.get(table.name, ()))
+        case Redaction.ROWS_DELETED:
+            key = personal.row_key(table)
+            return _run_on(connection, delete(table).where(is_ours), key, found.rows.get(table.name, ()))
         case Redaction.TURNS:
             blank = update(table).values(_blank(table))
             return _run_on(connection, blank.where(is_ours), table.c.turn_id, found.turn_ids)

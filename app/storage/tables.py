@@ -445,6 +445,28 @@ idempotency = Table(
 )
 Index("idempotency_by_age", idempotency.c.created_ms)
 
+# Addresses of clients that are told when the state of a turn changes. `push_id`: the turn's id and the client's name
+# for the address. `config`: the whole configuration, with the client's credentials. `is_told`: the end of the turn was
+# told, or the address came after it.
+push_configs = Table(
+    "push_configs",
+    metadata,
+    Column("session_id", Text, nullable=False, info=_SESSION),
+    Column("push_id", Text, nullable=False, info=holds(Kind.KEY)),
+    Column("turn_id", Text, nullable=False, info=_GENERATED),
+    Column("config", Text, nullable=False, info=_JSON),
+    Column("is_told", Integer, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("session_id", "push_id"),
+    info=personal.of_session("push_configs", Redaction.ROWS_DELETED),
+)
+Index(
+    "push_configs_untold",
+    push_configs.c.session_id,
+    sqlite_where=text("is_told = 0"),
+    postgresql_where=text("is_told = 0"),
+)
+
 # Long-term memory. `audience` says who sees it (app/memory/scope.py), `kind` what it is; `terms` are the stems of the
 # text, which the full text of both databases indexes (storage/stem_index.py). A row is never changed but for its pin:
 # an edit is a new row under the same id, so that a reader that has read up to a row has missed nothing.

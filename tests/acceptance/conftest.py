@@ -16,6 +16,7 @@ from tests.fixtures.document import Document
 from tests.fixtures.server import HectorServer
 from tests.fixtures.upstream import Upstream
 
+
 def settings_for(upstream: Upstream, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """A configuration whose only model is `upstream`. An entry `llm` in `changes` is laid over that model."""
     changes = dict(changes or {})

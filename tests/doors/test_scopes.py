@@ -14,8 +14,9 @@ from a2a.server.request_handlers.request_handler import RequestHandler
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
-from app.cli.rpc_port import _load
-from app.compat.a2a.handler import CALLER, handler_of
+from app.cli.rpc_port import load_services
+from app.compat.a2a.door import A2ADoor
+from app.compat.a2a.handler import CALLER
 from app.compat.a2a.service import Caller as A2ACaller
 from app.compat.mcp_server.calls import Calls
 from app.compat.mcp_server.serving import _server
@@ -25,6 +26,7 @@ from app.domain.errors import Forbidden, NotFound
 from app.domain.principal import Principal, Scope, scopes_of
 from app.doors.scopes import OPERATIONS, RouteScopes, check_operation, check_rpc, find_rpc
 from app.main import create_app
+from app.observability.tasks import Tasks
 from app.routers.websocket.commands import Commands
 from app.runtime import Runtime
 
@@ -82,8 +84,8 @@ async def test_every_method_of_grpc_has_a_scope(runtime: Runtime) -> None:
             names.extend(f"/{service}/{method}" for method in handlers)
 
     recorder: Any = Recorder()
-    for register in _load(runtime)[1]:
-        register(recorder, runtime, runtime.house.runner)  # type: ignore[arg-type]
+    for register in (await load_services(runtime, A2ADoor(runtime)))[1]:
+        register(recorder, runtime, Tasks())
     assert "/lf.a2a.v1.A2AService/SendMessage" in names
     assert "/hector.v1.A2AService/StreamMessage" in names
     assert [name for name in names if find_rpc(name) is None] == []
@@ -103,7 +105,7 @@ async def test_every_operation_of_a_body_has_a_scope(runtime: Runtime) -> None:
 
 
 async def test_every_operation_of_a2a_refuses_a_caller_without_scopes(runtime: Runtime) -> None:
-    handler, caller = handler_of(runtime), A2ACaller(NOBODY, "assistant", None)
+    handler, caller = await A2ADoor(runtime).handler(), A2ACaller(NOBODY, "assistant", None)
     context: Any = SimpleNamespace(state={CALLER: caller})
     names = [name for name in dir(RequestHandler) if name.startswith("on_")]
     assert len(names) > 9

@@ -13,7 +13,7 @@ from a2a.types.a2a_pb2_grpc import add_A2AServiceServicer_to_server
 from a2a.utils.constants import VERSION_HEADER
 from a2a.utils.errors import VersionNotSupportedError
 
-from app.compat.a2a.handler import CALLER, handler_of
+from app.compat.a2a.handler import CALLER, Handler
 from app.compat.a2a.service import Caller
 from app.domain.errors import InvalidRequest
 from app.doors.callers import caller
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 _VERSION_1 = re.compile(r"1(?:\.\d+)*")
 
 
-def register(server: Server, runtime: Runtime, _calls: Tasks) -> str:
+def register(handler: Handler, server: Server, runtime: Runtime, _calls: Tasks) -> str:
     """Serve it on the port; returns its full name."""
-    add_A2AServiceServicer_to_server(_Servicer(runtime), server)  # type: ignore[no-untyped-call]
+    add_A2AServiceServicer_to_server(_Servicer(handler, runtime), server)  # type: ignore[no-untyped-call]
     return DESCRIPTOR.services_by_name["A2AService"].full_name
 
 
 class _Servicer(GrpcHandler):
     """The SDK's, with the caller that the guard before it has found out."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        super().__init__(handler_of(runtime), DefaultGrpcServerCallContextBuilder())
+    def __init__(self, handler: Handler, runtime: Runtime) -> None:
+        super().__init__(handler, DefaultGrpcServerCallContextBuilder())
         self._runtime = runtime
 
     def _build_call_context(self, context: Any, request: Any) -> ServerCallContext:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, Coroutine
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from a2a.server.context import ServerCallContext
 from a2a.server.request_handlers.request_handler import RequestHandler, validate_request_params
@@ -38,7 +36,6 @@ from app.compat.a2a.service import Caller, Followed, Service
 from app.compat.a2a.tasks import read_task
 from app.conversation.stream import Silence
 from app.doors.scopes import check_operation
-from app.runtime import Runtime
 
 CALLER = "hector_caller"
 """Where the state of a call context has its `Caller`."""
@@ -49,7 +46,7 @@ class Handler(RequestHandler):
 
     def __init__(self, service: Service, push: Push) -> None:
         self.service = self._service = service
-        self._push = push
+        self.push = self._push = push
 
     # -- sending --------------------------------------------------------------------------------
 
@@ -190,22 +187,6 @@ async def _uncut(opening: Coroutine[Any, Any, Followed]) -> Followed:
 def _leave(task: asyncio.Task[Followed]) -> None:
     if not task.cancelled() and task.exception() is None:
         task.result().reading.__exit__(None, None, None)
-
-
-_handlers: WeakKeyDictionary[Runtime, Handler] = WeakKeyDictionary()
-
-
-def handler_of(runtime: Runtime) -> Handler:
-    """The handler of a server, which its wires share. Call it on the loop."""
-    handler = _handlers.get(runtime)
-    if handler is None:
-        # The SDK logs each bad request with a traceback; our own faults are logged in errors.py.
-        logging.getLogger("a2a").setLevel(logging.CRITICAL)
-        service = Service(runtime)
-        push = Push(service, runtime.config.compat.a2a)
-        runtime.on_stop(push.stop)
-        handler = _handlers[runtime] = Handler(service, push)
-    return handler
 
 
 def caller_of(context: ServerCallContext, operation: str) -> Caller:

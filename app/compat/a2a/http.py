@@ -27,7 +27,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.agents import Agent
 from app.compat.a2a.cards import make_card
-from app.compat.a2a.handler import CALLER, handler_of
+from app.compat.a2a.handler import CALLER, Handler
 from app.compat.a2a.service import Caller, Followed
 from app.compat.a2a.sse import TaskStream
 from app.domain.errors import InvalidRequest, NotFound
@@ -45,9 +45,9 @@ Follow = Callable[[ServerCallContext], Awaitable[Followed]]
 class Http:
     """The addresses of A2A, each an ASGI application."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, handler: Handler) -> None:
         self._runtime = runtime
-        self.handler = handler_of(runtime)
+        self.handler = handler
         self._callers = _Callers()
         self._since = formatdate(usegmt=True)
         self._rpc = JsonRpcDispatcher(self.handler, self._callers, enable_v0_3_compat=True)

@@ -1,16 +1,18 @@
 """Push notifications: a client's addresses that are told when the state of a task changes.
 
-They live as long as the process. Delivery is tried a few times, in order for each address; private addresses are
-refused unless the configuration allows them, and a connection goes to the addresses that were checked.
+They are rows of the task's session, so they outlive a restart: `resume` follows the tasks whose end was not told.
+Delivery is tried a few times, in order for each address, and the end of a task may be told twice where the server died
+in between. Private addresses are refused unless the configuration allows them, and a connection goes to the addresses
+that were checked.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Literal
 
 import aiohttp
 import orjson
@@ -22,14 +24,19 @@ from a2a.utils.errors import (
     TaskNotFoundError,
     UnsupportedOperationError,
 )
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict, MessageToJson, Parse
 
 from app.compat.a2a.service import Caller, Followed, Service
 from app.compat.a2a.tasks import FINAL_STATES
 from app.config.compat import A2AConfig
 from app.conversation.stream import Silence
 from app.domain.errors import HectorError
+from app.domain.principal import ANONYMOUS, Principal
+from app.events.change import Change
+from app.events.log import SessionLog
 from app.observability.tasks import Tasks
+from app.runtime import now_ms
+from app.storage import push_configs
 from app.tools.addresses import PrivatePlaces, Resolve, checked_addresses, read_url, system_resolver
 from app.tools.base import ToolFailed
 from app.tools.http_exchange import Exchange
@@ -41,18 +48,8 @@ SECONDS = 10.0
 """What one delivery may take."""
 PAUSES = (1.0, 5.0)
 """Seconds before the second and third try."""
-MOST_TASKS = 10_000
-"""Tasks whose addresses are kept; those of the oldest are dropped."""
 _LONGEST = 4_096
 """Characters of an address, a token or credentials."""
-
-
-@dataclass(slots=True)
-class _Told:
-    """Who is told of a task. `following` runs until the task is over."""
-
-    configs: dict[str, TaskPushNotificationConfig] = field(default_factory=dict)
-    following: asyncio.Task[None] | None = None
 
 
 class Push:
@@ -63,7 +60,9 @@ class Push:
         self._config = config
         self._private = PrivatePlaces(config.push_private)
         self._resolve = resolve or system_resolver(Threads())
-        self._told: OrderedDict[str, _Told] = OrderedDict()
+        self._following: dict[str, asyncio.Task[None]] = {}
+        """By the ids of the tasks that are followed."""
+        self._adding = asyncio.Lock()
         self._tasks = Tasks()
 
     # -- the addresses of a task ----------------------------------------------------------------
@@ -96,28 +95,37 @@ class Push:
 
         Raises: what `check` and `Service.locate` raise; InvalidParamsError: the task has too many.
         """
-        _, turn = await self._service.locate(caller, config.task_id)
+        self._require()
+        session_log, turn = await self._service.locate(caller, config.task_id)
         await self.check(config)
         stored = TaskPushNotificationConfig()
         stored.CopyFrom(config)
         stored.id = stored.id or config.task_id
-        told = self._told.setdefault(config.task_id, _Told())
-        if stored.id not in told.configs and len(told.configs) >= self._config.max_push:
+        async with self._adding:  # counted and stored in one step
             most = self._config.max_push
-            raise InvalidParamsError(f"The task has {most} push notification configs, the most (compat.a2a.max_push).")
-        told.configs[stored.id] = stored
-        while len(self._told) > MOST_TASKS:
-            self._drop(next(iter(self._told)))
-        is_followed = told.following is not None and not told.following.done()
-        if not is_followed and (is_new or not turn.state.is_final):
-            told.following = self._tasks.start(self._follow(caller, config.task_id), name=f"push {config.task_id}")
+            known = [one.id for one in await self._stored(session_log, config.task_id)]
+            if stored.id not in known and len(known) >= most:
+                raise InvalidParamsError(
+                    f"The task has {most} push notification configs, the most (compat.a2a.max_push)."
+                )
+            is_followed = is_new or not turn.state.is_final
+            async with Change(session_log) as change:
+                push_configs.add(
+                    change.unit,
+                    turn_id=config.task_id,
+                    config_id=stored.id,
+                    config=MessageToJson(stored, indent=None),
+                    is_told=not is_followed,
+                    created_ms=now_ms(),
+                )
+        if is_followed:
+            self._start(caller, session_log, config.task_id)
         return stored
 
     async def list(self, caller: Caller, task_id: str) -> list[TaskPushNotificationConfig]:
         self._require()
-        await self._service.locate(caller, task_id)
-        told = self._told.get(task_id)
-        return list(told.configs.values()) if told is not None else []
+        session_log, _ = await self._service.locate(caller, task_id)
+        return list(await self._stored(session_log, task_id))
 
     async def get(self, caller: Caller, task_id: str, config_id: str) -> TaskPushNotificationConfig:
         """Raises TaskNotFoundError: the task has no such config."""
@@ -128,30 +136,47 @@ class Push:
 
     async def delete(self, caller: Caller, task_id: str, config_id: str) -> None:
         """One that is not there is not an error."""
-        await self.list(caller, task_id)
-        told = self._told.get(task_id)
-        if told is not None:
-            told.configs.pop(config_id, None)
-            if not told.configs:
-                self._drop(task_id)
+        self._require()
+        session_log, _ = await self._service.locate(caller, task_id)
+        async with Change(session_log) as change:
+            push_configs.add_removal(change.unit, turn_id=task_id, config_id=config_id)
+
+    async def _stored(self, session_log: SessionLog, task_id: str) -> Sequence[TaskPushNotificationConfig]:
+        """The configs of a task, oldest first."""
+        find = partial(push_configs.of_turn, session_id=session_log.session.session_id, turn_id=task_id)
+        stored = await session_log.database.read(find)
+        return [Parse(config, TaskPushNotificationConfig()) for config in stored]
 
     def _require(self) -> None:
         if not self._config.push:
             raise PushNotificationNotSupportedError("Push notifications are switched off (compat.a2a.push).")
 
-    def _drop(self, task_id: str) -> None:
-        told = self._told.pop(task_id)
-        if told.following is not None:
-            told.following.cancel()
-
     def stop(self) -> None:
         """The server stops: nothing more is sent."""
-        for task_id in list(self._told):
-            self._drop(task_id)
+        for following in self._following.values():
+            following.cancel()
 
     # -- telling --------------------------------------------------------------------------------
 
-    async def _follow(self, caller: Caller, task_id: str) -> None:
+    async def resume(self) -> None:
+        """Follow the tasks again that the process before was to tell the end of."""
+        runtime = self._service.runtime
+        for session_id, task_id in await runtime.live.durable.database.read(push_configs.untold):
+            session_log = await runtime.live.open(session_id)
+            if session_log is not None:
+                session = session_log.session
+                kind: Literal["anonymous", "key"] = "anonymous" if session.principal == ANONYMOUS else "key"
+                owner = Principal(session.principal, kind, session.user_id)
+                self._start(Caller(owner, session.agent), session_log, task_id)
+
+    def _start(self, caller: Caller, session_log: SessionLog, task_id: str) -> None:
+        if task_id in self._following:
+            return
+        name = f"push {task_id}"
+        following = self._following[task_id] = self._tasks.start(self._follow(caller, session_log, task_id), name=name)
+        following.add_done_callback(lambda _: self._following.pop(task_id, None))
+
+    async def _follow(self, caller: Caller, session_log: SessionLog, task_id: str) -> None:
         """Tell what becomes of a task until it is over. As a reader: the task goes on for whoever is told."""
         try:
             try:
@@ -160,7 +185,9 @@ class Push:
             except UnsupportedOperationError:  # it was over sooner than we looked
                 pass
             task = await self._service.get(caller, task_id)
-            await self._tell(task_id, StreamResponse(task=task))
+            await self._tell(session_log, task_id, StreamResponse(task=task))
+            async with Change(session_log) as change:
+                push_configs.add_told(change.unit, task_id)
         except (A2AError, HectorError) as error:  # its session was terminated, or the server stops
             log.debug("no more notifications about %s: %s", task_id, error)
 
@@ -177,13 +204,12 @@ class Push:
                     continue
                 known = update.status.state
                 if known not in FINAL_STATES:  # the end is told with the whole task
-                    await self._tell(task_id, StreamResponse(status_update=update))
+                    await self._tell(followed.session_log, task_id, StreamResponse(status_update=update))
 
-    async def _tell(self, task_id: str, told: StreamResponse) -> None:
-        known = self._told.get(task_id)
+    async def _tell(self, session_log: SessionLog, task_id: str, told: StreamResponse) -> None:
         body = orjson.dumps(MessageToDict(told))
-        if known is not None:
-            await asyncio.gather(*[self._deliver(config, body) for config in known.configs.values()])
+        configs = await self._stored(session_log, task_id)
+        await asyncio.gather(*[self._deliver(config, body) for config in configs])
 
     async def _deliver(self, config: TaskPushNotificationConfig, body: bytes) -> None:
         problem = ""

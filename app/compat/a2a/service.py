@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+import orjson
 from a2a.types import (
     ListTasksRequest,
     ListTasksResponse,
@@ -109,9 +111,9 @@ class Service:
         agent = runtime.roster.get(caller.agent, caller.principal)
         runtime.conversation.check_length(text)
         session_id = params.message.context_id or None
+        sending = Sending(text, background=_is_background(params), key=key_of(params) if session_id else None)
         session_log, _ = await runtime.sessions.create(caller.principal, agent.name, session_id=session_id)
-        runtime.admission.check_accepts(session_log)
-        return await self._say(caller, session_log, Sending(text, background=_is_background(params)), params)
+        return await self._say(caller, session_log, sending, params)
 
     async def _say(
         self, caller: Caller, session_log: SessionLog, sending: Sending, params: SendMessageRequest
@@ -135,7 +137,8 @@ class Service:
             raise UnsupportedOperationError("The task is over; send a message without taskId to begin another one.")
         waiting = await open_acts(self.runtime, session_log, turn.turn_id)
         if not waiting:
-            sending = Sending(text_of(params.message), on_busy="steer", background=_is_background(params))
+            background, key = _is_background(params), key_of(params)
+            sending = Sending(text_of(params.message), on_busy="steer", background=background, key=key)
             return await self._say(caller, session_log, sending, params)
         check_operation(caller.principal, "session", "answer_call")
         runtime = self.runtime
@@ -154,9 +157,8 @@ class Service:
     async def _followed(
         self, session_log: SessionLog, turn: OpenTurn | Turn, reading: Reading, agent: Agent, params: SendMessageRequest
     ) -> Followed:
-        first = await read_task(
-            self.runtime, session_log, turn, history_length=length_of(params.configuration), with_artifact=False
-        )
+        length, is_over = length_of(params.configuration), isinstance(turn, Turn)
+        first = await read_task(self.runtime, session_log, turn, history_length=length, with_artifact=is_over)
         return Followed(session_log, turn, reading, _view(agent, turn), first, ends_when_waiting=True)
 
     # -- following ------------------------------------------------------------------------------
@@ -185,9 +187,13 @@ class Service:
     async def updates(self, followed: Followed) -> AsyncGenerator[list[Text | Update] | Silence]:
         """What becomes of a task, after its first state: all that is ready together, each update once.
 
+        Nothing of a task that was over when its message was repeated: its first state has all of it.
+
         Raises:
             InternalError (`shutting_down`): the server stops; the task goes on, or ends as its stop says.
         """
+        if isinstance(followed.turn, Turn):
+            return
         events = TaskEvents(followed.session_log, followed.turn.turn_id)
         async with aclosing(paced_stream(self.runtime.conversation, followed.reading, followed.view)) as parts:
             async for part in parts:
@@ -282,6 +288,16 @@ def _is_background(params: SendMessageRequest) -> bool:
     """Whether the task goes on without a reader: the client asked to be answered at once, or to be told elsewhere."""
     configuration = params.configuration
     return configuration.return_immediately or configuration.HasField("task_push_notification_config")
+
+
+def key_of(params: SendMessageRequest) -> str:
+    """The idempotency key of a message in its context: a client that repeats it after a cut means the same turn.
+
+    The content is part of it: clients that use one id for all they send, as the suite of A2A does, send other messages.
+    """
+    message = params.message
+    said = [message.message_id, message.task_id, text_of(message), str(_is_background(params))]
+    return "a2a:" + hashlib.sha256(orjson.dumps(said)).hexdigest()
 
 
 def _not_found(task_id: str) -> TaskNotFoundError:

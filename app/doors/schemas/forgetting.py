@@ -46,6 +46,7 @@ class ForgottenCounts(TypedDict):
     summaries: int
     titles: int
     idempotency_keys: int
+    push_configs: int
     usage_rows: int
     remembered_rules: int
     memories: int
@@ -87,6 +88,7 @@ def receipt_json(agent: str, receipt: Receipt) -> ForgetReceipt:
             "summaries": removed["summaries"],
             "titles": removed["titles"],
             "idempotency_keys": removed["idempotency_keys"],
+            "push_configs": removed["push_configs"],
             "usage_rows": removed["usage_rows"],
             "remembered_rules": removed["remembered_rules"],
             "memories": removed["memories"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -96,6 +97,12 @@ async def server(provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def connect(server: HectorServer) -> AsyncIterator[Connect]:
+    async with connecting(server) as connect:
+        yield connect
+
+
+@asynccontextmanager
+async def connecting(server: HectorServer) -> AsyncIterator[Connect]:
     """`await connect("greeter", "JSONRPC", key="bob")`: a client of the SDK, made from the agent's card."""
     opened: list[httpx.AsyncClient] = []
     connected: list[Client] = []
@@ -114,11 +121,13 @@ async def connect(server: HectorServer) -> AsyncIterator[Connect]:
         connected.append(made)
         return made
 
-    yield made
-    for one in connected:
-        await one.close()
-    for client in opened:
-        await client.aclose()
+    try:
+        yield made
+    finally:
+        for one in connected:
+            await one.close()
+        for client in opened:
+            await client.aclose()
 
 
 def request(text: str, *, returns_at_once: bool = False, task_id: str = "", context_id: str = "") -> SendMessageRequest:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
+import httpx
 import orjson
 import pytest
 import pytest_asyncio
@@ -18,7 +20,8 @@ from a2a.types import (
 from a2a.utils.errors import InvalidParamsError, TaskNotFoundError
 from aiohttp import web
 
-from tests.compat.a2a.conftest import Connect, request
+from tests.compat.a2a.conftest import KEYS, Connect, connecting, request, settings_for
+from tests.fixtures.server import HectorServer
 from tests.fixtures.upstream import Upstream
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -116,6 +119,37 @@ async def test_configs_are_kept_for_each_task(
     stranger = await connect("talker", key="bob")
     with pytest.raises(TaskNotFoundError):
         await stranger.list_task_push_notification_configs(ListTaskPushNotificationConfigsRequest(task_id=task.id))
+
+
+async def test_an_address_outlives_the_server_and_goes_with_the_session(
+    upstream: Upstream, receiver: Receiver, tmp_path: Path
+) -> None:
+    server = HectorServer(tmp_path, settings_for(upstream))
+    await server.start()
+    async with connecting(server) as connect:
+        client = await connect("asker")
+        sent = request("Do it.", returns_at_once=True, context_id="kept")
+        sent.configuration.task_push_notification_config.url = receiver.url
+        task = (await anext(aiter(client.send_message(sent)))).task
+        _, told = await asyncio.wait_for(receiver.told.get(), 10)
+        assert told["statusUpdate"]["status"]["state"] == "TASK_STATE_INPUT_REQUIRED"  # type: ignore[index]
+        await server.kill()
+        await server.start()
+        listed = ListTaskPushNotificationConfigsRequest(task_id=task.id)
+        kept = await client.list_task_push_notification_configs(listed)
+        assert [config.url for config in kept.configs] == [receiver.url]
+        async for _ in client.send_message(request("blue", task_id=task.id)):
+            pass
+        while "task" not in told:
+            _, told = await asyncio.wait_for(receiver.told.get(), 10)
+        assert told["task"]["status"]["state"] == "TASK_STATE_COMPLETED"  # type: ignore[index]
+        headers = {"Authorization": f"Bearer {KEYS['alice']}"}
+        async with httpx.AsyncClient(base_url=server.base_url, headers=headers, trust_env=False) as http:
+            forgotten = await http.post("/agents/asker/forget", json={"session_id": "kept"})
+        assert forgotten.json()["removed"]["push_configs"] == 1
+        with pytest.raises(TaskNotFoundError):
+            await client.list_task_push_notification_configs(listed)
+    await server.close()
 
 
 @pytest.mark.parametrize(

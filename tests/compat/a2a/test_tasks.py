@@ -307,3 +307,19 @@ async def test_a_reader_that_does_not_read_slows_nothing_and_gets_all_of_it(
     seen += [event async for event in stream]
     assert text_of(seen) == "".join(words)
     assert len(seen) < 1_500, "a reader that lags gets fewer and larger pieces"
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+async def test_a_message_that_is_sent_twice_to_a_context_is_one_task(
+    connect: Connect, upstream: Upstream, binding: str
+) -> None:
+    client = await connect("talker", binding)
+    upstream.answer(tokens=["Once."])
+    sent = request("Talk.", context_id=f"twice-{binding[:3]}")
+    first, again = [[event async for event in client.send_message(sent)] for _ in range(2)]
+    assert first[0].task.id == again[0].task.id
+    assert text_of(first) == again[0].task.artifacts[0].parts[0].text == "Once."
+    assert len(upstream.requests) == 1
+    sent.message.parts[0].text = "Talk on."
+    upstream.answer(tokens=["Again."])
+    assert text_of([event async for event in client.send_message(sent)]) == "Again."
