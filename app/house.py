@@ -104,6 +104,7 @@ class House:
     delegation: Delegation
     erasure: Erasure
     forgettings: Forgettings
+    warm: WarmCopies
 
     async def recover(self) -> int:
         """After a start, before anything else: end or adopt what the process before left open.
@@ -223,4 +224,5 @@ def build(
         decisions=Decisions(acting, runner, live, clock_ms=clock_ms),
         erasure=erasure,
         forgettings=Forgettings(places, erasure, new_id=new_id, clock_ms=clock_ms),
+        warm=warm,
     )

@@ -36,6 +36,7 @@ from app.storage.engine.database import Database
 from app.storage.engine.lock import make_lock
 from app.storage.engine.unit_of_work import WriteFailed
 from app.storage.memories import Removed
+from app.storage.replicas import Replica
 from app.sweeps import guarded, sweep_acts, sweep_events, sweep_memories, sweep_sessions
 from app.tools.base import ToolContext, ToolOutcome
 from app.tools.catalog import build_catalog
@@ -43,8 +44,9 @@ from app.tools.ports import AgentCall, Ports
 from app.tools.search import Hit
 from app.turns.acting import ActLimits
 
-if TYPE_CHECKING:  # loaded when the configuration has stores, tokens or webhooks
+if TYPE_CHECKING:  # loaded when the configuration has stores, tokens, webhooks or other servers
     from app.auth.tokens import Tokens
+    from app.cluster.cluster import Cluster
     from app.documents.stores import DocumentStores
     from app.webhooks.webhooks import Webhooks
 
@@ -79,6 +81,8 @@ class Runtime:
         self.grpc_port: int | None = None
         """The port of gRPC, once it is open."""
         self.lag = LoopLag(config.server.max_lag.total_seconds())
+        self.cluster: Cluster | None = None
+        """This server as one of several, if it is."""
         self.documents: DocumentStores | None = None
         """The document stores, if any are configured."""
         self.was_superseded = False
@@ -89,7 +93,7 @@ class Runtime:
     async def open(self) -> None:
         """Raises Unavailable: the data is in use, or the database cannot be opened."""
         config = self.config
-        self.lock = make_lock(config.storage.url)
+        self.lock = make_lock(config.storage.url, is_shared=config.cluster.enabled)
         self.lock.on_taken = self._give_way
         await self.lock.acquire(
             url=config.server.address,
@@ -105,7 +109,10 @@ class Runtime:
 
     async def _open_parts(self, config: Config) -> None:
         self.metrics = Metrics()
-        self._durable = await self._open_database(config.storage.url, config)
+        replica = self._make_replica(config) if config.cluster.enabled else None
+        self._durable = await self._open_database(config.storage.url, config, replica)
+        if replica is not None:
+            await self._join(config, replica)
         await self._open_auth(config)
         ephemeral = await self._open_database(None, config)
         self._stack.push_async_callback(self._close_llms)
@@ -164,7 +171,10 @@ class Runtime:
             if not agent.llm.takes_tools and self.catalog.for_agent(agent) is not None:
                 log.warning("agent %s answers without its tools: its model %s calls none", agent.name, agent.llm.name)
         await self.created_agents.load()
-        if interrupted := await self.house.recover():
+        if self.cluster is not None:
+            await self.cluster.enter(self.house, self.roster)
+            self._start("sharing with other servers", self.cluster.run())
+        elif interrupted := await self.house.recover():
             log.warning("%d turns of the process before were interrupted; their text is kept", interrupted)
         self._start_tasks(config, self.house)
         self.house.runner.resume_queues()
@@ -216,8 +226,29 @@ class Runtime:
     async def _call_agent(self, call: AgentCall, context: ToolContext) -> ToolOutcome:
         return await self.house.delegation.call(call, context)
 
-    async def _open_database(self, url: str | None, config: Config) -> Database:
-        database = Database(url, pool_size=config.storage.pool_size if url is not None else 1)
+    def _make_replica(self, config: Config) -> Replica:
+        name = config.cluster.name or f"{config.server.host}:{config.server.port}"
+        address = config.cluster.address or config.server.address
+        return Replica(f"{name}-{secrets.token_hex(4)}", name, address, self._clock_ms(), 0.0)
+
+    async def _join(self, config: Config, replica: Replica) -> None:
+        # Loaded where several servers share the database.
+        from app.cluster.cluster import Cluster
+
+        self.cluster = Cluster(
+            self._durable,
+            replica,
+            lease_seconds=config.cluster.lease.total_seconds(),
+            new_id=new_id,
+            clock_ms=self._clock_ms,
+            superseded=self._give_way,
+        )
+        await self.cluster.join()
+        self._stack.push_async_callback(self.cluster.leave)
+
+    async def _open_database(self, url: str | None, config: Config, replica: Replica | None = None) -> Database:
+        pool_size = config.storage.pool_size if url is not None else 1
+        database = Database(url, pool_size=pool_size, replica_id=replica.id if replica is not None else None)
         self._stack.push_async_callback(database.close)
         await database.open(migrate=config.storage.migrate == "auto")
         return database
@@ -296,13 +327,13 @@ class Runtime:
         self._start("journal", house.live.durable.journal.run())
         if config.auth.asks:
             self._start("keys", self.made_keys.run())
-        self._start("expiry", sweep_sessions(house))
-        self._start("expiry of approvals", sweep_acts(house))
-        self._start("retention", sweep_events(house, retention=config.events.retention))
+        self._start_alone("expiry", lambda: sweep_sessions(house))
+        self._start_alone("expiry of approvals", lambda: sweep_acts(house))
+        self._start_alone("retention", lambda: sweep_events(house, retention=config.events.retention))
         self._start("memory", house.longterm.run())
-        self._start("memory retention", sweep_memories(house, self.roster, clock_ms=self._clock_ms))
+        self._start_alone("memory retention", lambda: sweep_memories(house, self.roster, clock_ms=self._clock_ms))
         self._start("erasure", house.erasure.run())
-        self._start("final memories", guarded(house.final.resume))
+        self._start_alone("final memories", lambda: guarded(house.final.resume))
         self._start("forgetting", house.forgettings.run())
         if self.webhooks is not None:
             self._start("webhooks", self.webhooks.run())
@@ -324,7 +355,7 @@ class Runtime:
             return
         self.documents = self._make_documents()
         self.documents.add_gauges(self.metrics)
-        self._start("documents", self.documents.run())
+        self._start_alone("documents", self.documents.run)
 
     def _make_documents(self) -> DocumentStores:
         from app.documents.stores import DocumentStores
@@ -394,6 +425,10 @@ class Runtime:
             if name not in self._llms:
                 self._llms[name] = build_llm(name, llm)
 
+    def _start_alone(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """What only one of several servers is to do."""
+        self._start(name, work() if self.cluster is None else self.cluster.alone(work))
+
     def _start(self, name: str, coroutine: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(coroutine, name=name))
 
@@ -414,6 +449,8 @@ class Runtime:
         if self._is_stopping:
             return
         self._is_stopping = True
+        if self.cluster is not None:
+            self.cluster.begin_to_stop()
         if self._is_ready:
             self.house.shutdown.begin()
         self.stop_signal.set_result(None)
@@ -424,7 +461,10 @@ class Runtime:
         """Wait for the running turns (bounded), then close everything in reverse order."""
         self.begin_shutdown()
         if self._is_ready:
-            await self.house.shutdown.finish(grace_seconds=self.config.server.shutdown_grace.total_seconds())
+            if self.was_superseded:
+                await self.house.shutdown.abandon()
+            else:
+                await self.house.shutdown.finish(grace_seconds=self.config.server.shutdown_grace.total_seconds())
             self._is_ready = False
         await self._stack.aclose()
 

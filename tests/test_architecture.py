@@ -19,7 +19,7 @@ FLOORS = [
     {"sessions", "turns"},
     {"forgetting", "delegation", "lookup", "created_agents", "webhooks"},
     {"house"},
-    {"conversation", "sweeps"},
+    {"conversation", "sweeps", "cluster"},
     {"runtime"},
     {"doors"},
     {"routers", "compat", "rpc", "page"},

@@ -30,10 +30,7 @@ class Later:
         return f"not built yet; {self.instead}"
 
 
-NOT_BUILT_YET = (
-    Later("cluster.enabled", "this server works alone on its database"),
-    Later("redis.url", "this server works alone on its database"),
-)
+NOT_BUILT_YET = (Later("redis.url", "several servers follow each other by their database"),)
 
 
 def find_unbuilt(said: Mapping[str, object], config: Config) -> Iterator[tuple[Later, list[Key]]]:

@@ -330,7 +330,7 @@ class ClusterConfig(Section):
     """Several servers on one PostgreSQL database that are one service."""
 
     enabled: bool = False
-    """Whether this server shares its database with others; all of them must say so. Not built yet."""
+    """Whether this server shares its database with others; all of them must say so."""
     name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$")
     """What this server is called in logs, metrics and lists; null: its host and port."""
     address: str | None = Field(default=None, pattern=r"^https?://[^\s/]+$")

@@ -24,6 +24,7 @@ class Session:
     `floor_seq` the highest number whose event was deleted (0 if none was);
     `remembered_seq` the highest number whose message long-term memory has processed.
     `parent_call` is the call of another session that began this one, on behalf of an agent.
+    `epoch` rises whenever a server takes the session over: a change by an earlier owner is refused.
     """
 
     session_id: str
@@ -49,6 +50,7 @@ class Session:
     parent_call: str | None = None
     webhooks: tuple[Webhook, ...] = ()
     """Addresses of its own that are told of its events."""
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,6 +166,7 @@ class Change:
             messages=self._messages,
             prompt=self._prompt,
             completion=self._completion,
+            epoch=session_log.session.epoch,
             requires_active=self._requires_active,
             is_required=self._is_required,
         )
@@ -239,6 +240,8 @@ class Change:
 
     def _refusal(self, error: BaseException) -> HectorError:
         session_log = self._session_log
+        if session_log.is_released and session_log.over is None:
+            return Unavailable("Another server works on this session now; send the request again.", reason="moved")
         if isinstance(error, WriteFailed):
             unavailable = Unavailable(f"The change could not be stored: {error}")
             unavailable.__cause__ = error

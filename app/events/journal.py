@@ -102,7 +102,7 @@ class Journal:
                 connection, session_id, after=after, upto=upto, limit=REPLAY_ROWS, snapshots=not from_start
             )
         )
-        return _as_runs(page, after=after, upto=upto)
+        return as_runs(page, after=after, upto=upto)
 
     async def expire(self, *, retention_ms: int) -> None:
         """Delete events and idempotency keys that are too old, a bounded number; call it again for more."""
@@ -118,11 +118,15 @@ class Journal:
 def _written(future: asyncio.Future[None], segment: Segment, start: int) -> None:
     """After a failed write, mark the text as unwritten, so that the next sweep writes it again."""
     segment.is_being_written = False
-    if not future.cancelled() and isinstance(future.exception(), WriteFailed):
+    error = None if future.cancelled() else future.exception()
+    if isinstance(error, WriteFailed):
         segment.journaled = start
+    elif error is None:
+        segment.stored = max(segment.stored, segment.journaled)
 
 
-def _as_runs(page: rows.Page, *, after: int, upto: int) -> list[Run]:
+def as_runs(page: rows.Page, *, after: int, upto: int) -> list[Run]:
+    """The stored events of a page with `after` < number ≤ `upto`, oldest first."""
     if page.answers:
         return [_snapshot(message) for message in page.answers]
     after = max(after, page.floor)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from time import monotonic
+from typing import Any, Protocol
 
 from app.domain.session import Session
 from app.events.journal import Journal
@@ -12,6 +13,7 @@ from app.events.log import SessionLog
 from app.events.outbox import Outbox
 from app.storage import sessions
 from app.storage.engine.database import Database
+from app.storage.engine.fence import FOREVER, Lease
 
 IN_USE_SECONDS = 10.0
 """A used session is not evicted for this long: a request may have looked it up and not entered it yet."""
@@ -23,6 +25,17 @@ class Store:
     def __init__(self, database: Database, *, clock_ms: Callable[[], int]) -> None:
         self.database = database
         self.journal = Journal(database, clock_ms=clock_ms)
+
+
+class Ownership(Protocol):
+    """Who decides, where several servers share the database, which of them works on a session."""
+
+    replica_id: str
+    lease: Lease
+
+    def open(self, session_id: str, *, own: bool = False) -> Coroutine[Any, Any, SessionLog | None]:
+        """See `Sharing.open`. Called once at a time for each session."""
+        ...
 
 
 class LiveSessions:
@@ -57,17 +70,20 @@ class LiveSessions:
         self._clock_ms = clock_ms
         self._logs: dict[str, SessionLog] = {}
         self._opening: dict[str, asyncio.Future[SessionLog | None]] = {}
+        self.ownership: Ownership | None = None
+        """Set where several servers share the database."""
 
     def store_of(self, session_log: SessionLog) -> Store:
         return self.ephemeral if session_log.session.ephemeral else self.durable
 
     def warm(self, session_id: str) -> SessionLog | None:
-        """The session if it is warm; marks it as the most recently used."""
+        """The session if it is warm, and no other server has to be asked for it; marks it as the most recently used."""
         session_log = self._logs.pop(session_id, None)
-        if session_log is not None:
-            self._logs[session_id] = session_log
-            session_log.used_clock = monotonic()
-        return session_log
+        if session_log is None:
+            return None
+        self._logs[session_id] = session_log
+        session_log.used_clock = monotonic()
+        return session_log if session_log.elsewhere is None else None
 
     def peek(self, session_id: str) -> SessionLog | None:
         """The session if it is warm; does not count as a use."""
@@ -84,21 +100,48 @@ class LiveSessions:
             return session_log
         opening = self._opening.get(session_id)
         if opening is None:
-            opening = asyncio.ensure_future(self._load(session_id))
-            self._opening[session_id] = opening
-            opening.add_done_callback(lambda _: self._opening.pop(session_id, None))
+            opening = self._begin_to_open(session_id, self._load(session_id))
         return await asyncio.shield(opening)
 
+    def _begin_to_open(
+        self, session_id: str, load: Coroutine[Any, Any, SessionLog | None]
+    ) -> asyncio.Future[SessionLog | None]:
+        opening = asyncio.ensure_future(load)
+        self._opening[session_id] = opening
+        opening.add_done_callback(lambda _: self._opening.pop(session_id, None))
+        return opening
+
     async def _load(self, session_id: str) -> SessionLog | None:
+        if self.ownership is not None:
+            found = await self.ownership.open(session_id)
+            if found is not None:
+                found.used_clock = monotonic()
+            return found or self._logs.get(session_id)
         session = await self.durable.database.read(lambda connection: sessions.find(connection, session_id))
         if session is None:
             return self._logs.get(session_id)
         return self._logs.get(session_id) or self.add(session)
 
+    async def own(self, session_id: str) -> SessionLog | None:
+        """The session, for work that only its owner can do; `None` if there is none.
+
+        Raises:
+            Unavailable: also when another server does not give it up in time.
+        """
+        if self.ownership is None:
+            return await self.open(session_id)
+        while (opening := self._opening.get(session_id)) is not None:
+            await asyncio.wait([opening])
+        session_log = self.warm(session_id)
+        if session_log is not None:
+            return session_log
+        return await asyncio.shield(self._begin_to_open(session_id, self.ownership.open(session_id, own=True)))
+
     def add(self, session: Session) -> SessionLog:
         """Add a session that was just created or loaded."""
         database = (self.ephemeral if session.ephemeral else self.durable).database
-        session_log = SessionLog(session, database, ring_bytes=self._ring_bytes, clock_ms=self._clock_ms)
+        lease = self.ownership.lease if self.ownership is not None else FOREVER
+        session_log = SessionLog(session, database, ring_bytes=self._ring_bytes, clock_ms=self._clock_ms, lease=lease)
         session_log.on_rest = self._weigh
         session_log.outbox = self._outbox
         self._logs[session.session_id] = session_log
@@ -142,8 +185,14 @@ class LiveSessions:
             return False
         session_log = self._logs.get(session_id)
         return session_log is None or (
-            session_log.used_clock <= monotonic() - IN_USE_SECONDS and self._is_droppable(session_log)
+            session_log.used_clock <= monotonic() - IN_USE_SECONDS and self.is_droppable(session_log)
         )
+
+    async def opened(self, session_id: str) -> SessionLog | None:
+        """The session if it is warm, or being opened at the moment."""
+        if (opening := self._opening.get(session_id)) is not None:
+            await asyncio.wait([opening])
+        return self._logs.get(session_id)
 
     async def drop(self, session_id: str) -> None:
         """Remove a session whose rows were deleted, also if a request is loading it at the moment."""
@@ -151,7 +200,8 @@ class LiveSessions:
             await asyncio.wait([opening])
         self.remove(session_id)
 
-    def _is_droppable(self, session_log: SessionLog) -> bool:
+    def is_droppable(self, session_log: SessionLog) -> bool:
+        """Whether nobody needs this object: no reader, no turn, nothing that is not stored."""
         return (
             session_log.is_idle
             and not session_log.is_busy
@@ -168,7 +218,7 @@ class LiveSessions:
             is_enough = len(dropped) >= surplus and surplus_bytes <= 0
             if is_enough or session_log.used_clock > recently:
                 break
-            if self._is_droppable(session_log):
+            if self.is_droppable(session_log):
                 dropped.append(session_id)
                 surplus_bytes -= self._weights.get(session_id, 0)
         for session_id in dropped:

@@ -6,11 +6,12 @@ deltas and wakes each reader once. No queue, no await, no SQL on the way. Facts 
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import monotonic
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from app.domain.event import Event, EventKind
 from app.domain.session import Session, SessionStatus
@@ -18,7 +19,13 @@ from app.events.outbox import Outbox
 from app.events.run import RUN_BYTES, Run, fact_run
 from app.events.tape import Tape
 from app.storage.engine.database import Database
+from app.storage.engine.fence import FOREVER, Lease, Superseded
 
+if TYPE_CHECKING:
+    from app.events.elsewhere import Elsewhere
+
+OWNED_AGAIN_SECONDS = 0.2
+"""How often a turn looks whether it may go on to its end."""
 SESSION_BYTES = 4_000
 """What the objects of a warm session take in memory beside its events and its history."""
 BLOCK = 1024
@@ -80,8 +87,16 @@ class SessionLog:
     submitted, and readers see it (and all that follows) once it is committed: `visible_seq`.
     """
 
-    def __init__(self, session: Session, database: Database, *, ring_bytes: int, clock_ms: Callable[[], int]) -> None:
-        """`database`: the one that has the session's rows."""
+    def __init__(
+        self,
+        session: Session,
+        database: Database,
+        *,
+        ring_bytes: int,
+        clock_ms: Callable[[], int],
+        lease: Lease = FOREVER,
+    ) -> None:
+        """`database`: the one that has the session's rows. `lease`: how long this server may believe to own it."""
         self.session = session
         self.database = database
         self.last_seq = session.last_seq
@@ -103,7 +118,12 @@ class SessionLog:
         """Called when neither readers nor turns need this object any more, for the time being."""
         self.outbox: Outbox | None = None
         """Told of every fact; `None` where no address is to be told of any."""
+        self.elsewhere: Elsewhere | None = None
+        """Set while another server owns the session: this one shows it, and asks that one for what changes it."""
+        self.is_released = False
+        """Whether the session was given up to another server: this object must change nothing more."""
         self.used_clock = monotonic()
+        self._lease = lease
         self._clock_ms = clock_ms
         self._ring_limit = ring_bytes
         self._ring: list[Run] = []
@@ -117,19 +137,30 @@ class SessionLog:
         """Number and publish deltas of the open turn; readers are woken in this loop tick.
 
         The caller has made sure of `room` for their numbers.
+
+        Raises:
+            Superseded: another server may own the session by now.
         """
         tape = self.tape
         assert tape is not None, "text outside a turn"
+        clock = monotonic()
+        if clock > self._lease.until:
+            raise Superseded
         first = self.last_seq + 1
         self.last_seq = last = first + len(chunks) - 1
         now = self._clock_ms()
         run = Run(first, last, kind, chunks=chunks, turn_id=tape.turn_id, at_ms=now)
-        self.last_text_clock = monotonic()
+        self.last_text_clock = clock
         tape.add(kind, first, chunks, run.text, at_ms=now)
         self._add(run)
         if not self._unready:
             self.visible_seq = last
             self.wake()
+
+    async def owned_again(self) -> None:
+        """Return when this server may believe again that it owns the session. It never may once it was superseded."""
+        while monotonic() > self._lease.until:  # noqa: ASYNC110 (a thread renews it)
+            await asyncio.sleep(OWNED_AGAIN_SECONDS)
 
     def room(self) -> int:
         """How many numbers are left in the reserved block."""
@@ -156,7 +187,13 @@ class SessionLog:
         return run
 
     def show(self, event: Event) -> Run:
-        """Number a fact and publish it before it is stored, like text; a crash loses it, like text."""
+        """Number a fact and publish it before it is stored, like text; a crash loses it, like text.
+
+        Raises:
+            Superseded: another server may own the session by now.
+        """
+        if monotonic() > self._lease.until:
+            raise Superseded
         run = self.take_fact(event)
         self.publish(run)
         return run
@@ -167,6 +204,23 @@ class SessionLog:
         if not self._unready:
             self.visible_seq = self.last_seq
         return self.last_seq
+
+    def follow_owner(self, runs: list[Run], upto: int, session: Session) -> None:
+        """Show what the owner, another server, has stored up to number `upto`; `session` is its row by then."""
+        for run in runs:
+            self._add(run)
+        if runs and runs[-1].kind in (EventKind.TEXT, EventKind.THINKING):
+            self.last_text_clock = monotonic()
+        self.session = session
+        self.reserved_seq = max(self.reserved_seq, session.reserved_seq)
+        self.last_seq = self.visible_seq = max(self.last_seq, upto)
+        self.wake()
+
+    def begin_to_own(self, session: Session) -> None:
+        """The session, which another server owned, is this one's now; `session` is its row."""
+        self.session = session
+        self.reserved_seq = max(self.reserved_seq, session.reserved_seq)
+        self.last_seq = self.visible_seq = max(self.last_seq, session.last_seq)
 
     def publish(self, *runs: Run) -> None:
         """Let readers see committed facts, and the events after them that were held back."""

@@ -34,6 +34,8 @@ class Segment:
     lengths: array[int] = field(default_factory=lambda: array("I"))
     journaled: int = 0
     is_being_written: bool = False
+    stored: int = 0
+    """Deltas whose rows are committed."""
     at_ms: int = 0
     """When the newest of them came."""
     _positions: array[int] = field(default_factory=lambda: array("Q", [0]))
@@ -96,6 +98,19 @@ class Tape:
         if self.items:
             self.sealed = max(before, self.items[-1].last)
         return before
+
+    def seal_stored(self, upto: int) -> None:
+        """The message with the text up to number `upto` is committed."""
+        for item in self.items:
+            if isinstance(item, Segment) and item.last <= upto:
+                item.stored = len(item.lengths)
+
+    def stored_upto(self, most: int) -> int:
+        """The number before the first delta that is not committed, or `most`."""
+        for item in self.items:
+            if isinstance(item, Segment) and item.stored < len(item.lengths):
+                return min(most, item.first + item.stored - 1)
+        return most
 
     def unseal(self, before: int) -> None:
         self.sealed = before

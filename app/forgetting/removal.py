@@ -226,7 +226,7 @@ class Removal:
         """Remove titles and metadata that forks have from these sessions."""
         find = partial(redaction.find_copied_descriptions, sources=sources, forks=forks)
         for session_id, found in (await self._read(find)).items():
-            session_log = await self._places.live.open(session_id)
+            session_log = await self._places.live.own(session_id)
             if session_log is None or session_log.over is SessionStatus.TERMINATED:
                 continue
             async with Change(session_log, is_required=False) as change:
@@ -245,6 +245,9 @@ class Removal:
                 await self._places.terminations.confirm(session_log)
                 return
             await self._places.warm.end_turns(session_log)
+            session_log = await live.own(session_id)
+            if session_log is None:
+                return
             last_seq, database = session_log.last_seq, session_log.database
             found = (await database.read(self._find_in(session_id, phrase))).get(session_id)
             if found is None:

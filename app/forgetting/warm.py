@@ -8,6 +8,7 @@ import orjson
 
 from app.domain.event import EventKind
 from app.events.change import Change
+from app.events.elsewhere import at_owner
 from app.events.live import LiveSessions
 from app.events.log import SessionLog
 from app.storage.recalled import without
@@ -35,6 +36,7 @@ class WarmCopies:
         self._summaries = summaries
         self._final = final
 
+    @at_owner
     async def end_turns(self, session_log: SessionLog) -> None:
         """End every turn of the session and the work in the background; the next turn reads its history again."""
         await self._stopping.cancel(session_log, everything=True, wait_seconds=WAIT_SECONDS)

@@ -13,6 +13,7 @@ from app.domain.errors import HectorError, Unavailable
 from app.domain.event import SessionEnded
 from app.domain.session import Session, SessionStatus
 from app.events.change import Change
+from app.events.elsewhere import at_owner
 from app.events.live import LiveSessions
 from app.events.log import SessionLog
 from app.observability.tasks import Tasks
@@ -87,6 +88,7 @@ class Endings:
                 del self._being_written[session_id]
             written.set_result(None)
 
+    @at_owner
     async def _end(self, session_log: SessionLog, status: SessionStatus) -> None:
         await self.settled(session_log)
         if (

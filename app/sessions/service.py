@@ -21,6 +21,7 @@ from app.domain.ids import CHOSEN_SESSION_ID, NewId
 from app.domain.principal import Principal
 from app.domain.session import Session, SessionStatus
 from app.events.change import Change
+from app.events.elsewhere import at_owner
 from app.events.live import LiveSessions
 from app.events.log import SessionLog
 from app.sessions.draft import EPHEMERAL, PLAIN, Draft, Seed
@@ -170,7 +171,8 @@ class Sessions:
             parent_call=draft.parent_call,
             webhooks=draft.webhooks,
         )
-        unit = sessions.create(session)
+        ownership = self._live.ownership if not draft.ephemeral else None
+        unit = sessions.create(session, owner=ownership.replica_id if ownership is not None else None)
         draft.add_messages(unit, new_id=self._new_id, now_ms=now)
         database = (self._live.ephemeral if draft.ephemeral else self._live.durable).database
         try:
@@ -290,6 +292,7 @@ class Sessions:
             )
         return found
 
+    @at_owner
     async def describe(self, session_log: SessionLog, *, title: str | None, metadata: dict[str, object]) -> None:
         """Set title and metadata. Raises Unavailable."""
         async with Change(session_log) as change:

@@ -11,6 +11,7 @@ from app.domain.errors import Unavailable
 from app.domain.event import SessionTerminated, TurnFinished
 from app.domain.session import SessionStatus, StopReceipt
 from app.domain.turn import TurnState
+from app.events.elsewhere import at_owner
 from app.events.live import LiveSessions
 from app.events.log import TAIL_OF_ENDS, SessionLog, StopOrder
 from app.events.run import Run
@@ -48,6 +49,7 @@ class Terminations:
         self._clock_ms = clock_ms
         self._tasks = Tasks()
 
+    @at_owner
     async def terminate(self, session_log: SessionLog, *, forget_all: bool = False) -> StopReceipt:
         """Stop the model, end every stream, erase all rows and insert a tombstone.
 

@@ -69,6 +69,11 @@ class Tombstones:
         found = await self._database.read(partial(sessions.find_tombstone, id_hash=self._id_hash(session_id)))
         return None if found is None else (found[0], {"session_id": session_id, **found[1]})
 
+    async def receipt_of(self, session_id: str) -> dict[str, Any] | None:
+        """The receipt of a session with this id that was terminated. Raises Unavailable."""
+        found = await self.find(session_id)
+        return None if found is None else found[1]
+
     async def agent_of(self, session_id: str) -> str | None:
         """The agent of a session with this id that was terminated. Raises Unavailable."""
         return await self._database.read(partial(sessions.agent_of_tombstone, id_hash=self._id_hash(session_id)))

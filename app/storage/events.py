@@ -245,6 +245,12 @@ def page(connection: Connection, session_id: str, *, after: int, upto: int, limi
     return Page(floor, horizon, facts, [text for text in texts if text.first <= horizon], [])
 
 
+def start_of(connection: Connection, session_id: str, turn_id: str) -> int | None:
+    """The number of the event that a turn began with its work."""
+    query = select(_e.c.seq).where(_e.c.session_id == session_id, _e.c.turn_id == turn_id, _e.c.kind == "turn_started")
+    return connection.execute(query.order_by(_e.c.seq.desc()).limit(1)).scalar()
+
+
 def has_gap(connection: Connection, session_id: str, after: int) -> bool:
     """Whether a reader with cursor `after` needs a snapshot: events were deleted, or a snapshot replaced text."""
     session = sessions.find(connection, session_id)

@@ -26,10 +26,11 @@ def _at_least(column: Column[int], name: str) -> Case[int]:
     return case((column < bindparam(name), bindparam(name)), else_=column)
 
 
-# Every change of a session has a condition: a terminated session has no row.
+# Every change of a session has a condition: a terminated session has no row, and one that another server has taken
+# over has another epoch.
 _CHANGE = (
     update(_s)
-    .where(_id)
+    .where(_id, _s.c.epoch == bindparam("the_epoch"))
     .values(
         active_ms=func.coalesce(bindparam("now", type_=_s.c.active_ms.type), _s.c.active_ms),
         last_seq=_at_least(_s.c.last_seq, "last"),
@@ -62,13 +63,14 @@ _ERASE = [
     for table, _ in personal.owned_by(tables.metadata, OwnerKind.SESSION)
 ]
 _STATUS = {status.value: status for status in SessionStatus}
-_SESSION = [column for column in _s.columns if column.name not in ("owner", "epoch")]
+_SESSION = [column for column in _s.columns if column.name != "owner"]
 """What a `Session` holds; which replica works on it is no part of it."""
 _FIND = select(*_SESSION).where(_s.c.session_id == bindparam("the_session"))
 _FIND_TOMBSTONE = select(tables.tombstones).where(tables.tombstones.c.id_hash == bindparam("the_hash"))
 
 
-def create(session: Session) -> UnitOfWork:
+def create(session: Session, *, owner: str | None = None) -> UnitOfWork:
+    """`owner`: the replica that makes it, where several servers share the database."""
     unit = UnitOfWork(session.session_id)
     unit.add(
         _CREATE,
@@ -96,6 +98,8 @@ def create(session: Session) -> UnitOfWork:
             "webhooks": orjson.dumps([one.to_json() for one in session.webhooks]).decode()
             if session.webhooks
             else None,
+            "owner": owner,
+            "epoch": session.epoch,
         },
     )
     return unit
@@ -110,13 +114,14 @@ def add_change(
     messages: int = 0,
     prompt: int = 0,
     completion: int = 0,
+    epoch: int = 0,
     requires_active: bool = False,
     is_required: bool = True,
 ) -> None:
     """Update the session's row before the unit's other statements: the highest numbers and the counters.
 
-    `now`: the new time of activity; `None` keeps the old one. The unit fails when the session was deleted (unless
-    `is_required` is false) and, with `requires_active`, when its status is not active.
+    `now`: the new time of activity; `None` keeps the old one. The unit fails when the session was deleted or taken over
+    (unless `is_required` is false) and, with `requires_active`, when its status is not active.
     """
     values = {
         "the_session": unit.session_id,
@@ -126,6 +131,7 @@ def add_change(
         "messages": messages,
         "prompt": prompt,
         "completion": completion,
+        "the_epoch": epoch,
     }
     unit.steps.insert(0, (_CHANGE_ACTIVE if requires_active else _CHANGE, values, 1 if is_required else None))
 
@@ -312,6 +318,7 @@ def _session(row: Sequence[Any]) -> Session:
         forked_from,
         remembered_seq,
         parent_call,
+        epoch,
         webhooks,
     ) = row
     return Session(
@@ -337,4 +344,5 @@ def _session(row: Sequence[Any]) -> Session:
         remembered_seq,
         parent_call,
         tuple([Webhook.from_json(one) for one in orjson.loads(webhooks)]) if webhooks else (),
+        epoch,
     )

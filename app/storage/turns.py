@@ -213,6 +213,12 @@ def unfinished(connection: Connection) -> list[Turn]:
     return [turn_of(row) for row in connection.execute(_UNFINISHED)]
 
 
+def unfinished_of(connection: Connection, session_id: str) -> list[Turn]:
+    """Those of one session."""
+    query = _UNFINISHED.where(_t.c.session_id == session_id)
+    return [turn_of(row) for row in connection.execute(query)]
+
+
 def _json(value: Mapping[str, object]) -> str:
     return orjson.dumps(value).decode()
 

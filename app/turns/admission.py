@@ -9,17 +9,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from app.agents import Agent
 from app.domain.act import Act, ActState
 from app.domain.errors import Conflict, QuotaExceeded, Unavailable, session_over
 from app.domain.ids import NewId
+from app.domain.label import Trust
 from app.domain.message import Message, Role
 from app.domain.session import SessionStatus
 from app.domain.turn import OnBusy, Turn, TurnState
 from app.events.change import Change
+from app.events.elsewhere import at_owner
 from app.events.log import SessionLog
-from app.storage import messages
+from app.storage import messages, turns
 from app.turns import begin
 from app.turns.ask import Again, Ask
 from app.turns.desk import Desk, DeskHost, Unclosed, desk_of
@@ -69,9 +72,98 @@ class Admission:
         Raises:
             SessionOver, Conflict (`session_busy`), QuotaExceeded (`queue_full`), Unavailable: nothing was stored.
         """
+        if session_log.elsewhere is not None:
+            return await self._start_elsewhere(
+                session_log,
+                agent,
+                ask,
+                background=background,
+                on_busy=on_busy,
+                key=key,
+                grace_seconds=grace_seconds,
+                debug=debug,
+            )
         desk = self._desk(session_log, agent)
         turn = self._new_turn(desk, ask, background=background, grace_seconds=grace_seconds, debug=debug)
         return await self._accept(desk, turn, on_busy, key)
+
+    async def _start_elsewhere(
+        self,
+        session_log: SessionLog,
+        agent: Agent,
+        ask: Ask,
+        *,
+        background: bool,
+        on_busy: OnBusy | None,
+        key: Key | None,
+        grace_seconds: float | None,
+        debug: bool,
+    ) -> OpenTurn:
+        """Have the owner of the session accept the message, once, however often it has to be asked."""
+        if ask.client_tools:
+            raise Unavailable("Another server works on this session, which cannot be lent tools; try again.")
+        turn_id = await self._accept_at_owner(
+            session_log,
+            agent,
+            self._new_id("turn"),
+            text=ask.text,
+            instructions=ask.instructions,
+            again=ask.again,
+            trust=ask.trust,
+            response_format=None if ask.response_format is None else ask.response_format.decode(),
+            background=background,
+            on_busy=on_busy,
+            key=None if key is None else (key[0], key[1].hex()),
+            grace_seconds=grace_seconds,
+            debug=debug,
+        )
+        if session_log.elsewhere is None:  # it became ours meanwhile
+            desk = self._desk(session_log, agent)
+            found = desk.find(turn_id)
+            if found is None:
+                raise Unavailable("The turn is over already; look for it.", details={"turn_id": turn_id})
+            return found
+        turn: OpenTurn = await session_log.elsewhere.turn(turn_id)
+        turn.steers = on_busy == "steer" and turn.state is TurnState.QUEUED
+        return turn
+
+    @at_owner
+    async def _accept_at_owner(
+        self,
+        session_log: SessionLog,
+        agent: Agent,
+        turn_id: str,
+        *,
+        text: str,
+        instructions: str | None,
+        again: Again | None,
+        trust: Trust,
+        response_format: str | None,
+        background: bool,
+        on_busy: OnBusy | None,
+        key: tuple[str, str] | None,
+        grace_seconds: float | None,
+        debug: bool,
+    ) -> str:
+        """Accept the message as the turn `turn_id`, unless it is there already; returns the turn that answers it."""
+        desk = self._desk(session_log, agent)
+        find = partial(turns.find, session_id=session_log.session.session_id, turn_id=turn_id)
+        if desk.find(turn_id) is not None or await session_log.database.read(find) is not None:
+            return turn_id
+        wanted = None if response_format is None else response_format.encode()
+        ask = Ask(text, instructions, again, trust, wanted)
+        its_key = None if key is None else (key[0], bytes.fromhex(key[1]))
+
+        async def begin() -> OpenTurn:
+            self.check_accepts(session_log)
+            turn = self._new_turn(desk, ask, background=background, grace_seconds=grace_seconds, debug=debug)
+            turn.turn_id = turn_id
+            return await self._accept(desk, turn, on_busy, its_key)
+
+        if its_key is None:
+            return (await begin()).turn_id
+        found = await self.once(session_log, agent, its_key, begin)
+        return found if isinstance(found, str) else found.turn_id
 
     async def once(
         self, session_log: SessionLog, agent: Agent, key: Key, start: Callable[[], Awaitable[OpenTurn]]
@@ -85,6 +177,7 @@ class Admission:
         desk = self._desk(session_log, agent)
         return await desk.keys.once(session_log, key, start, desk.find)
 
+    @at_owner
     async def add(self, session_log: SessionLog, agent: Agent, role: Role, content: str) -> Message:
         """Put a message into the history without a turn.
 
@@ -118,6 +211,12 @@ class Admission:
             desk.joining -= 1
             self._runner.next(desk)
         return message
+
+    def resume(self, session_log: SessionLog) -> None:
+        """Begin, or go on with, what was adopted in this session."""
+        desk = desk_of(session_log)
+        if desk is not None:
+            self._runner.resume(desk)
 
     def adopt(self, session_log: SessionLog, agent: Agent, stored: Turn) -> None:
         """Take over a queued turn of the process before; it starts when its place has come."""

@@ -60,7 +60,9 @@ def _add_message(
     if tape is not None:
         add_runs(change.unit, tape, turn.turn_id, message_seq=message.seq, now_ms=now_ms)
         before = tape.seal()
+        sealed = tape.sealed
         change.on_failure(lambda: tape.unseal(before))
+        change.on_commit(lambda: tape.seal_stored(sealed))
     turns.add_message_id(change.unit, turn.turn_id, next_id)
     change.on_commit(lambda: turn.say_next(next_id))
     return message

@@ -16,6 +16,7 @@ from app.domain.event import ApprovalDecided
 from app.domain.principal import Principal
 from app.domain.session import Session
 from app.events.change import Change
+from app.events.elsewhere import at_owner
 from app.events.live import LiveSessions
 from app.events.log import SessionLog
 from app.storage import acts as rows
@@ -121,6 +122,7 @@ class Decisions:
 
     # -- approvals ------------------------------------------------------------------------------
 
+    @at_owner
     async def decide(
         self,
         session_log: SessionLog,
@@ -217,6 +219,7 @@ class Decisions:
             except HectorError as error:  # it waits on, and can be answered by itself
                 log.warning("what waits in session %s is not released: %s", session_id, error)
 
+    @at_owner
     async def _release(self, session_log: SessionLog, rule: str, *, by: str) -> None:
         freed = await self._released(session_log, rule, by=by)
         if not freed:
@@ -245,6 +248,7 @@ class Decisions:
 
     # -- results and answers --------------------------------------------------------------------
 
+    @at_owner
     async def give_result(
         self, session_log: SessionLog, call_id: str, *, by: str, result: object = None, error: str | None = None
     ) -> Act:
@@ -307,6 +311,7 @@ class Decisions:
 
     # -- unknown outcomes -----------------------------------------------------------------------
 
+    @at_owner
     async def resolve(
         self,
         session_log: SessionLog,
@@ -357,7 +362,13 @@ class Decisions:
 
     async def _expire(self, act: Act) -> None:
         session_log = await self._live.open(act.session_id)
-        if session_log is None:
+        if session_log is not None:
+            await self._expire_in(session_log, act.call_id)
+
+    @at_owner
+    async def _expire_in(self, session_log: SessionLog, call_id: str) -> None:
+        act = await self.find(session_log, call_id)
+        if act.state is not ActState.WAITING:
             return
         made = outcomes.refused(NOBODY) if act.waiting_for == "approval" else outcomes.failed(NOBODY)
         try:

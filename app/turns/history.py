@@ -37,6 +37,9 @@ class History:
         stored = await read(partial(turns.find, session_id=session_log.session.session_id, turn_id=turn_id))
         if stored is None:
             raise turn_not_found(turn_id)
+        if session_log.elsewhere is not None and not stored.state.is_final:
+            found: OpenTurn = await session_log.elsewhere.turn(turn_id)
+            return found
         return stored
 
     async def find_at(self, session_log: SessionLog, seq: int, text: str) -> OpenTurn | Turn | None:

@@ -63,6 +63,16 @@ class Recovery:
                 interrupted += 1
         return interrupted
 
+    async def recover_session(self, session_log: SessionLog) -> None:
+        """The same for one session whose server died, or left; what can go on does at once."""
+        session_id = session_log.session.session_id
+        for turn in await session_log.database.read(partial(turns.unfinished_of, session_id=session_id)):
+            if turn.state is TurnState.QUEUED:
+                self._adopt(session_log, turn)
+            elif not await self._take_over(session_log, turn):
+                await self._interrupt(session_log, turn)
+        self._admission.resume(session_log)
+
     async def _take_over(self, session_log: SessionLog, turn: Turn) -> bool:
         """Whether the turn goes on: it waits for somebody, or its agent has `on_crash: resume`."""
         agent = self._roster.find(session_log.session.agent)

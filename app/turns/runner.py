@@ -22,6 +22,7 @@ from app.events.tape import Tape
 from app.llm.base import LLM, LLMError, LLMStopped, LLMTimeout
 from app.observability.tasks import Tasks
 from app.storage import acts, turns
+from app.storage.engine.fence import Superseded
 from app.storage.engine.unit_of_work import UnitOfWork, Unwritable
 from app.turns import begin, step
 from app.turns.desk import Desk, desk_of
@@ -41,6 +42,9 @@ log = logging.getLogger(__name__)
 
 RETRY_START_SECONDS = 1.0
 """A queued turn whose start cannot be stored tries again after this long."""
+
+
+AWAY = Failure("storage_unavailable", "The database was away for so long that another server might have taken over.")
 
 
 class IdleObserver(Protocol):
@@ -105,11 +109,14 @@ class Runner:
         """Start what the process before left; called once the server is ready."""
         for session_log in self._live.all():
             desk = desk_of(session_log)
-            if desk is None:
-                continue
-            if desk.open is not None and can_go_on(desk.open):
-                self.go_on(desk, desk.open)
-            self.next(desk)
+            if desk is not None:
+                self.resume(desk)
+
+    def resume(self, desk: Desk) -> None:
+        """Go on with what was adopted in this session, or begin the first that waits."""
+        if desk.open is not None and can_go_on(desk.open):
+            self.go_on(desk, desk.open)
+        self.next(desk)
 
     def stop(self, desk: Desk, turn: OpenTurn, state: TurnState, reason: str | None) -> None:
         """Have the open turn end, also one that waits."""
@@ -241,6 +248,10 @@ class Runner:
         except TurnWaits:
             self._park(desk, turn)
             return
+        except Superseded:
+            log.warning("turn %s stops: this server cannot know whether it still owns its session", turn.turn_id)
+            await desk.session_log.owned_again()
+            state, reason, failure = TurnState.FAILED, AWAY.reason, AWAY
         except LLMStopped:
             if turn.is_handed_over:
                 await self._hand_over(desk, turn)

@@ -22,6 +22,15 @@ class Shutdown:
         for turn in runner.running:
             runner.grace.end(turn)
 
+    async def abandon(self) -> None:
+        """Another server has taken over what runs here: stop the models; write nothing and tell nobody an end."""
+        runner = self._runner
+        for turn in list(runner.running):
+            turn.is_handed_over = True
+            stop(turn, TurnState.INTERRUPTED, "shutdown")
+        await runner.tasks.wait(seconds=0.5)
+        await runner.tasks.cancel()
+
     async def finish(self, *, grace_seconds: float) -> None:
         """Wait for the running turns, then stop the rest, and wait until that is written.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from app.domain.turn import Outcome, TurnState
+from app.events.elsewhere import at_owner
 from app.events.log import SessionLog, StopOrder
 from app.observability.tasks import Tasks
 from app.turns.desk import Desk, desk_of
@@ -41,6 +42,9 @@ class Stopping:
         desk = desk_of(session_log)
         if desk is None:
             return None
+        if session_log.elsewhere is not None:
+            found = await self._cancel(session_log, turn_id=turn_id, everything=everything, wait_seconds=wait_seconds)
+            return None if found is None else await session_log.elsewhere.turn(found)
         target = desk.open if turn_id is None else desk.find(turn_id)
         doomed = [turn for turn in desk.queue if everything or turn is target]
         for turn in doomed:  # all at once: none may begin while the end of another is being written
@@ -58,6 +62,13 @@ class Stopping:
         if waited:
             await asyncio.wait(waited, timeout=wait_seconds)
         return target
+
+    @at_owner
+    async def _cancel(
+        self, session_log: SessionLog, *, turn_id: str | None, everything: bool, wait_seconds: float
+    ) -> str | None:
+        turn = await self.cancel(session_log, turn_id=turn_id, everything=everything, wait_seconds=wait_seconds)
+        return None if turn is None else turn.turn_id
 
     def readers_changed(self, desk: Desk) -> None:
         self._runner.grace.watch(desk)

@@ -54,7 +54,7 @@ def test_what_happens_anyway_does_not_warn(tmp_path: Path, text: str) -> None:
 
 def test_the_environment_is_warned_about_by_its_own_name(tmp_path: Path) -> None:
     assert warnings(tmp_path, "", HECTOR_REDIS__URL="redis://localhost") == [
-        "HECTOR_REDIS__URL: redis.url: not built yet; this server works alone on its database"
+        "HECTOR_REDIS__URL: redis.url: not built yet; several servers follow each other by their database"
     ]
 
 

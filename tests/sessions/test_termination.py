@@ -218,9 +218,8 @@ async def test_who_comes_while_it_is_being_stored_waits_and_is_told_the_truth(ho
 
 async def test_a_second_terminate_at_the_same_moment_gets_the_receipt(house: House) -> None:
     log = await house.session("mine")
-    first, second = await asyncio.gather(
-        house.terminations.terminate(log), house.terminations.terminate(log), return_exceptions=True
-    )
+    twice = [house.terminations.terminate(log) for _ in range(2)]
+    first, second = await asyncio.gather(*twice, return_exceptions=True)
     assert isinstance(second, SessionOver)
     assert not isinstance(first, BaseException)
     assert second.details == receipt_json(first)

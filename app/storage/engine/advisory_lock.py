@@ -1,5 +1,8 @@
 """One server on a Postgres database: an advisory lock on a connection of its own, watched by a thread of its own.
 
+Several servers that are one service hold it together (`is_shared`): beside them no server works that believes itself
+alone.
+
 The connection may die while the server lives. Then the server is not ready, and takes the lock again as soon as it
 can. Turns go on in the meantime: the fence (`engine/fence.py`) keeps a second server from writing, whatever the locks
 say. If another server takes the lock first, `on_taken` is called: the only safe thing left is to stop.
@@ -31,6 +34,7 @@ RETRY_SECONDS = 0.2
 # Per schema: two servers in two schemas of one database have different data.
 _KEY = "hashtext('hector'), hashtext(coalesce(current_schema(), ''))"
 _TRY = text(f"SELECT pg_try_advisory_lock({_KEY})")
+_TRY_SHARED = text(f"SELECT pg_try_advisory_lock_shared({_KEY})")
 _NAME = text("SELECT set_config('application_name', :name, false), pg_backend_pid()")
 _HOLDER = text(
     "SELECT a.pid, a.application_name FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid "
@@ -47,7 +51,13 @@ _NAME_BYTES = 63
 class AdvisoryLock:
     """Held while a server runs. Postgres frees it when the connection ends, or about 20 s after the server vanished."""
 
-    def __init__(self, url: str, *, ping_seconds: float = PING_SECONDS) -> None:
+    def __init__(self, url: str, *, is_shared: bool = False, ping_seconds: float = PING_SECONDS) -> None:
+        self._try = _TRY_SHARED if is_shared else _TRY
+        self._advice = (
+            "it works alone: stop it, or set cluster.enabled to true on both."
+            if is_shared
+            else "one server works on a database at a time: stop that one first, or set cluster.enabled on all of them."
+        )
         self._ping_seconds = ping_seconds
         self.on_taken: Callable[[], None] | None = None
         self.is_held = False
@@ -71,7 +81,7 @@ class AdvisoryLock:
             if time.monotonic() >= give_up:
                 holder = await asyncio.to_thread(self._name_holder)
                 await asyncio.to_thread(self._close)
-                raise data_in_use(holder, "one server works on a database at a time: stop that one first.")
+                raise data_in_use(holder, self._advice)
             await asyncio.sleep(RETRY_SECONDS)
         loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._watch, args=(loop,), name="hector-lock", daemon=True)
@@ -98,7 +108,7 @@ class AdvisoryLock:
         if self._connection is None:
             self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             self._backend = self._connection.execute(_NAME, {"name": self._name}).one()[1]
-        self.is_held = bool(self._connection.execute(_TRY).scalar())
+        self.is_held = bool(self._connection.execute(self._try).scalar())
         return self.is_held
 
     def _find_holder(self) -> tuple[int, str | None] | None:

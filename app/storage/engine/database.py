@@ -35,11 +35,12 @@ _ANSWER_COUNTS_SECONDS = 1.0
 class Database:
     """One database with its writer and readers. Without a URL: one in memory, which ends with this object."""
 
-    def __init__(self, url: str | None, *, pool_size: int = 5) -> None:
+    def __init__(self, url: str | None, *, pool_size: int = 5, replica_id: str | None = None) -> None:
+        """`replica_id`: of a server that shares the database with others (PostgreSQL)."""
         self.in_memory = url is None
         self.url = url or f"sqlite:///file:hector-{id(self)}?mode=memory&cache=shared&uri=true"
-        self.engine = dialect.make_engine(self.url)
-        self._fence = make_fence(self.engine)
+        self.engine = dialect.make_engine(self.url, replica_id)
+        self._fence = make_fence(self.engine, replica_id)
         self._local = threading.local()
         self._connections: list[Connection] = []
         self._readers = ThreadPoolExecutor(pool_size, thread_name_prefix="hector-reader")

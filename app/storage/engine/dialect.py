@@ -40,6 +40,7 @@ BUSY_MS = 5000
 BUSY_PAUSE_SECONDS = 0.01
 MIGRATION_BUSY_MS = 60_000
 """How long a migration waits for another one."""
+_NAME_BYTES = 63
 _NO_RIGHT = "42501"
 _READ_ONLY = "25006"  # this server has become a standby: the address will lead to the new primary in a moment
 
@@ -48,21 +49,30 @@ def is_postgres(url: str) -> bool:
     return url.startswith("postgres")
 
 
-def make_engine(url: str) -> Engine:
+def make_engine(url: str, replica_id: str | None = None) -> Engine:
     """An engine without a pool: each `connect` opens a connection, and every thread keeps its own.
+
+    `replica_id`: whose connections these are, where several servers share the database.
 
     Raises:
         Unavailable: the driver is not installed.
     """
     if is_postgres(url):
-        return _postgres(make_url(url))
+        return _postgres(make_url(url), replica_id)
     engine = create_engine(url, connect_args={"check_same_thread": False}, poolclass=NullPool)
     event.listen(engine, "connect", _set_pragmas)
     return engine
 
 
-def _postgres(url: URL) -> Engine:
+def application_name(replica_id: str | None) -> str:
+    """What a server's connections are called at the database."""
+    return "hector" if replica_id is None else f"hector {replica_id}"[:_NAME_BYTES]
+
+
+def _postgres(url: URL, replica_id: str | None) -> Engine:
     arguments = {name: value for name, value in _CONNECT.items() if name not in url.query}
+    if replica_id is not None:  # the others end these connections by their name, if they take it for dead
+        arguments["application_name"] = application_name(replica_id)
     try:
         engine = create_engine(
             url.set(drivername="postgresql+psycopg"),

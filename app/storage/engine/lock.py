@@ -26,12 +26,16 @@ class Lock(Protocol):
     def release(self) -> None: ...
 
 
-def make_lock(url: str) -> Lock:
-    """The lock of the database at `url`. Raises Unavailable: its driver is not installed."""
+def make_lock(url: str, *, is_shared: bool = False) -> Lock:
+    """The lock of the database at `url`; `is_shared`: held together with other servers of the same service.
+
+    Raises:
+        Unavailable: its driver is not installed.
+    """
     if is_postgres(url):
         from app.storage.engine.advisory_lock import AdvisoryLock
 
-        return AdvisoryLock(url)
+        return AdvisoryLock(url, is_shared=is_shared)
     path = make_url(url).database
     assert path is not None
     return FileLock(Path(path))

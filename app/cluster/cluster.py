@@ -1,0 +1,136 @@
+"""Cluster: this server as one of several that are one service. Opens and closes what the room has."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from app.agents import Roster
+from app.cluster.operations import operations_of
+from app.cluster.sharing import Sharing
+from app.cluster.wire import Wire
+from app.domain.errors import HectorError
+from app.domain.ids import NewId
+from app.house import House
+from app.storage.engine.database import Database
+from app.storage.engine.membership import Membership
+from app.storage.replicas import Replica
+
+log = logging.getLogger(__name__)
+
+TEND_SECONDS = 1.0
+
+
+class Cluster:
+    """One for the process, where `cluster.enabled` is set: `join`, then `enter` the house, and `leave` at the end."""
+
+    def __init__(
+        self,
+        database: Database,
+        replica: Replica,
+        *,
+        lease_seconds: float,
+        new_id: NewId,
+        clock_ms: Callable[[], int],
+        superseded: Callable[[], None],
+    ) -> None:
+        """`superseded` is called when the others took this server for dead: it must end."""
+        self.replica = replica
+        self._database = database
+        self._lease_seconds = lease_seconds
+        self._changed = asyncio.Event()
+        self.membership = Membership(
+            database.engine,
+            replica,
+            lease_seconds=lease_seconds,
+            changed=self._changed.set,
+            superseded=superseded,
+        )
+        self.wire = Wire(database, database.url, replica_id=replica.id, new_id=new_id, clock_ms=clock_ms)
+        self.sharing: Sharing | None = None
+
+    async def join(self) -> None:
+        """Be one of them from now on: others may ask us."""
+        await self.membership.join()
+
+    async def enter(self, house: House, roster: Roster) -> None:
+        """Have the house share its sessions with the other replicas."""
+        self.sharing = Sharing(
+            house.live,
+            self.wire,
+            roster,
+            house.history,
+            replica_id=self.replica.id,
+            lease=self.membership.lease,
+            lease_seconds=self._lease_seconds,
+            is_alive=self.membership.is_alive,
+            takeover=house.recovery,
+            receipt_of=house.tombstones.receipt_of,
+        )
+        parts: list[object] = [
+            house.admission,
+            house.stopping,
+            house.endings,
+            house.terminations,
+            house.sessions,
+            house.decisions,
+            house.warm,
+        ]
+        self.sharing.serve(operations_of(parts, roster))
+        house.live.ownership = self.sharing
+        await self.wire.open()
+
+    async def run(self) -> None:
+        """Tend what is shared, every second and when replicas come or go; until cancelled."""
+        assert self.sharing is not None
+        known = {member.id for member in self.membership.members}
+        while True:
+            present = {member.id for member in self.membership.members}
+            for gone in known - present:
+                self.sharing.replica_died(gone)
+            known = present
+            try:
+                await self.sharing.tend()
+            except HectorError as error:
+                log.warning("what is shared with other servers cannot be tended: %s", error)
+            except Exception:  # the edge of the task
+                log.exception("what is shared with other servers was not tended, by our fault")
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), TEND_SECONDS)
+            except TimeoutError:
+                continue
+
+    async def alone(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do work that only one of the replicas is to do, as long as that is this one; until cancelled."""
+        task: asyncio.Task[None] | None = None
+        try:
+            while task is None or not task.done():
+                if self.membership.is_first and task is None:
+                    task = asyncio.create_task(work())
+                elif not self.membership.is_first and task is not None:
+                    await _end(task)
+                    task = None
+                await asyncio.sleep(TEND_SECONDS)
+        finally:
+            if task is not None:
+                await _end(task)
+
+    def begin_to_stop(self) -> None:
+        """Give sessions up as soon as they are asked for, take none over."""
+        if self.sharing is not None:
+            self.sharing.is_stopping = True
+
+    async def leave(self) -> None:
+        """Give up everything; the others go on with what is open."""
+        if self.sharing is not None:
+            await self.sharing.close()
+        await self.wire.close()
+        await self.membership.leave()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
