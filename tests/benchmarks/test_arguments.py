@@ -27,3 +27,9 @@ def test_the_benchmark_of_memories_needs_no_instruments() -> None:
     options = importlib.import_module("benchmarks.memories").parser().parse_args([])
 
     assert (options.database_url, options.users, options.each, options.large) == (None, 1000, 100, 50_000)
+
+
+def test_the_benchmark_of_the_wire_needs_a_database_only() -> None:
+    options = importlib.import_module("benchmarks.wire").parser().parse_args(["--database-url", "there"])
+
+    assert (options.database_url, options.calls) == ("there", 1000)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -115,6 +117,44 @@ async def test_a_database_that_stops_between_command_and_answer(how: str, server
     assert b.carried_out == ["s1 slow", "s1 x"]
     await a.close()
     await b.close()
+
+
+async def test_a_database_that_is_killed_under_load_costs_time_and_nothing_else(
+    server: PostgresServer, url: str
+) -> None:
+    replicas = [Replica(name, url) for name in "abc"]
+    for replica in replicas:
+        await replica.open()
+    is_over = asyncio.Event()
+    said: list[str] = []
+
+    async def ask(number: int) -> None:
+        sender, target = replicas[number % 3], replicas[(number + 1) % 3]
+        for count in itertools.count():
+            text = f"{number}-{count}"
+            said.append(text)
+            answer = await sender.wire.call(target.name, "note", f"s{number % 7}", text.encode(), seconds=40)
+            assert answer == text.encode()
+            if is_over.is_set():
+                return
+
+    asking = [asyncio.ensure_future(ask(number)) for number in range(30)]
+    for _ in range(2):
+        before = len(said)
+
+        async def goes_on(before: int = before) -> bool:
+            return len(said) > before + 200
+
+        await eventually(goes_on, within=30)
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start)
+    is_over.set()
+    await asyncio.gather(*asking)
+    carried_out = Counter(line.split(" ")[1] for replica in replicas for line in replica.carried_out)
+    assert carried_out == Counter(said)
+    assert len(set(said)) == len(said)
+    for replica in replicas:
+        await replica.close()
 
 
 @pytest.fixture(scope="module")
