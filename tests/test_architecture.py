@@ -12,7 +12,6 @@ FLOORS = [
     {"config", "observability"},
     {"storage", "llm"},
     {"events", "auth", "search"},
-    {"cluster"},
     {"memory", "documents"},
     {"tools"},
     {"agents"},
