@@ -9,6 +9,7 @@ from typing import Any
 from app.config.agent import AgentConfig, PromptConfig
 from app.config.llm import PriceConfig
 from app.config.root import Config
+from app.config.version import agent_version
 from app.domain.errors import agent_not_found
 from app.domain.message import is_blank
 from app.domain.principal import Principal
@@ -53,6 +54,8 @@ class Agent:
     """What a million tokens of its model cost."""
     response_format: bytes | None = None
     """What its answers are, where a request does not say; see `LLMRequest`."""
+    version: str = ""
+    """What its behaviour depends on, as a hash (config/version.py)."""
     owner: str | None = None
     """The principal that created it and alone may use it; `None`: an agent of the configuration, for every caller."""
 
@@ -123,7 +126,7 @@ def build_on(config: Config, models: Mapping[str, LLM], name: str, agent: AgentC
         summarizer=models.get(config.summarizer_of(agent) or ""),
         answer_schema=llm.structured_output if llm is not None else None,
     )
-    return replace(built, price=llm.price if llm is not None else None)
+    return replace(built, price=llm.price if llm is not None else None, version=agent_version(config, agent))
 
 
 def build_agent(

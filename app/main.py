@@ -27,6 +27,7 @@ from app.page import routes as page
 from app.routers import (
     acts,
     agents,
+    configuration,
     conversations,
     documents,
     forgetting,
@@ -44,7 +45,20 @@ from app.routers.streams import Streams
 from app.routers.websocket import routes as websocket
 from app.runtime import Runtime
 
-ROOMS = (conversations, sessions, tickets, messages, acts, memories, forgetting, documents, agents, usage, keys)
+ROOMS = (
+    conversations,
+    sessions,
+    tickets,
+    messages,
+    acts,
+    memories,
+    forgetting,
+    documents,
+    agents,
+    usage,
+    keys,
+    configuration,
+)
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
 """FastAPI would write a span for each request, with the ticket that the query of a stream may have in it."""
 

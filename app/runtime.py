@@ -16,11 +16,13 @@ from app.auth.authenticate import Authenticator
 from app.auth.brake import Brake
 from app.auth.made_keys import MadeKeys
 from app.config.agent import AgentConfig
+from app.config.load import ConfigError
 from app.config.root import Config
 from app.config.server import JwtConfig
+from app.config.version import Changes, find_changes, reloaded
 from app.conversation.conversation import Conversation
 from app.created_agents import CreatedAgents, NoSuchLLM
-from app.domain.errors import Unavailable
+from app.domain.errors import Conflict, Unavailable
 from app.domain.ids import format_id
 from app.house import House, build
 from app.llm.base import LLM
@@ -85,6 +87,8 @@ class Runtime:
         """This server as one of several, if it is."""
         self.documents: DocumentStores | None = None
         """The document stores, if any are configured."""
+        self.read_again: Callable[[], Config] = lambda: self.config
+        """Reads the configuration as a reload does. Raises ConfigError."""
         self.was_superseded = False
         """Whether that is because another server works on the data."""
 
@@ -393,28 +397,36 @@ class Runtime:
     def is_stopping(self) -> bool:
         return self._is_stopping
 
-    async def reload(self, config: Config) -> list[str]:
-        """Serve the agents and models of `config` from now on; returns what it changes beside them, which waits.
+    async def reload(self, config: Config) -> Changes:
+        """Serve the agents and models of `config` from now on; returns what that changes, and what else waits.
 
         Running turns end with the model they began with; a model that is not used any more is closed then.
         """
-        before = self.config
-        waits = [
-            name
-            for name in type(config).model_fields
-            if name not in ("agents", "llms") and getattr(config, name) != getattr(before, name)
-        ]
+        before, changes = self.config, find_changes(self.config, config)
+        config = reloaded(before, config)
         changed = [name for name in self._llms if name in before.llms and config.llms.get(name) != before.llms[name]]
         retired = [self._llms.pop(name) for name in changed]
         self._add_llms(config)
         self.roster.replace(build_agents(config, self._llms))
         self.catalog.use_agents(config.agents)
-        self.config = before.model_copy(update={"agents": config.agents, "llms": config.llms})
+        self.config = config
         self.created_agents.build_again()
         self._prepare_memory(config)
         for llm in retired:
             self._start(f"retirement of {llm.name}", self._retire(llm))
-        return waits
+        return changes
+
+    async def find_changes(self) -> Changes:
+        """What a reload would change now. Raises Conflict (`invalid_config`): it would be refused."""
+        try:
+            return find_changes(self.config, await asyncio.to_thread(self.read_again))
+        except ConfigError as error:
+            problems = str(error).splitlines()
+            raise Conflict(
+                "The configuration is wrong, and a reload would change nothing.",
+                reason="invalid_config",
+                details={"problems": problems},
+            ) from error
 
     async def _retire(self, llm: LLM) -> None:
         await self.house.runner.wait_unused(llm)

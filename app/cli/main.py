@@ -14,7 +14,7 @@ from app.cli.asking import Answer, Ask, asks
 from app.cli.key_commands import keys
 from app.cli.loading import without_collections
 from app.cli.memory_commands import memory
-from app.cli.options import AgentArgument, ConfigOption, JSONOption, OptionalAgentArgument
+from app.cli.options import AgentArgument, ConfigOption, JSONOption, OptionalAgentArgument, TokenOption
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Run AI agents and talk to them.")
 
@@ -311,8 +311,20 @@ def rules_test(
 
 
 @app.command()
-def check(config: ConfigOption = None, as_json: JSONOption = False) -> None:
+def check(
+    config: ConfigOption = None,
+    diff: Annotated[bool, typer.Option("--diff", help="What a reload of the running server would change.")] = False,
+    token: TokenOption = None,
+    as_json: JSONOption = False,
+) -> None:
     """Print the problems of the configuration, or what it declares. Starts nothing."""
+    if diff:
+        from app.cli.connection import Target
+        from app.cli.differences import show_differences
+        from app.cli.run import run
+
+        target = Target(token=token, config=config)
+        raise typer.Exit(run(lambda _signals: show_differences(target, as_json=as_json), as_json=as_json))
     from app.cli.inspect import check as check_
 
     raise typer.Exit(check_(config, as_json=as_json))

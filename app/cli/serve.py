@@ -130,6 +130,7 @@ async def _serve(
         listener.close()
         return START_ERROR
     reloads = Tasks()
+    runtime.read_again = lambda: settle(read_again())
     asyncio.get_running_loop().add_signal_handler(
         signal.SIGHUP, lambda: reloads.start(_reload(runtime, lambda: settle(read_again())), name="reload")
     )
@@ -175,14 +176,16 @@ def _make_app(runtime: Runtime, a2a: A2ADoor, *, is_development: bool) -> ASGIAp
 async def _reload(runtime: Runtime, read_again: Callable[[], Config]) -> None:
     """SIGHUP: reload agents and models; everything else stays as it was at start."""
     try:
-        waits = await runtime.reload(read_again())
+        changes = await runtime.reload(read_again())
     except (ConfigError, Unavailable) as error:
         for problem in str(error).splitlines():
             log.error("the configuration was not reloaded: %s", problem)
         return
     log.info("agents and models reloaded: %s", ", ".join([agent.name for agent in runtime.roster]))
-    if waits:
-        log.warning("changed, but needs a restart: %s", ", ".join(waits))
+    for agent in changes.agents_changed:
+        log.info("agent %s: version %s, was %s", agent.name, agent.after, agent.before)
+    if changes.needs_restart:
+        log.warning("changed, but needs a restart: %s", ", ".join(changes.needs_restart))
 
 
 def _say_what_was_read(loaded: LoadedConfig) -> None:

@@ -7,7 +7,7 @@ HectorError
 ├── NotFound              agent_not_found, session_not_found, turn_not_found, memory_not_found, store_not_found
 ├── NotFound              call_not_found, result_not_found, key_not_found
 ├── Conflict              session_busy, idempotency_conflict, session_exists, turn_cancelled, memory_off, import_stopped
-├── Conflict              already_decided, key_exists
+├── Conflict              already_decided, key_exists, invalid_config
 ├── SessionOver           session_ended, session_expired, session_terminated
 ├── CursorExpired         cursor_expired
 ├── ApprovalExpired       approval_expired

@@ -154,3 +154,5 @@ class Turn:
     """What a waiting turn waits for: `approval`, `result`, `input`."""
     response_format: bytes | None = None
     """The form that its request asked for, a JSON object; `None`: it said nothing of it."""
+    agent_version: str | None = None
+    """The version of its agent when it began; `None` before."""

@@ -35,6 +35,7 @@ _BY_REASON: dict[str, tuple[int, str]] = {
     "session_ended": (409, "FAILED_PRECONDITION"),
     "memory_off": (409, "FAILED_PRECONDITION"),
     "import_stopped": (409, "FAILED_PRECONDITION"),
+    "invalid_config": (409, "FAILED_PRECONDITION"),
     "llm_timeout": (504, "DEADLINE_EXCEEDED"),
     "method_not_allowed": (405, "UNIMPLEMENTED"),
 }

@@ -85,6 +85,7 @@ _ROUTES: tuple[tuple[str, str, Needed], ...] = (
     ("POST", "/admin/keys", SERVER),
     ("GET", "/admin/keys", SERVER),
     ("DELETE", "/admin/keys/{key_id}", SERVER),
+    ("GET", "/admin/reload", ADMIN),
     ("GET", "/metrics", ADMIN),
     ("GET", "/health", NOTHING),
     ("GET", "/ready", NOTHING),

@@ -19,7 +19,7 @@ from app.storage.engine.unit_of_work import UnitOfWork
 MOST_IDS = 500
 """Ids in one statement."""
 
-_o, _s, _m, _e = tables.outbox, tables.sessions, tables.messages, tables.events
+_o, _s, _t, _m, _e = tables.outbox, tables.sessions, tables.turns, tables.messages, tables.events
 _earlier = _o.alias("earlier")
 _is_first = (
     ~select(1)
@@ -253,6 +253,12 @@ def failed_ids(connection: Connection) -> list[str]:
 def user_of(connection: Connection, session_id: str) -> str | None:
     """Whose the session is; `None` when it is erased."""
     return connection.execute(select(_s.c.user_id).where(_s.c.session_id == session_id)).scalar()
+
+
+def version_of(connection: Connection, session_id: str, turn_id: str) -> str | None:
+    """The version of the agent of a turn; `None` when it is erased, or never began."""
+    query = select(_t.c.agent_version).where(_t.c.session_id == session_id, _t.c.turn_id == turn_id)
+    return connection.execute(query).scalar()
 
 
 def find_text(connection: Connection, session_id: str, message_id: str) -> str | None:

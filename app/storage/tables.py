@@ -206,6 +206,7 @@ turns = Table(
     Column("finish_reason", Text, info=not_personal("a short word of the model's provider")),
     Column("waiting_for", Text, info=_WORD),
     Column("response_format", Text, info=_JSON),
+    Column("agent_version", Text, info=not_personal("a hash of a part of the configuration, without its secrets")),
     info=personal.of_session("turns", Redaction.TURNS),
 )
 # At most one turn of a session runs or waits: the rule lives here, not in the code that hopes for it.

@@ -19,7 +19,11 @@ _m = tables.messages
 _id = _t.c.turn_id == bindparam("the_turn")
 
 _OPEN = insert(_t)
-_START = update(_t).where(_id, _t.c.state == "queued").values(state="running", started_ms=bindparam("now"), input="")
+_START = (
+    update(_t)
+    .where(_id, _t.c.state == "queued")
+    .values(state="running", started_ms=bindparam("now"), input="", agent_version=bindparam("version"))
+)
 _FINISH = (
     update(_t)
     .where(_id, _t.c.finished_ms.is_(None))
@@ -93,13 +97,14 @@ def add_open(unit: UnitOfWork, turn: Turn, *, place: int) -> None:
             "instructions": turn.instructions,
             "response_format": turn.response_format.decode() if turn.response_format is not None else None,
             "memory": None,
+            "agent_version": turn.agent_version,
         },
     )
 
 
-def add_start(unit: UnitOfWork, turn_id: str, *, now: int) -> None:
+def add_start(unit: UnitOfWork, turn_id: str, *, now: int, version: str | None) -> None:
     """Set a queued turn to running and clear its copy of the message; the unit fails if it is no longer queued."""
-    unit.add(_START, {"the_turn": turn_id, "now": now}, expect=1)
+    unit.add(_START, {"the_turn": turn_id, "now": now, "version": version}, expect=1)
 
 
 def add_finish(unit: UnitOfWork, outcome: Outcome, *, last: int, now: int) -> None:
@@ -251,6 +256,7 @@ def turn_of(row: Row[Any]) -> Turn:
         finish_reason=row.finish_reason,
         waiting_for=row.waiting_for,
         response_format=row.response_format.encode() if row.response_format is not None else None,
+        agent_version=row.agent_version,
     )
 
 

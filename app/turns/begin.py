@@ -42,11 +42,12 @@ def begin_queued(change: Change, desk: Desk, turn: OpenTurn, *, now_ms: int) -> 
     _number_start(change, desk, turn, now_ms=now_ms)
     # First the message: a database in memory shows a reader what is not committed, and the turn's copy of it goes.
     _insert_message(change, turn)
-    turns.add_start(change.unit, turn.turn_id, now=now_ms)
+    turns.add_start(change.unit, turn.turn_id, now=now_ms, version=turn.agent_version)
 
 
 def _number_start(change: Change, desk: Desk, turn: OpenTurn, *, now_ms: int) -> None:
     turn.started_ms = now_ms
+    turn.agent_version = desk.agent.version or None
     turn.started_clock = time.monotonic()
     started = change.fact(TurnStarted(turn.turn_id, desk.session_id, turn.user_message_id, turn.text))
     turn.started_seq = started.first
@@ -74,6 +75,7 @@ def _row(desk: Desk, turn: OpenTurn, state: TurnState, *, first: int) -> Turn:
         finished_ms=None,
         instructions=turn.ask.instructions,
         response_format=turn.ask.response_format,
+        agent_version=turn.agent_version,
     )
 
 

@@ -58,6 +58,8 @@ class OpenTurn:
     started_seq: int = 0
     started_ms: int = 0
     started_clock: float = 0.0
+    agent_version: str | None = None
+    """That of its agent when it began; a reload does not change it."""
     first_token_clock: float | None = None
     longest_gap: float = 0.0
     """Seconds between two reads of the model, at most."""

@@ -63,6 +63,8 @@ async def make_body(database: Database, delivery: Delivery, *, has_text: bool) -
 
 def _read_rest(connection: Connection, *, delivery: Delivery, has_text: bool) -> dict[str, Any]:
     found: dict[str, Any] = {"user_id": outbox.user_of(connection, delivery.session_id)}
+    if delivery.kind == "turn_finished":
+        found["agent_version"] = outbox.version_of(connection, delivery.session_id, delivery.data["turn_id"])
     if not delivery.includes_text:
         return found
     if has_text:

@@ -228,7 +228,7 @@ async def use_documents(caller: Caller) -> None:
 
 
 async def use_server(caller: Caller) -> None:
-    for path in ("/agents", "/agents/thinker", "/health", "/ready", "/metrics"):
+    for path in ("/agents", "/agents/thinker", "/health", "/ready", "/metrics", "/admin/reload"):
         await caller.ask("GET", path)
     for by in ("day", "user", "session", "agent"):
         await caller.ask("GET", f"/usage?by={by}&from=2026-01-01")

@@ -41,6 +41,7 @@ TABLE = {
     "session_exists": (409, "ALREADY_EXISTS"),
     "memory_off": (409, "FAILED_PRECONDITION"),
     "import_stopped": (409, "FAILED_PRECONDITION"),
+    "invalid_config": (409, "FAILED_PRECONDITION"),
     "session_ended": (409, "FAILED_PRECONDITION"),
     "session_expired": (410, "FAILED_PRECONDITION"),
     "session_terminated": (410, "FAILED_PRECONDITION"),

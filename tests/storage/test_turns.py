@@ -23,7 +23,7 @@ async def find(database: Database, turn_id: str = "t1", session_id: str = "s1") 
 
 async def start(database: Database, turn_id: str) -> None:
     unit = UnitOfWork("s1")
-    turns.add_start(unit, turn_id, now=3000)
+    turns.add_start(unit, turn_id, now=3000, version="v1")
     await database.submit(unit)
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from app.agents import Agent as LiveAgent
-from app.doors.schemas.fields import AgentName
+from app.doors.schemas.fields import AgentName, AgentVersion
 from app.memory.summary_buffer import SummaryBuffer
 
 
@@ -43,6 +43,7 @@ class Agent(TypedDict):
     memory: AgentMemory
     tools: list[str]
     streaming: bool
+    version: AgentVersion
     disconnect_grace_ms: Annotated[
         int | None,
         Field(description="How long an answer is written after its last reader has left; null: to its end."),
@@ -76,5 +77,6 @@ def agent_json(agent: LiveAgent) -> Agent:
         },
         "tools": list(config.tools),
         "streaming": config.reasoning.enable_streaming,
+        "version": agent.version,
         "disconnect_grace_ms": None if grace is None else round(grace.total_seconds() * 1000),
     }

@@ -52,6 +52,13 @@ Milliseconds = Annotated[float, Field(examples=[4.4])]
 EventNumber = Annotated[int, Field(description="Number of an event in its session.", examples=[10])]
 
 AgentName = Annotated[str, Field(description="Key of the agent in the configuration.", examples=["assistant"])]
+AgentVersion = Annotated[
+    str,
+    Field(
+        description="Changes with what the agent's behaviour depends on: prompt, models, tools, rules.",
+        examples=["3f0c9a1be27d5846"],
+    ),
+]
 UserId = Annotated[str, Field(description="The person on whose behalf requests are made.", examples=["ann"])]
 NamedUser = Annotated[
     StrictStr,

@@ -15,6 +15,7 @@ from app.domain.turn import Timings as Times
 from app.domain.turn import Turn as StoredTurn
 from app.domain.turn import Usage as UsedTokens
 from app.doors.schemas.fields import (
+    AgentVersion,
     Cues,
     FinishReason,
     MemoryId,
@@ -143,6 +144,7 @@ class Turn(TypedDict):
     finish_reason: FinishReason | None
     usage: TurnUsage | None
     timings: Timings | None
+    agent_version: AgentVersion | None
     memory: NotRequired[TurnMemory]
 
 
@@ -242,6 +244,7 @@ def turn_json(turn: StoredTurn | WarmTurn, session_id: str, acts: Sequence[Act] 
         "finish_reason": finish_reason,
         "usage": used,
         "timings": timings_json(timings),
+        "agent_version": turn.agent_version,
     }
     if memory is not None:
         shown["memory"] = memory

@@ -286,6 +286,10 @@ def revoke_key(key_id: str) -> Call[JSON]:
     return ask(Request("DELETE", path("admin", "keys", key_id)))
 
 
+def reload_changes() -> Call[JSON]:
+    return ask(Request("GET", "/admin/reload"))
+
+
 def document_stores() -> Call[list[JSON]]:
     return ask_list(Request("GET", "/document_stores"), "document_stores")
 

@@ -11,7 +11,7 @@ HectorError
     ├── NotFound            agent_not_found, session_not_found, turn_not_found, call_not_found, result_not_found,
     │                       memory_not_found, store_not_found, key_not_found, not_found
     ├── Conflict            session_busy, idempotency_conflict, session_exists, turn_cancelled, already_decided,
-    │                       memory_off, import_stopped, key_exists
+    │                       memory_off, import_stopped, key_exists, invalid_config
     ├── SessionError        session_ended, session_expired, session_terminated
     ├── CursorExpired       cursor_expired
     ├── ApprovalExpired     approval_expired
@@ -182,6 +182,7 @@ REASONS: dict[str, type[Refused]] = {
     "memory_off": Conflict,
     "import_stopped": Conflict,
     "key_exists": Conflict,
+    "invalid_config": Conflict,
     "session_ended": SessionError,
     "session_expired": SessionError,
     "session_terminated": SessionError,

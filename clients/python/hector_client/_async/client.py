@@ -117,3 +117,7 @@ class Client:
     async def revoke_key(self, key_id: str) -> JSON:
         """Refuse the key from now on; needs the scope `admin`. Raises NotFound (`key_not_found`)."""
         return await self.driver.call(operations.revoke_key(key_id))
+
+    async def reload_changes(self) -> JSON:
+        """What the server would change if it read its configuration again now; needs the scope `admin`."""
+        return await self.driver.call(operations.reload_changes())
