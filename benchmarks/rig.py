@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -104,18 +104,20 @@ class Rig:
         folder: str = "server",
         grpc_port: int | None = None,
         more: str = "",
+        providers: Mapping[str, int] | None = None,
     ) -> Server:
         """`hector serve` with one agent for each of `models` (agent → model of the mock), ready.
 
-        `more`: further sections of its configuration.
+        `more`: further sections of its configuration. `providers`: ports of other models than the mock, by agent.
         """
         port = free_port()
         home = self.folder / folder
         home.mkdir(exist_ok=True)
-        upstream = f"http://127.0.0.1:{self.mock_port}/v1"
+        ports = dict.fromkeys(models, self.mock_port) | dict(providers or {})
+        hosts = {name: f"http://127.0.0.1:{port}/v1" for name, port in ports.items()}
         llms = "".join(
             [
-                f'  {name}: {{type: openai, host: "{upstream}", api_key: none, model: {model}}}\n'
+                f'  {name}: {{type: openai, host: "{hosts[name]}", api_key: none, model: {model}}}\n'
                 for name, model in models.items()
             ]
         )
@@ -201,8 +203,7 @@ class Server:
         connection.close()
 
     def resident_mb(self) -> float:
-        with open(f"/proc/{self.pid}/smaps_rollup") as file:
-            return sum([int(line.split()[1]) for line in file if line.startswith("Rss:")]) / 1024
+        return resident_mb(self.pid)
 
     def stop(self) -> None:
         stop(self.process)
@@ -216,6 +217,17 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def resident_mb(pid: int) -> float:
+    with open(f"/proc/{pid}/smaps_rollup") as file:
+        return sum([int(line.split()[1]) for line in file if line.startswith("Rss:")]) / 1024
+
+
+def cpu_seconds(pid: int) -> float:
+    with open(f"/proc/{pid}/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def free_port() -> int:

@@ -11,14 +11,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import subprocess
 import sys
 import time
 from typing import Any
 
 from benchmarks import rig
-from benchmarks.rig import Rig, Server, free_port, last_json, median, show
+from benchmarks.rig import Rig, Server, cpu_seconds, free_port, last_json, median, show
 from benchmarks.streams import BODY, BURST, PACED
 
 TOKENS = 200
@@ -89,12 +88,6 @@ def read_beside(server: Server, address: str, agent: str, streams: int, seconds:
     found = last_json(subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=rig.ROOT).stdout)
     found["tokens_per_cpu_s"] = found["tokens_seen"] / (cpu_seconds(server.pid) - before)
     return found
-
-
-def cpu_seconds(pid: int) -> float:
-    with open(f"/proc/{pid}/stat") as file:
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def read_streams(address: str, agent: str, streams: int, seconds: float) -> dict[str, Any]:

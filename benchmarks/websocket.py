@@ -17,8 +17,8 @@ import time
 from typing import Any
 
 from benchmarks import rig
-from benchmarks.rig import Rig, Server, last_json, median, show
-from benchmarks.rpc import TOKENS, WORDS, cpu_seconds
+from benchmarks.rig import Rig, Server, cpu_seconds, last_json, median, show
+from benchmarks.rpc import TOKENS, WORDS
 from benchmarks.streams import BODY, BURST, PACED
 
 

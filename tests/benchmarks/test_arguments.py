@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-NAMES = ["choices", "doors", "followers", "history", "sessions", "stops", "streams", "vectorshift"]
+NAMES = ["choices", "doors", "followers", "history", "sessions", "slow", "stops", "streams", "vectorshift"]
 
 
 @pytest.mark.parametrize("name", NAMES)
