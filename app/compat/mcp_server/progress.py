@@ -33,6 +33,8 @@ class Progress:
         self._token = (context.meta or {}).get("progress_token")
         self._count = 0
         self._text: list[str] = []
+        self._size = 0
+        """Characters of `_text`."""
         self._timer: asyncio.TimerHandle | None = None
         self._is_due = False
 
@@ -41,7 +43,7 @@ class Progress:
             return
         for run in runs:
             if run.kind is EventKind.TEXT and run.count:
-                self._text.append(unescape(run.text))
+                await self._keep(unescape(run.text))
             elif (message := _message_of(run)) is not None:
                 await self.flush()
                 await self._tell(message, run.kind.value)
@@ -49,6 +51,13 @@ class Progress:
             await self.flush()
         elif self._text and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(TEXT_SECONDS, self._come_due)
+
+    async def _keep(self, text: str) -> None:
+        """Keep text back, but not more than a notification takes: of a reader that lags, the rest waits in the log."""
+        self._text.append(text)
+        self._size += len(text)
+        if self._size >= MAX_TEXT:
+            await self.flush()
 
     async def tell_phase(self, phase: dict[str, object]) -> None:
         """Nothing has come for a while, or text is due."""
@@ -60,7 +69,7 @@ class Progress:
     async def flush(self) -> None:
         """Send the text that was kept back."""
         self.close()
-        text, self._text, self._is_due = "".join(self._text), [], False
+        text, self._text, self._size, self._is_due = "".join(self._text), [], 0, False
         for begin in range(0, len(text), MAX_TEXT):
             await self._tell(text[begin : begin + MAX_TEXT], EventKind.TEXT.value)
 

@@ -23,8 +23,8 @@ from app.llm.base import unescape
 from app.runtime import Runtime
 
 MERGE_SECONDS = 0.03
-MOST_TEXT = 1 << 20
-"""Bytes of one delta."""
+MOST_TEXT = 1 << 17
+"""Bytes of one delta: what the server holds for a client that does not read, some three times over."""
 OVER, TERMINATED, LATER = 1000, 4410, 1012
 """Close codes: the session takes no more messages, is gone, the server stops."""
 _ANSWERS = frozenset({EventKind.APPROVAL_DECIDED, EventKind.TOOL_RESULT})
