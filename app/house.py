@@ -149,8 +149,9 @@ def build(
     address: str = "",
     flow: Flow = "off",
     outbox: Outbox | None = None,
+    max_sessions: int | None = None,
 ) -> House:
-    """Build every part on opened databases. Starts no task."""
+    """Build every part on opened databases. Starts no task. `max_sessions`: active ones of one principal."""
     live = LiveSessions(
         Store(durable, clock_ms=clock_ms),
         Store(ephemeral, clock_ms=clock_ms),
@@ -176,6 +177,7 @@ def build(
         endings,
         new_id=new_id,
         clock_ms=clock_ms,
+        max_per_principal=max_sessions,
         max_per_user=config.max_per_user,
         stored=StoredSize(durable, most=config.max_stored, clock_ms=clock_ms),
     )

@@ -128,7 +128,14 @@ def create_app(runtime: Runtime, *, a2a: A2ADoor | None = None, accepts_local_pa
                     *mcp.headers,
                     *OPENAI_HEADERS,
                 ],
-                expose_headers=["X-Session-Id", "X-Hector-Session", "Retry-After", "Mcp-Session-Id"],
+                expose_headers=[
+                    "X-Session-Id",
+                    "X-Hector-Session",
+                    "Retry-After",
+                    "RateLimit",
+                    "RateLimit-Policy",
+                    "Mcp-Session-Id",
+                ],
             )
         )
     middleware.append(
@@ -140,6 +147,7 @@ def create_app(runtime: Runtime, *, a2a: A2ADoor | None = None, accepts_local_pa
             public_url=config.public_url,
             tickets=runtime.tickets,
             routes=RouteScopes(runtime.config.compat),
+            limits=runtime.limits,
             refused=refused,
             accepts_local_pages=accepts_local_pages,
         )

@@ -25,6 +25,8 @@ from app.created_agents import CreatedAgents, NoSuchLLM
 from app.domain.errors import Conflict, Unavailable
 from app.domain.ids import format_id
 from app.house import House, build
+from app.limits.counters import Counters, LocalCounters
+from app.limits.limits import Limits
 from app.llm.base import LLM
 from app.llm.build import build_llm
 from app.lookup import Lookup
@@ -144,6 +146,7 @@ class Runtime:
             toolbox=self.catalog,
             limits=_limits_of(config),
             flow=config.security.flow,
+            max_sessions=config.limits.principal.sessions,
             address=config.server.public_url or config.server.address,
             outbox=self.webhooks.outbox if self.webhooks is not None else None,
         )
@@ -161,8 +164,13 @@ class Runtime:
         self.tickets = Tickets(
             self.house.live, self.house.tombstones, self.authenticator, secret=key, clock_ms=self._clock_ms
         )
+        self.limits = self._make_limits(config, key) if config.limits.is_on else None
         self.conversation = Conversation(
-            self.house, self.roster, max_message=config.server.max_message, stop_signal=self.stop_signal
+            self.house,
+            self.roster,
+            max_message=config.server.max_message,
+            stop_signal=self.stop_signal,
+            limits=self.limits,
         )
         self._stack.push_async_callback(self.house.close)
         self._stack.push_async_callback(self._end_tasks)
@@ -207,6 +215,16 @@ class Runtime:
         webhooks.add_gauges(self.metrics)
         self._stack.push_async_callback(webhooks.close)
         return webhooks
+
+    def _make_limits(self, config: Config, key: bytes) -> Limits:
+        counters: Counters = LocalCounters()
+        if config.storage.is_postgres:
+            from app.limits.shared import SharedCounters
+
+            counters = shared = SharedCounters(self._durable, new_id("srv"), secret=key)
+            self._stack.push_async_callback(shared.close)
+            self._start("shared limits", shared.run())
+        return Limits(config.limits, counters, self.house.ledger.tokens_on, clock_ms=self._clock_ms)
 
     def _build_created(self, name: str, agent: AgentConfig) -> Agent:
         if agent.llm not in self.config.llms:

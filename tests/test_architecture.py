@@ -11,7 +11,7 @@ FLOORS = [
     {"domain"},
     {"config", "observability"},
     {"storage", "llm"},
-    {"events", "auth", "search"},
+    {"events", "auth", "search", "limits"},
     {"memory", "documents"},
     {"tools"},
     {"agents"},

@@ -13,6 +13,7 @@ from app.config.acting_checks import find_problems
 from app.config.agent import AgentConfig
 from app.config.compat import CompatConfig
 from app.config.documents import DocumentStoreConfig
+from app.config.limits import LimitsConfig
 from app.config.llm import EmbedderConfig, LLMConfig
 from app.config.near import near_name
 from app.config.section import Problems, Section
@@ -53,6 +54,7 @@ class Config(Section):
     events: EventsConfig = Field(default_factory=EventsConfig)
     logging: LoggingConfig = Field(default_factory=LoggingConfig)
     auth: AuthConfig = Field(default_factory=AuthConfig)
+    limits: LimitsConfig = Field(default_factory=LimitsConfig)
     llms: dict[str, LLMConfig] = Field(default_factory=lambda: {"local": LLMConfig(type="local")})
     embedders: dict[str, EmbedderConfig] = Field(default_factory=lambda: {"default": EmbedderConfig()})
     agents: dict[str, AgentConfig] = Field(default_factory=lambda: {"assistant": AgentConfig()})

@@ -22,6 +22,7 @@ from app.domain.turn import OnBusy, Outcome, Turn, TurnState
 from app.events.follow import Reading
 from app.events.log import SessionLog
 from app.house import House
+from app.limits.limits import Limits
 from app.sessions.draft import Seed
 from app.tools.base import Tool
 from app.turns import structured
@@ -90,9 +91,11 @@ class Following:
     attached: OpenTurn | Turn | None
     """The turn, if it was there before."""
     cursor: Cursor | None
+    is_entered: bool = False
 
     def __enter__(self) -> Self:
         self.reading.__enter__()
+        self.is_entered = True
         return self
 
     def __exit__(
@@ -111,8 +114,10 @@ class Following:
     async def start(self) -> OpenTurn | Turn:
         """The turn of this message: begun, queued, or found by its key or cursor. Sets the reading's cursor.
 
-        Raises: what `Admission.start` raises; nothing was stored.
+        Raises: what `Admission.start` raises, QuotaExceeded; nothing was stored.
         """
+        if self.is_entered and self.conversation.limits is not None:
+            await self.conversation.count(self.reading)
         turn = self.attached or await self._begin()
         first = turn.after if isinstance(turn, OpenTurn) else turn.first_seq - 1
         is_within = isinstance(turn, OpenTurn) or turn.last_seq is None or self.cursor_after <= turn.last_seq
@@ -140,6 +145,22 @@ class Following:
         return found
 
     async def _admit(self, key: Key | None) -> OpenTurn:
+        limits = self.conversation.limits
+        if limits is None:
+            return await self._start(key)
+        place = await limits.turn(_owner_of(self.session_log))
+        try:
+            turn = await self._start(key)
+        except BaseException:
+            place.free()
+            raise
+        if turn.steers:  # its message enters a turn that counts already
+            place.free()
+        else:
+            turn.done.add_done_callback(lambda _: place.free())
+        return turn
+
+    async def _start(self, key: Key | None) -> OpenTurn:
         sending, grace = self.sending, self.agent.config.streaming.disconnect_grace
         return await self.conversation.house.admission.start(
             self.session_log,
@@ -228,11 +249,20 @@ class Attached:
 class Conversation:
     """One for the process. `stop_signal` is done when the shutdown begins."""
 
-    def __init__(self, house: House, roster: Roster, *, max_message: int, stop_signal: asyncio.Future[None]) -> None:
-        """`max_message`: characters of one message (server.max_message)."""
+    def __init__(
+        self,
+        house: House,
+        roster: Roster,
+        *,
+        max_message: int,
+        stop_signal: asyncio.Future[None],
+        limits: Limits | None = None,
+    ) -> None:
+        """`max_message`: characters of one message (server.max_message). `limits`: `None`: nothing is limited."""
         self.house = house
         self.readers = Readers()
         self.stop_signal = stop_signal
+        self.limits = limits
         self._roster = roster
         self._max_message = max_message
 
@@ -335,7 +365,13 @@ class Conversation:
             self.read(session_log, agent, after=cursor.after, from_start=from_start), view
         ):
             return None
-        return Attached(reading, view)
+        return Attached(await self.count(reading), view)
+
+    async def count(self, reading: Reading) -> Reading:
+        """Let it be one of the streams of its session's owner until it is left. Raises QuotaExceeded."""
+        if self.limits is not None:
+            reading.place = await self.limits.stream(_owner_of(reading.log))
+        return reading
 
     def open_turn(self, session_log: SessionLog) -> OpenTurn | None:
         """The first turn whose end readers have not been told; one that was told may still have to be stored."""
@@ -375,6 +411,11 @@ class Conversation:
     def check_length(self, text: str) -> None:
         if len(text) > self._max_message:
             raise TooLarge(f"The message is longer than {self._max_message} characters (server.max_message).")
+
+
+def _owner_of(session_log: SessionLog) -> tuple[str, str]:
+    session = session_log.session
+    return session.principal, session.user_id
 
 
 async def _has_frames(reading: Reading, view: View) -> bool:

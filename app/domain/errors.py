@@ -20,6 +20,8 @@ HectorError
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 
 class HectorError(Exception):
     """Base of all errors that clients are shown. `details` is sent unchanged."""
@@ -70,11 +72,26 @@ class TooLarge(HectorError):
     reason = "too_large"
 
 
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What is left of a limit: `left` of `most`, which is whole again after `reset_seconds`.
+
+    `window_seconds`: in what time `most` may be used; `None`: at once.
+    """
+
+    name: str
+    most: int
+    window_seconds: int | None
+    left: int
+    reset_seconds: int
+
+
 class QuotaExceeded(HectorError):
-    """`retry_after_seconds` is a hint for the client."""
+    """`retry_after_seconds` is a hint for the client. `allowance`: of the limit that refused it."""
 
     reason = "rate_limited"
     retry_after_seconds = 1
+    allowance: Allowance | None = None
 
 
 class ModelFailed(HectorError):

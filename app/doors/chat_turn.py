@@ -127,6 +127,7 @@ async def answer_calls(
     config = runtime.roster.get(agent, caller)
     # Entered before the answers: a turn that goes on without a reader begins its grace at that moment.
     reading = stack.enter_context(runtime.conversation.read(session_log, config, after=session_log.visible_seq))
+    await runtime.conversation.count(reading)
     for given in wanted:
         await answer_call(runtime, caller, session_log, given)
     return ChatTurn(turn.turn_id, reading, view_of(config.config, turn_id=turn.turn_id))

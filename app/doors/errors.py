@@ -23,10 +23,27 @@ def error_response(error: HectorError, request_id: str) -> Response:
     status, _ = status_of(error)
     headers = {"X-Request-Id": request_id}
     if isinstance(error, errors.QuotaExceeded | errors.Unavailable):
-        headers["Retry-After"] = str(error.retry_after_seconds)
+        headers |= retry_headers(error)
     elif status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return Answer(orjson.dumps(error_json(error, request_id)), status, headers)
+
+
+def retry_headers(error: errors.QuotaExceeded | errors.Unavailable) -> dict[str, str]:
+    """When to come again, and of a limit how much it is."""
+    headers = {"Retry-After": str(error.retry_after_seconds)}
+    if isinstance(error, errors.QuotaExceeded) and error.allowance is not None:
+        headers |= allowance_headers(error.allowance)
+    return headers
+
+
+def allowance_headers(allowance: errors.Allowance) -> dict[str, str]:
+    """As draft-ietf-httpapi-ratelimit-headers-10 has them."""
+    window = "" if allowance.window_seconds is None else f";w={allowance.window_seconds}"
+    return {
+        "RateLimit-Policy": f'"{allowance.name}";q={allowance.most}{window}',
+        "RateLimit": f'"{allowance.name}";r={allowance.left};t={allowance.reset_seconds}',
+    }
 
 
 def error_json(error: HectorError, request_id: str) -> Error:

@@ -9,13 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from app.domain.event import EventKind
 from app.events.journal import Journal
 from app.events.log import SessionLog
 from app.events.run import Run
 from app.events.tape import Tape
+
+
+class Place(Protocol):
+    """What a reader occupies of a limit."""
+
+    def free(self) -> None: ...
 
 
 class Reading:
@@ -38,6 +44,7 @@ class Reading:
         "from_start",
         "gone",
         "on_news",
+        "place",
         "stopping",
     )
 
@@ -62,6 +69,8 @@ class Reading:
         self.from_start = from_start
         self.on_news: Callable[[], bool] | None = None
         """Called first while the reader waits: returns true if it took the new events and `wait` need not return."""
+        self.place: Place | None = None
+        """Counts while the reader reads."""
         self.gone = False
         self.stopping = False
 
@@ -73,6 +82,8 @@ class Reading:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._session_log.leave(self)
+        if self.place is not None:
+            self.place.free()
 
     @property
     def log(self) -> SessionLog:

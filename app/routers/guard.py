@@ -10,7 +10,7 @@ import ipaddress
 import logging
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from starlette.responses import RedirectResponse
@@ -20,10 +20,11 @@ from app.auth.authenticate import Authenticator
 from app.auth.errors import SignerUnknown
 from app.auth.users import with_named_user
 from app.config.compat import CompatConfig
-from app.domain.errors import Forbidden, HectorError, Internal, InvalidRequest, QuotaExceeded
+from app.domain.errors import Allowance, Forbidden, HectorError, Internal, InvalidRequest, QuotaExceeded
 from app.domain.principal import PLAIN_SCOPES
-from app.doors.errors import refusal
+from app.doors.errors import allowance_headers, refusal
 from app.doors.scopes import RouteScopes
+from app.limits.limits import Limits
 from app.routers.origins import LOCAL, RefusedOrigins
 from app.routers.tickets import admit, take_ticket
 from app.routers.websocket.refusal import socket_refusal
@@ -58,11 +59,13 @@ class Guard:
         public_url: str | None,
         tickets: Tickets | None = None,
         routes: RouteScopes | None = None,
+        limits: Limits | None = None,
         refused: RefusedOrigins | None = None,
         accepts_local_pages: bool = False,
     ) -> None:
         """`refused` is told the pages that are kept out; `accepts_local_pages` lets in those of this machine."""
         self._app = app
+        self._limits = limits
         self._routes = routes or RouteScopes(CompatConfig())
         self._refused = refused or RefusedOrigins(cors_origins)
         self._accepts_local_pages = accepts_local_pages
@@ -90,10 +93,13 @@ class Guard:
             return
         request_id = scope["request_id"] = f"req_{secrets.token_hex(8)}"
         has_begun = False
+        allowance: Allowance | None = None
 
         async def watched(message: Message) -> None:
             nonlocal has_begun
             has_begun = True
+            if allowance is not None and message["type"] == "http.response.start":
+                message = with_headers(message, allowance_headers(allowance))
             await send(message)
 
         try:
@@ -104,6 +110,8 @@ class Guard:
                 ticket = self._admit(scope)
             if ticket is not None and self._tickets is not None:
                 scope["principal"] = with_named_user(await admit(self._tickets, ticket, scope), *_naming(scope))
+            if self._limits is not None and "principal" in scope:
+                allowance = await self._limits.request(scope["principal"])
         except HectorError as error:
             client = scope.get("client") or ("an unknown address",)
             level = (
@@ -230,6 +238,13 @@ class Guard:
             client = scope.get("client")
             return client is not None and _is_loopback(client[0]) and not _is_forwarded(scope["headers"])
         return False
+
+
+def with_headers(message: Message, headers: Mapping[str, str]) -> Message:
+    """The start of a response, with headers that it does not have already."""
+    known = {name for name, _ in message["headers"]}
+    added = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    return {**message, "headers": [*message["headers"], *[one for one in added if one[0] not in known]]}
 
 
 def _naming(scope: Scope) -> tuple[list[bytes], bytes]:

@@ -16,8 +16,10 @@ import grpc
 from app.auth.authenticate import Authenticator
 from app.auth.errors import SignerUnknown
 from app.domain.errors import HectorError, Internal, QuotaExceeded
+from app.domain.principal import Principal
 from app.doors.callers import address_of, admit, caller
 from app.doors.scopes import check_rpc
+from app.limits.limits import Limits
 from app.observability.tasks import Tasks
 from app.rpc.status import refuse
 
@@ -30,8 +32,9 @@ REFLECTION = "/grpc.reflection."
 class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """Wraps every method that is registered, whoever wrote it. Health is open to all, reflection to this machine."""
 
-    def __init__(self, authenticator: Authenticator, calls: Tasks) -> None:
+    def __init__(self, authenticator: Authenticator, calls: Tasks, limits: Limits | None = None) -> None:
         self._authenticator = authenticator
+        self._limits = limits
         self._calls = calls
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
@@ -66,10 +69,12 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             request_id = f"req_{secrets.token_hex(8)}"
             try:
                 try:
-                    self._admit(method, context)
+                    principal = self._admit(method, context)
                 except SignerUnknown:
                     await self._authenticator.learn()
-                    self._admit(method, context)
+                    principal = self._admit(method, context)
+                if self._limits is not None and principal is not None:
+                    await self._limits.request(principal)
                 return await serve(request, context)
             except HectorError as error:
                 if error.reason in ("unauthenticated", "rate_limited", "missing_scope"):
@@ -85,15 +90,17 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
         return guarded
 
-    def _admit(self, method: str, context: Any) -> None:
+    def _admit(self, method: str, context: Any) -> Principal | None:
+        """`None`: the method is open to whoever calls."""
         if method.startswith(HEALTH):
-            return
+            return None
         peer = context.peer()
         if method.startswith(REFLECTION) and _is_loopback(address_of(peer)):
-            return
+            return None
         principal = admit(self._authenticator, context.invocation_metadata() or (), peer)
         check_rpc(principal, method)
         caller.set(principal)
+        return principal
 
     def _whole(self, serve: Callable[[Any, Any], Coroutine[Any, Any, Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
         """gRPC cancels a method whose caller has left. What was begun, such as a terminate, must not stop half-way."""

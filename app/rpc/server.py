@@ -65,7 +65,8 @@ class RpcServer:
         if not self._is_shared:
             _check_free(config.host.strip("[]"), config.grpc_port)
         server = grpc.aio.server(
-            interceptors=[Guard(self._runtime.authenticator, self._calls)], options=options_of(config, self._is_shared)
+            interceptors=[Guard(self._runtime.authenticator, self._calls, self._runtime.limits)],
+            options=options_of(config, self._is_shared),
         )
         names = [register(server, self._runtime, self._calls) for register in self._registers]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

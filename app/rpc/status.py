@@ -10,6 +10,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from app.domain.errors import HectorError, QuotaExceeded, Unavailable
 from app.doors.error_table import status_of
+from app.doors.errors import retry_headers
 
 DOMAIN = "hector"
 """Of the `reason` in an ErrorInfo."""
@@ -32,7 +33,7 @@ async def refuse(context: Any, error: HectorError, request_id: str) -> NoReturn:
     status.details.add().Pack(info)
     metadata: list[tuple[str, str | bytes]] = [("reason", error.reason), ("x-request-id", request_id)]
     if isinstance(error, QuotaExceeded | Unavailable):
-        metadata.append(("retry-after", str(error.retry_after_seconds)))
+        metadata += [(name.lower(), value) for name, value in retry_headers(error).items()]
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromSeconds(error.retry_after_seconds)
         status.details.add().Pack(retry)

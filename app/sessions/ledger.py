@@ -22,6 +22,11 @@ class Ledger:
     def __init__(self, live: LiveSessions) -> None:
         self._live = live
 
+    async def tokens_on(self, principal: str, user_id: str | None, day: int) -> int:
+        """Tokens that a principal, or one of its users, has used on a day. Raises Unavailable."""
+        query = partial(usage.tokens_on, principal=principal, user_id=user_id, day=day)
+        return await self._live.durable.database.read(query)
+
     async def sums(
         self, principal: Principal, *, by: By, first: date | None, last: date | None, limit: int
     ) -> list[UsageRow]:

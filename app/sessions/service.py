@@ -43,6 +43,7 @@ class Sessions:
         *,
         new_id: NewId,
         clock_ms: Callable[[], int],
+        max_per_principal: int | None = None,
         max_per_user: int | None = None,
         stored: StoredSize | None = None,
     ) -> None:
@@ -53,6 +54,7 @@ class Sessions:
         self._new_id = new_id
         self._clock_ms = clock_ms
         self._max_per_user = max_per_user
+        self._max_per_principal = max_per_principal
         self._stored = stored
         self._one_shots: dict[tuple[str, str, str, str], asyncio.Future[SessionLog]] = {}
         self._counting: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
@@ -132,16 +134,15 @@ class Sessions:
 
     async def _create(self, principal: Principal, agent: str, session_id: str, draft: Draft) -> SessionLog:
         stored = self._stored if draft.copy is not None or draft.seeds else None
-        if draft.ephemeral or (self._max_per_user is None and stored is None):
+        if draft.ephemeral or (self._max_per_user is None and self._max_per_principal is None and stored is None):
             return await self._store(principal, agent, session_id, draft)
-        # One at a time for each user, from the count to the commit: else many at once would all count the same.
-        owner = (principal.id, principal.effective_user)
+        # One at a time for each owner, from the count to the commit: else many at once would all count the same.
+        owner = (principal.id, principal.effective_user if self._max_per_principal is None else "")
         lock = self._counting.get(owner)
         if lock is None:
             lock = self._counting[owner] = asyncio.Lock()
         async with lock:
-            if self._max_per_user is not None:
-                await self._check_quota(principal, self._max_per_user)
+            await self._check_quota(principal)
             if stored is not None:
                 await stored.add(principal, draft)
             return await self._store(principal, agent, session_id, draft)
@@ -186,15 +187,22 @@ class Sessions:
             self._endings.session_idle(session_log)
         return session_log
 
-    async def _check_quota(self, principal: Principal, most: int) -> None:
-        """Raises QuotaExceeded if the user has as many active sessions as allowed, with all agents together."""
+    async def _check_quota(self, principal: Principal) -> None:
+        """Raises QuotaExceeded: user or principal have as many active sessions as allowed, with all agents together."""
         user_id = principal.effective_user
-        count = partial(sessions.count_open, principal=principal.id, user_id=user_id)
-        open_sessions = await self._live.durable.database.read(count)
-        if open_sessions >= most:
-            raise QuotaExceeded(
-                f"User {user_id!r} has {open_sessions} active sessions, the most allowed; end or delete one."
-            )
+        limits = (
+            (self._max_per_user, user_id, f"User {user_id!r}", "sessions.max_per_user"),
+            (self._max_per_principal, None, "The principal of this key", "limits.principal.sessions"),
+        )
+        for most, whose, name, key in limits:
+            if most is None:
+                continue
+            count = partial(sessions.count_open, principal=principal.id, user_id=whose)
+            open_sessions = await self._live.durable.database.read(count)
+            if open_sessions >= most:
+                raise QuotaExceeded(
+                    f"{name} has {open_sessions} active sessions, the most allowed ({key}); end or delete one."
+                )
 
     async def get(self, principal: Principal, agent: str, session_id: str) -> SessionLog:
         """The session, if it is this caller's and this agent's.

@@ -244,9 +244,11 @@ def owned(
     return set(connection.execute(query).scalars())
 
 
-def count_open(connection: Connection, *, principal: str, user_id: str) -> int:
-    """How many active sessions a user has."""
-    active = and_(_s.c.principal == principal, _s.c.user_id == user_id, _s.c.status == "active")
+def count_open(connection: Connection, *, principal: str, user_id: str | None) -> int:
+    """How many active sessions a user has; `None`: all users of the principal."""
+    active = and_(_s.c.principal == principal, _s.c.status == "active")
+    if user_id is not None:
+        active = and_(active, _s.c.user_id == user_id)
     return int(connection.execute(select(func.count()).select_from(_s).where(active)).scalar() or 0)
 
 

@@ -64,6 +64,25 @@ keys = Table(
     Column("change", BigInteger, nullable=False),
 )
 
+# What several servers count together: buckets of rates in thousandths, and places that each of them has leased.
+allowances = Table(
+    "allowances",
+    metadata,
+    Column("name", Text, primary_key=True, info=_KEYED),
+    Column("level", BigInteger, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("granted", Integer, nullable=False),
+)
+places = Table(
+    "places",
+    metadata,
+    Column("name", Text, nullable=False, info=_KEYED),
+    Column("holder", Text, nullable=False, info=_REPLICA),
+    Column("held", Integer, nullable=False),
+    Column("until_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("name", "holder"),
+)
+
 # Agents that clients created. `entry` is what an entry of `agents:` would be, `given` what the client sent in the
 # words of its dialect.
 agents = Table(

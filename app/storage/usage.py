@@ -99,6 +99,15 @@ def sums(
     return [UsageRow(str(row[0]), row[1], int(row[2]), int(row[3]), int(row[4])) for row in connection.execute(query)]
 
 
+def tokens_on(connection: Connection, *, principal: str, user_id: str | None, day: int) -> int:
+    """Tokens, in and out, of a principal or of one of its users."""
+    used = func.sum(credible(_u.c.prompt_tokens) + credible(_u.c.completion_tokens))
+    query = select(used).where(_u.c.principal == principal, _u.c.day == day)
+    if user_id is not None:
+        query = query.where(_u.c.user_id == user_id)
+    return int(connection.execute(query).scalar() or 0)
+
+
 def by_session(
     connection: Connection,
     *,

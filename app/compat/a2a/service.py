@@ -146,6 +146,7 @@ class Service:
         reading = runtime.conversation.read(session_log, agent, after=session_log.visible_seq)
         reading.__enter__()
         try:
+            await runtime.conversation.count(reading)
             by = caller.principal.effective_user
             await give_answers(runtime, session_log, waiting, params.message, by=by)
             followed = await self._followed(session_log, turn, reading, agent, params)
@@ -178,6 +179,7 @@ class Service:
         reading = runtime.conversation.read(session_log, agent, after=after)
         reading.__enter__()
         try:
+            await runtime.conversation.count(reading)
             first = await read_task(runtime, session_log, turn, with_artifact=False)
         except BaseException:
             reading.__exit__(None, None, None)

@@ -95,6 +95,7 @@ class Calls:
         handled = await find_turn(runtime, principal, params.request_state or "")
         conversation, session_log = runtime.conversation, handled.session_log
         with conversation.read(session_log, handled.agent, after=session_log.visible_seq) as reading:
+            await conversation.count(reading)
             answers, decided = params.input_responses or {}, False
             for question in questions_of(await open_acts(runtime, handled)):
                 given = answers.get(question.key)

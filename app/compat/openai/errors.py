@@ -10,6 +10,7 @@ from starlette.responses import Response
 from app.domain.errors import HectorError, InvalidRequest, NotFound, QuotaExceeded, Unavailable
 from app.doors.answers import Answer
 from app.doors.error_table import status_of
+from app.doors.errors import retry_headers
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _CODES = {"unauthenticated": "invalid_api_key", "agent_not_found": "model_not_found"}
@@ -41,7 +42,7 @@ def error_answer(error: HectorError, request_id: str) -> Response:
     is_safe = status in _RETRIED and "turn_id" not in error.details
     headers = {"X-Request-Id": request_id, "x-should-retry": "true" if is_safe else "false"}
     if isinstance(error, QuotaExceeded | Unavailable):
-        headers["Retry-After"] = str(error.retry_after_seconds)
+        headers |= retry_headers(error)
     elif status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return Answer(orjson.dumps({"error": error_object(error)}), status, headers)

@@ -114,6 +114,8 @@ class Connection:
                 if handle is None:
                     raise InvalidRequest(f"type: {kind[:60]!r} is not known.")
                 self._runtime.authenticator.check(self._principal)
+                if self._runtime.limits is not None:
+                    await self._runtime.limits.request(self._principal)
                 check_operation(self._principal, "vectorshift", kind)
                 await handle(frame)
             except HectorError as error:

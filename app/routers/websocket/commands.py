@@ -61,6 +61,8 @@ class Commands:
         given: Given = {}
         try:
             given = read_json(frame) if len(frame) < LARGE else await asyncio.to_thread(read_json, frame)
+            if self._runtime.limits is not None:
+                await self._runtime.limits.request(self._caller.principal)
             shown = await self._command(given)(given)
         except HectorError as error:
             await self._refuse(given, error)
@@ -111,6 +113,8 @@ class Commands:
         if not body.background and not self._socket.follows(following.session_id):
             entered = self._enter(following)
         try:
+            if entered is not None:
+                await self._conversation.count(entered.reading)
             turn = await following.start()
         except BaseException:
             if entered is not None:
