@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Any
 
 from app.domain.errors import QuotaExceeded
+from app.observability import audit
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ class Brake:
             log.warning(
                 "%d wrong keys came from %s; it has to wait between guesses from now on", guesser.wrong, network
             )
+            audit.note("logins_braked", principal=None, address=network, wrong_keys=guesser.wrong)
         if over > 0:
             guesser.until = now + min(2.0 ** min(over - 1, 30), self._longest)
         self._guessers[network] = guesser

@@ -14,10 +14,12 @@ from dataclasses import replace
 from time import monotonic
 
 from app.auth.digest import digest
+from app.domain.clock import iso
 from app.domain.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded, Unavailable
 from app.domain.ids import NewId
 from app.domain.made_key import MadeKey
 from app.domain.principal import ANONYMOUS, LOCAL, Principal, scopes_of
+from app.observability import audit
 from app.storage import keys
 from app.storage.engine.database import Database
 from app.storage.engine.unit_of_work import UnitOfWork, WriteFailed
@@ -140,9 +142,18 @@ class MadeKeys:
         unit = UnitOfWork("")
         keys.add(unit, key)
         await self._store(unit)
+        audit.note(
+            "key_created",
+            principal=by,
+            key_id=key.key_id,
+            name=name,
+            scopes=key.scopes,
+            agents=key.agents,
+            expires_at=iso(expires_ms),
+        )
         return key, secret
 
-    async def revoke(self, key_id: str) -> MadeKey:
+    async def revoke(self, key_id: str, *, by: str) -> MadeKey:
         """Refuse the key from now on; again changes nothing. Raises NotFound (`key_not_found`), Unavailable."""
         if key_id not in self._keys:
             await self.refresh()  # another server may have made it a moment ago
@@ -151,7 +162,9 @@ class MadeKeys:
         unit = UnitOfWork("")
         keys.add_revocation(unit, key_id, now_ms=self._clock_ms())
         await self._store(unit)
-        return self._keys[key_id]
+        key = self._keys[key_id]
+        audit.note("key_revoked", principal=by, key_id=key_id, name=key.name)
+        return key
 
     async def _store(self, unit: UnitOfWork) -> None:
         try:

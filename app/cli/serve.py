@@ -25,7 +25,7 @@ from app.config.root import Config
 from app.domain.errors import Unavailable
 from app.llm.weights import find_weights
 from app.main import create_app
-from app.observability import logs, tracing
+from app.observability import audit, logs, tracing
 from app.observability.tasks import Tasks
 from app.routers.open_files import OpenFiles, raise_limit
 from app.routers.protocol import BoundedProtocol
@@ -91,6 +91,11 @@ def serve(
     config = loaded.config
     name = config.cluster.name if config.cluster.enabled else None
     logs.configure(level=config.logging.level, form=config.logging.format, server=name)
+    try:
+        audit.configure(config.logging.audit, server=name)
+    except OSError as error:
+        log.error("logging.audit: %s cannot be written: %s", config.logging.audit, (error.strerror or "").lower())
+        return START_ERROR
     _say_what_was_read(loaded)
     tracing.set_up(os.environ.get(tracing.ENDPOINT))
     raise_limit()

@@ -86,6 +86,7 @@ class Config(Section):
             update={
                 "storage": self.storage.at(folder),
                 "auth": self.auth.at(folder),
+                "logging": self.logging.at(folder),
                 "llms": {name: llm.at(folder) for name, llm in self.llms.items()},
                 "tools": self.tools.at(folder),
                 "document_stores": {name: store.at(folder) for name, store in self.document_stores.items()},

@@ -212,6 +212,14 @@ class LoggingConfig(Section):
     """Least important level that is written."""
     format: Literal["text", "json"] = "text"
     """Lines for people or for machines."""
+    audit: str | None = Field(default=None, min_length=1)
+    """Where it is written who made and revoked keys, decided calls, and had something forgotten: a file or `stdout`."""
+
+    def at(self, folder: Path) -> LoggingConfig:
+        """The same, with a relative path taken from `folder`."""
+        if self.audit in (None, "stdout"):
+            return self
+        return self.model_copy(update={"audit": str(folder / self.audit)})
 
     @field_validator("level", mode="before")
     @classmethod

@@ -8,12 +8,16 @@ from typing import Any, cast
 import orjson
 
 from app.domain.errors import InvalidRequest, TooLarge
+from app.domain.principal import Principal
+from app.domain.session import StopReceipt
 from app.domain.turn import TurnState
 from app.domain.webhook import Webhook
 from app.doors.schemas.sessions import SessionDetail, session_json
 from app.doors.schemas.turns import open_turn_json
 from app.doors.schemas.webhooks import SessionWebhook
+from app.doors.scopes import check_operation
 from app.events.log import SessionLog
+from app.observability import audit
 from app.runtime import Runtime
 
 
@@ -51,3 +55,17 @@ async def read_webhooks(runtime: Runtime, given: Sequence[SessionWebhook]) -> tu
     webhooks = tuple([one.read() for one in given])
     await runtime.webhooks.sender.check(webhooks)
     return webhooks
+
+
+async def terminate(runtime: Runtime, caller: Principal, session_log: SessionLog, *, forget_all: bool) -> StopReceipt:
+    """Terminate a session of the caller; with `forget_all` also what it left in wider memories.
+
+    Raises: what `Terminations.terminate` raises, Forbidden (`missing_scope`).
+    """
+    if forget_all:
+        check_operation(caller, "session", "forget_all")
+        session = session_log.session
+        audit.note(
+            "forget", principal=caller.id, user=session.user_id, agent=session.agent, session_id=session.session_id
+        )
+    return await runtime.terminations.terminate(session_log, forget_all=forget_all)

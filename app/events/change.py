@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from app.domain.errors import HectorError, Unavailable, session_not_found, session_over
 from app.domain.event import Event, TurnQueued, TurnStarted
-from app.domain.session import SessionStatus
+from app.domain.session import Session, SessionStatus
 from app.domain.turn import Usage
 from app.events.log import BLOCK, SessionLog
 from app.events.run import Run, fact_row
@@ -66,6 +66,11 @@ class Change:
         self._error: Exception | None = None
 
     # -- collecting ----------------------------------------------------------------------
+
+    @property
+    def session(self) -> Session:
+        """As it is before the change."""
+        return self._session_log.session
 
     def fact(self, event: Event) -> Run:
         """Take the next number for `event` and insert its row."""

@@ -11,6 +11,7 @@ from app.domain.forgetting import DeletionRequest, ForgetReceipt
 from app.domain.ids import NewId
 from app.domain.word_cache import clear_word_caches
 from app.forgetting.removal import Places, Removal
+from app.observability import audit
 from app.observability.tasks import Tasks
 from app.storage import forgettings
 from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
@@ -59,6 +60,15 @@ class Forgettings:
             await self._database.submit(unit)
         except (WriteFailed, WriteConflict) as error:
             raise Unavailable(f"Nothing was forgotten, the database cannot write: {error}") from error
+        audit.note(
+            "forget",
+            principal=principal,
+            user=user_id,
+            agent=agent,
+            session_id=session_id,
+            memory_id=memory_id,
+            by_phrase=True if phrase is not None else None,
+        )
         return await asyncio.shield(
             self._tasks.start(self._carry_out(request), name=f"forgetting {request.request_id}")
         )

@@ -62,7 +62,7 @@ async def list_keys(runtime: AppRuntime, caller: Administrator) -> Response:
 @router.delete("/admin/keys/{key_id}", summary="Revoke a key", response_model=Key)
 async def revoke_key(runtime: AppRuntime, caller: Administrator, key_id: KeyPath) -> Response:
     """At once here, within a second on every other server of the database."""
-    key = await runtime.made_keys.revoke(key_id)
+    key = await runtime.made_keys.revoke(key_id, by=caller.id)
     return answer(key_json(key, now_ms=runtime.now_ms()))
 
 

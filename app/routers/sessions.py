@@ -22,8 +22,7 @@ from app.doors.schemas.sessions import (
 )
 from app.doors.schemas.turns import Turn, turn_json
 from app.doors.schemas.webhooks import webhooks_json
-from app.doors.scopes import check_operation
-from app.doors.sessions import check_metadata, detail_json, read_webhooks
+from app.doors.sessions import check_metadata, detail_json, read_webhooks, terminate
 from app.sessions.draft import Draft, Seed
 from app.sessions.tombstones import receipt_json
 
@@ -149,7 +148,5 @@ async def terminate_session(
         Query(description="`all`: erase also what is remembered of the session for other sessions."),
     ] = None,
 ) -> Response:
-    if forget == "all":
-        check_operation(caller, "session", "forget_all")
-    receipt = await runtime.terminations.terminate(session_log, forget_all=forget == "all")
+    receipt = await terminate(runtime, caller, session_log, forget_all=forget == "all")
     return answer(receipt_json(receipt))

@@ -20,8 +20,7 @@ from app.doors.schemas import acts as act_schemas
 from app.doors.schemas.messages import SendMessage
 from app.doors.schemas.sessions import CreateSession, session_json
 from app.doors.schemas.turns import turn_json
-from app.doors.scopes import check_operation
-from app.doors.sessions import check_metadata, detail_json
+from app.doors.sessions import check_metadata, detail_json, terminate
 from app.events.log import SessionLog
 from app.observability.tasks import Tasks
 from app.rpc.generated import hector_pb2 as pb
@@ -96,10 +95,8 @@ class Service(pb_grpc.A2AServiceServicer):
         return pb.ListSessionsResponse(sessions=shown, next_cursor=next_cursor)
 
     async def DeleteSession(self, request: pb.DeleteSessionRequest, context: Context) -> pb.DeleteSessionResponse:
-        if request.forget_all:
-            check_operation(_principal(request), "session", "forget_all")
         session_log = await self._session(request)
-        receipt = await self._runtime.terminations.terminate(session_log, forget_all=request.forget_all)
+        receipt = await terminate(self._runtime, _principal(request), session_log, forget_all=request.forget_all)
         return filled(pb.DeleteSessionResponse(), receipt_json(receipt))
 
     # -- messages -----------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from app.events.change import Change
 from app.events.elsewhere import at_owner
 from app.events.live import LiveSessions
 from app.events.log import SessionLog
+from app.observability import audit
 from app.storage import acts as rows
 from app.storage import messages
 from app.storage.connection import Connection
@@ -410,6 +411,9 @@ class Decisions:
 
     def _add(self, change: Change, before: Act, after: Act) -> None:
         rows.add_change(change.unit, before, after)
+        by = after.changes[-1].by
+        if by is not None:
+            change.on_commit(partial(_note, change.session, after, by))
 
     def _go_on(self, session_log: SessionLog, changed: list[Act]) -> None:
         """The warm copy of the turn has the acts as they are now; it goes on if it can."""
@@ -429,6 +433,21 @@ class Decisions:
             turn.acts_changed()
         elif can_go_on(turn):
             self._runner.go_on(desk, turn, call_id)
+
+
+def _note(session: Session, act: Act, by: str) -> None:
+    """What is told of a decision to those who look into it later: no arguments, no reason, no result."""
+    audit.note(
+        "call_decided",
+        principal=session.principal,
+        user=by,
+        agent=session.agent,
+        session_id=session.session_id,
+        call_id=act.call_id,
+        tool=act.name,
+        decision=act.state.value,
+        is_edited=True if act.edited is not None else None,
+    )
 
 
 def _call_not_found(call_id: str) -> NotFound:

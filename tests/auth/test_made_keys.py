@@ -85,12 +85,12 @@ async def test_only_the_hash_is_stored(keys: MadeKeys, database: Database) -> No
 async def test_a_revoked_key_is_refused_and_stays_in_the_list(keys: MadeKeys) -> None:
     key, secret = await make(keys)
     for _ in range(2):
-        assert (await keys.revoke(key.key_id)).revoked_ms == NOW
+        assert (await keys.revoke(key.key_id, by="operator")).revoked_ms == NOW
     assert keys.find(digest(secret)) is None
     assert not keys.is_good(key.key_id)
     assert [one.key_id for one in keys.list()] == [key.key_id]
     with pytest.raises(NotFound) as refused:
-        await keys.revoke("key_unknown")
+        await keys.revoke("key_unknown", by="operator")
     assert refused.value.reason == "key_not_found"
 
 
@@ -111,7 +111,7 @@ async def test_a_second_key_of_a_name_is_a_rotation_or_a_mistake(keys: MadeKeys)
     assert refused.value.reason == "key_exists"
     _, new_secret = await make(keys, is_rotation=True)
     assert {keys.find(digest(one)).id for one in (old_secret, new_secret)} == {"shop"}  # type: ignore[union-attr]
-    await keys.revoke(old.key_id)
+    await keys.revoke(old.key_id, by="operator")
     assert keys.find(digest(old_secret)) is None
     assert keys.find(digest(new_secret)) is not None
     assert keys.named("shop") is not None
@@ -131,7 +131,7 @@ async def test_there_is_a_most(database: Database, clock: Clock) -> None:
     await make(keys, "two")
     with pytest.raises(QuotaExceeded):
         await make(keys, "three")
-    await keys.revoke(first.key_id)
+    await keys.revoke(first.key_id, by="operator")
     await make(keys, "three")
 
 
@@ -156,7 +156,7 @@ async def test_a_key_counts_beside_those_of_the_configuration(keys: MadeKeys) ->
     assert authenticator.authenticate("Bearer configured").id == "operator"
     assert authenticator.find("shop") is not None
     authenticator.check(principal)
-    await keys.revoke(key.key_id)
+    await keys.revoke(key.key_id, by="operator")
     with pytest.raises(Unauthenticated):
         authenticator.authenticate(f"Bearer {secret}")
     with pytest.raises(Unauthenticated):
@@ -197,7 +197,7 @@ async def test_a_key_is_known_and_refused_on_every_server_within_a_second(server
             return loop.time() - began
 
         await seen(True)
-        await writer.revoke(key.key_id)
+        await writer.revoke(key.key_id, by="operator")
         assert writer.find(hashed) is None
         assert await seen(False) < 1.0
     assert made_keys.POLL_SECONDS <= 0.5
@@ -208,4 +208,4 @@ async def test_another_server_revokes_what_this_one_has_not_seen_yet(servers: li
     late = keys_on(writer._database, clock)
     await late.load()
     key, _ = await make(writer)
-    assert (await late.revoke(key.key_id)).revoked_ms == NOW
+    assert (await late.revoke(key.key_id, by="operator")).revoked_ms == NOW
