@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -39,12 +40,9 @@ class Authenticator:
         self._brake = brake
         self._made = made
         self._tokens = tokens
-        self._anonymous = Principal(ANONYMOUS, "anonymous", usual_user=LOCAL if has_one_user else None)
-
-    @property
-    def is_open(self) -> bool:
+        self.is_open = not keys and tokens is None
         """Whether there is no authentication."""
-        return not self._principals and self._tokens is None
+        self._anonymous = Principal(ANONYMOUS, "anonymous", usual_user=LOCAL if has_one_user else None)
 
     def authenticate(self, authorization: str | None, address: str = "") -> Principal:
         """`authorization` is that header, `address` where the request comes from; empty if it comes from here.
@@ -61,7 +59,10 @@ class Authenticator:
         token = token.strip()
         brake = self._brake if address else None
         try:
-            principal = self._find(token) if scheme.lower() == "bearer" else None
+            principal = None
+            if scheme.lower() == "bearer":
+                hashed = digest(token)
+                principal = self._by_digest.get(hashed) or self._find(token, hashed)
         except BadToken:
             if brake is not None:
                 brake.note_wrong(address)
@@ -88,14 +89,20 @@ class Authenticator:
         if principal.key_id is not None and self._made is not None and not self._made.is_good(principal.key_id):
             raise Unauthenticated("The key of this connection is no longer valid.")
 
+    def revocation(self, principal: Principal) -> asyncio.Future[None] | None:
+        """Done when the key of the caller is revoked; `None`: it is no key that can be."""
+        if principal.key_id is None or self._made is None:
+            return None
+        return self._made.revocation(principal.key_id)
+
     async def learn(self) -> None:
         """Read the keys of the issuer of tokens again, unless that was just done."""
         if self._tokens is not None:
             await self._tokens.signers.refresh()
 
-    def _find(self, token: str) -> Principal | None:
-        hashed = digest(token)
-        principal = self._by_digest.get(hashed) or (self._made.find(hashed) if self._made is not None else None)
+    def _find(self, token: str, hashed: bytes) -> Principal | None:
+        """Of a key that was made at run time, or of a token."""
+        principal = self._made.find(hashed) if self._made is not None else None
         if principal is None and self._tokens is not None and token.count(".") == 2:
             return self._tokens.find(token, hashed)
         return principal

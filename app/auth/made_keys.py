@@ -60,6 +60,7 @@ class MadeKeys:
         self._by_hash: dict[bytes, tuple[Principal, int | None]] = {}
         self._used: set[str] = set()
         self._loading = asyncio.Lock()
+        self._revocations: dict[str, asyncio.Future[None]] = {}
 
     # -- asking ---------------------------------------------------------------------------------
 
@@ -78,6 +79,13 @@ class MadeKeys:
     def is_good(self, key_id: str) -> bool:
         key = self._keys.get(key_id)
         return key is not None and key.is_good(self._clock_ms())
+
+    def revocation(self, key_id: str) -> asyncio.Future[None]:
+        """Done once it is known here that the key was revoked. Shared: wait for it with `asyncio.wait`."""
+        found = self._revocations.get(key_id)
+        if found is None:
+            found = self._revocations[key_id] = asyncio.get_running_loop().create_future()
+        return found
 
     def named(self, name: str) -> Principal | None:
         """A principal of this name that can make requests."""
@@ -182,6 +190,9 @@ class MadeKeys:
             now_ms = self._clock_ms()
             self._keys = {key.key_id: key for key in found}
             self._by_hash = {key.hash: (_principal(key), key.expires_ms) for key in found if key.is_good(now_ms)}
+        for key in found:
+            if key.revoked_ms is not None and (told := self._revocations.pop(key.key_id, None)) is not None:
+                told.set_result(None)
 
     async def refresh(self) -> None:
         """Read the keys again if another server changed them. Raises Unavailable."""

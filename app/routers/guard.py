@@ -21,11 +21,12 @@ from app.auth.errors import SignerUnknown
 from app.auth.users import with_named_user
 from app.config.compat import CompatConfig
 from app.domain.errors import Allowance, Forbidden, HectorError, Internal, InvalidRequest, QuotaExceeded
-from app.domain.principal import PLAIN_SCOPES
+from app.domain.principal import PLAIN_SCOPES, Principal
 from app.doors.errors import allowance_headers, refusal
 from app.doors.scopes import RouteScopes
 from app.limits.limits import Limits
 from app.routers.origins import LOCAL, RefusedOrigins
+from app.routers.revocable import is_stream, until_revoked
 from app.routers.tickets import admit, take_ticket
 from app.routers.websocket.refusal import socket_refusal
 from app.sessions.tickets import Tickets
@@ -104,12 +105,12 @@ class Guard:
 
         try:
             try:
-                ticket = self._admit(scope)
+                more = self._admit(scope)
             except SignerUnknown:
                 await self._authenticator.learn()
-                ticket = self._admit(scope)
-            if ticket is not None and self._tickets is not None:
-                scope["principal"] = with_named_user(await admit(self._tickets, ticket, scope), *_naming(scope))
+                more = self._admit(scope)
+            if more is not None:
+                receive = await self._go_on(more, scope, receive)
             if self._limits is not None and "principal" in scope:
                 allowance = await self._limits.request(scope["principal"])
         except HectorError as error:
@@ -148,8 +149,19 @@ class Guard:
             scope["raw_path"] = scope["path"].encode()
         return False
 
-    def _admit(self, scope: Scope) -> str | None:
-        """Put the principal into the scope; or return a ticket, whose owner is not looked up yet."""
+    async def _go_on(self, more: str | Principal, scope: Scope, receive: Receive) -> Receive:
+        """Look up the owner of a ticket, and end a stream with its key."""
+        if isinstance(more, str):
+            assert self._tickets is not None
+            more = scope["principal"] = with_named_user(await admit(self._tickets, more, scope), *_naming(scope))
+        revocation = self._authenticator.revocation(more) if is_stream(scope) else None
+        return receive if revocation is None else until_revoked(receive, revocation)
+
+    def _admit(self, scope: Scope) -> str | Principal | None:
+        """Put the principal into the scope; or return a ticket, whose owner is not looked up yet.
+
+        Returns the principal if its key may be revoked while the request is open.
+        """
         if "\0" in scope["path"] or b"%00" in scope.get("query_string", b""):
             raise InvalidRequest("An address cannot contain the character U+0000.")
         if len(scope["path"]) > 1 and scope["path"].endswith("/"):
@@ -199,6 +211,8 @@ class Guard:
                 self._routes.check(principal, scope.get("method", "WEBSOCKET"), scope["path"])
             query = scope.get("query_string", b"")
             scope["principal"] = with_named_user(principal, users, query) if users or query else principal
+            if principal.key_id is not None:
+                return principal
         return None
 
     def _accepts_host(self, host: str) -> bool:

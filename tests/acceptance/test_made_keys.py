@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,15 +88,31 @@ async def test_it_outlives_a_restart_and_so_does_its_revocation(server: HectorSe
         assert reason(await other.get("/agents")) == UNKNOWN
 
 
-async def test_a_socket_that_was_open_does_nothing_more_once_its_key_is_revoked(
-    admin: httpx.AsyncClient, server: HectorServer
-) -> None:
+async def test_a_socket_is_closed_when_its_key_is_revoked(admin: httpx.AsyncClient, server: HectorServer) -> None:
     made = await make(admin, name="socket")
     async with web_socket(server.base_url, headers={"Authorization": f"Bearer {made['key']}"}) as socket:
         assert await socket.say("Hi") == "Noted."
         good(await admin.delete(f"/admin/keys/{made['key_id']}"))
-        assert await socket.refusal(message="Hi") == "unauthenticated"
         assert await socket.closed() == 1008
+
+
+async def test_a_stream_that_is_open_ends_when_its_key_is_revoked(
+    admin: httpx.AsyncClient, server: HectorServer
+) -> None:
+    made = await make(admin, name="watcher")
+    async with client(server, made["key"]) as http, httpx.AsyncClient(base_url=server.base_url) as browser:
+        talk = await Talk.begin(http)
+        ticket = good(await http.post(f"{talk.path}/tickets"))["ticket"]
+        address = f"{talk.path}/messages/stream"
+        async with (
+            http.stream("GET", address, timeout=10) as by_key,
+            browser.stream("GET", f"{address}?ticket={ticket}", timeout=10) as by_ticket,
+        ):
+            good(await admin.delete(f"/admin/keys/{made['key_id']}"))
+            for stream in (by_key, by_ticket):
+                assert stream.status_code == 200
+                with suppress(httpx.RemoteProtocolError):
+                    await stream.aread()
 
 
 async def test_only_keys_that_say_admin_make_keys(admin: httpx.AsyncClient, server: HectorServer) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.datastructures import QueryParams
 from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from app.domain.errors import HectorError, NotFound
+from app.domain.errors import HectorError, NotFound, Unauthenticated
 from app.doors.direct_send import server_send
 from app.doors.errors import error_response
 from app.routers.send import TRUE
@@ -46,7 +48,19 @@ class _Door:
         )
         debug = query.get("debug", "").lower() in TRUE
         commands = Commands(self._runtime, socket, caller, debug=debug, top_only=query.get("depth") == "0")
-        await socket.serve(receive, commands.carry_out)
+        revocation = self._runtime.authenticator.revocation(caller.principal)
+        if revocation is None:
+            await socket.serve(receive, commands.carry_out)
+            return
+
+        def cut(_revoked: asyncio.Future[None]) -> None:
+            socket.close_for(Unauthenticated("The key of this socket was revoked."))
+
+        revocation.add_done_callback(cut)
+        try:
+            await socket.serve(receive, commands.carry_out)
+        finally:
+            revocation.remove_done_callback(cut)
 
     async def _let_in(self, scope: Scope, query: QueryParams) -> Caller:
         """Raises NotFound or SessionOver: there is no such agent, or no such session."""
