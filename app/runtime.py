@@ -218,7 +218,7 @@ class Runtime:
 
     def _make_limits(self, config: Config, key: bytes) -> Limits:
         counters: Counters = LocalCounters()
-        if config.storage.is_postgres:
+        if config.cluster.enabled:
             from app.limits.shared import SharedCounters
 
             counters = shared = SharedCounters(self._durable, new_id("srv"), secret=key)
@@ -283,7 +283,7 @@ class Runtime:
             most=auth.max_keys,
             new_id=new_id,
             clock_ms=self._clock_ms,
-            is_shared=config.storage.is_postgres,
+            is_shared=config.cluster.enabled,
         )
         await self.made_keys.load()
         self.authenticator = Authenticator(

@@ -173,7 +173,7 @@ async def import_memories(request: Request, runtime: AppRuntime, caller: Caller,
     given = await read_body(request.scope, request.receive, runtime.config.server.max_import)
     texts = [(number, text) for number, text in enumerate(given.splitlines(), 1) if text.strip()]
     check_items(len(texts), runtime.config.server)
-    lines = await asyncio.to_thread(_lines_of, texts, caller.user_id)
+    lines = await asyncio.to_thread(_lines_of, texts, caller.user_id or caller.own_user)
     for line in lines:
         for text in (line.text, *[old for old, _ in line.versions]):
             runtime.conversation.check_length(text)
