@@ -97,6 +97,10 @@ async def test_a_token_never_names_another_user(server: HectorServer, issuer: Is
             escaped = await ann.request(method, path, headers={"X-User-Id*": "UTF-8''b%65n"})
             assert reason(escaped) == OTHER
             good(await ann.request(method, f"{path}?user_id=ann", headers={"X-User-Id": "ann"}))
+        lines = '{"text": "I like tea", "user_id": "ben"}'
+        good(await ann.post(f"{AGENT}/memories/import", content=lines))
+        kept = good(await ann.get(f"{AGENT}/memories"))["memories"]
+        assert {one["user_id"] for one in kept} == {"ann"}
         moved = await ann.post(f"{AGENT}/sessions/import", json={"messages": [], "user_id": "ben"})
         assert reason(moved) == OTHER
         async with web_socket(server.base_url, headers=dict(ann.headers)) as socket:
