@@ -13,12 +13,11 @@ from starlette.middleware import Middleware
 from starlette.types import Message, Receive, Scope, Send
 
 from app import __version__
-from app.compat import agui, ui_message_stream
+from app.compat import agui, ui_message_stream, vectorshift
 from app.compat.a2a.door import A2ADoor
 from app.compat.mcp_server import McpDoor
 from app.compat.openai import HEADERS as OPENAI_HEADERS
 from app.compat.openai import install as open_openai_door
-from app.compat.vectorshift import routes as vectorshift
 from app.domain.errors import HectorError
 from app.doors.direct_send import keep_server_send
 from app.doors.errors import ErrorShapes, on_hector_error, on_http_exception
@@ -168,7 +167,7 @@ def create_app(runtime: Runtime, *, a2a: A2ADoor | None = None, accepts_local_pa
     app.state.error_shapes = ErrorShapes()
     app.router.routes.extend(Streams(runtime).routes())  # first: each address before it is tried with each message
     open_openai_door(app, runtime)
-    app.router.routes.extend(vectorshift.routes(runtime))
+    app.router.routes.extend(vectorshift.door_routes(runtime))
     app.router.routes.extend([*agui.routes(runtime), *ui_message_stream.routes(runtime), *opened_a2a.routes()])
     app.router.routes.extend(websocket.routes(runtime))
     for room in ROOMS:

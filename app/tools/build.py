@@ -1,4 +1,8 @@
-"""Tools made from their sections of the configuration."""
+"""Tools made from their sections of the configuration.
+
+What commands, HTTP requests and functions are made of is imported where the first one is made: half of this room, which
+no start should load that has none of them.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
@@ -27,17 +32,17 @@ from app.domain.act import ToolClass
 from app.tools.agent_call import AgentCall
 from app.tools.ask_user import AskUser
 from app.tools.base import Tool, ToolContext
-from app.tools.command import ExecuteCommand
 from app.tools.configured import configured
 from app.tools.files import ListFiles, ReadFile, SearchReplace, WriteFile
-from app.tools.http_request import HttpRequest
 from app.tools.ports import Ports
-from app.tools.python_function import load
 from app.tools.read_result import ReadResult
-from app.tools.sandbox import Sandbox
 from app.tools.search import Find, Hit, Search
 from app.tools.todos import TodoWrite
 from app.tools.workspace import Workspace
+
+if TYPE_CHECKING:
+    from app.tools.command import ExecuteCommand
+    from app.tools.sandbox import Sandbox
 
 ForAgent = Callable[[str, AgentConfig, Mapping[str, AgentConfig]], Tool | None]
 """Agent, its section, all agents → its tool; `None`: this agent cannot have it."""
@@ -121,6 +126,8 @@ def _file_tool(section: FolderConfig, config: Config) -> Tool:
 
 
 def _command(section: CommandConfig, config: Config) -> ExecuteCommand:
+    from app.tools.command import ExecuteCommand
+
     return ExecuteCommand(
         section.working_directory,
         allowed_commands=() if "*" in section.allowed_commands else section.allowed_commands,
@@ -141,6 +148,8 @@ def _command(section: CommandConfig, config: Config) -> ExecuteCommand:
 
 
 def _http(section: HttpConfig) -> Tool:
+    from app.tools.http_request import HttpRequest
+
     return HttpRequest(
         allowed_hosts=section.allowed_hosts,
         allow_private=section.allow_private,
@@ -155,6 +164,8 @@ def _revealed(secrets: Mapping[str, SecretStr]) -> dict[str, str]:
 
 
 def _function(name: str, section: PythonConfig, config: Config) -> Tool:
+    from app.tools.python_function import load
+
     return load(
         section.python,
         config.folder,

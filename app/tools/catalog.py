@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from app.config.agent import AgentConfig
 from app.config.root import Config
@@ -20,8 +20,10 @@ from app.tools.function_import import ToolLoadError
 from app.tools.mcp.server import McpServer, McpStatus
 from app.tools.ports import Ports
 from app.tools.rules import Rules
-from app.tools.sandbox import Level, Sandbox
 from app.tools.schemas import load_validation
+
+if TYPE_CHECKING:
+    from app.tools.sandbox import Sandbox
 
 log = logging.getLogger(__name__)
 
@@ -179,6 +181,8 @@ def build_catalog(config: Config, ports: Ports | None = None) -> Catalog:
 
 def _confinement(sandbox: Sandbox) -> tuple[str, bool]:
     """What commands run in, and whether that is nothing. Blocks."""
+    from app.tools.sandbox import Level
+
     try:
         return sandbox.sentence, sandbox.level() is Level.NONE
     except ToolFailed as error:

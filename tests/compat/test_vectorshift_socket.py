@@ -14,7 +14,7 @@ import pytest_asyncio
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from app.compat.vectorshift.routes import routes
+from app.compat.vectorshift import door_routes
 from app.config.root import Config
 from app.runtime import Runtime
 from tests.fixtures.server import HectorServer
@@ -315,5 +315,5 @@ class TestSocket:
 async def test_the_door_is_closed_unless_the_configuration_opens_it() -> None:
     opened_door = Config.model_validate({"compat": {"vectorshift": {"enabled": True}}})
 
-    assert routes(Runtime(Config())) == []
-    assert len(routes(Runtime(opened_door))) == 7
+    assert door_routes(Runtime(Config())) == []
+    assert len(door_routes(Runtime(opened_door))) == 7

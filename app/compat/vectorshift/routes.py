@@ -25,9 +25,7 @@ MOST_LISTED = 1000
 
 
 def routes(runtime: Runtime) -> list[BaseRoute]:
-    """Under `compat.vectorshift.prefix`; none, unless the door is open."""
-    if not runtime.config.compat.vectorshift.enabled:
-        return []
+    """Under `compat.vectorshift.prefix`."""
     door, prefix = _Door(runtime), runtime.config.compat.vectorshift.prefix
     found: list[tuple[str, str, Call]] = [
         ("POST", "/agent", door.create),
