@@ -8,9 +8,11 @@ event hooks, which the openai client does not need from it (90 us of CPU a reque
 
 from __future__ import annotations
 
+import importlib
 import os
 import ssl
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -19,6 +21,11 @@ import httpx2
 from app.domain.errors import Unavailable
 from app.llm.proxies import Proxies, place_of
 from app.llm.unpack import readable
+
+# Where `httpx` is among the loaded modules, the openai client compares with its classes at every request. While another
+# thread imports it, as A2A or a user's function may at any time, they are not there yet, and turns would fail.
+with suppress(ImportError):
+    importlib.import_module("httpx")
 
 RESPONSE = "aiohttp_response"
 """Key in `extensions` of the `aiohttp.ClientResponse` of a successful answer."""

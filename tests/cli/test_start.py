@@ -41,6 +41,7 @@ async def test_a_server_loads_what_few_need_when_they_need_it(tmp_path: Path) ->
     loaded = await loaded_by_start(tmp_path, PLAIN)
 
     assert loaded > {"app.runtime", "fastapi", "openai", "sqlalchemy"}
+    assert "httpx._client" in loaded, "a thread that loads it later fails the turns of meanwhile"
     assert loaded & (SELDOM_NEEDED | NEEDED_WITH_TOOLS) == set()
 
 
