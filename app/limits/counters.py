@@ -15,6 +15,9 @@ from app.limits.rates import Bucket, Rate, seconds_until_one, taken
 MOST_BUCKETS = 10_000
 """Buckets from which on the full ones are dropped: a full bucket says no more than none."""
 
+SWEEP_SECONDS = 1.0
+"""Looking through them for each request with a new name would cost more than the request."""
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -43,11 +46,13 @@ class LocalCounters:
         self._clock = clock
         self._buckets: dict[str, tuple[Bucket, Rate]] = {}
         self._held: dict[str, int] = {}
+        self._swept = float("-inf")
 
     async def take(self, name: str, rate: Rate) -> Taken:
         now, known = self._clock(), self._buckets.get(name)
         granted, bucket = taken(known[0] if known is not None else None, rate, now, 1)
-        if known is None and len(self._buckets) >= MOST_BUCKETS:
+        if known is None and len(self._buckets) >= MOST_BUCKETS and now - self._swept >= SWEEP_SECONDS:
+            self._swept = now
             self._drop_full(now)
         self._buckets[name] = (bucket, rate)
         return Taken(0.0 if granted else seconds_until_one(bucket, rate), int(bucket.level))

@@ -19,7 +19,7 @@ from functools import partial
 from time import monotonic
 
 from app.domain.errors import Unavailable
-from app.limits.counters import LocalCounters, Taken
+from app.limits.counters import SWEEP_SECONDS, LocalCounters, Taken
 from app.limits.rates import Rate
 from app.storage import allowances
 from app.storage.engine.database import Database
@@ -70,13 +70,15 @@ class SharedCounters:
         self._stocks: dict[str, _Stock] = {}
         self._places: dict[str, _Places] = {}
         self._alone = LocalCounters(clock=clock)
+        self._swept = float("-inf")
 
     # -- rates ----------------------------------------------------------------------------------
 
     async def take(self, name: str, rate: Rate) -> Taken:
         stock = self._stocks.get(name)
         if stock is None:
-            if len(self._stocks) >= MOST_STOCKS:
+            if len(self._stocks) >= MOST_STOCKS and self._clock() - self._swept >= SWEEP_SECONDS:
+                self._swept = self._clock()
                 self._drop_stale()
             stock = self._stocks[name] = _Stock()
         for _ in range(2):
