@@ -60,10 +60,13 @@ class Followers:
         self.touch(follower)
         return stored_upto(session_log)
 
-    def remove(self, session_id: str, replica_id: str) -> None:
+    def remove(self, session_id: str, replica_id: str) -> bool:
+        """Whether it was there."""
         key = (replica_id, session_id)
-        if key in self._found:
-            self._drop(key)
+        if key not in self._found:
+            return False
+        self._drop(key)
+        return True
 
     def remove_replica(self, replica_id: str) -> None:
         """The replica has died."""

@@ -77,6 +77,8 @@ class Sharing:
         self._receipt_of = receipt_of
         self._mirrors: dict[str, Mirror] = {}
         self._operations: dict[str, Operation] = {}
+        self._lent: dict[str, float] = {}
+        """Of sessions of ours: when another replica used them last."""
         self._tasks = Tasks()
         self.is_stopping = False
         self.followers = Followers(live, lambda to, session_id, upto: wire.hint([to], f"{session_id} {upto}"))
@@ -180,7 +182,8 @@ class Sharing:
 
     async def _visit(self, mirror: Mirror, *, own: bool) -> bool:
         """Whether the owner has given the session up; otherwise the mirror is as new as its owner was."""
-        answer = await self.ask(mirror, "visit", b"own" if own else b"", seconds=VISIT_SECONDS)
+        body = f"{self.replica_id} own" if own else self.replica_id
+        answer = await self.ask(mirror, "visit", body.encode(), seconds=VISIT_SECONDS)
         if answer == b"":
             return True
         await mirror.show(int(answer))
@@ -231,13 +234,28 @@ class Sharing:
         if session_log is None or session_log.elsewhere is not None:
             await self._release([session_id])
             return b""
-        quiet_since = monotonic() - (0.0 if self.is_stopping or body == b"own" else QUIET_SECONDS)
-        if self._live.is_droppable(session_log) and session_log.used_clock <= quiet_since:
+        visitor, _, wish = body.decode().partition(" ")
+        if (self.is_stopping or wish == "own" or self._is_quiet(session_log)) and self._is_let_go(session_log, visitor):
             self._live.remove(session_id)
             session_log.is_released = True
             await self._release([session_id])
             return b""
         return b"%d" % stored_upto(session_log)
+
+    def _is_quiet(self, session_log: SessionLog) -> bool:
+        """Whether nobody here will come back to it: nobody was here lately, or others have used it since."""
+        used = session_log.used_clock
+        return used <= monotonic() - QUIET_SECONDS or used == self._lent.get(session_log.session.session_id)
+
+    def _is_let_go(self, session_log: SessionLog, visitor: str) -> bool:
+        """Whether nobody needs it here but the replica that asks for it, whose readers go on where it goes."""
+        session_id = session_log.session.session_id
+        if session_log.readers != 1 or session_log.is_busy or not self.followers.remove(session_id, visitor):
+            return self._live.is_droppable(session_log)
+        if self._live.is_droppable(session_log):
+            return True
+        self.followers.add(session_log, visitor)
+        return False
 
     async def _release(self, session_ids: Iterable[str]) -> None:
         for session_id in session_ids:
@@ -267,6 +285,7 @@ class Sharing:
         session_log = await self._live.open(session_id)
         if session_log is None:
             raise Unavailable("The session is not here any more.", reason="moved")
+        self._lent[session_id] = session_log.used_clock
         answer = await operation.carry_out(session_log, body)
         return b"%d\n%b" % (stored_upto(session_log), answer)
 
@@ -287,6 +306,7 @@ class Sharing:
     async def tend(self) -> None:
         """Drop mirrors that nobody reads, find new owners for the others, and take over open turns that have none."""
         self.followers.expire()
+        self._lent = {session_id: used for session_id, used in self._lent.items() if self._ours(session_id) is not None}
         for session_id, mirror in list(self._mirrors.items()):
             if mirror.is_over or mirror.is_unused:
                 self._drop(session_id, mirror)

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from tests.fixtures.cluster import Cluster
-from tests.fixtures.postgres import Databases
+from tests.fixtures.postgres import Databases, run
 from tests.fixtures.upstream import Upstream
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -223,3 +223,21 @@ async def test_a_dead_owner_is_followed_by_another(
     assert [text for text, _ in found] == [stored] * 2
     assert stored == ("All again." if agent == "resuming" else "".join([f" t{number}" for number in range(100)]))
     await cluster.restart("a")
+
+
+async def test_a_session_goes_to_the_server_where_it_is_used(
+    cluster: Cluster, clients: list[httpx.AsyncClient]
+) -> None:
+    a, b, _ = clients
+    created = (await a.post("/agents/assistant/sessions")).json()
+    path = f"/agents/assistant/sessions/{created['session_id']}/messages"
+    # At once, one after the other: its owner has never a quiet second.
+    for client in (a, b, b, b):
+        assert (await client.post(path, json={"message": "Hello"})).status_code == 200
+    [[name]] = run(
+        cluster.database_url,
+        "SELECT r.name FROM sessions s JOIN replicas r ON r.id = s.owner"
+        f" WHERE s.session_id = '{created['session_id']}'",
+    )
+    assert name == "b"
+    assert len((await a.get(path)).json()["messages"]) == 8
