@@ -32,6 +32,8 @@ class Followed:
     turn_id: str
     key: str = "slow"
     message: str = "go"
+    after: int | None = None
+    """The cursor to read from, at doors that have one; `None`: from the start of the open turn."""
 
 
 class SlowClient(Protocol):
@@ -245,7 +247,8 @@ def _request(method: str, path: str, body: Any = None, **headers: str) -> bytes:
 
 
 def sse(turn: Followed) -> SlowClient:
-    path = f"/agents/{turn.agent}/sessions/{turn.session_id}/messages/stream?until=turn_end"
+    after = "" if turn.after is None else f"&after={turn.after}"
+    path = f"/agents/{turn.agent}/sessions/{turn.session_id}/messages/stream?until=turn_end{after}"
     return HttpClient(turn.port, _request("GET", path), lambda frame: "" if "type" in frame else frame["chunk"])
 
 
@@ -260,7 +263,9 @@ def grpc(turn: Followed) -> SlowClient:
         from app.rpc.generated import hector_pb2 as pb
         from app.rpc.generated.hector_pb2_grpc import A2AServiceStub
 
-        asked = pb.FollowSessionRequest(agent=turn.agent, session_id=turn.session_id, until_turn_end=True)
+        asked = pb.FollowSessionRequest(
+            agent=turn.agent, session_id=turn.session_id, until_turn_end=True, after=turn.after
+        )
         return A2AServiceStub(channel).FollowSession(asked)  # type: ignore[no-untyped-call]
 
     return GrpcClient(turn.grpc_address, begin, lambda chunk: chunk.content if chunk.type == "text" else "")

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from app.conversation.conversation import Conversation
+from app.conversation.replay import Replay
 from app.conversation.view import View
 from app.domain.errors import Unavailable
 from app.domain.event import EventKind
@@ -48,14 +49,14 @@ async def stream(
     stream ends after the last event of the view, after `Later`, or when `leave(reading)` is called.
     """
     session_log, readers = reading.log, conversation.readers
-    held = _Stream(reading)
+    held, replay = _Stream(reading), Replay(reading)
     readers.add(held)
     try:
         while not reading.gone:
             try:
                 runs = reading.take()
                 if runs is None:
-                    runs = await reading.replay()
+                    runs = await replay.next()
                     if not runs:
                         continue
             except Unavailable:

@@ -16,6 +16,7 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from app.conversation.readers import Readers
+from app.conversation.replay import Replay
 from app.conversation.view import View
 from app.domain.errors import Unavailable
 from app.domain.event import EventKind, Reconnect
@@ -98,11 +99,12 @@ class EventStream:
 
     async def _stream(self, send: Send) -> None:
         reading = self.reading
+        replay = Replay(reading)
         while True:
             runs = reading.take()
             if runs is None:
                 try:
-                    runs = await reading.replay()
+                    runs = await replay.next()
                 except Unavailable:
                     await self._send_reconnect(send)
                     return

@@ -10,6 +10,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from app.conversation.replay import KEEP_SECONDS
 from benchmarks.rig import resident_mb
 from benchmarks.slow import WHOLE, Model
 from benchmarks.slow_clients import BEGIN, DOORS, Followed, SlowClient
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 DEAF = 24
 """Clients that read nothing. The server would keep some 130 MB for them."""
-MOST_MB = 70
+MOST_MB = 90
 """What a turn of 5 MB may take, with them and without. Up to 40 were seen."""
 
 
@@ -84,6 +85,36 @@ async def test_slow_readers_neither_hold_a_turn_up_nor_cost_memory_nor_lose_text
             one.close()
         for reading in readings:
             reading.cancel()
+        await talk.terminate()
+
+
+@pytest.mark.parametrize("door", ["sse", "openai-responses-again", "grpc"])
+async def test_slow_readers_of_an_answer_that_is_stored_cost_no_memory_either(
+    door: str, model: Model, server: HectorServer, client: httpx.AsyncClient
+) -> None:
+    talk = await Talk.begin(client)
+    model.released.set()
+    turn_id = (await talk.say("go"))["turn_id"]
+    turn = Followed(server.port, server.grpc_address, "assistant", talk.session_id, turn_id, after=0)
+    clients = [DOORS[door](turn) for _ in range(2 * DEAF)]
+    try:
+        for one in clients[:DEAF]:
+            await one.open()
+        await asyncio.sleep(4 * KEEP_SECONDS)  # what was read for them is dropped; others are given the same memory
+        before = resident_mb(server.pid)
+        for one in clients[DEAF:]:
+            await one.open()
+        hurry = asyncio.Event()
+        reading = asyncio.create_task(clients[-1].read(hurry, is_deaf=True))
+        await asyncio.sleep(4 * KEEP_SECONDS)
+        grown = resident_mb(server.pid) - before
+        hurry.set()
+        await reading
+        assert clients[-1].text() == WHOLE
+        assert grown < MOST_MB
+    finally:
+        for one in clients:
+            one.close()
         await talk.terminate()
 
 
