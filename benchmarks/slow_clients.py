@@ -111,7 +111,8 @@ class HttpClient:
 
 
 def _dechunked(body: bytes) -> bytes:
-    parts, place = [], 0
+    parts: list[bytes] = []
+    place = 0
     while True:
         end = body.index(b"\r\n", place)
         size = int(body[place:end], 16)
