@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from pydantic import ValidationError
@@ -37,6 +37,18 @@ AT_ONCE = 100
 """Sessions of a deleted agent that are terminated at the same time."""
 
 
+class OtherServers(Protocol):
+    """The other servers of this service, which keep the created agents in memory, too."""
+
+    async def agent_changed(self, agent_id: str) -> None:
+        """Return when all have done `CreatedAgents.read_again`. Raises Unavailable: not all have yet; they will."""
+        ...
+
+    async def agent_ends(self, agent_id: str) -> None:
+        """Return when all have done `CreatedAgents.retire`. Raises Unavailable."""
+        ...
+
+
 class NoSuchLLM(LookupError):
     """The entry of `llms` that an agent names is not in the configuration."""
 
@@ -53,16 +65,23 @@ class CreatedAgents:
         *,
         build: Build,
         on_deleted: Callable[[str, Removed], None],
+        on_gone: Callable[[str], None],
         new_id: NewId,
         clock_ms: Callable[[], int],
     ) -> None:
-        """`build` raises NoSuchLLM. `on_deleted` is told the id of an agent and which memories went with it."""
+        """`build` raises NoSuchLLM. `on_deleted` is told the id of an agent and which memories went with it.
+
+        `on_gone` is told the id of an agent that is not served any more, whoever deleted it.
+        """
         self._database = database
         self._roster = roster
         self._live = live
         self._terminations = terminations
         self._build = build
         self._on_deleted = on_deleted
+        self._on_gone = on_gone
+        self.others: OtherServers | None = None
+        """Set where several servers are one service."""
         self._new_id = new_id
         self._clock_ms = clock_ms
         self._created: dict[str, CreatedAgent] = {}
@@ -77,11 +96,30 @@ class CreatedAgents:
     def build_again(self) -> None:
         """Models may have changed. An agent that cannot be built is not served, and the log says why."""
         for created in self._created.values():
-            try:
-                self._roster.add(self._alive(created))
-            except (NoSuchLLM, ValidationError) as error:
-                self._roster.remove(created.agent_id)
-                log.warning("agent %s (%s) is not served: %s", created.agent_id, created.name, error)
+            self._serve(created)
+
+    def _serve(self, created: CreatedAgent) -> None:
+        try:
+            self._roster.add(self._alive(created))
+        except (NoSuchLLM, ValidationError) as error:
+            self._roster.remove(created.agent_id)
+            log.warning("agent %s (%s) is not served: %s", created.agent_id, created.name, error)
+
+    async def read_again(self, agent_id: str) -> None:
+        """Another server has created, changed or deleted the agent. Raises Unavailable."""
+        created = await self._database.read(partial(agents.find, agent_id=agent_id))
+        if created is None:
+            if self._created.pop(agent_id, None) is not None:
+                self._roster.remove(agent_id)
+                self._on_gone(agent_id)
+            return
+        self._created[agent_id] = created
+        self._serve(created)
+
+    async def retire(self, agent_id: str) -> None:
+        """Another server deletes the agent: begin no session of it, and end those that only this server has."""
+        self._roster.remove(agent_id)
+        await self._terminate_ephemeral(agent_id)
 
     def _alive(self, created: CreatedAgent) -> Agent:
         entry = AgentConfig.model_validate(orjson.loads(created.entry))
@@ -125,6 +163,7 @@ class CreatedAgents:
             del self._created[created.agent_id]
             raise
         self._roster.add(alive)
+        await self._tell(created.agent_id)
         return created
 
     async def update(
@@ -142,6 +181,7 @@ class CreatedAgents:
         await self._submit(unit)
         self._created[agent_id] = created
         self._roster.add(alive)
+        await self._tell(agent_id)
         return created
 
     async def delete(self, caller: Principal, agent_id: str) -> None:
@@ -157,13 +197,18 @@ class CreatedAgents:
         removed = memories.delete(unit, Owned(agent_id, created.principal))
         agents.add_removal(unit, agent_id)
         try:
+            if self.others is not None:
+                await self.others.agent_ends(agent_id)
             await self._terminate_sessions(agent_id)
             await self._submit(unit)
         except Unavailable:
             self.build_again()
+            await self._tell(agent_id)
             raise
         self._created.pop(agent_id, None)
+        self._on_gone(agent_id)
         self._on_deleted(agent_id, removed)
+        await self._tell(agent_id)
 
     def _made(self, created: CreatedAgent, entry: Mapping[str, Any], given: Mapping[str, Any]) -> CreatedAgent:
         try:
@@ -175,12 +220,19 @@ class CreatedAgents:
             created, name=config.name, entry=orjson.dumps(entry).decode(), given=orjson.dumps(given).decode()
         )
 
-    async def _terminate_sessions(self, agent_id: str) -> None:
-        """Every session of the agent, whoever's, warm or stored."""
-        find = partial(agents.sessions_of, agent_id=agent_id, limit=AT_ONCE)
+    async def _tell(self, agent_id: str) -> None:
+        if self.others is not None:
+            await self.others.agent_changed(agent_id)
+
+    async def _terminate_ephemeral(self, agent_id: str) -> None:
         for session_log in self._live.all():
             if session_log.session.agent == agent_id and session_log.session.ephemeral:
                 await self._terminate(session_log.session.session_id)
+
+    async def _terminate_sessions(self, agent_id: str) -> None:
+        """Every session of the agent, whoever's, warm or stored."""
+        find = partial(agents.sessions_of, agent_id=agent_id, limit=AT_ONCE)
+        await self._terminate_ephemeral(agent_id)
         while ids := await self._database.read(find):
             await asyncio.gather(*[self._terminate(session_id) for session_id in ids])
 

@@ -158,6 +158,7 @@ class Runtime:
             self.house.terminations,
             build=self._build_created,
             on_deleted=self._drop_agent,
+            on_gone=self.catalog.drop,
             new_id=new_id,
             clock_ms=self._clock_ms,
         )
@@ -184,7 +185,7 @@ class Runtime:
                 log.warning("agent %s answers without its tools: its model %s calls none", agent.name, agent.llm.name)
         await self.created_agents.load()
         if self.cluster is not None:
-            await self.cluster.enter(self.house, self.roster)
+            await self.cluster.enter(self.house, self.roster, self.created_agents)
             self._start("sharing with other servers", self.cluster.run())
         elif interrupted := await self.house.recover():
             log.warning("%d turns of the process before were interrupted; their text is kept", interrupted)
@@ -232,8 +233,7 @@ class Runtime:
         return build_on(self.config, self._llms, name, agent)
 
     def _drop_agent(self, name: str, removed: Removed) -> None:
-        """An agent that a client created was deleted."""
-        self.catalog.drop(name)
+        """An agent that a client created was deleted through this server."""
         self.house.aftermath.session_erased(removed)
 
     async def _read_whole(self, session_id: str, result_id: str) -> str | None:
@@ -352,11 +352,13 @@ class Runtime:
         self._start_alone("expiry", lambda: sweep_sessions(house))
         self._start_alone("expiry of approvals", lambda: sweep_acts(house))
         self._start_alone("retention", lambda: sweep_events(house, retention=config.events.retention))
-        self._start("memory", house.longterm.run())
+        self._start_alone("memory", house.longterm.run)
         self._start_alone("memory retention", lambda: sweep_memories(house, self.roster, clock_ms=self._clock_ms))
         self._start("erasure", house.erasure.run())
         self._start_alone("final memories", lambda: guarded(house.final.resume))
         self._start("forgetting", house.forgettings.run())
+        if self.cluster is not None:
+            self._start("forgetting of before", self.cluster.alone(house.forgettings.finish_old))
         if self.webhooks is not None:
             self._start("webhooks", self.webhooks.run())
         else:
@@ -377,6 +379,8 @@ class Runtime:
             return
         self.documents = self._make_documents()
         self.documents.add_gauges(self.metrics)
+        if self.cluster is not None:
+            self.cluster.enter_documents(self.documents)
         self._start_alone("documents", self.documents.run)
 
     def _make_documents(self) -> DocumentStores:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.agents import Roster
+from app.cluster.copies_elsewhere import CopiesElsewhere
 from app.cluster.operations import operations_of
 from app.cluster.sharing import Sharing
 from app.cluster.wire import Wire
+from app.created_agents import CreatedAgents
 from app.domain.errors import HectorError
 from app.domain.ids import NewId
 from app.house import House
 from app.storage.engine.database import Database
 from app.storage.engine.membership import Membership
 from app.storage.replicas import Replica
+
+if TYPE_CHECKING:  # loaded where there are stores
+    from app.documents.stores import DocumentStores
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +55,13 @@ class Cluster:
         )
         self.wire = Wire(database, database.url, replica_id=replica.id, new_id=new_id, clock_ms=clock_ms)
         self.sharing: Sharing | None = None
+        self.copies: CopiesElsewhere | None = None
 
     async def join(self) -> None:
         """Be one of them from now on: others may ask us."""
         await self.membership.join()
 
-    async def enter(self, house: House, roster: Roster) -> None:
+    async def enter(self, house: House, roster: Roster, created_agents: CreatedAgents) -> None:
         """Have the house share its sessions with the other replicas."""
         self.sharing = Sharing(
             house.live,
@@ -80,7 +86,13 @@ class Cluster:
         ]
         self.sharing.serve(operations_of(parts, roster))
         house.live.ownership = self.sharing
+        self.copies = CopiesElsewhere(self.wire, house, created_agents, self.sharing)
         await self.wire.open()
+
+    def enter_documents(self, documents: DocumentStores) -> None:
+        """Have the document stores of all replicas show the same."""
+        assert self.copies is not None
+        self.copies.share_documents(documents)
 
     async def run(self) -> None:
         """Tend what is shared, every second and when replicas come or go; until cancelled."""
@@ -125,6 +137,8 @@ class Cluster:
 
     async def leave(self) -> None:
         """Give up everything; the others go on with what is open."""
+        if self.copies is not None:
+            await self.copies.close()
         if self.sharing is not None:
             await self.sharing.close()
         await self.wire.close()

@@ -25,7 +25,7 @@ from app.events.elsewhere import OwnerGone
 from app.events.live import LiveSessions
 from app.events.log import SessionLog
 from app.observability.tasks import Tasks
-from app.storage import events, messages, replicas, turns
+from app.storage import events, messages, replicas, sessions, turns
 from app.storage.connection import Connection
 from app.storage.engine.fence import Lease
 from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
@@ -293,6 +293,15 @@ class Sharing:
         mirror = self._mirrors.get(session_id)
         if mirror is not None:
             mirror.hint(int(upto))
+
+    async def read_again(self, session_id: str) -> None:
+        """The rows of a session that may be shown here were changed: show it as it is stored. Raises Unavailable."""
+        mirror = self._mirrors.get(session_id)
+        if mirror is None:
+            return
+        session = await self._live.durable.database.read(partial(sessions.find, session_id=session_id))
+        if session is not None and not mirror.is_over:
+            mirror.session_log.follow_owner([], mirror.session_log.visible_seq, session)
 
     def _look_at_all(self) -> None:
         """Hints may have been missed."""

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from app.config.documents import DocumentStoreConfig
 from app.documents.embedding import chunk_backlog
@@ -54,6 +54,18 @@ class StoreState:
     problems: tuple[str, ...]
 
 
+class OtherServers(Protocol):
+    """The other servers of this service, one of which keeps the stores up to date."""
+
+    def store_changed(self, name: str) -> None:
+        """Have them drop what they have in memory of the store. Does not wait."""
+        ...
+
+    def schedule(self, name: str, *, reread: bool) -> None:
+        """Have the one that runs the stores update it. Does not wait."""
+        ...
+
+
 class DocumentStores:
     """`run` is the background task; cancelling it ends everything it started."""
 
@@ -75,9 +87,10 @@ class DocumentStores:
         embedder = embedder if vectors.is_available() else None
         self._embedder = embedder
         self._search = Search(database, embedder)
-        self._indexer = Indexer(
-            database, new_id=new_id, clock_ms=clock_ms, on_change=self._search.drop, reading=reading
-        )
+        self._indexer = Indexer(database, new_id=new_id, clock_ms=clock_ms, on_change=self._changed, reading=reading)
+        self.others: OtherServers | None = None
+        """Set where several servers are one service."""
+        self._is_running = False
         self._embedding = chunk_backlog(database, embedder, list(stores)) if embedder is not None else None
         self._watch = Watch(stores, self.schedule)
         self._progress = {name: Progress() for name in stores}
@@ -122,10 +135,27 @@ class DocumentStores:
     def schedule(self, name: str, *, reread: bool = False) -> None:
         """Schedule an update of a store; with `reread` every file is read again. Raises NotFound."""
         self._require([name])
+        if self.others is not None and not self._is_running:
+            self.others.schedule(name, reread=reread)
+        self.schedule_here(name, reread=reread)
+
+    def schedule_here(self, name: str, *, reread: bool = False) -> None:
+        """Schedule an update for when the stores are run by this server, if that knows the store."""
+        if name not in self._stores:
+            return
         self._wanted.add(name)
         if reread:
             self._reread.add(name)
         self._wake.set()
+
+    def drop_copies(self, name: str) -> None:
+        """Another server has changed the index of the store."""
+        self._search.drop(name)
+
+    def _changed(self, name: str) -> None:
+        self._search.drop(name)
+        if self.others is not None:
+            self.others.store_changed(name)
 
     def is_complete(self, names: Iterable[str] = ()) -> bool:
         """Whether the named stores, or all, are up to date with every change noticed so far."""
@@ -167,6 +197,7 @@ class DocumentStores:
     async def run(self) -> None:
         if any(store.watch for store in self._stores.values()) and not is_installed():
             log.warning("document stores: %s", MISSING)
+        self._is_running = True
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_up(), name="documents")
@@ -174,6 +205,7 @@ class DocumentStores:
                 if self._embedding is not None:
                     group.create_task(self._embedding.run(), name="vectors of documents")
         finally:
+            self._is_running = False
             await self._indexer.close()
             await self._search.close()
 
@@ -248,6 +280,8 @@ class DocumentStores:
 
     def _status(self, name: str) -> Status:
         progress = self._progress[name]
+        if self.others is not None and not self._is_running:
+            return "ready"  # as far as this server knows: another one reads
         if name in self._wanted or (progress.is_working and progress.failure is None):
             return "reading"
         return "ready" if progress.failure is None else "failed"

@@ -10,6 +10,7 @@ from app.domain.errors import Unavailable
 from app.domain.forgetting import DeletionRequest, ForgetReceipt
 from app.domain.ids import NewId
 from app.domain.word_cache import clear_word_caches
+from app.forgetting.elsewhere import Gone, OtherServers
 from app.forgetting.removal import Places, Removal
 from app.observability import audit
 from app.observability.tasks import Tasks
@@ -34,6 +35,8 @@ class Forgettings:
         self._lock = asyncio.Lock()
         self._tasks = Tasks()
         self._is_unfinished = asyncio.Event()
+        self.others: OtherServers | None = None
+        """Set where several servers are one service."""
 
     async def forget(
         self,
@@ -73,9 +76,21 @@ class Forgettings:
             self._tasks.start(self._carry_out(request), name=f"forgetting {request.request_id}")
         )
 
-    async def resume(self) -> None:
-        """Finish the requests that a process before left unfinished, or that failed so far. Raises Unavailable."""
+    async def forget_here(self, request: DeletionRequest, gone: Gone) -> None:
+        """Another server carries the request out: remove what only this one has. Raises Unavailable, WriteFailed."""
+        removal = Removal(self._places, request)
+        await removal.remove_own()
+        removal.drop_copies(gone)
+        clear_word_caches()
+
+    async def resume(self, *, made_before_ms: int | None = None) -> None:
+        """Finish the requests that a process before left unfinished, or that failed so far. Raises Unavailable.
+
+        `made_before_ms`: leave later ones to the server that has them at hand.
+        """
         for request, _ in await self._database.read(forgettings.unfinished):
+            if made_before_ms is not None and request.created_ms >= made_before_ms:
+                continue
             try:
                 receipt = await self._carry_out(request, again=True)
             except Unavailable as error:
@@ -97,13 +112,22 @@ class Forgettings:
             except Unavailable:
                 self._is_unfinished.set()
 
+    async def finish_old(self) -> None:
+        """Where several servers are one service, one of them finishes what another left when it died."""
+        while True:
+            try:
+                await self.resume(made_before_ms=self._clock_ms() - int(RETRY_SECONDS * 1000))
+            except Unavailable as error:
+                log.warning("deletion requests of before have to wait: %s", error)
+            await asyncio.sleep(RETRY_SECONDS)
+
     async def close(self) -> None:
         await self._tasks.cancel()
 
     async def _carry_out(self, request: DeletionRequest, *, again: bool = False) -> ForgetReceipt:
         """`again`: the request was begun before; another task may have finished it meanwhile."""
         async with self._lock:
-            removal = Removal(self._places, request)
+            removal = Removal(self._places, request, self.others)
             unfinished = dict(await self._database.read(forgettings.unfinished)) if again else {request: False}
             rows_gone = next(
                 (gone for found, gone in unfinished.items() if found.request_id == request.request_id), None
@@ -126,6 +150,8 @@ class Forgettings:
         await removal.remove()
         await removal.remove_recalled()  # again: recalls that were running meanwhile
         clear_word_caches()
+        await removal.tell_others()
+        await self._places.memory.told()
         await removal.verify_rows()
         unit = UnitOfWork("")
         forgettings.add_rows_gone(unit, removal.request.request_id)

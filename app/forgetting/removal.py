@@ -17,6 +17,7 @@ from app.domain.session import SessionStatus
 from app.events.change import Change
 from app.events.live import LiveSessions, Store
 from app.events.log import SessionLog
+from app.forgetting.elsewhere import Gone, OtherServers
 from app.forgetting.verification import MAX_IDS, Affected, Verification
 from app.forgetting.warm import WarmCopies, redact_session
 from app.memory.imports import Imports
@@ -54,10 +55,12 @@ class Places:
 class Removal:
     """One deletion request while it is carried out. `receipt` grows with it."""
 
-    def __init__(self, places: Places, request: DeletionRequest) -> None:
+    def __init__(self, places: Places, request: DeletionRequest, others: OtherServers | None = None) -> None:
         self.request = request
         self.receipt = ForgetReceipt()
         self._places = places
+        self._others = others
+        self._redacted: list[str] = []
         self._affected = Affected()
 
     @property
@@ -78,6 +81,7 @@ class Removal:
         """
         request = self.request
         await self._places.imports.stop(request.agent, request.principal)
+        await self.tell_others()
         await self._note_what_is_there()
         if request.phrase is not None:
             await self._remove_phrase(Phrase(request.phrase))
@@ -87,6 +91,36 @@ class Removal:
             await self._remove_sessions([request.session_id])
         else:
             await self._remove_user()
+
+    async def remove_own(self) -> None:
+        """Remove what no other server can: running imports, and what is said in ephemeral sessions."""
+        request, live = self.request, self._places.live
+        await self._places.imports.stop(request.agent, request.principal)
+        if request.phrase is not None:
+            await self._redact_phrase(live.ephemeral, Phrase(request.phrase), set())
+        elif request.is_of_user:
+            for session_log in live.all():
+                if self._is_ephemeral_of_user(session_log):
+                    await self._terminate(session_log.session.session_id)
+        elif request.session_id is not None:
+            found = live.peek(request.session_id)
+            if found is not None and found.session.ephemeral:
+                await self._terminate(request.session_id)
+
+    def drop_copies(self, gone: Gone) -> None:
+        """Drop what this server has in memory of what another one has removed."""
+        self._places.warm.remove_recalled(frozenset(gone.sources))
+        for session_id in gone.redacted:
+            session_log = self._places.live.peek(session_id)
+            if session_log is not None:
+                session_log.drop_tail()
+
+    async def tell_others(self) -> None:
+        """Have the other servers drop what they have of what was removed so far. Raises Unavailable."""
+        if self._others is not None:
+            affected = self._affected
+            gone = Gone((*affected.memory_ids, *affected.session_ids), tuple(self._redacted))
+            await self._others.forget(self.request, gone)
 
     async def _note_what_is_there(self) -> None:
         """Enter into the receipt what the request names; a phrase is counted where it is looked for."""
@@ -175,17 +209,9 @@ class Removal:
             await self._forget(Owned(request.agent, request.principal, memory_ids=(source.memory_id,)))
 
     async def _remove_phrase(self, phrase: Phrase) -> None:
-        affected = self._affected
-        touched: set[str] = set()
+        affected, touched = self._affected, set[str]()
         for store in self._stores:
-            ids = await store.database.read(partial(forgettings.sessions_of, request=self.request))
-            scan = partial(redaction.scan, session_ids=ids, phrase=phrase)
-            for session_id, found in (await store.database.read(scan)).items():
-                self.receipt.found["sessions"] += 1
-                affected.message_ids |= found.message_ids
-                if found.in_history:
-                    touched.add(session_id)
-                await self._redact(session_id, phrase=phrase)
+            await self._redact_phrase(store, phrase, touched)
         find = partial(
             redaction.find_memories,
             request=self.request,
@@ -202,6 +228,17 @@ class Removal:
         removed = forgettings.remove_of_user(unit, self.request, phrase)
         await self._submit(unit)
         self.receipt.removed += removed
+
+    async def _redact_phrase(self, store: Store, phrase: Phrase, touched: set[str]) -> None:
+        """Redact the sessions of a store; those whose history has the phrase are added to `touched`."""
+        ids = await store.database.read(partial(forgettings.sessions_of, request=self.request))
+        scan = partial(redaction.scan, session_ids=ids, phrase=phrase)
+        for session_id, found in (await store.database.read(scan)).items():
+            self.receipt.found["sessions"] += 1
+            self._affected.message_ids |= found.message_ids
+            if found.in_history:
+                touched.add(session_id)
+            await self._redact(session_id, phrase=phrase)
 
     # -- sessions that stay ----------------------------------------------------------------------------------
 
@@ -229,6 +266,7 @@ class Removal:
             session_log = await self._places.live.own(session_id)
             if session_log is None or session_log.over is SessionStatus.TERMINATED:
                 continue
+            self._redacted.append(session_id)
             async with Change(session_log, is_required=False) as change:
                 removed = redaction.redact(change.unit, found, last_seq=session_log.last_seq)
                 redact_session(change, session_log, found, session_log.last_seq)
@@ -238,6 +276,7 @@ class Removal:
         """Redact one session. Its turns are ended first: their requests and answers still contain the text."""
         live = self._places.live
         session_log = await live.open(session_id)
+        self._redacted.append(session_id)
         for _ in range(MAX_ATTEMPTS):
             if session_log is None:
                 return
@@ -270,11 +309,13 @@ class Removal:
         if not sources:
             return
         self._places.warm.remove_recalled(sources)
+        await self.tell_others()
         for told in await self._read(partial(recalled.find, agent=self.request.agent, sources=sources)):
             unit = UnitOfWork(told.session_id)
             recalled.add_removal(unit, told)
             await self._submit(unit)
             self.receipt.removed["recalled"] += 1
+            self._redacted.append(told.session_id)
             session_log = self._places.live.peek(told.session_id)
             if session_log is not None:
                 session_log.drop_tail()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,6 +14,7 @@ from app.domain.label import Trust
 from app.domain.memory import Memory, MemoryKind, Owner, Scope
 from app.domain.message import is_blank
 from app.memory import scope as scopes
+from app.memory.elsewhere import OtherMemories
 from app.memory.embedding import BATCH, BATCH_SECONDS, MemoriesToEmbed
 from app.memory.recall import Recall, Recollection
 from app.search.backlog import Backlog
@@ -64,8 +65,12 @@ class LongTermMemory:
         self._embedder = embedder
         self._recall = Recall(database, embedder, late_interaction=late_interaction)
         self._to_embed = MemoriesToEmbed(database)
-        self._backlog = Backlog(embedder, self._to_embed, batch=BATCH, batch_seconds=BATCH_SECONDS)
+        self._backlog = Backlog(
+            embedder, self._to_embed, batch=BATCH, batch_seconds=BATCH_SECONDS, is_shared=database.is_shared
+        )
         self._backlog.wake()
+        self.others: OtherMemories | None = None
+        """Set where other servers remember in the same database."""
         self.on_removed: Callable[[], None] | None = None
         """Called after memories were deleted, so that their remains are erased from the database's files."""
 
@@ -149,6 +154,9 @@ class LongTermMemory:
         memories.edit(unit, memory, text=new_text, terms=found, now=self._clock_ms())
         await self._database.submit(unit)
         self._recall.drop([memory.audience])
+        if self.others is not None:
+            self.others.drop([memory.audience])
+        await self.told()
         self._backlog.wake()
 
     async def pin(self, memory: Memory, *, is_pinned: bool = True) -> None:
@@ -157,9 +165,15 @@ class LongTermMemory:
         await self._database.submit(unit)
 
     async def delete(self, owned: Owned) -> Removed:
-        """Delete memories with their vectors, versions, full text and every cached copy."""
+        """Delete memories with their vectors, versions, full text and every cached copy.
+
+        Raises:
+            Unavailable: they are deleted, but another server has not dropped its copies yet.
+        """
         unit = UnitOfWork(owned.session_id or "")
-        return await self._delete(unit, memories.delete(unit, owned))
+        removed = await self._delete(unit, memories.delete(unit, owned))
+        await self.told()
+        return removed
 
     async def expire(self, agent: str, *, before_ms: int) -> Removed:
         """Delete an agent's memories older than a time, except pinned ones."""
@@ -178,12 +192,23 @@ class LongTermMemory:
         return removed
 
     def drop(self, removed: Removed) -> None:
-        """Drop every cached copy of what was deleted."""
+        """Drop every cached copy of what was deleted, here at once, on other servers soon; see `told`."""
         if removed.audiences:
-            self._recall.drop(sorted(removed.audiences))
-            self._to_embed.drop_names()
+            self.drop_copies(removed.audiences)
+            if self.others is not None:
+                self.others.drop(removed.audiences)
             if self.on_removed is not None:
                 self.on_removed()
+
+    def drop_copies(self, audiences: Collection[str]) -> None:
+        """Drop what this server has in memory of these audiences."""
+        self._recall.drop(sorted(audiences))
+        self._to_embed.drop_names()
+
+    async def told(self) -> None:
+        """Return when no server has a copy of what was deleted. Raises Unavailable."""
+        if self.others is not None:
+            await self.others.told()
 
     def _memory(self, owner: Owner, audience: str, saying: Saying) -> Memory:
         return Memory(
@@ -224,6 +249,12 @@ class LongTermMemory:
 
     def embed_again(self) -> None:
         """Vectors were removed: embed every memory that has none."""
+        self._backlog.start_over()
+        if self.others is not None:
+            self.others.embed_again()
+
+    def start_over(self) -> None:
+        """Another server has removed vectors."""
         self._backlog.start_over()
 
     async def close(self) -> None:

@@ -22,6 +22,7 @@ from app.memory.shelf import Pool
 from app.memory.shelves import Shelves, Whole, nominate
 from app.search.embedder import Embedder, Embedding
 from app.search.late_interaction import compare_pieces
+from app.search.mark import AGAIN_SECONDS
 from app.search.question import QuestionEmbedding
 from app.search.vectors import Vectors
 from app.storage import memory_index
@@ -80,11 +81,12 @@ class Recall:
         *,
         late_interaction: bool = True,
     ) -> None:
+        again_seconds = AGAIN_SECONDS if database.is_shared else 0.0
         self._database = database
         self._late = late_interaction
         self._embedding = QuestionEmbedding(embedder, wait_seconds=embedder.patience if embedder is not None else 0.0)
-        self._shelves = Shelves()
-        self._vectors = Vectors()
+        self._shelves = Shelves(again_seconds=again_seconds)
+        self._vectors = Vectors(again_seconds=again_seconds)
 
     async def recall(
         self,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from app.memory.doc import Doc
 from app.memory.shelf import Pool, Shelf
 from app.search.lexical import Corpus
+from app.search.mark import Mark
 from app.storage import memory_index
 from app.storage.connection import Connection
 
@@ -26,15 +27,18 @@ NOMINATED = 60
 
 @dataclass(slots=True)
 class _Kept:
+    mark: Mark
     shelf: Shelf = field(default_factory=Shelf)
     names: frozenset[str] = frozenset()
-    last_row: int = 0
+
+    def lacks(self, row: int) -> bool:
+        return row not in self.shelf.by_row
 
     def add(self, docs: Sequence[Doc]) -> None:
         if docs:
             self.shelf.add(docs)
             self.names |= frozenset().union(*[doc.names for doc in docs])
-            self.last_row = docs[-1].row
+            self.mark.reach(docs[-1].row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +61,10 @@ class _Large:
 class Shelves:
     """The cache. Its methods run on reading threads; `lock` is held while a shelf is written or ranked."""
 
-    def __init__(self, *, max_docs: int = MAX_DOCS, small: int = SMALL) -> None:
+    def __init__(self, *, max_docs: int = MAX_DOCS, small: int = SMALL, again_seconds: float = 0.0) -> None:
+        """`again_seconds`: see `Mark`."""
         self.lock = threading.Lock()
+        self._again_seconds = again_seconds
         self._max_docs = max_docs
         self._small = small
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
@@ -70,17 +76,17 @@ class Shelves:
         if not self._large.keys().isdisjoint(audiences):
             return None
         drops = self._drops
-        known = {audience: self._kept.get(audience) or _Kept() for audience in audiences}
-        since = {audience: kept.last_row for audience, kept in known.items()}
-        found = memory_index.after(connection, since, limit=self._small)
+        known = {audience: self._kept.get(audience) or _Kept(Mark(self._again_seconds)) for audience in audiences}
+        since = {audience: kept.mark.since() for audience, kept in known.items()}
+        read = memory_index.after(connection, since, limit=self._small)
+        found = {audience: [row for row in read[audience] if kept.lacks(row.row)] for audience, kept in known.items()}
         if sum([len(kept.shelf.docs) + len(found[audience]) for audience, kept in known.items()]) > self._small:
             self._mark_large(connection, audiences, drops)
             return None
         new = {audience: [Doc(row) for row in rows] for audience, rows in found.items()}  # outside the lock
         with self.lock:
             for audience, kept in known.items():
-                if kept.last_row == since[audience]:  # else another thread has added them
-                    kept.add(new[audience])
+                kept.add([doc for doc in new[audience] if kept.lacks(doc.row)])  # another thread may have added some
                 if drops == self._drops:  # else what was read may have been deleted meanwhile
                     self._kept[audience] = kept
                     self._kept.move_to_end(audience)

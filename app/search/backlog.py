@@ -12,12 +12,15 @@ from typing import Protocol
 
 from app.domain.errors import Unavailable
 from app.search.embedder import Embedder, Embedding, EmbeddingFailed
+from app.search.mark import AGAIN_SECONDS, Mark
 from app.storage.engine.unit_of_work import WriteConflict, WriteFailed
 
 log = logging.getLogger(__name__)
 
 PAUSES = (1.0, 5.0, 30.0, 60.0)
 """Seconds before the next attempt while the embedder fails: after the first failure, the second, …"""
+LOOK_SECONDS = 1.0
+"""How often to look for rows that other servers have added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +50,28 @@ class Backlog:
     """`run` is a background task; `wake` it when there may be something to embed. Without an embedder: does nothing."""
 
     def __init__(
-        self, embedder: Embedder | None, source: Source, *, batch: int, batch_seconds: float, yields: bool = False
+        self,
+        embedder: Embedder | None,
+        source: Source,
+        *,
+        batch: int,
+        batch_seconds: float,
+        yields: bool = False,
+        is_shared: bool = False,
     ) -> None:
         """`batch`: texts embedded in one call, which counts as failed after `batch_seconds`.
 
-        `yields`: rest as long as each step took, so that half of a core at most is used.
+        `yields`: rest as long as each step took, so that half of a core at most is used. `is_shared`: other servers
+        add rows, too, without waking this one.
         """
         self._embedder = embedder
         self._source = source
         self._batch = batch
         self._batch_seconds = batch_seconds
         self._yields = yields
-        self._done_upto = 0
-        """Row up to which nothing is pending, so that each wake-up reads the new rows only."""
+        self._is_shared = is_shared
+        self._done = self._start()
+        """Up to which row nothing is pending, so that each wake-up reads the new rows only."""
         self._restarts = 0
         self._has_work = asyncio.Event()
 
@@ -68,7 +80,7 @@ class Backlog:
 
     def start_over(self) -> None:
         """Vectors were removed: look for pending rows from the first row on."""
-        self._done_upto = 0
+        self._done = self._start()
         self._restarts += 1
         self._has_work.set()
 
@@ -76,8 +88,7 @@ class Backlog:
         """Embed pending rows for as long as the server lives. Until then they are found by keyword only."""
         failures = 0
         while True:
-            await self._has_work.wait()
-            self._has_work.clear()
+            await self._wait_for_work()
             try:
                 await self.embed_pending()
                 failures = 0
@@ -96,6 +107,17 @@ class Backlog:
                 await asyncio.sleep(PAUSES[min(failures, len(PAUSES)) - 1])
                 self._has_work.set()
 
+    async def _wait_for_work(self) -> None:
+        try:
+            async with asyncio.timeout(LOOK_SECONDS if self._is_shared else None):
+                await self._has_work.wait()
+        except TimeoutError:
+            return
+        self._has_work.clear()
+
+    def _start(self) -> Mark:
+        return Mark(AGAIN_SECONDS if self._is_shared else 0.0)
+
     async def embed_pending(self) -> int:
         """Embed every row that has no vectors of the present model; returns how many there were.
 
@@ -104,16 +126,19 @@ class Backlog:
         """
         if self._embedder is None:
             return 0
-        done = 0
+        done, restarts = 0, self._restarts
+        after = self._done.since()
         while True:
-            restarts = self._restarts
-            pending = await self._source.find(self._embedder.model, after=self._done_upto)
+            if restarts != self._restarts:
+                restarts, after = self._restarts, 0
+            pending = await self._source.find(self._embedder.model, after=after)
             if not pending:
                 return done
             started = time.monotonic()
             await self._embed(self._embedder, pending)
             if restarts == self._restarts:
-                self._done_upto = pending[-1].row
+                after = pending[-1].row
+                self._done.reach(after)
             done += len(pending)
             if self._yields:
                 await asyncio.sleep(time.monotonic() - started)

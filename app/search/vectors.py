@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from app.search.lazy_numpy import numpy
+from app.search.mark import Mark
 
 MAX_VECTORS = 200_000
 """Vectors kept in memory over all owners: 300 MB at 384 numbers each."""
@@ -81,7 +82,8 @@ def _find(sorted_rows: Any, rows: Collection[int]) -> tuple[Any, Any]:
 class _Matrix:
     """The vectors of one owner and model in the order of their rows, with room to grow."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, mark: Mark) -> None:
+        self.mark = mark
         self.size = 0
         """Vectors."""
         self._count = 0
@@ -92,7 +94,13 @@ class _Matrix:
 
     @property
     def last(self) -> int:
-        return int(self._rows[self._count - 1]) if self._count else 0
+        return self.mark.last
+
+    def has(self, row: int) -> bool:
+        if row > self.last:
+            return False
+        place = numpy.searchsorted(self._rows[: self._count], row)
+        return bool(place < self._count and self._rows[place] == row)
 
     def view(self) -> _Part:
         """The present content. Later additions do not change it."""
@@ -110,6 +118,7 @@ class _Matrix:
         self._starts[self._count : count] = list(itertools.accumulate(lengths[:-1], initial=self.size))
         self._vectors[self.size : size] = block
         self._count, self.size = count, size
+        self.mark.reach(found[-1][0])
 
 
 def _with_room(array: Any, used: int, needed: int) -> Any:
@@ -125,16 +134,22 @@ class Vectors:
     """The cache. Its methods run on any reading thread; none waits while another thread reads the database."""
 
     def __init__(
-        self, *, max_vectors: int | None = MAX_VECTORS, max_per_owner: int | None = None, several: bool = False
+        self,
+        *,
+        max_vectors: int | None = MAX_VECTORS,
+        max_per_owner: int | None = None,
+        several: bool = False,
+        again_seconds: float = 0.0,
     ) -> None:
         """`max_vectors`: over all owners; the least recently used owner is evicted first, `None` evicts nothing.
 
         `max_per_owner`: an owner's rows beyond are not loaded. `several`: a row may have more than one vector, of
-        which the closest counts.
+        which the closest counts. `again_seconds`: see `Mark`.
         """
         self._max_vectors = max_vectors
         self._max_per_owner = max_per_owner
         self._several = several
+        self._again_seconds = again_seconds
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, str], _Matrix] = OrderedDict()
         self._drops = 0
@@ -165,15 +180,18 @@ class Vectors:
         with self._lock:
             drops = self._drops
             known = {owner: self._matrix(owner, model, width) for owner in owners}
-            since = {owner: matrix.last for owner, matrix in known.items() if not self._is_full(matrix)}
-        new: dict[str, list[tuple[int, bytes]]] = {}
-        for owner, row, vectors in load(since):
-            if self._fits(vectors, 2 * width):
-                new.setdefault(owner, []).append((row, vectors))
+            since = {owner: matrix.mark.since() for owner, matrix in known.items() if not self._is_full(matrix)}
+        new = self._read(load, since, known)
+        late = [owner for owner, found in new.items() if min(found)[0] < known[owner].last]
+        if late:  # a matrix is in the order of its rows
+            known |= {owner: self._empty(width) for owner in late}
+            new |= self._read(load, dict.fromkeys(late, 0), known)
         with self._lock:
+            for owner, found in new.items():
+                matrix = known[owner]
+                if found := [one for one in found if one[0] > matrix.last]:  # another thread may have added some
+                    matrix.extend(self._cut(found, matrix.size, 2 * width))
             for owner, matrix in known.items():
-                if owner in new and matrix.last == since[owner]:  # else another thread has added them
-                    matrix.extend(self._cut(new[owner], matrix.size, 2 * width))
                 if drops == self._drops and matrix.size:  # else what was read may have been removed meanwhile
                     self._kept[owner, model] = matrix
                     self._kept.move_to_end((owner, model))
@@ -181,10 +199,24 @@ class Vectors:
                 self._evict()
             return [matrix.view() for matrix in known.values()]
 
+    def _read(
+        self, load: Load, since: Mapping[str, int], known: Mapping[str, _Matrix]
+    ) -> dict[str, list[tuple[int, bytes]]]:
+        """What the owners have beyond a row and their matrices have not."""
+        new: dict[str, list[tuple[int, bytes]]] = {}
+        for owner, row, vectors in load(since):
+            matrix = known[owner]
+            if self._fits(vectors, 2 * matrix.width) and not matrix.has(row):
+                new.setdefault(owner, []).append((row, vectors))
+        return new
+
     def _matrix(self, owner: str, model: str, width: int) -> _Matrix:
         """The owner's matrix; an empty one if there is none of this width."""
         kept = self._kept.get((owner, model))
-        return kept if kept is not None and kept.width == width else _Matrix(width)
+        return kept if kept is not None and kept.width == width else self._empty(width)
+
+    def _empty(self, width: int) -> _Matrix:
+        return _Matrix(width, Mark(self._again_seconds))
 
     def _fits(self, vectors: bytes, length: int) -> bool:
         """Whether the vectors have the query's width. They have not after the server's model changed its width."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import astuple
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from app.domain.created_agent import CreatedAgent
 from app.storage import tables
@@ -43,7 +44,16 @@ def add_removal(unit: UnitOfWork, agent_id: str) -> None:
 def stored(connection: Connection) -> list[CreatedAgent]:
     """All of them, oldest first."""
     rows = connection.execute(select(_a).order_by(_a.c.created_ms, _a.c.agent_id))
-    return [CreatedAgent(*[getattr(row, name) for name in _COLUMNS]) for row in rows]
+    return [_from_row(row) for row in rows]
+
+
+def find(connection: Connection, agent_id: str) -> CreatedAgent | None:
+    row = connection.execute(select(_a).where(_a.c.agent_id == agent_id)).first()
+    return _from_row(row) if row is not None else None
+
+
+def _from_row(row: Row[Any]) -> CreatedAgent:
+    return CreatedAgent(*[getattr(row, name) for name in _COLUMNS])
 
 
 def sessions_of(connection: Connection, agent_id: str, limit: int) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 import pytest
@@ -18,6 +18,7 @@ from app.search import backlog, lexical, minilm, question
 from app.search.embedder import Embedding, EmbeddingFailed, pack
 from app.search.hash_embedder import HashEmbedder
 from app.storage.engine.database import Database
+from app.storage.engine.unit_of_work import UnitOfWork
 from app.storage.memories import Owned
 from tests.memory.conftest import Make, owner, said
 
@@ -296,3 +297,45 @@ async def test_the_only_memory_there_is_scores_like_the_best_of_many(make: Make)
     await memory.embed_pending()
     found = await memory.recall("What is my cat called?", owner=owner("s2"), scope=WIDE)
     assert found.hits[0].score > 0.1
+
+
+async def test_a_row_that_another_server_committed_late_is_recalled(make: Make, database: Database) -> None:
+    """Numbers are given before rows are committed: row 1 may be seen after row 2."""
+    database.is_shared = True
+    memory = make(HashEmbedder())
+    await tell(memory, "Trains are late")
+    await memory.delete(Owned("assistant", "key"))
+    await tell(memory, "Rain again")
+    await memory.embed_pending()
+    assert (await ask(memory, "Rain?"))[0] == ["Rain again"]
+    await tell(memory, "My cat is called Pixel")
+    unit = UnitOfWork("")
+    unit.calls.append(lambda connection: connection.exec_driver_sql("UPDATE memories SET row = 1 WHERE row = 3"))
+    await database.submit(unit)
+    await memory.embed_pending()
+    texts, by_meaning = await ask(memory, "What is the cat called?")
+    assert (texts[0], by_meaning) == ("My cat is called Pixel", True)
+    assert (await memory.recall("cat", owner=owner("s2"), scope=WIDE)).hits[0].cues["meaning"] > 0.3
+
+
+async def test_other_servers_drop_their_copies_before_a_deletion_is_answered(make: Make) -> None:
+    here, there = make(), make()
+    told: list[str] = []
+
+    class Others:
+        def drop(self, audiences: Collection[str]) -> None:
+            there.drop_copies(audiences)
+
+        def embed_again(self) -> None:
+            there.start_over()
+
+        async def told(self) -> None:
+            told.append("told")
+
+    here.others = Others()
+    await tell(here, "My cat is called Pixel")
+    await ask(there, "cat")
+    assert there._recall._shelves._kept
+    await here.delete(Owned("assistant", "key"))
+    assert told == ["told"]
+    assert all(not kept.shelf.docs for kept in there._recall._shelves._kept.values())

@@ -120,3 +120,14 @@ def test_a_question_of_another_width_finds_nothing_and_spoils_nothing() -> None:
     assert ask(vectors, store, "ann") == [2, 1]
     assert vectors.scan(["ann"], "m", struct.pack("<3e", 0.0, 0.0, 1.0), load=store.load, most=10) is None
     assert ask(vectors, store, "ann") == [2, 1]
+
+
+def test_where_several_write_a_late_row_is_put_in_its_place() -> None:
+    store = Store({"ann": [(1, [1.0, 0.0]), (3, [0.6, 0.8])], "bob": [(4, [1.0, 0.0])]})
+    vectors = Vectors(again_seconds=30.0)
+    assert ask(vectors, store, "ann", "bob") == [3, 1, 4]
+    store.rows["ann"].append((2, [0.0, 1.0]))
+    assert ask(vectors, store, "ann", "bob") == [2, 3, 1, 4]
+    store.rows["ann"].append((5, [0.8, 0.6]))
+    assert ask(vectors, store, "ann", "bob") == [2, 3, 5, 1, 4]
+    assert vectors.size == 5

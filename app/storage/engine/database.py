@@ -38,6 +38,8 @@ class Database:
     def __init__(self, url: str | None, *, pool_size: int = 5, replica_id: str | None = None) -> None:
         """`replica_id`: of a server that shares the database with others (PostgreSQL)."""
         self.in_memory = url is None
+        self.is_shared = replica_id is not None
+        """Whether other servers write to it, too."""
         self.url = url or f"sqlite:///file:hector-{id(self)}?mode=memory&cache=shared&uri=true"
         self.engine = dialect.make_engine(self.url, replica_id)
         self._fence = make_fence(self.engine, replica_id)
