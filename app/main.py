@@ -38,6 +38,7 @@ from app.routers import (
     tickets,
     usage,
 )
+from app.routers.elsewhere import Elsewhere, PassingOn
 from app.routers.guard import Guard
 from app.routers.origins import LOCAL, NotingCors, RefusedOrigins
 from app.routers.streams import Streams
@@ -101,12 +102,15 @@ def create_app(runtime: Runtime, *, a2a: A2ADoor | None = None, accepts_local_pa
         lag.cancel()
         await opened_a2a.close()
         await mcp.close()
+        if passing is not None:
+            await passing.close()
 
     config = runtime.config.server
     readers = runtime.conversation.readers
     mcp = McpDoor(runtime)
     opened_a2a = a2a or A2ADoor(runtime)
     runtime.on_stop(readers.stop)
+    passing = PassingOn(runtime, runtime.cluster.places) if runtime.cluster is not None else None
     middleware = []
     refused = RefusedOrigins(config.cors_origins)
     if config.cors_origins or accepts_local_pages:
@@ -149,8 +153,11 @@ def create_app(runtime: Runtime, *, a2a: A2ADoor | None = None, accepts_local_pa
             limits=runtime.limits,
             refused=refused,
             accepts_local_pages=accepts_local_pages,
+            is_elsewhere=None if passing is None else lambda scope: passing.replica_of(scope) is not None,
         )
     )
+    if passing is not None:
+        middleware.append(Middleware(Elsewhere, passing=passing))
     app = Application(
         title="Hector",
         version=__version__,

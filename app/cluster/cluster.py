@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from app.agents import Roster
 from app.cluster.copies_elsewhere import CopiesElsewhere
 from app.cluster.operations import operations_of
+from app.cluster.places import Places, word_of
 from app.cluster.sharing import Sharing
 from app.cluster.wire import Wire
 from app.created_agents import CreatedAgents
@@ -53,6 +54,7 @@ class Cluster:
             changed=self._changed.set,
             superseded=superseded,
         )
+        self.places = Places(self.membership)
         self.wire = Wire(database, database.url, replica_id=replica.id, new_id=new_id, clock_ms=clock_ms)
         self.sharing: Sharing | None = None
         self.copies: CopiesElsewhere | None = None
@@ -86,6 +88,7 @@ class Cluster:
         ]
         self.sharing.serve(operations_of(parts, roster))
         house.live.ownership = self.sharing
+        house.sessions.here = word_of(self.replica.id)
         self.copies = CopiesElsewhere(self.wire, house, created_agents, self.sharing)
         await self.wire.open()
 

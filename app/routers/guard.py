@@ -10,7 +10,7 @@ import ipaddress
 import logging
 import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from starlette.responses import RedirectResponse
@@ -63,14 +63,19 @@ class Guard:
         limits: Limits | None = None,
         refused: RefusedOrigins | None = None,
         accepts_local_pages: bool = False,
+        is_elsewhere: Callable[[Scope], bool] | None = None,
     ) -> None:
-        """`refused` is told the pages that are kept out; `accepts_local_pages` lets in those of this machine."""
+        """`refused` is told the pages that are kept out; `accepts_local_pages` lets in those of this machine.
+
+        `is_elsewhere`: whether a request is passed on to another server, which looks at its ticket and counts it.
+        """
         self._app = app
         self._limits = limits
         self._routes = routes or RouteScopes(CompatConfig())
         self._refused = refused or RefusedOrigins(cors_origins)
         self._accepts_local_pages = accepts_local_pages
         self._tickets = tickets
+        self._is_elsewhere = is_elsewhere or _is_here
         self._authenticator = authenticator
         self._origins = {origin.rstrip("/").lower() for origin in cors_origins}
         self._hosts = {host.lower() for host in allowed_hosts} | {"localhost"}
@@ -111,7 +116,7 @@ class Guard:
                 more = self._admit(scope)
             if more is not None:
                 receive = await self._go_on(more, scope, receive)
-            if self._limits is not None and "principal" in scope:
+            if self._limits is not None and "principal" in scope and not self._is_elsewhere(scope):
                 allowance = await self._limits.request(scope["principal"])
         except HectorError as error:
             client = scope.get("client") or ("an unknown address",)
@@ -151,6 +156,9 @@ class Guard:
 
     async def _go_on(self, more: str | Principal, scope: Scope, receive: Receive) -> Receive:
         """Look up the owner of a ticket, and end a stream with its key."""
+        if isinstance(more, str) and self._is_elsewhere(scope):
+            scope["ticket_elsewhere"] = more
+            return receive
         if isinstance(more, str):
             assert self._tickets is not None
             more = scope["principal"] = with_named_user(await admit(self._tickets, more, scope), *_naming(scope))
@@ -259,6 +267,10 @@ def with_headers(message: Message, headers: Mapping[str, str]) -> Message:
     known = {name for name, _ in message["headers"]}
     added = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     return {**message, "headers": [*message["headers"], *[one for one in added if one[0] not in known]]}
+
+
+def _is_here(scope: Scope) -> bool:
+    return False
 
 
 def _naming(scope: Scope) -> tuple[list[bytes], bytes]:

@@ -59,6 +59,8 @@ class Sessions:
         self._one_shots: dict[tuple[str, str, str, str], asyncio.Future[SessionLog]] = {}
         self._counting: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._creating: dict[str, asyncio.Future[None]] = {}
+        self.here = ""
+        """The end of the ids of sessions that only this server has, where it is one of several."""
 
     # -- making and finding ---------------------------------------------------------------------
 
@@ -89,7 +91,7 @@ class Sessions:
             finally:
                 del self._creating[session_id]
                 mine.set_result(None)
-        return await self._create(principal, agent, self._new_id("sess"), draft), True
+        return await self._create(principal, agent, self._fresh_id(draft), draft), True
 
     async def one_shot(
         self, principal: Principal, agent: str, key: str | None, seeds: tuple[Seed, ...] = ()
@@ -97,14 +99,17 @@ class Sessions:
         """Create a session in memory; for an idempotency key used before, return its session while that exists."""
         draft = replace(EPHEMERAL, seeds=seeds) if seeds else EPHEMERAL
         if key is None:
-            return await self._create(principal, agent, self._new_id("sess"), draft)
+            return await self._create(principal, agent, self._fresh_id(draft), draft)
         name = (principal.id, principal.effective_user, agent, key)
         made = self._one_shots.get(name)
         if made is None or (made.done() and (made.exception() is not None or made.result().over is not None)):
-            made = asyncio.ensure_future(self._create(principal, agent, self._new_id("sess"), draft))
+            made = asyncio.ensure_future(self._create(principal, agent, self._fresh_id(draft), draft))
             self._drop_finished_one_shots()
             self._one_shots[name] = made
         return await asyncio.shield(made)
+
+    def _fresh_id(self, draft: Draft) -> str:
+        return self._new_id("sess") + (self.here if draft.ephemeral else "")
 
     def _drop_finished_one_shots(self) -> None:
         over = [

@@ -100,7 +100,7 @@ async def test_a_forgotten_phrase_is_in_no_servers_copy_of_a_session(clients: li
         assert good(await client.get(path))["title"] == "About mandragora"
     good(await clients[1].post(f"{PATH}/forget", json={"phrase": "mandragora", "user_id": "dora"}))
     for client in clients:
-        for address in (path, f"{path}/messages", f"{path}/messages/stream?from=1&until=turn_end"):
+        for address in (path, f"{path}/messages", f"{path}/events?after=0"):
             assert "mandragora" not in (await client.get(address, timeout=5)).text
 
 
