@@ -1,6 +1,6 @@
 # make run     install what serving needs, fetch the embedded model, serve on port 8080
 # make demo    serve agents with tools on a scripted model: no key, no download
-# make test    install what the tests need as well, run them
+# make test    install what the tests need as well, run them; TEST_ON=postgres puts their servers on PostgreSQL
 # make check   format check, lint, types, tests
 # make format  put the code into shape
 # make proto   generate the Python code of the gRPC door from app/rpc/hector.proto

@@ -18,6 +18,8 @@ from tests.fixtures.server import ROOT, HectorServer
 from tests.fixtures.talk import Talk
 from tests.fixtures.upstream import Reply, Upstream
 
+pytestmark = pytest.mark.database_file
+
 
 @pytest_asyncio.fixture
 async def upstream() -> AsyncIterator[Upstream]:

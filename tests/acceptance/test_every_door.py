@@ -55,9 +55,9 @@ PURSE = 'def pay(amount: int) -> str:\n    """Pay."""\n    return f"paid {amount
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[HectorServer]:
+async def server(tmp_path: Path, database_url: str) -> AsyncIterator[HectorServer]:
     (tmp_path / "purse.py").write_text(PURSE)
-    started = HectorServer(tmp_path, SETTINGS)
+    started = HectorServer(tmp_path, SETTINGS | {"storage": {"url": database_url}})
     await started.start()
     await started.wait_for_grpc()
     yield started

@@ -58,6 +58,7 @@ async def test_a_port_in_use_is_named(tmp_path: Path, provider: Upstream) -> Non
     await server.close()
 
 
+@pytest.mark.database_file
 async def test_a_folder_that_cannot_be_written_is_named_in_a_line(tmp_path: Path, provider: Upstream) -> None:
     (tmp_path / "data").write_text("a file where a folder is needed")
     server = HectorServer(tmp_path, settings_for(provider))
@@ -67,6 +68,7 @@ async def test_a_folder_that_cannot_be_written_is_named_in_a_line(tmp_path: Path
     await server.close()
 
 
+@pytest.mark.database_file
 async def test_a_database_that_is_none_is_named(tmp_path: Path, provider: Upstream) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "hector.db").write_bytes(b"this is not a database" * 100)

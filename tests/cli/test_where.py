@@ -108,6 +108,7 @@ async def test_a_command_finds_the_server_inside_another_command(alone: Hector) 
         assert (await second.agent("echo").session(session.session_id).info())["status"] == "active"
 
 
+@pytest.mark.database_file
 async def test_a_command_waits_for_a_server_that_is_starting(tmp_path: Path) -> None:
     server = HectorServer(tmp_path, SETTINGS)
     starting = asyncio.create_task(server.start())
