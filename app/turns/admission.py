@@ -16,7 +16,7 @@ from app.domain.act import Act, ActState
 from app.domain.errors import Conflict, QuotaExceeded, Unavailable, session_over
 from app.domain.ids import NewId
 from app.domain.label import Trust
-from app.domain.message import Message, Role
+from app.domain.message import Message, MessageRole, ToolCallRecord
 from app.domain.session import SessionStatus
 from app.domain.turn import OnBusy, Turn, TurnState
 from app.events.change import Change
@@ -178,8 +178,17 @@ class Admission:
         return await desk.keys.once(session_log, key, start, desk.find)
 
     @at_owner
-    async def add(self, session_log: SessionLog, agent: Agent, role: Role, content: str) -> Message:
-        """Put a message into the history without a turn.
+    async def add(
+        self,
+        session_log: SessionLog,
+        agent: Agent,
+        role: MessageRole,
+        content: str,
+        *,
+        tool_calls: tuple[ToolCallRecord, ...] = (),
+        tool_call_id: str | None = None,
+    ) -> Message:
+        """Put a message into the history without a turn. A call and its outcome (`role="tool"`) are added together.
 
         Raises:
             Conflict (`session_busy`): a turn is open, whose place in the history is not settled.
@@ -202,6 +211,9 @@ class Admission:
                     status="completed",
                     seq=change.number(),
                     created_ms=self._clock_ms(),
+                    tool_calls=tool_calls,
+                    tool_call_id=tool_call_id,
+                    trust="web" if role == "tool" else "user",  # nobody knows which tool the outcome is of
                 )
                 messages.add(change.unit, message)
                 change.set(active_ms=message.created_ms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -13,7 +14,7 @@ from app.compat.openai.errors import invalid
 from app.compat.openai.located import find_conversation
 from app.compat.openai.texts import read_history
 from app.domain.errors import NotFound
-from app.domain.message import Message, Role, is_blank
+from app.domain.message import Message, is_blank
 from app.domain.session import Session
 from app.doors.answers import answer
 from app.doors.json_route import check_items, parse, read_body
@@ -22,7 +23,8 @@ from app.events.log import SessionLog
 from app.runtime import Runtime
 from app.sessions.draft import Draft, Seed
 
-_ROLES = ("user", "assistant")
+PAGE = 100
+"""Messages that are read at a time."""
 _NEWEST = 2**62
 
 
@@ -74,23 +76,24 @@ async def delete(runtime: Runtime, request: Request) -> ASGIApp:
 
 
 async def add_items(runtime: Runtime, request: Request) -> ASGIApp:
-    """Messages that start no turn."""
+    """Messages that start no turn, and calls of the client's tools with their outcomes."""
     session_log = await _found(runtime, request)
     seeds = _seeds(runtime, parse(await _body(runtime, request), CreateItems).items)
     agent = runtime.roster.get(session_log.session.agent, request.scope["principal"])
-    added = []
-    for place, seed in enumerate(seeds):
-        if seed.role == "tool" or seed.tool_calls:
-            raise invalid(f"items[{place}]", "only messages of user and assistant are added")
-        runtime.conversation.check_length(seed.content)
+    _check_calls(seeds)
     for seed in seeds:
-        role: Role = "user" if seed.role == "user" else "assistant"
-        added.append(await runtime.admission.add(session_log, agent, role, seed.content))
+        runtime.conversation.check_length(seed.content)
+    added = [
+        await runtime.admission.add(
+            session_log, agent, seed.role, seed.content, tool_calls=seed.tool_calls, tool_call_id=seed.tool_call_id
+        )
+        for seed in seeds
+    ]
     return answer(_list([_item(message) for message in added], has_more=False))
 
 
 async def list_items(runtime: Runtime, request: Request) -> ASGIApp:
-    """The texts of user and assistant; the newest first unless `order=asc`."""
+    """What user and assistant said, and the calls that clients added; the newest first unless `order=asc`."""
     session_log = await _found(runtime, request)
     query = request.query_params
     limit = _limit(query.get("limit"))
@@ -103,10 +106,21 @@ async def list_items(runtime: Runtime, request: Request) -> ASGIApp:
         page, more = every[place : place + limit], len(every) > place + limit
     else:
         before = _NEWEST if after is None else (await _item_at(runtime, session_log, after)).seq
-        found = await runtime.history.messages(session_log, before=before, limit=limit + 1, roles=_ROLES)
-        more = len(found) > limit
-        page = [one for one in reversed(found[-limit:]) if _is_shown(one)]
+        shown = await _newest(runtime, session_log, before, limit + 1)
+        page, more = shown[:limit], len(shown) > limit
     return answer(_list([_item(message) for message in page], has_more=more))
+
+
+async def _newest(runtime: Runtime, session_log: SessionLog, before: int, wanted: int) -> list[Message]:
+    """At most so many messages that are items, the newest first."""
+    shown: list[Message] = []
+    while len(shown) < wanted:
+        found = await runtime.history.messages(session_log, before=before, limit=PAGE)
+        shown += [one for one in reversed(found) if _is_shown(one)]
+        if len(found) < PAGE:
+            break
+        before = found[0].seq
+    return shown[:wanted]
 
 
 async def get_item(runtime: Runtime, request: Request) -> ASGIApp:
@@ -141,6 +155,16 @@ def _seeds(runtime: Runtime, items: list[Any]) -> tuple[Seed, ...]:
     return said.history
 
 
+def _check_calls(seeds: Sequence[Seed]) -> None:
+    """Raises InvalidRequest: a model would refuse a history with these."""
+    called = {call.call_id for seed in seeds for call in seed.tool_calls}
+    outcomes = {seed.tool_call_id for seed in seeds if seed.role == "tool"}
+    if called != outcomes:
+        raise invalid("items", "a call (function_call) and its outcome (function_call_output) are added in one request")
+    if any(len(seed.tool_calls) > 1 or (seed.tool_calls and seed.content) for seed in seeds):
+        raise invalid("items", "each call is an item of its own, of type function_call")
+
+
 def _limit(given: str | None) -> int:
     if given is not None and not given.isdigit():
         raise invalid("limit", "must be a whole number")
@@ -148,7 +172,10 @@ def _limit(given: str | None) -> int:
 
 
 def _is_shown(message: Message) -> bool:
-    return message.role in _ROLES and message.status != "replaced" and not is_blank(message.content)
+    """The calls of turns are none of the client's business: the agent made them on this side."""
+    if message.turn_id is None and (message.tool_calls or message.role == "tool"):
+        return True
+    return message.role != "tool" and message.status != "replaced" and not is_blank(message.content)
 
 
 def _conversation(session: Session) -> dict[str, Any]:
@@ -161,6 +188,23 @@ def _conversation(session: Session) -> dict[str, Any]:
 
 
 def _item(message: Message) -> dict[str, Any]:
+    for call in message.tool_calls if message.turn_id is None else ():
+        return {
+            "id": message.message_id,
+            "type": "function_call",
+            "status": "completed",
+            "call_id": call.call_id,
+            "name": call.name,
+            "arguments": call.arguments,
+        }
+    if message.role == "tool":
+        return {
+            "id": message.message_id,
+            "type": "function_call_output",
+            "status": "completed",
+            "call_id": message.tool_call_id,
+            "output": message.content,
+        }
     part: dict[str, Any] = {"type": "input_text", "text": message.content}
     if message.role == "assistant":
         part = {"type": "output_text", "text": message.content, "annotations": [], "logprobs": []}

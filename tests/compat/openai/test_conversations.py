@@ -8,6 +8,8 @@ import httpx
 import openai
 import pytest
 
+from tests.fixtures.upstream import Upstream
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ITEMS: Any = [
@@ -77,3 +79,32 @@ async def test_embeddings_come_from_the_embedder_in_both_forms(
     assert found.usage.prompt_tokens > 0
     for wrong in ({"model": "nobody", "input": "x"}, {"model": "default", "input": [[1, 2]]}):
         assert (await http.post("/v1/embeddings", json=wrong)).status_code in (400, 404)
+
+
+CALL: Any = {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": '{"city": "Rome"}'}
+OUTCOME: Any = {"type": "function_call_output", "call_id": "c1", "output": "warm"}
+
+
+async def test_calls_of_the_client_are_kept_with_their_outcomes_and_shown_to_the_model(
+    client: openai.AsyncOpenAI, upstream: Upstream
+) -> None:
+    made = await client.conversations.create(metadata={"agent": "assistant"})
+    await client.conversations.items.create(made.id, items=[*ITEMS, CALL, OUTCOME])
+    listed = [item async for item in client.conversations.items.list(made.id, order="asc")]
+    assert [item.type for item in listed] == ["message"] * len(ITEMS) + ["function_call", "function_call_output"]
+    assert listed[-2].to_dict().items() >= CALL.items()
+    assert listed[-1].to_dict().items() >= OUTCOME.items()
+    newest = [item async for item in client.conversations.items.list(made.id, limit=1)]
+    assert [item.id for item in newest] == [item.id for item in reversed(listed)]
+    upstream.answer(tokens=["Yes."])
+    await client.responses.create(model="assistant", input="Is it?", conversation=made.id)
+    sent = upstream.requests[-1].json["messages"]
+    assert [one["role"] for one in sent[-4:]] == ["assistant", "tool", "assistant", "user"]
+    assert sent[-4]["tool_calls"][0]["function"]["name"] == "weather"
+
+
+async def test_a_call_without_its_outcome_is_refused(client: openai.AsyncOpenAI) -> None:
+    made = await client.conversations.create(metadata={"agent": "assistant"})
+    for items in ([CALL], [OUTCOME]):
+        with pytest.raises(openai.BadRequestError, match="in one request"):
+            await client.conversations.items.create(made.id, items=items)
