@@ -25,8 +25,16 @@ SETTINGS: dict[str, Any] = {
     "llms": {
         "echo": {"type": "scripted"},
         "endless": {"type": "scripted", "script": [{"text": "word " * 10_000, "delay_ms": 50}]},
+        "guide": {
+            "type": "scripted",
+            "script": [
+                {"when": "^Remind me", "text": "Weather it was."},
+                {"when": "sunny in Oslo", "text": "It is sunny."},
+                {"when": "weather in", "calls": [{"name": "weather", "arguments": {"city": "Oslo"}}]},
+            ],
+        },
     },
-    "agents": {"echo": {"llm": "echo"}, "endless": {"llm": "endless"}},
+    "agents": {"echo": {"llm": "echo"}, "endless": {"llm": "endless"}, "guide": {"llm": "guide"}},
 }
 
 
@@ -57,6 +65,22 @@ async def test_langchain_with_chat_completions_and_responses(server: HectorServe
     program = HERE / "python" / "openai_door.py"
     found = json.loads(await run(PROGRAMS / "python", program, f"{server.base_url}/v1", folder=tmp_path))
     assert found == {"langchain": EXPECTED, "langchain responses": EXPECTED}
+    assert await eventually(lambda: nothing_runs(server))
+
+
+async def test_the_agents_sdk_with_its_tool_and_its_sessions(server: HectorServer, tmp_path: Path) -> None:
+    program = HERE / "python" / "openai_agents.py"
+    found = json.loads(await run(PROGRAMS / "python", program, f"{server.base_url}/v1", folder=tmp_path))
+    ran = ["It is sunny.", "It is sunny.", ["tool_called", "tool_output", "message_output_created"]]
+    items = ["message", "function_call", "function_call_output", "message", "message", "message"]
+    assert found == {
+        "chat": ran,
+        "responses": ran,
+        "after a response": ran,
+        "session of the SDK": ["Weather it was.", items],
+        "session at OpenAI": ["Weather it was.", items],
+        "conversation": "It is sunny.",
+    }
     assert await eventually(lambda: nothing_runs(server))
 
 
