@@ -5,7 +5,6 @@ For doors that read `conversation.stream`; server-sent events are paced where th
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -13,7 +12,7 @@ from app.conversation.conversation import Conversation
 from app.conversation.stream import Later, Silence, stream
 from app.conversation.view import View
 from app.domain.event import EventKind
-from app.doors.pacing import Pacer, Piece
+from app.doors.pacing import Pacer, Piece, pause
 from app.events.follow import Reading
 from app.events.run import Run
 
@@ -73,20 +72,3 @@ async def _drained(reading: Reading, view: View, pacer: Pacer, *, is_last: bool)
             await pause(reading, view.delay_seconds)
         if reading.gone or reading.stopping:
             return
-
-
-async def pause(reading: Reading, seconds: float) -> None:
-    """Wait between two pieces, but not past a terminate, a shutdown or the reader's leaving."""
-    is_over = False
-
-    def end() -> None:
-        nonlocal is_over
-        is_over = True
-        reading.notify()
-
-    handle = asyncio.get_running_loop().call_later(seconds, end)
-    try:
-        while not (is_over or reading.gone or reading.stopping or reading.log.cut_at is not None):
-            await reading.wait()
-    finally:
-        handle.cancel()

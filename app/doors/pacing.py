@@ -6,11 +6,13 @@ that comes back with such a cursor gets the rest.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from dataclasses import dataclass
 
 import orjson
 
+from app.events.follow import Reading
 from app.events.run import Run
 from app.llm.base import unescape
 
@@ -86,3 +88,21 @@ class Pacer:
             self._offset = 0
             if not wanted or not self._events:
                 return Piece("".join(parts), seq, 0)
+
+
+async def pause(reading: Reading, seconds: float) -> None:
+    """Wait between two pieces, but not past a terminate, a shutdown or the reader's leaving."""
+    is_over = False
+
+    def end() -> None:
+        # Not read off the clock: a timer of uvloop may ring a moment before its time.
+        nonlocal is_over
+        is_over = True
+        reading.notify()
+
+    handle = asyncio.get_running_loop().call_later(seconds, end)
+    try:
+        while not (is_over or reading.gone or reading.stopping or reading.log.cut_at is not None):
+            await reading.wait()
+    finally:
+        handle.cancel()

@@ -23,7 +23,7 @@ from app.domain.event import EventKind, Reconnect
 from app.doors.answers import GUARDED
 from app.doors.dependencies import gone
 from app.doors.direct_send import Begun, server_send
-from app.doors.pacing import Pacer
+from app.doors.pacing import Pacer, pause
 from app.events.follow import Reading
 from app.events.run import Run
 from app.routers.sse import DONE, NAMED_DONE, RETRY, encode, frame
@@ -222,26 +222,8 @@ class EventStream:
             await self._send_events(send, piece.wire(with_id=not self._view.text_only))
             self._sent = piece.cursor
             if delay:
-                await self._pause(delay)
+                await pause(reading, delay)
         return True
-
-    async def _pause(self, seconds: float) -> None:
-        """Wait between two pieces, but not past a terminate, a shutdown or the reader's leaving."""
-        reading = self.reading
-        is_over = False
-
-        def end() -> None:
-            # Not read off the clock: a timer of uvloop may ring a moment before its time.
-            nonlocal is_over
-            is_over = True
-            reading.notify()
-
-        handle = asyncio.get_running_loop().call_later(seconds, end)
-        try:
-            while not (is_over or reading.gone or reading.stopping or reading.log.cut_at is not None):
-                await reading.wait()
-        finally:
-            handle.cancel()
 
     async def _send_reconnect(self, send: Send) -> None:
         if self._view.text_only:

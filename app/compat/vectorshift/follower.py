@@ -17,7 +17,7 @@ from app.conversation.conversation import Attached
 from app.conversation.stream import Later, Silence, stream
 from app.domain.errors import Unavailable, session_over
 from app.domain.event import EventKind
-from app.doors.paced_stream import pause
+from app.doors.pacing import pause
 from app.events.run import Run
 from app.llm.base import unescape
 from app.runtime import Runtime
