@@ -15,6 +15,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from app.compat.agui_events import AguiEvents, run_error
+from app.config.compat import AguiConfig
 from app.conversation.conversation import Sending
 from app.domain.errors import InvalidRequest
 from app.domain.message import Message, is_blank
@@ -28,8 +29,6 @@ from app.runtime import Runtime
 
 NEWEST = 200
 """Messages of a snapshot, at most."""
-MAX_CONTEXT = 100_000
-"""Characters of all `context` together; as many as `instructions` may have."""
 
 
 class Posted(BaseModel):
@@ -76,7 +75,7 @@ class _Run:
         runtime = self._runtime
         asked = await read_posted(runtime, scope, receive, RunInput)
         caller, agent = scope["principal"], scope["path_params"]["agent"]
-        wanted = wanted_by(asked)
+        wanted = wanted_by(asked, self._runtime.config.compat.agui)
         session_log = await open_session(runtime, caller, agent, asked.threadId)
         with ExitStack() as stack:
             try:
@@ -113,11 +112,12 @@ async def _history(runtime: Runtime, session_log: SessionLog, upto: int) -> list
     return [message for message in found if message.status != "replaced"]
 
 
-def wanted_by(asked: RunInput) -> Sending | list[CallAnswer]:
+def wanted_by(asked: RunInput, config: AguiConfig) -> Sending | list[CallAnswer]:
     """The new message, or the answers to open calls. Raises InvalidRequest."""
     if asked.resume:
         return [answer_of(entry) for entry in asked.resume]
-    return Sending(text_of(asked.messages), instructions_of(asked.context), key=f"agui:{asked.runId}")
+    instructions = instructions_of(asked.context, config.max_context)
+    return Sending(text_of(asked.messages), instructions, key=f"agui:{asked.runId}")
 
 
 def answer_of(entry: ResumeEntry) -> CallAnswer:
@@ -142,9 +142,9 @@ def text_of(messages: list[dict[str, Any]]) -> str:
     return content
 
 
-def instructions_of(context: list[Context]) -> str | None:
-    """What the page says about the situation, for this turn only. Raises InvalidRequest: it is too long."""
+def instructions_of(context: list[Context], most: int) -> str | None:
+    """What the page says about the situation, for this turn only. Raises InvalidRequest: it is longer than `most`."""
     said = "\n\n".join([f"{one.description}:\n{one.value}" for one in context if one.value])
-    if len(said) > MAX_CONTEXT:
-        raise InvalidRequest(f"context: more than {MAX_CONTEXT} characters.")
+    if len(said) > most:
+        raise InvalidRequest(f"context: more than {most} characters (compat.agui.max_context).")
     return said or None

@@ -18,6 +18,12 @@ class OpenAIConfig(Section):
     """Whether the door is open."""
     prefix: str = Field(default="/v1", pattern=r"^(/[A-Za-z0-9._~-]+)+$")
     """Path under which it answers; clients get it as the end of their base URL."""
+    max_tools: int = Field(default=128, ge=0)
+    """Most tools of its own that a client may give with a request."""
+    result_timeout: Wait = timedelta(hours=1)
+    """How long the result of a client's tool is waited for."""
+    max_embedding_texts: int = Field(default=2048, ge=1)
+    """Most texts of one request for embeddings."""
 
 
 class VectorShiftConfig(Section):
@@ -38,6 +44,8 @@ class AguiConfig(Section):
 
     enabled: bool = True
     """Whether `POST /agents/{agent}/agui` is there, for front ends that speak AG-UI."""
+    max_context: int = Field(default=100_000, ge=0)
+    """Most characters of all that a page says under `context`."""
 
 
 class AiSdkConfig(Section):
@@ -60,6 +68,8 @@ class McpConfig(Section):
     """After this without a request the connection of a client of protocol 2025-11-25 or older is forgotten."""
     max_connections: int = Field(default=1000, ge=1)
     """Most such connections at a time; a client beyond gets 503."""
+    progress_interval: Wait = timedelta(milliseconds=200)
+    """Text of so long goes into one progress notification."""
 
 
 class A2AConfig(Section):
@@ -73,6 +83,8 @@ class A2AConfig(Section):
     """Private networks and addresses that notifications may be sent to, such as `10.1.0.0/16` or `127.0.0.1`."""
     max_push: int = Field(default=4, ge=1)
     """Most addresses that a task is told to."""
+    push_timeout: Wait = timedelta(seconds=10)
+    """What one delivery of a notification may take."""
 
 
 class CompatConfig(Section):

@@ -41,6 +41,10 @@ class ServerConfig(Section):
     """TCP port of HTTP and WebSocket; 0 picks a free one."""
     grpc_port: int | None = Field(default=50051, ge=0, le=65535)
     """TCP port of gRPC; 0 picks a free one, null turns gRPC off. If it is taken, the server goes on without gRPC."""
+    grpc_max_calls: int = Field(default=1000, ge=1)
+    """Most gRPC calls at once on one connection; a client opens another for more."""
+    grpc_idle_timeout: Wait = timedelta(minutes=5)
+    """After this without a call a gRPC connection is closed: it takes one of the open files of the process."""
     workers: int = Field(default=1, ge=1, le=64)
     """Processes that share the port and the database, which is PostgreSQL if they are more than one."""
     public_url: str | None = Field(default=None, pattern="^https?://")

@@ -33,10 +33,6 @@ KEEPALIVE_SECONDS = 15
 """Readers that went without a word are noticed by pings, as by the heartbeats of SSE."""
 PING_SECONDS = 5
 """Clients may send pings that often."""
-IDLE_SECONDS = 300
-"""A connection without a call is closed after so long, for it takes one of the open files that the process may have."""
-MOST_CALLS = 1000
-"""Calls at once on one connection; a client opens another for more."""
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -97,9 +93,9 @@ def options_of(config: ServerConfig, is_shared: bool) -> list[tuple[str, Any]]:
         ("grpc.max_send_message_length", -1),
         ("grpc.max_metadata_size", config.max_header),
         ("grpc.absolute_max_metadata_size", config.max_header),
-        ("grpc.max_concurrent_streams", MOST_CALLS),
+        ("grpc.max_concurrent_streams", config.grpc_max_calls),
         ("grpc.server_handshake_timeout_ms", int(config.header_timeout.total_seconds() * 1000)),
-        ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1000),
+        ("grpc.max_connection_idle_ms", int(config.grpc_idle_timeout.total_seconds() * 1000)),
         ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_SECONDS * 1000),
         ("grpc.keepalive_permit_without_calls", 1),

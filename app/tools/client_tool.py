@@ -9,18 +9,18 @@ from app.tools.base import Later, ToolContext, ToolOutcome, ToolSpec
 
 KEPT = "client_tool"
 """In what such a call keeps, so that it is known for one, also after a restart."""
-EXPIRES_SECONDS = 3600.0
-"""A client that has not answered by then has gone."""
 
 
 class ClientTool:
     """Implements `Tool`. Nothing happens here: the call is shown to the caller."""
 
-    def __init__(self, name: str, description: str, parameters: dict[str, Any]) -> None:
+    def __init__(self, name: str, description: str, parameters: dict[str, Any], *, expires_seconds: float) -> None:
+        """`expires_seconds`: a client that has not answered by then has gone."""
+        self._expires_seconds = expires_seconds
         self.spec = ToolSpec(
             name, description, parameters, tool_class=ToolClass.IDEMPOTENT, source="client", reads="open"
         )
 
     async def run(self, arguments: dict[str, Any], context: ToolContext) -> ToolOutcome:
         context.kept = {KEPT: True}
-        return Later("The caller runs it.", EXPIRES_SECONDS)
+        return Later("The caller runs it.", self._expires_seconds)

@@ -44,8 +44,6 @@ from app.tools.threads import Threads
 
 log = logging.getLogger(__name__)
 
-SECONDS = 10.0
-"""What one delivery may take."""
 PAUSES = (1.0, 5.0)
 """Seconds before the second and third try."""
 _LONGEST = 4_096
@@ -216,7 +214,7 @@ class Push:
         for pause in (0.0, *PAUSES):
             await asyncio.sleep(pause)
             try:
-                async with asyncio.timeout(SECONDS):
+                async with asyncio.timeout(self._config.push_timeout.total_seconds()):
                     status = await self._post(config, body)
             except (ToolFailed, aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
                 problem = str(error) or type(error).__name__

@@ -48,7 +48,8 @@ class Followed:
         self._handled = handled
         self._reading = reading
         self._tasks = tasks
-        self._progress = Progress(context, reading)
+        seconds = runtime.config.compat.mcp.progress_interval.total_seconds()
+        self._progress = Progress(context, reading, seconds=seconds)
         self._asking: asyncio.Task[None] | None = None
         self._is_left = False
 

@@ -18,8 +18,6 @@ from app.events.run import Run
 from app.llm.base import unescape
 
 KIND = "hector/type"
-TEXT_SECONDS = 0.2
-"""Text of so many seconds goes into one notification."""
 MAX_TEXT = 50_000
 """Characters of one notification: a reader that lags gets much at once, and the SDK's client takes 1 MiB an event."""
 
@@ -27,10 +25,12 @@ MAX_TEXT = 50_000
 class Progress:
     """Of one call. The caller hands in what its stream yields, and awaits: a slow client slows its own reading."""
 
-    def __init__(self, context: ServerRequestContext, reading: Reading) -> None:
+    def __init__(self, context: ServerRequestContext, reading: Reading, *, seconds: float) -> None:
+        """`seconds`: text of so long goes into one notification."""
         self._context = context
         self._reading = reading
         self._token = (context.meta or {}).get("progress_token")
+        self._seconds = seconds
         self._count = 0
         self._text: list[str] = []
         self._size = 0
@@ -50,7 +50,7 @@ class Progress:
         if self._is_due:
             await self.flush()
         elif self._text and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(TEXT_SECONDS, self._come_due)
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._come_due)
 
     async def _keep(self, text: str) -> None:
         """Keep text back, but not more than a notification takes: of a reader that lags, the rest waits in the log."""

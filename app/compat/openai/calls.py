@@ -9,6 +9,7 @@ from typing import Any
 from app.compat.openai.endings import usage_of
 from app.compat.openai.errors import invalid
 from app.compat.openai.texts import text_of
+from app.config.compat import OpenAIConfig
 from app.conversation.conversation import Following, Sending
 from app.conversation.cursor import Cursor
 from app.domain.act import Act, ActState
@@ -22,32 +23,31 @@ from app.tools.client_tool import KEPT, ClientTool
 from app.tools.schemas import find_problem
 from app.turns.open_turn import OpenTurn
 
-MOST_TOOLS = 128
-"""As at OpenAI."""
 MOST_OPEN = 200
 
 
-def read_tools(given: Sequence[Any] | None, choice: Any) -> tuple[ClientTool, ...]:
+def read_tools(given: Sequence[Any] | None, choice: Any, config: OpenAIConfig) -> tuple[ClientTool, ...]:
     """The functions of a request, as chat completions or responses write them. Other kinds of tools are left out: the
     agent has its own. Raises InvalidRequest."""
     if not given or choice == "none":
         return ()
-    if len(given) > MOST_TOOLS:
-        raise invalid("tools", f"at most {MOST_TOOLS}")
+    if len(given) > config.max_tools:
+        raise invalid("tools", f"at most {config.max_tools} (compat.openai.max_tools)")
     functions = [
         (place, one) for place, one in enumerate(given) if isinstance(one, dict) and one.get("type") == "function"
     ]
-    return tuple([_tool(one.get("function", one), f"tools[{place}]") for place, one in functions])
+    expires = config.result_timeout.total_seconds()
+    return tuple([_tool(one.get("function", one), f"tools[{place}]", expires) for place, one in functions])
 
 
-def _tool(function: Any, where: str) -> ClientTool:
+def _tool(function: Any, where: str, expires_seconds: float) -> ClientTool:
     name = function.get("name") if isinstance(function, dict) else None
     if not isinstance(name, str) or not 0 < len(name) <= 64:
         raise invalid(f"{where}.function.name", "must be a name of at most 64 characters")
     parameters = function.get("parameters") or {"type": "object", "properties": {}}
     if not isinstance(parameters, dict) or find_problem(parameters) is not None:
         raise invalid(f"{where}.function.parameters", "must be a JSON schema")
-    return ClientTool(name, str(function.get("description") or ""), parameters)
+    return ClientTool(name, str(function.get("description") or ""), parameters, expires_seconds=expires_seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ async def complete(runtime: Runtime, request: Request) -> ASGIApp:
         "",
         response_format=read_format(body.response_format, server.max_metadata),
         key=request.headers.get("idempotency-key"),
-        client_tools=read_tools(body.tools, body.tool_choice),
+        client_tools=read_tools(body.tools, body.tool_choice, runtime.config.compat.openai),
     )
     if results := trailing_results(body.messages):
         continuation = await find_continuation(runtime, principal, agent.name, results, sending)

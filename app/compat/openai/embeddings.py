@@ -19,9 +19,6 @@ from app.llm import tokens
 from app.runtime import Runtime
 from app.search.embedder import EmbeddingFailed
 
-MAX_TEXTS = 2048
-"""As at OpenAI."""
-
 
 class CreateEmbeddings(BaseModel):
     """The fields that mean something here; others are ignored."""
@@ -45,7 +42,7 @@ async def embed(runtime: Runtime, request: Request) -> ASGIApp:
             reason="agent_not_found",
             details={"problems": [{"field": "model"}]},
         )
-    texts = _texts(body.input)
+    texts = _texts(body.input, runtime.config.compat.openai.max_embedding_texts)
     try:
         vectors = [_numbers(found.vector) for found in await embedder.embed(texts)]
     except EmbeddingFailed as error:
@@ -66,10 +63,10 @@ async def embed(runtime: Runtime, request: Request) -> ASGIApp:
     )
 
 
-def _texts(given: str | list[Any]) -> list[str]:
+def _texts(given: str | list[Any], most: int) -> list[str]:
     texts = [given] if isinstance(given, str) else given
-    if not 0 < len(texts) <= MAX_TEXTS:
-        raise invalid("input", f"must have 1 to {MAX_TEXTS} texts")
+    if not 0 < len(texts) <= most:
+        raise invalid("input", f"must have 1 to {most} texts (compat.openai.max_embedding_texts)")
     for place, text in enumerate(texts):
         if not isinstance(text, str):
             raise invalid(f"input[{place}]", "must be a text; numbers of tokens are not taken")

@@ -57,7 +57,8 @@ async def create(runtime: Runtime, request: Request) -> ASGIApp:
     body = parse(await read_body(request.scope, request.receive, server.max_body), CreateResponse)
     if body.background and body.store is False:
         raise invalid("background", "needs store: a response in the background must be there to be read")
-    principal, tools = request.scope["principal"], read_tools(body.tools, body.tool_choice)
+    principal = request.scope["principal"]
+    tools = read_tools(body.tools, body.tool_choice, runtime.config.compat.openai)
     if body.background and tools:
         raise invalid("tools", "a response in the background has no caller that could run them")
     if results := trailing_outputs(body.input):
