@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
@@ -16,10 +16,10 @@ from app import __version__
 from app.compat import agui, ui_message_stream, vectorshift
 from app.compat.a2a.door import A2ADoor
 from app.compat.mcp_server import McpDoor
-from app.compat.openai import HEADERS as OPENAI_HEADERS
-from app.compat.openai import install as open_openai_door
+from app.compat.openai import door as openai_door
 from app.domain.errors import HectorError
 from app.doors.direct_send import keep_server_send
+from app.doors.door import Door
 from app.doors.errors import ErrorShapes, on_hector_error, on_http_exception
 from app.doors.scopes import RouteScopes
 from app.page import routes as page
@@ -61,6 +61,10 @@ ROOMS = (
 )
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
 """FastAPI would write a span for each request, with the ticket that the query of a stream may have in it."""
+HEADERS = ("Content-Type", "Authorization", "Last-Event-ID", "Idempotency-Key", "X-User-Id", "X-User-Id*")
+"""What pages of other origins may send to every door."""
+SHOWN = ("X-Session-Id", "Retry-After", "RateLimit", "RateLimit-Policy")
+"""What they may read of the answers of every door."""
 
 
 class Application(FastAPI):
@@ -90,96 +94,104 @@ def create_app(runtime: Runtime, *, a2a: A2ADoor | None = None, accepts_local_pa
     `a2a`: the door that gRPC shares. `accepts_local_pages`: as if every origin of this machine were in
     `server.cors_origins`.
     """
+    doors = doors_of(runtime, a2a or A2ADoor(runtime))
+    passing = PassingOn(runtime, runtime.cluster.places) if runtime.cluster is not None else None
+    app = Application(
+        title="Hector",
+        version=__version__,
+        lifespan=_lifespan(runtime, doors, passing),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        middleware=_middleware(runtime, doors, passing, accepts_local_pages=accepts_local_pages),
+        exception_handlers={HectorError: on_hector_error, HTTPException: on_http_exception},
+        telemetry=NO_TELEMETRY,
+    )
+    app.state.runtime = runtime
+    app.state.error_shapes = ErrorShapes()
+    for door in doors:
+        app.router.routes.extend(door.routes)
+        if door.errors is not None:
+            app.state.error_shapes.add(*door.errors)
+    openapi.install(app, needs_key=runtime.config.auth.asks, public_url=runtime.config.server.public_url)
+    return app
+
+
+def doors_of(runtime: Runtime, a2a: A2ADoor) -> list[Door]:
+    """Every door of HTTP and WebSocket, in the order in which their routes are tried: streams with each message."""
+    mcp = McpDoor(runtime)
+    return [
+        Door(Streams(runtime).routes()),
+        openai_door(runtime),
+        Door(vectorshift.door_routes(runtime)),
+        Door(agui.routes(runtime)),
+        Door(ui_message_stream.routes(runtime)),
+        Door(a2a.routes(), start=a2a.start, close=a2a.close),
+        Door(websocket.routes(runtime)),
+        # Not by `include_router`, which would analyse each route once more, at first use.
+        *[Door(room.router.routes) for room in ROOMS],
+        Door(mcp.routes(), headers=mcp.headers, shown=("Mcp-Session-Id",), close=mcp.close),
+        Door(page.routes()),
+    ]
+
+
+def _lifespan(
+    runtime: Runtime, doors: Sequence[Door], passing: PassingOn | None
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    readers = runtime.conversation.readers
+    runtime.on_stop(readers.stop)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         loop = asyncio.get_running_loop()
         heartbeats = loop.create_task(readers.run(), name="heartbeats")
         lag = loop.create_task(runtime.lag.run(), name="lag")
-        opened_a2a.start()
+        for door in doors:
+            if door.start is not None:
+                door.start()
         yield
         heartbeats.cancel()
         lag.cancel()
-        await opened_a2a.close()
-        await mcp.close()
+        for door in doors:
+            if door.close is not None:
+                await door.close()
         if passing is not None:
             await passing.close()
 
+    return lifespan
+
+
+def _middleware(
+    runtime: Runtime, doors: Sequence[Door], passing: PassingOn | None, *, accepts_local_pages: bool
+) -> list[Middleware]:
+    """What stands before the doors: CORS, where pages of other origins are let in, the guard, and what passes requests
+    on to the server that their session is at."""
     config = runtime.config.server
-    readers = runtime.conversation.readers
-    mcp = McpDoor(runtime)
-    opened_a2a = a2a or A2ADoor(runtime)
-    runtime.on_stop(readers.stop)
-    passing = PassingOn(runtime, runtime.cluster.places) if runtime.cluster is not None else None
-    middleware = []
     refused = RefusedOrigins(config.cors_origins)
-    if config.cors_origins or accepts_local_pages:
-        middleware.append(
-            Middleware(
-                NotingCors,
-                refused=refused,
-                allow_origins=list(config.cors_origins),
-                allow_origin_regex=LOCAL.pattern if accepts_local_pages else None,
-                allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-                allow_headers=[
-                    "Content-Type",
-                    "Authorization",
-                    "Last-Event-ID",
-                    "Idempotency-Key",
-                    "X-User-Id",
-                    "X-User-Id*",
-                    *mcp.headers,
-                    *OPENAI_HEADERS,
-                ],
-                expose_headers=[
-                    "X-Session-Id",
-                    "X-Hector-Session",
-                    "Retry-After",
-                    "RateLimit",
-                    "RateLimit-Policy",
-                    "Mcp-Session-Id",
-                ],
-            )
-        )
-    middleware.append(
-        Middleware(
-            Guard,
-            authenticator=runtime.authenticator,
-            cors_origins=config.cors_origins,
-            allowed_hosts=[*config.allowed_hosts, config.host],
-            public_url=config.public_url,
-            tickets=runtime.tickets,
-            routes=RouteScopes(runtime.config.compat),
-            limits=runtime.limits,
-            refused=refused,
-            accepts_local_pages=accepts_local_pages,
-            is_elsewhere=None if passing is None else lambda scope: passing.replica_of(scope) is not None,
-        )
+    guard = Middleware(
+        Guard,
+        authenticator=runtime.authenticator,
+        cors_origins=config.cors_origins,
+        allowed_hosts=[*config.allowed_hosts, config.host],
+        public_url=config.public_url,
+        tickets=runtime.tickets,
+        routes=RouteScopes(runtime.config.compat),
+        limits=runtime.limits,
+        refused=refused,
+        accepts_local_pages=accepts_local_pages,
+        is_elsewhere=None if passing is None else lambda scope: passing.replica_of(scope) is not None,
     )
-    if passing is not None:
-        middleware.append(Middleware(Elsewhere, passing=passing))
-    app = Application(
-        title="Hector",
-        version=__version__,
-        lifespan=lifespan,
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-        redirect_slashes=False,
-        middleware=middleware,
-        exception_handlers={HectorError: on_hector_error, HTTPException: on_http_exception},
-        telemetry=NO_TELEMETRY,
+    behind = [guard] if passing is None else [guard, Middleware(Elsewhere, passing=passing)]
+    if not config.cors_origins and not accepts_local_pages:
+        return behind
+    cors = Middleware(
+        NotingCors,
+        refused=refused,
+        allow_origins=list(config.cors_origins),
+        allow_origin_regex=LOCAL.pattern if accepts_local_pages else None,
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+        allow_headers=[*HEADERS, *[name for door in doors for name in door.headers]],
+        expose_headers=[*SHOWN, *[name for door in doors for name in door.shown]],
     )
-    app.state.runtime = runtime
-    app.state.error_shapes = ErrorShapes()
-    app.router.routes.extend(Streams(runtime).routes())  # first: each address before it is tried with each message
-    open_openai_door(app, runtime)
-    app.router.routes.extend(vectorshift.door_routes(runtime))
-    app.router.routes.extend([*agui.routes(runtime), *ui_message_stream.routes(runtime), *opened_a2a.routes()])
-    app.router.routes.extend(websocket.routes(runtime))
-    for room in ROOMS:
-        app.router.routes.extend(room.router.routes)  # `include_router` would analyse each once more, at first use
-    app.router.routes.extend(mcp.routes())
-    app.router.routes.extend(page.routes())
-    openapi.install(app, needs_key=runtime.config.auth.asks, public_url=config.public_url)
-    return app
+    return [cors, *behind]

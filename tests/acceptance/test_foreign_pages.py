@@ -73,7 +73,8 @@ async def test_a_friends_page_may(client: httpx.AsyncClient, upstream: Upstream)
     assert response.status_code == 201
     assert response.headers["access-control-allow-origin"] == FRIEND
     exposed = {name.strip().lower() for name in response.headers["access-control-expose-headers"].split(",")}
-    assert exposed == {"x-session-id", "x-hector-session", "retry-after", "mcp-session-id"}
+    rates = {"retry-after", "ratelimit", "ratelimit-policy"}
+    assert exposed == {"x-session-id", "x-hector-session", "mcp-session-id", *rates}
     talk = Talk(client, response.json()["session_id"])
     async with open_stream(client, "GET", f"{talk.path}/messages/stream", headers={"Origin": FRIEND}) as stream:
         assert stream.response.headers["access-control-allow-origin"] == FRIEND

@@ -3,6 +3,6 @@
 A model is an agent, a conversation a session, a response a turn. Nothing is stored here.
 """
 
-from app.compat.openai.routes import HEADERS, install
+from app.compat.openai.routes import door
 
-__all__ = ["HEADERS", "install"]
+__all__ = ["door"]

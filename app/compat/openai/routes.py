@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 
-from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.compat.openai import chat, conversations, embeddings, models, responses
 from app.compat.openai.errors import error_answer
+from app.doors.door import Door
 from app.runtime import Runtime
 
 Serve = Callable[[Runtime, Request], Awaitable[ASGIApp]]
@@ -42,13 +42,14 @@ HEADERS = (
 _ROOTS = "models|chat|responses|conversations|embeddings"
 
 
-def install(app: FastAPI, runtime: Runtime) -> None:
-    """Open the door, if the configuration says so."""
+def door(runtime: Runtime) -> Door:
+    """Nothing unless `compat.openai.enabled`."""
     config = runtime.config.compat.openai
     if not config.enabled:
-        return
-    app.state.error_shapes.add(re.compile(rf"{re.escape(config.prefix)}/(?:{_ROOTS})(?:/|\Z)"), error_answer)
-    app.router.routes.extend([_route(runtime, config.prefix, *line) for line in _TABLE])
+        return Door(())
+    paths = re.compile(rf"{re.escape(config.prefix)}/(?:{_ROOTS})(?:/|\Z)")
+    routes = [_route(runtime, config.prefix, *line) for line in _TABLE]
+    return Door(routes, headers=HEADERS, shown=("X-Hector-Session",), errors=(paths, error_answer))
 
 
 _TABLE: tuple[tuple[str, str, Serve], ...] = (

@@ -31,6 +31,7 @@ def call(method: str, params: object = None, **fields: object) -> dict[str, Any]
 
 
 async def test_a_card_is_open_and_has_absolute_addresses(server: HectorServer) -> None:
+    await server.wait_for_grpc()  # which the card names from then on
     async with httpx.AsyncClient(base_url=server.base_url, trust_env=False) as client:
         answer = await client.get("/agents/greeter/.well-known/agent-card.json")
         card = answer.json()
