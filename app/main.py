@@ -34,6 +34,7 @@ from app.routers import (
     memories,
     messages,
     openapi,
+    replicas,
     sessions,
     tickets,
     usage,
@@ -58,6 +59,7 @@ ROOMS = (
     usage,
     keys,
     configuration,
+    replicas,
 )
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
 """FastAPI would write a span for each request, with the ticket that the query of a stream may have in it."""

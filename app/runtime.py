@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from app import __version__
 from app.agents import Agent, Roster, build_agents, build_on
 from app.auth.authenticate import Authenticator
 from app.auth.brake import Brake
@@ -24,6 +25,7 @@ from app.conversation.conversation import Conversation
 from app.created_agents import CreatedAgents, NoSuchLLM
 from app.domain.errors import Conflict, Unavailable
 from app.domain.ids import format_id
+from app.domain.replica import ReplicaState, Working
 from app.house import House, build
 from app.limits.counters import Counters, LocalCounters
 from app.limits.limits import Limits
@@ -115,7 +117,14 @@ class Runtime:
 
     async def _open_parts(self, config: Config) -> None:
         self.metrics = Metrics()
-        replica = self._make_replica(config) if config.cluster.enabled else None
+        self.replica = self._make_replica(config)
+        self.metrics.describe(
+            replica_id=self.replica.id,
+            name=self.replica.name,
+            address=self.replica.address,
+            version=__version__,
+        )
+        replica = self.replica if config.cluster.enabled else None
         self._durable = await self._open_database(config.storage.url, config, replica)
         if replica is not None:
             await self._join(config, replica)
@@ -185,7 +194,9 @@ class Runtime:
                 log.warning("agent %s answers without its tools: its model %s calls none", agent.name, agent.llm.name)
         await self.created_agents.load()
         if self.cluster is not None:
-            await self.cluster.enter(self.house, self.roster, self.created_agents)
+            await self.cluster.enter(
+                self.house, self.roster, self.created_agents, working=self._working, metrics=self.metrics
+            )
             self._start("sharing with other servers", self.cluster.run())
         elif interrupted := await self.house.recover():
             log.warning("%d turns of the process before were interrupted; their text is kept", interrupted)
@@ -337,6 +348,8 @@ class Runtime:
             "Terminated sessions that are not erased yet, because the database cannot write.",
             lambda: len(house.tombstones.unstored),
         )
+        gauge("hector_sessions_owned", "Warm sessions that this server works on.", self._owned_sessions)
+        gauge("hector_mirrors", "Sessions of other servers that are shown here.", lambda: self._working().mirrors)
         gauge("hector_readers", "Readers attached to a session.", lambda: house.live.readers)
         gauge("hector_upstream_streams", "Answers being read from models.", lambda: runner.streaming)
         gauge("hector_writer_units", "Units of work written since the start.", lambda: writer.units)
@@ -399,6 +412,27 @@ class Runtime:
 
         if await self._durable.read(documents.stores):
             await self._make_documents().delete_others()
+
+    async def replicas(self) -> list[ReplicaState]:
+        """The servers of the service; one that is alone is all there are. Raises Unavailable."""
+        if self.cluster is not None and self.cluster.roll_call is not None:
+            return await self.cluster.roll_call.states()
+        this = self.replica
+        return [ReplicaState(this.id, this.name, this.address, this.started_ms, None, True, True, self._working())]
+
+    def _working(self) -> Working:
+        sharing = self.cluster.sharing if self.cluster is not None else None
+        return Working(
+            version=__version__,
+            sessions=self._owned_sessions(),
+            turns=len(self.house.runner.running),
+            readers=self.house.live.readers,
+            mirrors=0 if sharing is None else sharing.mirrors,
+            takeovers=0 if sharing is None else sharing.takeovers,
+        )
+
+    def _owned_sessions(self) -> int:
+        return sum([session_log.elsewhere is None for session_log in self.house.live.all()])
 
     def now_ms(self) -> int:
         return self._clock_ms()

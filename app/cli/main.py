@@ -277,6 +277,17 @@ def documents_reindex(
 app.add_typer(memory, name="memory")
 app.add_typer(keys, name="keys")
 
+cluster = typer.Typer(no_args_is_help=True, help="Look at several servers that are one service.")
+app.add_typer(cluster, name="cluster")
+
+
+@asks(cluster, "status")
+def cluster_status(ask: Ask) -> Answer:
+    """The servers of a running service, and what each of them does."""
+    from app.cli.cluster import status
+
+    return status(ask.target, as_json=ask.as_json)
+
 
 @app.command()
 def tools(

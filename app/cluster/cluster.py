@@ -11,12 +11,15 @@ from app.agents import Roster
 from app.cluster.copies_elsewhere import CopiesElsewhere
 from app.cluster.operations import operations_of
 from app.cluster.places import Places, word_of
+from app.cluster.roll_call import RollCall
 from app.cluster.sharing import Sharing
 from app.cluster.wire import Wire
 from app.created_agents import CreatedAgents
 from app.domain.errors import HectorError
 from app.domain.ids import NewId
+from app.domain.replica import Working
 from app.house import House
+from app.observability.metrics import Metrics
 from app.storage.engine.database import Database
 from app.storage.engine.membership import Membership
 from app.storage.replicas import Replica
@@ -58,13 +61,22 @@ class Cluster:
         self.wire = Wire(database, database.url, replica_id=replica.id, new_id=new_id, clock_ms=clock_ms)
         self.sharing: Sharing | None = None
         self.copies: CopiesElsewhere | None = None
+        self.roll_call: RollCall | None = None
 
     async def join(self) -> None:
         """Be one of them from now on: others may ask us."""
         await self.membership.join()
 
-    async def enter(self, house: House, roster: Roster, created_agents: CreatedAgents) -> None:
-        """Have the house share its sessions with the other replicas."""
+    async def enter(
+        self,
+        house: House,
+        roster: Roster,
+        created_agents: CreatedAgents,
+        *,
+        working: Callable[[], Working],
+        metrics: Metrics,
+    ) -> None:
+        """Have the house share its sessions with the other replicas. `working`: what this one says of itself."""
         self.sharing = Sharing(
             house.live,
             self.wire,
@@ -88,6 +100,9 @@ class Cluster:
         ]
         self.sharing.serve(operations_of(parts, roster))
         house.live.ownership = self.sharing
+        self.roll_call = RollCall(self.wire, self._database, self.replica, working)
+        self.sharing.on_takeover = metrics.took_over
+        self.wire.on_call = metrics.command_sent
         house.sessions.here = word_of(self.replica.id)
         self.copies = CopiesElsewhere(self.wire, house, created_agents, self.sharing)
         await self.wire.open()

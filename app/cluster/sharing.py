@@ -81,6 +81,9 @@ class Sharing:
         """Of sessions of ours: when another replica used them last."""
         self._tasks = Tasks()
         self.is_stopping = False
+        self.takeovers = 0
+        """Sessions with open turns that this replica went on with."""
+        self.on_takeover: Callable[[], None] = _ignore
         self.followers = Followers(live, lambda to, session_id, upto: wire.hint([to], f"{session_id} {upto}"))
         wire.serve("visit", self._visited)
         wire.serve("follow", self._followed)
@@ -151,6 +154,8 @@ class Sharing:
         else:
             session_log = self._live.add(claim.session)
         if claim.has_turns:
+            self.takeovers += 1
+            self.on_takeover()
             await self._takeover.recover_session(session_log)
         for turn in waiting:
             self._tasks.start(self._pass_on(session_log, turn), name=f"end of {turn.turn_id}, which went on here")
@@ -359,6 +364,10 @@ class Sharing:
             await mirror.close()
         await self.followers.close()
         await self._tasks.cancel()
+
+
+def _ignore() -> None:
+    """Nobody counts."""
 
 
 def _open_turns(connection: Connection, session_id: str) -> list[tuple[Turn, int, Message | None]]:

@@ -46,6 +46,8 @@ class Wire:
         """Called on the loop with key and value of a hint."""
         self.on_reconnected: Callable[[], None] = _ignore
         """Called on the loop when hints may have been lost: whoever relies on them must look for itself."""
+        self.on_call: Callable[[], None] = _ignore
+        """Called for each command that is sent."""
         self._database = database
         self._replica_id = replica_id
         self._new_id = new_id
@@ -123,6 +125,7 @@ class Wire:
         """
         if self._is_closed:
             raise Unavailable("The server is shutting down.", reason="shutting_down")
+        self.on_call()
         command = Command(self._new_id("cmd"), replica_id, self._replica_id, operation, session_id, body)
         return await self._calls.call(command, seconds=seconds)
 

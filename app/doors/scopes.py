@@ -86,6 +86,7 @@ _ROUTES: tuple[tuple[str, str, Needed], ...] = (
     ("GET", "/admin/keys", SERVER),
     ("DELETE", "/admin/keys/{key_id}", SERVER),
     ("GET", "/admin/reload", ADMIN),
+    ("GET", "/admin/replicas", ADMIN),
     ("GET", "/metrics", ADMIN),
     ("GET", "/health", NOTHING),
     ("GET", "/ready", NOTHING),

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a figure beside each counter, which nobody asks for
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -33,6 +35,18 @@ class Metrics:
             "Attempts to tell a webhook of an event, by what became of them.",
             ["outcome"],
             registry=self._registry,
+        )
+        self._replica = Gauge(
+            "hector_replica_info",
+            "This server, as one of several or alone; always 1.",
+            ["id", "name", "address", "version"],
+            registry=self._registry,
+        )
+        self._takeovers = Counter(
+            "hector_takeovers", "Sessions with open turns taken over from another server.", registry=self._registry
+        )
+        self._commands = Counter(
+            "hector_commands", "Commands that other servers were asked to carry out.", registry=self._registry
         )
         self._first_token = self._histogram("hector_first_token_seconds", "From the message to the first token.")
         self._duration = self._histogram("hector_turn_seconds", "From the message to the end of its turn.")
@@ -60,6 +74,16 @@ class Metrics:
         if first_token_seconds is not None:
             self._first_token.labels(agent).observe(first_token_seconds)
             self._gap.labels(agent).observe(gap_seconds)
+
+    def describe(self, *, replica_id: str, name: str, address: str, version: str) -> None:
+        """Say which server this is."""
+        self._replica.labels(replica_id, name, address, version).set(1)
+
+    def took_over(self) -> None:
+        self._takeovers.inc()
+
+    def command_sent(self) -> None:
+        self._commands.inc()
 
     def webhook_tried(self, outcome: str) -> None:
         """`outcome`: `delivered`, `retried`, `failed` (given up), `gone` or `dropped` (not configured any more)."""

@@ -53,7 +53,11 @@ class Operated(HectorServer):
 
 @pytest.fixture
 def settings(upstream: Upstream) -> Settings:
-    changes = {"logging": {"format": "json", "level": "debug"}, "agents": {"assistant": agent("You are first.")}}
+    changes = {
+        "logging": {"format": "json", "level": "debug"},
+        "agents": {"assistant": agent("You are first.")},
+        "webhook_delivery": {"per_session": True},  # their figures are there where webhooks may be
+    }
     return settings_for(upstream, changes)
 
 

@@ -286,6 +286,10 @@ def revoke_key(key_id: str) -> Call[JSON]:
     return ask(Request("DELETE", path("admin", "keys", key_id)))
 
 
+def replicas() -> Call[list[JSON]]:
+    return ask_list(Request("GET", "/admin/replicas"), "replicas")
+
+
 def reload_changes() -> Call[JSON]:
     return ask(Request("GET", "/admin/reload"))
 

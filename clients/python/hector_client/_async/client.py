@@ -118,6 +118,10 @@ class Client:
         """Refuse the key from now on; needs the scope `admin`. Raises NotFound (`key_not_found`)."""
         return await self.driver.call(operations.revoke_key(key_id))
 
+    async def replicas(self) -> list[JSON]:
+        """The servers of the service; needs the scope `admin`."""
+        return await self.driver.call(operations.replicas())
+
     async def reload_changes(self) -> JSON:
         """What the server would change if it read its configuration again now; needs the scope `admin`."""
         return await self.driver.call(operations.reload_changes())

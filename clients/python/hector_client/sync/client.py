@@ -119,6 +119,10 @@ class Client:
         """Refuse the key from now on; needs the scope `admin`. Raises NotFound (`key_not_found`)."""
         return self.driver.call(operations.revoke_key(key_id))
 
+    def replicas(self) -> list[JSON]:
+        """The servers of the service; needs the scope `admin`."""
+        return self.driver.call(operations.replicas())
+
     def reload_changes(self) -> JSON:
         """What the server would change if it read its configuration again now; needs the scope `admin`."""
         return self.driver.call(operations.reload_changes())
