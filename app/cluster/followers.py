@@ -103,7 +103,9 @@ class Followers:
             self._told[follower] = upto
             self._hint(follower.replica_id, session_log.session.session_id, upto)
         if upto < session_log.visible_seq and session_log.over is None:
-            self._live.store_of(session_log).journal.write(session_log)
+            journal = self._live.store_of(session_log).journal
+            journal.write_facts(session_log)
+            journal.write(session_log)
         else:
             self._touched.discard(follower)
 

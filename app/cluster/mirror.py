@@ -16,19 +16,20 @@ from typing import Any, Protocol
 import orjson
 
 from app.agents import Agent
-from app.domain.errors import HectorError, Unavailable
+from app.domain.errors import HectorError, Unavailable, session_over
 from app.domain.event import EventKind, SessionTerminated, TurnFinished
 from app.domain.message import Message
 from app.domain.session import Session, SessionStatus
 from app.domain.turn import Outcome, Turn, TurnState
-from app.events.journal import REPLAY_ROWS, as_runs
+from app.events.elsewhere import OwnerGone
+from app.events.journal import REPLAY_ROWS, Journal, as_runs
 from app.events.log import SessionLog, StopOrder
 from app.events.run import Run, fact_run
 from app.observability.tasks import Tasks
 from app.storage import events, sessions, turns
 from app.storage.connection import Connection
 from app.turns.ask import Ask
-from app.turns.desk import Desk
+from app.turns.desk import Desk, desk_of
 from app.turns.history import History
 from app.turns.open_turn import OpenTurn
 
@@ -67,6 +68,7 @@ class Mirror:
         agent: Agent | None,
         *,
         history: History,
+        journal: Journal,
         receipt_of: Callable[[str], Awaitable[dict[str, Any] | None]],
     ) -> None:
         """`agent`: the session's, if it is known here. `receipt_of`: of a session that was terminated."""
@@ -78,6 +80,7 @@ class Mirror:
         """Whether this shows the session no more: it is ours, or gone."""
         self._office = office
         self._history = history
+        self._journal = journal
         self._receipt_of = receipt_of
         self._wanted = session_log.visible_seq
         self._pulling: asyncio.Task[None] | None = None
@@ -107,26 +110,46 @@ class Mirror:
         await self._office.settle(self)
 
     async def turn(self, turn_id: str) -> OpenTurn:
-        """A turn of this session that the owner has told of, open or over."""
-        desk = self.desk
-        if desk is not None and (found := desk.find(turn_id)) is not None:
+        """A turn of this session that the owner has told of, open or over.
+
+        Raises:
+            SessionOver, Unavailable.
+        """
+        if (found := self._open(turn_id)) is not None:
             return found
-        await self.follow()  # the owner may not have told us of it yet
-        if desk is not None and (found := desk.find(turn_id)) is not None:
+        try:
+            await self.follow()  # the owner may not have told us of it yet
+        except OwnerGone:
+            await self.settled()
+        if (found := self._open(turn_id)) is not None:
             return found
+        stored = await self._stored(turn_id)
+        turn = _shadow(stored, stored.first_seq)
+        if not stored.state.is_final:
+            fill_desk(self, [(turn, stored)])
+            stored = await self._stored(turn_id)  # it may have ended before it was there to be told so
+        if stored.state.is_final:
+            turn.settle(await self._history.outcome_of(self.session_log, stored))
+            if self.desk is not None:
+                _remove(self.desk, turn)
+                self.desk.settle()
+        return turn
+
+    def _open(self, turn_id: str) -> OpenTurn | None:
+        """On this desk, or on that of the session which has become ours."""
+        desk = desk_of(self.session_log) or self.desk
+        return desk.find(turn_id) if desk is not None else None
+
+    async def _stored(self, turn_id: str) -> Turn:
         session_id = self.session_id
         stored = await self.session_log.database.read(
             lambda connection: turns.find(connection, session_id=session_id, turn_id=turn_id)
         )
+        if stored is None and (over := self.session_log.over) is not None:
+            raise session_over(over.value, session_id)
         if stored is None:
             raise Unavailable("The turn is not there yet; look for it in a moment.")
-        turn = _shadow(stored, stored.first_seq)
-        if stored.state.is_final:
-            turn.settle(await self._history.outcome_of(self.session_log, stored))
-        elif desk is not None and desk.find(turn_id) is None:
-            fill_desk(self, [(stored, stored.first_seq, None)])
-            return desk.find(turn_id) or turn
-        return turn
+        return stored
 
     # -- the host of the desk -------------------------------------------------------------------
 
@@ -181,6 +204,17 @@ class Mirror:
             self.hint(upto)
             assert self._pulling is not None
             await asyncio.shield(self._pulling)
+
+    async def rewind(self) -> None:
+        """Read what the open turn has said so far, up to where readers here are. Raises Unavailable."""
+        running = self.desk.open if self.desk is not None else None
+        if running is None:
+            return
+        session_log = self.session_log
+        after, upto = running.started_seq - 1, session_log.visible_seq
+        while after < upto and (runs := await self._journal.replay(self.session_id, after=after, upto=upto)):
+            session_log.replay_owner(runs)
+            after = runs[-1].last
 
     async def take_rest(self) -> None:
         """Show all that the owner has stored: it tells us nothing more. Raises Unavailable."""
@@ -272,7 +306,10 @@ class Mirror:
         session_log.cut()
         last = int(receipt["last_seq"]) if receipt is not None else session_log.visible_seq + len(ends) + 1
         last = max(last, session_log.visible_seq + len(ends) + 1)
-        facts = [TurnFinished(turn.turn_id, TurnState.CANCELLED, None, "session_terminated") for turn in ends]
+        facts = [
+            TurnFinished(turn.turn_id, TurnState.CANCELLED, self._answer_of(turn), "session_terminated")
+            for turn in ends
+        ]
         now = time.time_ns() // 1_000_000
         runs = [fact_run(last - len(ends) + place, fact, at_ms=now) for place, fact in enumerate(facts)]
         runs.append(fact_run(last, SessionTerminated(session_id), at_ms=now))
@@ -280,6 +317,12 @@ class Mirror:
             turn.settle(Outcome(turn.turn_id, TurnState.CANCELLED, "session_terminated"))
         self.end()
         session_log.follow_owner(runs, last, session_log.session)
+
+    def _answer_of(self, turn: OpenTurn) -> str | None:
+        """The id of the message that the turn was saying, if it had said anything of it."""
+        tape = self.session_log.tape
+        has_text = tape is not None and tape.turn_id == turn.turn_id and any(tape.segments())
+        return turn.message_id if has_text else None
 
     # -- the end --------------------------------------------------------------------------------
 
@@ -292,6 +335,7 @@ class Mirror:
         if self.session_log.desk is desk:
             self.session_log.desk = None
         self.session_log.is_busy = False
+        self.session_log.tape = None
         return [turn for turn in left if not turn.done.done()]
 
     @property
@@ -304,23 +348,27 @@ class Mirror:
         await self._tasks.cancel()
 
 
-def fill_desk(mirror: Mirror, open_turns: list[tuple[Turn, int, Message | None]]) -> None:
-    """Put the open turns of the session on the mirror's desk: (turn, number of its start, its message)."""
+def fill_desk(mirror: Mirror, open_turns: list[tuple[OpenTurn, Turn]]) -> None:
+    """Put open turns of the session on the mirror's desk, as they are stored."""
     desk = mirror.desk
     if desk is None:
         return
-    for stored, started_seq, asked in open_turns:
-        turn = _shadow(stored, started_seq, asked)
+    for turn, stored in open_turns:
         turn.state = stored.state
         if stored.state is TurnState.QUEUED:
             desk.queue.append(turn)
         else:
             desk.open = turn
-            turn.started_seq = started_seq
+            turn.started_seq = turn.after + 1
             turn.waiting_for = stored.waiting_for
             if stored.state is TurnState.WAITING:
                 turn.parked.set()
     desk.settle()
+
+
+def shadow_of(stored: Turn, started_seq: int, asked: Message | None) -> tuple[OpenTurn, Turn]:
+    """A turn for `fill_desk`: `started_seq` is the number of its start, `asked` its message."""
+    return _shadow(stored, started_seq, asked), stored
 
 
 def _shadow(stored: Turn, first_seq: int, asked: Message | None = None) -> OpenTurn:

@@ -15,12 +15,12 @@ from typing import Any, Protocol
 
 from app.agents import Roster
 from app.cluster.followers import Followers, stored_upto
-from app.cluster.mirror import Mirror, fill_desk
+from app.cluster.mirror import Mirror, fill_desk, shadow_of
 from app.cluster.operations import Operation
 from app.cluster.wire import ReplicaGone, Wire
 from app.domain.errors import HectorError, Unavailable
 from app.domain.message import Message
-from app.domain.turn import Turn, TurnState
+from app.domain.turn import Outcome, Turn, TurnState
 from app.events.elsewhere import OwnerGone
 from app.events.live import LiveSessions
 from app.events.log import SessionLog
@@ -34,6 +34,8 @@ from app.turns.open_turn import OpenTurn
 
 log = logging.getLogger(__name__)
 
+MOVED = "moved"
+"""The reason of a replica that does not own the session any more."""
 QUIET_SECONDS = 1.0
 """A session that was used so recently is not given up: its user will come back here."""
 ASK_SECONDS = 30.0
@@ -165,7 +167,11 @@ class Sharing:
 
     async def _pass_on(self, session_log: SessionLog, turn: OpenTurn) -> None:
         """Tell those who wait for a turn of the mirror how it ended as ours."""
-        found = await self._history.find(session_log, turn.turn_id)
+        try:
+            found = await self._history.find(session_log, turn.turn_id)
+        except HectorError:  # the session was terminated, or the database is away
+            turn.settle(Outcome(turn.turn_id, TurnState.INTERRUPTED, "shutdown"))
+            return
         if isinstance(found, Turn):
             turn.settle(await self._history.outcome_of(session_log, found))
             return
@@ -180,9 +186,19 @@ class Sharing:
         session_id = claim.session.session_id
         session_log = self._live.add(claim.session)
         agent = self._roster.find(claim.session.agent)
-        mirror = Mirror(self, session_log, claim.owner, agent, history=self._history, receipt_of=self._receipt_of)
+        mirror = Mirror(
+            self,
+            session_log,
+            claim.owner,
+            agent,
+            history=self._history,
+            journal=self._live.durable.journal,
+            receipt_of=self._receipt_of,
+        )
         self._mirrors[session_id] = mirror
-        fill_desk(mirror, await session_log.database.read(partial(_open_turns, session_id=session_id)))
+        found = await session_log.database.read(partial(_open_turns, session_id=session_id))
+        fill_desk(mirror, [shadow_of(*one) for one in found])
+        await mirror.rewind()
         return mirror
 
     async def _visit(self, mirror: Mirror, *, own: bool) -> bool:
@@ -220,6 +236,10 @@ class Sharing:
             return await self._wire.call(mirror.owner, operation, mirror.session_id, body, seconds=seconds)
         except ReplicaGone:
             raise OwnerGone from None
+        except Unavailable as error:
+            if error.reason == MOVED:
+                raise OwnerGone from None
+            raise
 
     def encode(self, operation: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         return self._operations[operation].encode(args, kwargs)
@@ -229,7 +249,8 @@ class Sharing:
 
     async def settle(self, mirror: Mirror) -> None:
         """See `Elsewhere.settled`."""
-        await self._live.open(mirror.session_id)
+        if await self._live.open(mirror.session_id) is None:
+            await mirror.show(mirror.session_log.visible_seq + 1)  # its end
 
     # -- what other replicas ask ----------------------------------------------------------------
 
@@ -278,7 +299,7 @@ class Sharing:
     async def _followed(self, session_id: str, body: bytes) -> bytes:
         session_log = self._ours(session_id)
         if session_log is None:
-            raise Unavailable("The session is not here any more.", reason="moved")
+            raise Unavailable("The session is not here any more.", reason=MOVED)
         return b"%d" % self.followers.add(session_log, body.decode())
 
     async def _left(self, session_id: str, body: bytes) -> bytes:
@@ -289,7 +310,7 @@ class Sharing:
         """Carry out what another replica asks of a session of ours."""
         session_log = await self._live.open(session_id)
         if session_log is None:
-            raise Unavailable("The session is not here any more.", reason="moved")
+            raise Unavailable("The session is not here any more.", reason=MOVED)
         self._lent[session_id] = session_log.used_clock
         answer = await operation.carry_out(session_log, body)
         return b"%d\n%b" % (stored_upto(session_log), answer)

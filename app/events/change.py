@@ -80,12 +80,19 @@ class Change:
         return run
 
     def store(self, run: Run) -> None:
-        """Insert the row of a fact that readers have already seen."""
-        self._insert(run, run.payload)
+        """Insert the row of a fact that readers have already seen, unless it was stored for readers elsewhere."""
+        self._insert(run, run.payload, once=True)
+        self.on_commit(lambda: setattr(run, "is_stored", True))
 
-    def _insert(self, run: Run, fact: bytes) -> None:
+    def _insert(self, run: Run, fact: bytes, *, once: bool = False) -> None:
         events.add_fact(
-            self.unit, seq=run.first, kind=run.kind.value, turn_id=run.turn_id, fact=fact, created_ms=run.at_ms
+            self.unit,
+            seq=run.first,
+            kind=run.kind.value,
+            turn_id=run.turn_id,
+            fact=fact,
+            created_ms=run.at_ms,
+            once=once,
         )
         outbox = self._session_log.outbox
         if outbox is not None and outbox.add(self.unit, self._session_log.session, run):

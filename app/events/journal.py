@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 
 from app.domain.event import EventKind, Snapshot
@@ -69,6 +70,22 @@ class Journal:
             if segment.journaled < len(segment.lengths) and not segment.is_being_written:
                 self._write_segment(session_log, tape.turn_id, segment)
 
+    def write_facts(self, session_log: SessionLog) -> None:
+        """Submit the facts that readers were shown before they are stored, for readers at another server."""
+        tape = session_log.tape
+        for run in tape.unstored_facts() if tape is not None and session_log.over is None else ():
+            unit = UnitOfWork(session_log.session.session_id)
+            rows.add_fact(
+                unit,
+                seq=run.first,
+                kind=run.kind.value,
+                turn_id=run.turn_id,
+                fact=run.payload,
+                created_ms=run.at_ms,
+                once=True,
+            )
+            self._database.submit(unit).add_done_callback(partial(_note_stored, run))
+
     def _write_segment(self, session_log: SessionLog, turn_id: str, segment: Segment) -> None:
         start, stop = segment.journaled, len(segment.lengths)
         chunks = segment.chunks(start)
@@ -113,6 +130,11 @@ class Journal:
             )
         except (WriteFailed, WriteConflict) as error:
             log.warning("events could not be expired: %s", error)
+
+
+def _note_stored(run: Run, future: asyncio.Future[None]) -> None:
+    if not future.cancelled() and future.exception() is None:
+        run.is_stored = True
 
 
 def _written(future: asyncio.Future[None], segment: Segment, start: int) -> None:

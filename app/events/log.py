@@ -195,6 +195,7 @@ class SessionLog:
         if monotonic() > self._lease.until:
             raise Superseded
         run = self.take_fact(event)
+        run.is_stored = False
         self.publish(run)
         return run
 
@@ -209,6 +210,7 @@ class SessionLog:
         """Show what the owner, another server, has stored up to number `upto`; `session` is its row by then."""
         for run in runs:
             self._add(run)
+            self._play(run)
         if runs and runs[-1].kind in (EventKind.TEXT, EventKind.THINKING):
             self.last_text_clock = monotonic()
         self.session = session
@@ -216,9 +218,31 @@ class SessionLog:
         self.last_seq = self.visible_seq = max(self.last_seq, upto)
         self.wake()
 
+    def replay_owner(self, runs: list[Run]) -> None:
+        """Put on the tape what the turn that another server runs had said before this one showed it."""
+        for run in runs:
+            self._play(run)
+
+    def _play(self, run: Run) -> None:
+        """Keep the tape of the open turn that another server runs."""
+        if run.kind is EventKind.TURN_STARTED and run.turn_id is not None:
+            self.tape = Tape(run.turn_id)
+        tape = self.tape
+        if tape is None or (run.turn_id is not None and run.turn_id != tape.turn_id):
+            return
+        if run.count:
+            tape.add(run.kind, run.first, run.chunks, run.text, at_ms=run.at_ms)
+        elif run.kind is EventKind.TURN_FINISHED:
+            self.tape = None
+        else:
+            if run.kind is EventKind.TOOL_CALL:
+                tape.seal()  # what was said before is a message by now
+            tape.add_fact(run)
+
     def begin_to_own(self, session: Session) -> None:
         """The session, which another server owned, is this one's now; `session` is its row."""
         self.session = session
+        self.tape = None
         self.reserved_seq = max(self.reserved_seq, session.reserved_seq)
         self.last_seq = self.visible_seq = max(self.last_seq, session.last_seq)
 

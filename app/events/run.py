@@ -28,7 +28,8 @@ class Run:
     each number, or a single one when deltas were merged for a reader that lags (the frame then has number `last`).
     A fact has `payload`, its JSON object. `size` is about how many bytes a reader is sent.
 
-    `ready` is false until the fact is committed; no reader sees it before. `is_void`: the commit failed.
+    `ready` is false until the fact is committed; no reader sees it before. `is_void`: the commit failed. `is_stored` is
+    false of a fact that readers were shown before its row was committed.
     """
 
     __slots__ = (
@@ -38,6 +39,7 @@ class Run:
         "count",
         "encoded",
         "first",
+        "is_stored",
         "is_void",
         "kind",
         "last",
@@ -68,6 +70,7 @@ class Run:
         self.at_ms = at_ms
         self.ready = ready
         self.is_void = False
+        self.is_stored = True
         self.encoded: bytes | None = None
         """Frames of the SSE door, encoded for the first reader that needs them (routers/sse.py)."""
         self._chunks: list[bytes] | None = None

@@ -106,11 +106,18 @@ class Tape:
                 item.stored = len(item.lengths)
 
     def stored_upto(self, most: int) -> int:
-        """The number before the first delta that is not committed, or `most`."""
+        """The number before the first event that is not committed, or `most`."""
         for item in self.items:
-            if isinstance(item, Segment) and item.stored < len(item.lengths):
+            if isinstance(item, Run):
+                if not item.is_stored and not item.is_void:
+                    return min(most, item.first - 1)
+            elif item.stored < len(item.lengths):
                 return min(most, item.first + item.stored - 1)
         return most
+
+    def unstored_facts(self) -> list[Run]:
+        """Facts that readers were shown, and that have no row yet."""
+        return [item for item in self.items if isinstance(item, Run) and not item.is_stored and not item.is_void]
 
     def unseal(self, before: int) -> None:
         self.sealed = before

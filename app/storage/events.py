@@ -32,6 +32,18 @@ _RUN_COLUMNS = (
     "created_ms",
 )
 _FACT = insert(_e)
+_FACT_COLUMNS = ("session_id", "seq", "kind", "turn_id", "fact", "created_ms")
+_there = _e.alias("there")
+_FACT_ONCE = insert(_e).from_select(
+    list(_FACT_COLUMNS),
+    select(*[bindparam(f"p_{name}", type_=_e.c[name].type) for name in _FACT_COLUMNS]).where(
+        ~exists(
+            select(literal(1)).where(
+                _there.c.session_id == bindparam("p_session_id"), _there.c.seq == bindparam("p_seq")
+            )
+        )
+    ),
+)
 _RUN = insert(_r)
 # Text of a turn that has ended, or of a session that was terminated meanwhile, must not be inserted again.
 _RUN_WHILE_OPEN = insert(_r).from_select(
@@ -97,18 +109,29 @@ class StoredRun:
     created_ms: int
 
 
-def add_fact(unit: UnitOfWork, *, seq: int, kind: str, turn_id: str | None, fact: bytes, created_ms: int) -> None:
-    unit.add(
-        _FACT,
-        {
-            "session_id": unit.session_id,
-            "seq": seq,
-            "kind": kind,
-            "turn_id": turn_id,
-            "fact": fact.decode(),
-            "created_ms": created_ms,
-        },
-    )
+def add_fact(
+    unit: UnitOfWork,
+    *,
+    seq: int,
+    kind: str,
+    turn_id: str | None,
+    fact: bytes,
+    created_ms: int,
+    once: bool = False,
+) -> None:
+    """Insert the row of a fact; with `once` nothing happens if it is there."""
+    values = {
+        "session_id": unit.session_id,
+        "seq": seq,
+        "kind": kind,
+        "turn_id": turn_id,
+        "fact": fact.decode(),
+        "created_ms": created_ms,
+    }
+    if once:
+        unit.add(_FACT_ONCE, {f"p_{name}": value for name, value in values.items()})
+    else:
+        unit.add(_FACT, values)
 
 
 def add_run(

@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,8 @@ class Seen:
     ends: list[str] = field(default_factory=list)
     cursor: str | None = None
     connections: int = 0
+    history: list[str] = field(default_factory=list)
+    """Every frame, and where it came from, to be printed."""
 
 
 async def follow(urls: list[str], path: str, seen: Seen, first: int) -> None:
@@ -65,6 +68,7 @@ async def follow(urls: list[str], path: str, seen: Seen, first: int) -> None:
     async with httpx.AsyncClient(trust_env=False, timeout=httpx.Timeout(10, read=20)) as client:
         while not seen.ends:
             seen.connections += 1
+            seen.history.append(f"<server {place % len(urls)} after {seen.cursor}>")
             headers = {"Last-Event-ID": seen.cursor} if seen.cursor else {}
             url = f"{urls[place % len(urls)]}{path}"
             try:
@@ -81,17 +85,19 @@ async def follow(urls: list[str], path: str, seen: Seen, first: int) -> None:
 
 
 async def _read(response: httpx.Response, seen: Seen) -> None:
-    number = 0
+    number, cursor = 0, seen.cursor
     async for line in response.aiter_lines():
         if line.startswith("id: "):
-            seen.cursor = line[4:]
+            cursor = line[4:]
             number = int(line[4:].partition(":")[0])
         elif line.startswith("data: ") and line != "data: [DONE]":
             frame = orjson.loads(line[6:])
+            seen.cursor = cursor  # a connection may be cut between the two lines
             kind = frame.get("type", "text")
             if kind == "reconnect":
                 return
             seen.numbers.append(number)
+            seen.history.append(f"{number}:{kind}:{frame.get('chunk')!r}")
             if kind == "text":
                 seen.text += frame["chunk"]
             elif kind == "snapshot":
@@ -210,7 +216,11 @@ class Chaos:
             self.wrong.append(f"{session}: completed with another text: {answers[:200]!r}")
         for place, seen in enumerate(several):
             if seen.text != answers:
-                self.wrong.append(f"{session}, reader {place}: {seen.text[-80:]!r} but stored is {answers[-80:]!r}")
+                same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(seen.text, answers, strict=False)))
+                self.wrong.append(
+                    f"{session}, reader {place} ({seen.ends}): {seen.text[same : same + 60]!r} but stored is"
+                    f" {answers[same : same + 60]!r}; it was shown {' '.join(seen.history)}"
+                )
             if seen.numbers != sorted(set(seen.numbers)):
                 self.wrong.append(f"{session}, reader {place}: numbers do not rise")
             self.counts["connections"] += seen.connections

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from tests.fixtures.cluster import Cluster
 from tests.fixtures.postgres import Databases, run
-from tests.fixtures.upstream import Upstream
+from tests.fixtures.upstream import Reply, Upstream
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -241,3 +241,43 @@ async def test_a_session_goes_to_the_server_where_it_is_used(
     )
     assert name == "b"
     assert len((await a.get(path)).json()["messages"]) == 8
+
+
+async def test_orders_through_different_servers_at_once_are_each_answered(
+    clients: list[httpx.AsyncClient], upstream: Upstream
+) -> None:
+    upstream.default = Reply(tokens=50, delay=0.01)
+    for number, orders in enumerate(["cc", "tt", "ct", "tc", "cct"]):
+        path = f"/agents/assistant/sessions/orders-{number}"
+        made = await clients[0].post("/agents/assistant/sessions", json={"session_id": f"orders-{number}"})
+        assert made.status_code == 201
+        sending = asyncio.create_task(clients[1].post(f"{path}/messages", json={"message": "Go."}))
+        await upstream.wait_for(requests=number + 1)
+        answers = await asyncio.gather(
+            *[
+                client.delete(path) if order == "t" else client.post(f"{path}/cancel")
+                for order, client in zip(orders, clients, strict=False)
+            ]
+        )
+        assert {answer.status_code for answer in answers} <= {200, 410}, [answer.text for answer in answers]
+        assert (await sending).status_code in (409, 410, 503)
+        left = [(await client.get(path)).status_code for client in clients]
+        assert left == ([410] * 3 if "t" in orders else [200] * 3)
+
+
+async def test_what_is_said_so_far_is_told_by_every_server(
+    clients: list[httpx.AsyncClient], upstream: Upstream
+) -> None:
+    await clients[0].post("/agents/assistant/sessions", json={"session_id": "so-far"})
+    upstream.answer(tokens=100, hang="after_tokens")
+    path = "/agents/assistant/sessions/so-far/messages/stream"
+    sending = asyncio.create_task(clients[0].post(path, json={"message": "Go."}))
+    await upstream.wait_for(requests=1, tokens=100)
+    seen = asyncio.Event()
+    reading = asyncio.create_task(read_text(clients[1], path, seen=seen, until="turn_end"))
+    await seen.wait()
+    turn = (await clients[1].get("/agents/assistant/sessions/so-far")).json()["turn"]
+    told = (await clients[1].get(f"/agents/assistant/sessions/so-far/turns/{turn['turn_id']}")).json()
+    assert told["status"] == "running"
+    await clients[2].post("/agents/assistant/sessions/so-far/cancel")
+    await asyncio.gather(sending, reading)
