@@ -87,6 +87,7 @@ class Cluster:
             lease_seconds=self._lease_seconds,
             is_alive=self.membership.is_alive,
             takeover=house.recovery,
+            settle_ending=house.endings.session_idle,
             receipt_of=house.tombstones.receipt_of,
         )
         parts: list[object] = [

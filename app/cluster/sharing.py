@@ -65,6 +65,7 @@ class Sharing:
         lease_seconds: float,
         is_alive: Callable[[str], bool],
         takeover: Takeover,
+        settle_ending: Callable[[SessionLog], None],
         receipt_of: Callable[[str], Awaitable[dict[str, Any] | None]],
     ) -> None:
         self._live = live
@@ -76,6 +77,7 @@ class Sharing:
         self._patience_seconds = lease_seconds + 5.0
         self._is_alive = is_alive
         self._takeover = takeover
+        self._settle_ending = settle_ending
         self._receipt_of = receipt_of
         self._mirrors: dict[str, Mirror] = {}
         self._operations: dict[str, Operation] = {}
@@ -159,6 +161,8 @@ class Sharing:
             self.takeovers += 1
             self.on_takeover()
             await self._takeover.recover_session(session_log)
+        if session_log.session.ending is not None and not session_log.is_busy:
+            self._settle_ending(session_log)
         for turn in waiting:
             self._tasks.start(self._pass_on(session_log, turn), name=f"end of {turn.turn_id}, which went on here")
         if mirror is not None:

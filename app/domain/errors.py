@@ -14,7 +14,7 @@ HectorError
 ├── TooLarge              too_large, headers_too_large, url_too_long
 ├── QuotaExceeded         queue_full, rate_limited
 ├── ModelFailed           llm_error, llm_timeout
-├── Unavailable           storage_unavailable, shutting_down, overloaded, issuer_unavailable
+├── Unavailable           storage_unavailable, shutting_down, overloaded, issuer_unavailable, moved
 └── Internal              internal
 """
 

@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from tests.fixtures.cluster import Cluster
+from tests.fixtures.eventually import eventually
 from tests.fixtures.postgres import Databases, run
 from tests.fixtures.upstream import Reply, Upstream
 
@@ -281,3 +282,22 @@ async def test_what_is_said_so_far_is_told_by_every_server(
     assert told["status"] == "running"
     await clients[2].post("/agents/assistant/sessions/so-far/cancel")
     await asyncio.gather(sending, reading)
+
+
+async def test_a_session_that_was_to_end_after_its_turn_ends_although_its_owner_died(
+    cluster: Cluster, clients: list[httpx.AsyncClient], upstream: Upstream
+) -> None:
+    await clients[0].post("/agents/assistant/sessions", json={"session_id": "to-end"})
+    upstream.answer(tokens=3, hang="after_tokens")
+    path = "/agents/assistant/sessions/to-end"
+    sending = asyncio.create_task(clients[0].post(f"{path}/messages", json={"message": "Go."}))
+    await upstream.wait_for(requests=1, tokens=3)
+    assert (await clients[1].post(f"{path}/end")).status_code == 200
+    await cluster.kill("a")
+    sending.cancel()
+
+    async def has_ended() -> bool:
+        return bool((await clients[1].get(path)).json().get("status") == "ended")
+
+    await eventually(has_ended, within=20)
+    await cluster.restart("a")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -228,15 +229,33 @@ async def use_documents(caller: Caller) -> None:
 
 
 async def use_server(caller: Caller) -> None:
-    for path in ("/agents", "/agents/thinker", "/health", "/ready", "/metrics", "/admin/reload"):
+    for path in ("/agents", "/agents/thinker", "/health", "/ready", "/metrics", "/admin/reload", "/admin/replicas"):
         await caller.ask("GET", path)
     for by in ("day", "user", "session", "agent"):
         await caller.ask("GET", f"/usage?by={by}&from=2026-01-01")
 
 
-async def test_every_success_of_every_operation_is_as_declared(caller: Caller) -> None:
+async def use_keys(caller: Caller, folder: Path) -> None:
+    """On a server that has keys: one without any makes none."""
+    key = {"key": "key-of-alice-0123456789", "scopes": ["admin"]}
+    server = HectorServer(folder, {**SETTINGS, "auth": {"keys": {"alice": key}}})
+    await server.start()
+    headers = {"Authorization": f"Bearer {key['key']}"}
+    try:
+        async with httpx.AsyncClient(base_url=server.base_url, headers=headers, trust_env=False) as client:
+            client.event_hooks = {"response": [caller.document.judge]}
+            keyed = Caller(client, caller.document)
+            made = await keyed.ask("POST", "/admin/keys", {"name": "shop"}, status=201)
+            await keyed.ask("GET", "/admin/keys")
+            await keyed.ask("DELETE", f"/admin/keys/{made['key_id']}")
+    finally:
+        await server.close()
+
+
+async def test_every_success_of_every_operation_is_as_declared(caller: Caller, tmp_path: Path) -> None:
     for use in (use_sessions, use_open_turns, use_streams, use_memories, use_acts, use_documents, use_server):
         await use(caller)
+    await use_keys(caller, tmp_path)
 
     # A call of which nobody knows whether it happened takes a crash: tests/cli/test_coder.py.
     assert caller.document.successes - caller.document.seen == {("resolve", "200")}

@@ -35,11 +35,17 @@ class Operation:
 
 
 def operations(document: dict[str, Any]) -> Iterator[Operation]:
-    """Those that take a user; but not the figures, which callers on this machine get without being anybody."""
+    """Those that take a user; but not the figures, which callers on this machine get without being anybody, and not
+    what a plain key may not ask at all.
+    """
     for path, methods in document["paths"].items():
         for method, found in methods.items():
             references = [parameter.get("$ref", "") for parameter in found.get("parameters", [])]
-            if "#/components/parameters/UserId" in references and path != "/metrics":
+            if "#/components/parameters/UserId" in references and path not in (
+                "/metrics",
+                "/admin/keys",
+                "/admin/keys/{key_id}",
+            ):
                 yield Operation(method.upper(), path, example(document, found))
 
 
