@@ -194,6 +194,7 @@ class Runtime:
                 log.warning("agent %s answers without its tools: its model %s calls none", agent.name, agent.llm.name)
         await self.created_agents.load()
         if self.cluster is not None:
+            self.cluster.enter_keys(self.made_keys)
             await self.cluster.enter(
                 self.house, self.roster, self.created_agents, working=self._working, metrics=self.metrics
             )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from time import monotonic
 
@@ -61,6 +61,8 @@ class MadeKeys:
         self._used: set[str] = set()
         self._loading = asyncio.Lock()
         self._revocations: dict[str, asyncio.Future[None]] = {}
+        self.tell_others: Callable[[], Awaitable[None]] | None = None
+        """Has the other servers read the keys again; awaited before a change is answered."""
 
     # -- asking ---------------------------------------------------------------------------------
 
@@ -180,6 +182,8 @@ class MadeKeys:
         except WriteFailed as error:
             raise Unavailable(f"The keys cannot be stored: {error}", reason="storage_unavailable") from error
         await self.load()
+        if self.tell_others is not None:
+            await self.tell_others()
 
     # -- keeping up -----------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from app.agents import Roster
+from app.auth.made_keys import MadeKeys
 from app.cluster.copies_elsewhere import CopiesElsewhere
 from app.cluster.operations import operations_of
 from app.cluster.places import Places, word_of
@@ -30,6 +31,8 @@ if TYPE_CHECKING:  # loaded where there are stores
 log = logging.getLogger(__name__)
 
 TEND_SECONDS = 1.0
+HELLO_SECONDS = 2.0
+"""How long a start waits for the others to notice it."""
 
 
 class Cluster:
@@ -106,7 +109,32 @@ class Cluster:
         self.wire.on_call = metrics.command_sent
         house.sessions.here = word_of(self.replica.id)
         self.copies = CopiesElsewhere(self.wire, house, created_agents, self.sharing)
+        self.wire.serve("look who is here", self._look)
         await self.wire.open()
+        try:  # what this one makes is asked for at the others from the first moment on
+            await self.wire.tell_all("look who is here", b"", seconds=HELLO_SECONDS)
+        except HectorError as error:
+            log.warning("not all servers have noticed this one yet: %s", error)
+
+    async def _look(self, session_id: str, body: bytes) -> bytes:
+        await self.membership.look()
+        return b""
+
+    def enter_keys(self, keys: MadeKeys) -> None:
+        """Have a key that is made or revoked at one replica known at all of them before that is answered."""
+
+        async def refresh(session_id: str, body: bytes) -> bytes:
+            await keys.refresh()
+            return b""
+
+        async def tell_others() -> None:
+            try:
+                await self.wire.tell_all("keys changed", b"", seconds=HELLO_SECONDS)
+            except HectorError as error:  # they look for themselves, twice a second
+                log.warning("not all servers know the keys as they are now: %s", error)
+
+        self.wire.serve("keys changed", refresh)
+        keys.tell_others = tell_others
 
     def enter_documents(self, documents: DocumentStores) -> None:
         """Have the document stores of all replicas show the same."""

@@ -33,8 +33,16 @@ async def issuer() -> AsyncIterator[Issuer]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(issuer: Issuer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[HectorServer]:
-    started = HectorServer(
-        Path(tmp_path_factory.mktemp("jwt")),
+    started = make_server(tmp_path_factory.mktemp("jwt"), issuer)
+    await started.start()
+    await started.wait_for_grpc()
+    yield started
+    await started.close()
+
+
+def make_server(folder: Path, issuer: Issuer) -> HectorServer:
+    return HectorServer(
+        folder,
         {
             "server": {"grpc_port": 0, "shutdown_grace": "300ms"},
             "embedders": {"default": {"type": "none"}},
@@ -46,10 +54,6 @@ async def server(issuer: Issuer, tmp_path_factory: pytest.TempPathFactory) -> As
             "agents": {"assistant": {"memory": {"longterm": {"storage_scope": "conversational"}}}},
         },
     )
-    await started.start()
-    await started.wait_for_grpc()
-    yield started
-    await started.close()
 
 
 def client(server: HectorServer, token: str) -> httpx.AsyncClient:
@@ -79,8 +83,8 @@ async def test_each_user_sees_their_own_and_an_administrator_sees_all(server: He
         )
         assert good(await ben.get(f"{AGENT}/sessions"))["sessions"] == []
         assert reason(await operator.get(talk.path)) == (404, "session_not_found")
-        assert [one["session_id"] for one in good(await boss.get(f"{AGENT}/sessions"))["sessions"]] == [talk.session_id]
-        assert [row["user_id"] for row in good(await boss.get("/usage?by=user"))["usage"]] == ["ann"]
+        assert talk.session_id in [one["session_id"] for one in good(await boss.get(f"{AGENT}/sessions"))["sessions"]]
+        assert "ann" in [row["user_id"] for row in good(await boss.get("/usage?by=user"))["usage"]]
 
 
 @pytest.mark.parametrize("scope", ["chat read memory", "chat read memory admin"])
@@ -149,7 +153,17 @@ async def test_a_page_with_a_ticket_of_a_token(server: HectorServer, issuer: Iss
         assert reason(await page.get(f"{address}&user_id=ben")) == (422, "invalid_request")
 
 
-async def test_keys_that_change_and_a_login_that_is_down(server: HectorServer, issuer: Issuer) -> None:
+async def test_keys_that_change_and_a_login_that_is_down(tmp_path: Path) -> None:
+    async with Issuer("RS256") as issuer:
+        server = make_server(tmp_path, issuer)
+        await server.start()
+        try:
+            await change_keys(server, issuer)
+        finally:
+            await server.close()
+
+
+async def change_keys(server: HectorServer, issuer: Issuer) -> None:
     before = token(issuer)
     issuer.add("second")
     async with client(server, token(issuer)) as ann:  # the second key is not known yet

@@ -45,26 +45,16 @@ async def clients(cluster: Cluster, key: str, user: str = "ann") -> AsyncIterato
         yield [await stack.enter_async_context(one) for one in opened]
 
 
-async def until_all(readers: list[httpx.AsyncClient], status: int) -> float:
-    """How long it took until every server answered so."""
-    began = time.monotonic()
-    async with asyncio.timeout(10):
-        while True:
-            answers = await asyncio.gather(*[one.get("/agents/nobody") for one in readers])
-            if all(answer.status_code == status for answer in answers):
-                return time.monotonic() - began
-            await asyncio.sleep(0.1)
-
-
-async def test_a_key_is_known_and_refused_on_every_server_within_a_second(cluster: Cluster) -> None:
+async def test_a_key_is_known_and_refused_on_every_server_at_once(cluster: Cluster) -> None:
     async with clients(cluster, OPERATOR, "boss") as (first, second, _):
         for number in range(3):
             made = good(await first.post("/admin/keys", json={"name": f"shop-{number}"}))
             async with clients(cluster, made["key"], f"reader-{number}") as readers:
-                await until_all(readers, 404)  # no such agent, but the key is good
+                for reader in readers:  # no such agent, but the key is good
+                    assert (await reader.get("/agents/nobody")).status_code == 404
                 good(await second.delete(f"/admin/keys/{made['key_id']}"))
-                took = await until_all(readers, 401)
-                assert took < 1.0
+                for reader in readers:
+                    assert (await reader.get("/agents/nobody")).status_code == 401
 
 
 async def test_three_servers_let_through_what_one_would(cluster: Cluster) -> None:

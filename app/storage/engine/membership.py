@@ -75,6 +75,10 @@ class Membership:
         except DBAPIError as error:
             log.warning("this server could not say that it leaves: %s", error.orig)
 
+    async def look(self) -> None:
+        """Find out at once who is there: a replica has just come."""
+        await asyncio.to_thread(self._look)
+
     # -- the thread -----------------------------------------------------------------------------
 
     def _join(self) -> None:
@@ -116,11 +120,17 @@ class Membership:
         if begun - self._stable_since > self._lease_seconds / 2:
             for replica_id in replicas.expired(connection):
                 self._bury(replica_id)
-        found = replicas.list_all(connection)
+        self._note(replicas.list_all(connection))
+        return True
+
+    def _look(self) -> None:
+        with self._engine.connect() as connection:
+            self._note(replicas.list_all(connection))
+
+    def _note(self, found: list[Replica]) -> None:
         if [one.id for one in found] != [one.id for one in self.members]:
             self.members = found
             self._tell(self._changed)
-        return True
 
     def _bury(self, replica_id: str) -> None:
         with self._engine.begin() as connection:
