@@ -150,8 +150,10 @@ class LiveSessions:
         return session_log
 
     def remove(self, session_id: str) -> None:
-        if self._logs.pop(session_id, None) is not None:
+        session_log = self._logs.pop(session_id, None)
+        if session_log is not None:
             self._bytes -= self._weights.pop(session_id, 0)
+            session_log.desk = None  # the two hold each other, and the history is large: do not wait for the collector
 
     def _weigh(self, session_log: SessionLog) -> None:
         """A session rests: note what it takes, and make room if all of them take too much."""

@@ -48,6 +48,11 @@ class Pending:
             self._attempt = None
         else:
             self.is_stored = True
+            self._store = _nothing  # it holds the session, which is to be let go
+
+
+async def _nothing() -> None:
+    """Everything is stored."""
 
 
 class Tombstones:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import weakref
 
 import pytest
 
@@ -249,3 +251,16 @@ async def test_a_deletion_request_is_not_finished_while_a_termination_is_not_sto
     await house.forgettings.resume()
     assert await house.tombstones.find("mine") is not None
     assert await count_rows(house.database, "mine") == {}
+
+
+async def test_a_terminated_session_is_let_go_without_the_collector(house: House) -> None:
+    log = await house.session("mine")
+    await house.say(log, "Hi", "Hello")
+    held = weakref.ref(log)
+    gc.disable()
+    try:
+        await house.terminations.terminate(log)
+        del log
+        await until(lambda: held() is None)
+    finally:
+        gc.enable()
