@@ -18,7 +18,7 @@ HectorError
     ├── TooLarge            too_large, headers_too_large, url_too_long
     ├── QuotaExceeded       queue_full, rate_limited
     ├── ModelFailed         llm_error, llm_timeout
-    ├── Unavailable         storage_unavailable, shutting_down, overloaded, issuer_unavailable
+    ├── Unavailable         storage_unavailable, shutting_down, overloaded, issuer_unavailable, moved
     └── Internal            internal
 """
 
@@ -199,6 +199,7 @@ REASONS: dict[str, type[Refused]] = {
     "shutting_down": Unavailable,
     "overloaded": Unavailable,
     "issuer_unavailable": Unavailable,
+    "moved": Unavailable,
     "internal": Internal,
 }
 """The class of each reason."""
