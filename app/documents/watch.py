@@ -74,16 +74,16 @@ class Watch:
     async def _follow(self, paths: list[str], *, recursive: bool) -> None:
         """Report changes until told to stop. A failure interrupts it: one name that is not UTF-8 is such a failure."""
         pause = FIRST_PAUSE_SECONDS
-        was_interrupted = False
+        may_have_missed = True  # what changed between the last look at the disk and the moment from which it is watched
         while not self._stop.is_set():
             try:
-                await self._report(paths, recursive=recursive, may_have_missed=was_interrupted)
+                await self._report(paths, recursive=recursive, may_have_missed=may_have_missed)
             except (OSError, RuntimeError, ExceptionGroup) as error:
                 reason = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
                 if str(reason) not in self._told:
                     self._told.add(str(reason))
                     log.warning("watching documents was interrupted, until it continues rescans notice: %s", reason)
-                was_interrupted = not isinstance(reason, OSError)
+                may_have_missed = not isinstance(reason, OSError)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(pause):
                         await self._stop.wait()
@@ -108,6 +108,8 @@ class Watch:
                 for store in self._stores:
                     self._on_change(store)
             is_first = False
+            if not changes:
+                continue
             changed = {path for _, path in changes}
             for store in await asyncio.to_thread(self._concerned, changed):
                 self._on_change(store)
