@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import httpx
@@ -130,3 +131,57 @@ async def test_without_the_worker_answers_are_plain_text(devices: Devices) -> No
     await tab.wait_for_status("completed")
 
     await expect(tab.answer().locator(".plain")).to_contain_text("A **qubit** is not a `bit`.")
+
+
+async def _hold_new_sessions(tab: Tab) -> asyncio.Event:
+    """Sessions are created once the event is set."""
+    go_on = asyncio.Event()
+
+    async def wait(route: Route) -> None:
+        if route.request.method == "POST":
+            await go_on.wait()
+        await route.continue_()
+
+    await tab.page.route("**/sessions", wait)
+    return go_on
+
+
+async def test_what_is_typed_while_a_session_is_created_stays_in_the_box(devices: Devices) -> None:
+    tab = await devices.open()
+    go_on = await _hold_new_sessions(tab)
+    await tab.send("What is a gate?")
+    await tab.box.fill("And what is")
+    go_on.set()
+    await tab.wait_for_status("completed")
+    await expect(tab.box).to_have_value("And what is")
+    await tab.page.reload()
+    await expect(tab.box).to_have_value("And what is")
+    await tab.page.get_by_role("link", name="New session").click()
+    await expect(tab.box).to_have_value("")
+
+
+async def test_a_first_message_goes_to_its_session_although_another_is_shown_by_then(
+    devices: Devices, client: httpx.AsyncClient
+) -> None:
+    made = await client.post("/agents/assistant/sessions", json={"title": "Other"})
+    tab = await devices.open()
+    go_on = await _hold_new_sessions(tab)
+    await tab.send("What is a gate?")
+    await tab.page.get_by_role("link", name="Other").click()
+    await tab.box.fill("A draft for the other")
+    go_on.set()
+    await tab.page.get_by_role("link", name="What is a gate?").first.click()
+    await tab.wait_for_status("completed")
+    await tab.page.get_by_role("link", name="Other").click()
+    await expect(tab.box).to_have_value("A draft for the other")
+    page = await client.get(f"/agents/assistant/sessions/{made.json()['session_id']}/messages")
+    assert page.json()["messages"] == []
+
+
+async def test_a_click_on_a_session_counts_at_once(devices: Devices) -> None:
+    tab = await devices.open()
+    await tab.send("What is a gate?")
+    await tab.wait_for_status("completed")
+    await tab.page.evaluate("addEventListener('hashchange', (event) => event.stopImmediatePropagation(), true)")
+    await tab.page.get_by_role("link", name="New session").click()
+    await expect(tab.page.locator("h1")).to_have_text("New session")

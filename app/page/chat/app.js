@@ -8,7 +8,7 @@ import { Follower } from "./follower.js";
 import { Inspector } from "./inspector.js";
 import { MessagesView } from "./messages.js";
 import { start as startRendering } from "./rendering.js";
-import { createSession, discard, resumeSending, send, sendAgain } from "./sender.js";
+import { createSession, discard, resumeSending, send, sendAgain, sendUnseen } from "./sender.js";
 import { Sidebar, hashOf, sessionTitle } from "./sidebar.js";
 import { toggleTheme } from "./theme.js";
 import { Topbar } from "./topbar.js";
@@ -65,15 +65,25 @@ const inspector = new Inspector(element("inspector"), { onClose: () => showInspe
 // -- what the address names -------------------------------------------------------------------------
 
 function go(agent, sessionId = null) {
-  location.hash = hashOf(agent, sessionId);
+  show(hashOf(agent, sessionId));
 }
 
+/** At once: what is typed next belongs to what is shown then, and the event of the change comes later. */
+function show(hash) {
+  location.hash = hash;
+  route();
+}
+
+let shown = null; // the address that the page shows
+
 function route() {
+  showSidebar(false);
+  if (shown === location.hash) return;
+  shown = location.hash;
   const [, agent = "", sessionId = ""] = location.hash.split("/").map(decode);
   const [first] = state.agents;
   if (!agent && first) return location.replace(hashOf(first.agent));
   state.agent = agent;
-  showSidebar(false);
   sidebar.show(knownAgent() ? agent : "", sessionId);
   if (state.conversation?.agent !== agent || (state.conversation?.sessionId ?? "") !== sessionId) open(sessionId);
   composer.open(`${agent}/${sessionId}`);
@@ -137,14 +147,16 @@ async function afterTurn(conversation) {
 
 // -- what the user does -----------------------------------------------------------------------------
 
-let beginning = null; // the session for what is written on the page without one, while it is created
+const beginnings = new Map(); // by agent: the session for what is written on the page without one, while it is created
 
 async function submit(text, { steers = false } = {}) {
   if (!text) return;
+  const { agent } = state;
   try {
     if (!state.conversation) {
-      beginning ??= beginSession(text).finally(() => (beginning = null));
-      await beginning;
+      if (!beginnings.has(agent)) beginnings.set(agent, beginSession(agent, text).finally(() => beginnings.delete(agent)));
+      const session = await beginnings.get(agent);
+      if (state.conversation?.sessionId !== session.session_id) return await sendUnseen(session, text); // something else is shown by now
     }
     await send(state.conversation, state.follower, text, { steers });
   } catch (error) {
@@ -153,13 +165,17 @@ async function submit(text, { steers = false } = {}) {
   }
 }
 
-async function beginSession(text) {
-  const session = await createSession(state.agent, text);
+async function beginSession(agent, text) {
+  const session = await createSession(agent, text);
+  others.postMessage(agent);
+  if (agent !== state.agent) return session;
   sidebar.put(session);
-  others.postMessage(state.agent);
-  history.replaceState(null, "", hashOf(state.agent, session.session_id));
+  if (state.conversation) return session;
+  composer.rename(`${agent}/${session.session_id}`); // the next message may be half written by now
+  history.replaceState(null, "", hashOf(agent, session.session_id));
   route();
   state.conversation.session = session;
+  return session;
 }
 
 /** Regenerate the last answer. A regenerated answer has no question of its own: the question before is its question. */
@@ -370,6 +386,12 @@ onKeyNeeded(async () => {
 });
 
 addEventListener("hashchange", route);
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[href^='#/']");
+  if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return; // a new tab
+  event.preventDefault();
+  show(link.getAttribute("href"));
+});
 narrow.addEventListener("change", () => showSidebar(false));
 element("veil").addEventListener("click", () => showSidebar(false));
 others.onmessage = ({ data }) => data === state.agent && sidebar.refresh().catch(() => {});

@@ -2,6 +2,10 @@
 import { h, icon, iconButton } from "./dom.js";
 import { TodoView } from "./todos.js";
 
+function draftName(name) {
+  return `hector.draft.${name}`;
+}
+
 export class Composer {
   #name = "";
   #given = ""; // what was put back and not changed since
@@ -39,9 +43,17 @@ export class Composer {
 
   /** Drafts are kept for each session. */
   open(name) {
-    this.#name = `hector.draft.${name}`;
+    if (this.#name === draftName(name)) return;
+    this.#name = draftName(name);
     this.text.disabled = false;
     this.text.value = sessionStorage.getItem(this.#name) ?? "";
+    this.#changed();
+  }
+
+  /** What is written here is for a session that has just been made. */
+  rename(name) {
+    sessionStorage.removeItem(this.#name);
+    this.#name = draftName(name);
     this.#changed();
   }
 

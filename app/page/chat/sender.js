@@ -109,6 +109,12 @@ async function offer(conversation, follower, message) {
   throw new TypeError("The stream was cut.");
 }
 
+/** Send to a session that this page does not show. */
+export function sendUnseen(session, text) {
+  const path = `${sessionPath(session.agent, session.session_id)}/messages`;
+  return call("POST", path, { message: text, background: true }, { headers: { "Idempotency-Key": newId() } });
+}
+
 /** A new session, called after its first message: no model is asked for a title. */
 export function createSession(agent, firstMessage) {
   return call("POST", `${agentPath(agent)}/sessions`, { title: shorten(firstMessage, 60) });
