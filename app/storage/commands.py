@@ -103,8 +103,9 @@ _LIVE = text("SELECT id FROM replicas WHERE lease_until > clock_timestamp()")
 def put(connection: Connection, commands: Sequence[Command], *, now: int) -> set[str]:
     """Store commands in this order and tell their targets; the ids of those whose target is alive.
 
-    The others are not stored.
+    The others are not stored. A command that is given twice, because a connection was lost, is stored once.
     """
+    commands = list({command.id: command for command in commands}.values())
     given = {
         "ids": [command.id for command in commands],
         "targets": [command.target for command in commands],
