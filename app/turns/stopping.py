@@ -42,9 +42,10 @@ class Stopping:
         desk = desk_of(session_log)
         if desk is None:
             return None
-        if session_log.elsewhere is not None:
+        elsewhere = session_log.elsewhere
+        if elsewhere is not None:
             found = await self._cancel(session_log, turn_id=turn_id, everything=everything, wait_seconds=wait_seconds)
-            return None if found is None else await session_log.elsewhere.turn(found)
+            return None if found is None else await elsewhere.turn(found)  # also when it was terminated meanwhile
         target = desk.open if turn_id is None else desk.find(turn_id)
         doomed = [turn for turn in desk.queue if everything or turn is target]
         for turn in doomed:  # all at once: none may begin while the end of another is being written
