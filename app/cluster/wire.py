@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from app.cluster.calls import Calls, ReplicaGone
 from app.cluster.exchange import Exchange, Told
@@ -17,10 +18,11 @@ from app.cluster.service import Handler, Service
 from app.domain.errors import HectorError, Unavailable
 from app.domain.ids import NewId
 from app.observability.tasks import Tasks
-from app.storage import commands
+from app.storage import commands, replicas
 from app.storage.commands import Command
 from app.storage.engine.announcer import Announcer
 from app.storage.engine.database import Database
+from app.storage.engine.unit_of_work import WriteFailed
 
 __all__ = ["ReplicaGone", "Wire"]
 
@@ -144,13 +146,25 @@ class Wire:
             raise Unavailable(f"Not all servers could be told: {failures[0].message}") from failures[0]
 
     async def _tell_one(self, replica_id: str, operation: str, body: bytes, seconds: float) -> HectorError | None:
-        try:
-            await self.call(replica_id, operation, "", body, seconds=seconds)
-        except ReplicaGone:
-            log.info("the server %s died before it could be told of %s", replica_id, operation)
-        except HectorError as error:
-            return error
-        return None
+        while True:
+            try:
+                await self.call(replica_id, operation, "", body, seconds=seconds)
+            except ReplicaGone:
+                try:
+                    if await self._is_dead(replica_id):
+                        log.info("the server %s died before it could be told of %s", replica_id, operation)
+                        return None
+                except (WriteFailed, Unavailable) as error:
+                    return Unavailable(f"It is not known whether the server {replica_id} is alive: {error}")
+            except HectorError as error:
+                return error
+            else:
+                return None
+
+    async def _is_dead(self, replica_id: str) -> bool:
+        """Make sure of it: one that was silent for longer than its lease, and is not buried, may wake up untold."""
+        await self._database.submit(replicas.make_burial(replica_id))
+        return not await self._database.read(partial(replicas.is_member, replica_id=replica_id))
 
     def _carry_out(self, arrived: Sequence[Command]) -> None:
         self._service.carry_out(arrived, self._exchange.answer)

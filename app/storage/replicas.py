@@ -95,6 +95,16 @@ def bury(connection: Connection, replica_id: str) -> bool:
     return True
 
 
+def make_burial(replica_id: str) -> UnitOfWork:
+    """A unit that buries the replica, if its lease has run out."""
+    return UnitOfWork("", calls=[partial(bury, replica_id=replica_id)])
+
+
+def is_member(connection: Connection, replica_id: str) -> bool:
+    """Whether the replica is one of them: alive, or not buried yet."""
+    return connection.execute(select(_r.c.id).where(_r.c.id == replica_id)).first() is not None
+
+
 def leave(connection: Connection, replica_id: str) -> None:
     """The replica stops: what it owned is free, and nobody waits for it."""
     connection.execute(_RELEASE_ALL, {"me": replica_id})

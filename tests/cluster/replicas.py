@@ -7,11 +7,13 @@ import secrets
 import subprocess
 import sys
 import time
+from functools import partial
 from typing import Protocol
 
 from app.cluster.wire import Wire
 from app.domain.errors import NotFound
 from app.domain.ids import format_id
+from app.storage import replicas
 from app.storage.engine.database import Database
 from tests.fixtures.postgres import run
 
@@ -50,7 +52,7 @@ class Replica:
         self.reconnects = 0
         self.may_go_on = asyncio.Event()
         self._url = direct_url or url
-        self._database = Database(self._url)
+        self._database = Database(self._url, replica_id=name)
         self.wire = Wire(self._database, url, replica_id=name, new_id=new_id, clock_ms=now_ms)
         self.wire.serve("echo", self._echo)
         self.wire.serve("note", self._note)
@@ -61,12 +63,17 @@ class Replica:
         self.wire.on_reconnected = self._count
 
     async def open(self, *, lease_seconds: float = 3600) -> None:
+        await self._database.open(migrate=False)
         self.renew(lease_seconds)
         await self.wire.open()
 
     async def close(self) -> None:
         await self.wire.close()
         await self._database.close()
+
+    async def knows(self, replica_id: str) -> bool:
+        """Whether that one is a replica still."""
+        return await self._database.read(partial(replicas.is_member, replica_id=replica_id))
 
     def renew(self, lease_seconds: float) -> None:
         until = f"clock_timestamp() + interval '{lease_seconds} s'"

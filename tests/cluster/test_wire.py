@@ -306,6 +306,7 @@ async def test_a_replica_that_dies_while_it_is_told_counts_as_told(
     assert not telling.done()
     dying.renew(-1)
     await telling
+    assert not await a.knows("dying")  # nor may it wake up, untold
 
 
 async def test_tell_all_says_when_one_failed_or_does_not_answer(
