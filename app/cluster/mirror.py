@@ -10,6 +10,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
 from time import monotonic
 from typing import Any, Protocol
 
@@ -23,7 +25,8 @@ from app.domain.session import Session, SessionStatus
 from app.domain.turn import Outcome, Turn, TurnState
 from app.events.elsewhere import OwnerGone
 from app.events.journal import REPLAY_ROWS, Journal, as_runs
-from app.events.log import SessionLog, StopOrder
+from app.events.live import IN_USE_SECONDS
+from app.events.log import NOT_OURS, SessionLog, StopOrder
 from app.events.run import Run, fact_run
 from app.observability.tasks import Tasks
 from app.storage import events, sessions, turns
@@ -37,6 +40,8 @@ log = logging.getLogger(__name__)
 
 REPEAT_SECONDS = 5.0
 """A replica that shows a session to readers says so again after this long."""
+RETRY_SECONDS = 0.2
+"""The same while the owner does not answer."""
 
 
 class Office(Protocol):
@@ -54,6 +59,10 @@ class Office(Protocol):
 
     async def settle(self, mirror: Mirror) -> None:
         """See `Elsewhere.settled`."""
+        ...
+
+    def keep(self, mirror: Mirror) -> None:
+        """Somebody reads the mirror, which may have been dropped: tend it, and pass hints on to it."""
         ...
 
 
@@ -85,9 +94,11 @@ class Mirror:
         self._wanted = session_log.visible_seq
         self._pulling: asyncio.Task[None] | None = None
         self._following: asyncio.Task[None] | None = None
+        self._follow_now = asyncio.Event()
         self._tasks = Tasks()
         self.desk = Desk(session_log, agent, self) if agent is not None else None
         session_log.elsewhere = self
+        session_log.session = replace(session_log.session, epoch=NOT_OURS)
         session_log.desk = self.desk
 
     @property
@@ -157,7 +168,8 @@ class Mirror:
         """Have the owner tell us of the events as long as somebody here reads them."""
         if self.is_over or (self._following is not None and not self._following.done()):
             return
-        if desk.session_log.readers and not self.is_followed:
+        if desk.session_log.readers:
+            self._office.keep(self)
             self._following = self._tasks.start(self._keep_following(), name=f"following {self.session_id}")
 
     def order_stop(self, desk: Desk) -> StopOrder:
@@ -175,13 +187,22 @@ class Mirror:
             except Exception:
                 self.is_followed = False
                 log.debug("session %s has no owner at the moment", self.session_id, exc_info=True)
-            await asyncio.sleep(REPEAT_SECONDS if self.is_followed else 0.2)
+            self._follow_now.clear()
+            pause = REPEAT_SECONDS if self.is_followed else RETRY_SECONDS
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._follow_now.wait(), pause)
         self.is_followed = False
         if not self.is_over:
             try:
                 await self._office.ask(self, "leave", self._office.replica_id.encode())
             except Exception:
                 log.debug("session %s is not left: its owner forgets us by itself", self.session_id, exc_info=True)
+
+    def look_again(self, owner: str | None = None) -> None:
+        """Hints may have been missed, or the session has another owner: follow it anew at once."""
+        self.owner = owner or self.owner
+        self.is_followed = False
+        self._follow_now.set()
 
     async def follow(self) -> None:
         """Have the owner tell us of every event from now on. Raises OwnerGone, Unavailable."""
@@ -342,7 +363,7 @@ class Mirror:
     def is_unused(self) -> bool:
         """Whether nobody here reads the session or waits for it."""
         session_log = self.session_log
-        return not session_log.readers and session_log.used_clock < monotonic() - 2.0
+        return not session_log.readers and session_log.used_clock < monotonic() - IN_USE_SECONDS
 
     async def close(self) -> None:
         await self._tasks.cancel()

@@ -42,6 +42,8 @@ ASK_SECONDS = 30.0
 """How long the owner may take to carry out what it is asked."""
 VISIT_SECONDS = 5.0
 RETRY_SECONDS = 0.1
+RECOVER_SECONDS = 1.0
+"""Between two attempts to look at the open turns of a session that was taken over."""
 
 
 class Takeover(Protocol):
@@ -148,10 +150,11 @@ class Sharing:
         """The session is ours: as a warm one that readers of a mirror go on with, or a new one."""
         assert claim.session is not None
         session_id = claim.session.session_id
-        mirror = self._mirrors.pop(session_id, None)
+        mirror = self._mirrors.get(session_id)
         waiting: list[OpenTurn] = []
         if mirror is not None:
             await mirror.take_rest()
+            del self._mirrors[session_id]
             waiting = mirror.end()
             session_log = mirror.session_log
             session_log.begin_to_own(claim.session)
@@ -160,7 +163,7 @@ class Sharing:
         if claim.has_turns:
             self.takeovers += 1
             self.on_takeover()
-            await self._takeover.recover_session(session_log)
+            await self._recover(session_log)
         if session_log.session.ending is not None and not session_log.is_busy:
             self._settle_ending(session_log)
         for turn in waiting:
@@ -168,6 +171,17 @@ class Sharing:
         if mirror is not None:
             session_log.wake()
         return session_log
+
+    async def _recover(self, session_log: SessionLog) -> None:
+        """Bring its open turns to their end, or go on with them; nobody uses the session before that is done."""
+        while True:
+            try:
+                await self._takeover.recover_session(session_log)
+            except Unavailable as error:
+                log.warning("session %s is not taken over yet: %s", session_log.session.session_id, error)
+                await asyncio.sleep(RECOVER_SECONDS)
+            else:
+                return
 
     async def _pass_on(self, session_log: SessionLog, turn: OpenTurn) -> None:
         """Tell those who wait for a turn of the mirror how it ended as ours."""
@@ -217,8 +231,7 @@ class Sharing:
     def _move(self, mirror: Mirror, claim: replicas.Claim) -> None:
         """The session has another owner now, or is gone."""
         if claim.owner is not None and claim.owner != mirror.owner:
-            mirror.owner = claim.owner
-            mirror.is_followed = False
+            mirror.look_again(claim.owner)
         if claim.session is None:
             mirror.hint(mirror.session_log.visible_seq + 1)
 
@@ -255,6 +268,10 @@ class Sharing:
         """See `Elsewhere.settled`."""
         if await self._live.open(mirror.session_id) is None:
             await mirror.show(mirror.session_log.visible_seq + 1)  # its end
+
+    def keep(self, mirror: Mirror) -> None:
+        """See `Office.keep`."""
+        self._mirrors.setdefault(mirror.session_id, mirror)
 
     # -- what other replicas ask ----------------------------------------------------------------
 
@@ -336,9 +353,7 @@ class Sharing:
     def _look_at_all(self) -> None:
         """Hints may have been missed."""
         for mirror in list(self._mirrors.values()):
-            mirror.is_followed = False
-            if mirror.desk is not None:
-                mirror.readers_changed(mirror.desk)
+            mirror.look_again()
 
     # -- again and again ------------------------------------------------------------------------
 
@@ -358,16 +373,17 @@ class Sharing:
                 elif owner is None:
                     mirror.hint(mirror.session_log.visible_seq + 1)
                 elif owner != mirror.owner:
-                    mirror.owner, mirror.is_followed = owner, False
+                    mirror.look_again(owner)
         if not self.is_stopping:
             for session_id in await self._live.durable.database.read(partial(replicas.orphans, limit=200)):
                 await self._guarded(self._live.open(session_id))
 
     def _drop(self, session_id: str, mirror: Mirror) -> None:
-        mirror.end()
+        """Keep it no more. A request that still holds it goes on asking the owner."""
         del self._mirrors[session_id]
         if self._live.peek(session_id) is mirror.session_log:
             self._live.remove(session_id)
+            mirror.session_log.desk = mirror.desk
 
     async def _guarded(self, work: Awaitable[object]) -> None:
         try:

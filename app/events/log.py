@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,6 +24,8 @@ from app.storage.engine.fence import FOREVER, Lease, Superseded
 if TYPE_CHECKING:
     from app.events.elsewhere import Elsewhere
 
+NOT_OURS = -1
+"""The epoch of the copy of a session that another server owns: no row has it, so that the copy can change nothing."""
 OWNED_AGAIN_SECONDS = 0.2
 """How often a turn looks whether it may go on to its end."""
 SESSION_BYTES = 4_000
@@ -213,7 +215,7 @@ class SessionLog:
             self._play(run)
         if runs and runs[-1].kind in (EventKind.TEXT, EventKind.THINKING):
             self.last_text_clock = monotonic()
-        self.session = session
+        self.session = replace(session, epoch=NOT_OURS)
         self.reserved_seq = max(self.reserved_seq, session.reserved_seq)
         self.last_seq = self.visible_seq = max(self.last_seq, upto)
         self.wake()

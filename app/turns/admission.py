@@ -177,7 +177,6 @@ class Admission:
         desk = self._desk(session_log, agent)
         return await desk.keys.once(session_log, key, start, desk.find)
 
-    @at_owner
     async def add(
         self,
         session_log: SessionLog,
@@ -194,6 +193,37 @@ class Admission:
             Conflict (`session_busy`): a turn is open, whose place in the history is not settled.
             SessionOver, Unavailable: nothing was stored.
         """
+        message_id = self._new_id("msg")
+        if session_log.elsewhere is None:
+            return await self._add(session_log, agent, role, content, message_id, tool_calls, tool_call_id)
+        return await self._add_at_owner(session_log, agent, role, content, message_id, tool_calls, tool_call_id)
+
+    @at_owner
+    async def _add_at_owner(
+        self,
+        session_log: SessionLog,
+        agent: Agent,
+        role: MessageRole,
+        content: str,
+        message_id: str,
+        tool_calls: tuple[ToolCallRecord, ...],
+        tool_call_id: str | None,
+    ) -> Message:
+        """Add it unless it is there: an owner that died may have done so."""
+        find = partial(messages.find, session_id=session_log.session.session_id, message_id=message_id)
+        found = await session_log.database.read(find)
+        return found or await self._add(session_log, agent, role, content, message_id, tool_calls, tool_call_id)
+
+    async def _add(
+        self,
+        session_log: SessionLog,
+        agent: Agent,
+        role: MessageRole,
+        content: str,
+        message_id: str,
+        tool_calls: tuple[ToolCallRecord, ...],
+        tool_call_id: str | None,
+    ) -> Message:
         self.check_accepts(session_log)
         desk = self._desk(session_log, agent)
         if session_log.is_busy:
@@ -203,7 +233,7 @@ class Admission:
         try:
             async with Change(session_log, requires_active=True) as change:
                 message = Message(
-                    message_id=self._new_id("msg"),
+                    message_id=message_id,
                     session_id=session_log.session.session_id,
                     turn_id=None,
                     role=role,

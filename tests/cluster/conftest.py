@@ -1,13 +1,15 @@
-"""Replicas `a` and `b` on one database, and more on request."""
+"""Replicas `a` and `b` on one database, and more on request; a model provider for the servers of one file."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+import pytest_asyncio
 
 from tests.cluster.replicas import OpenReplica, Replica
 from tests.fixtures.line import Line
+from tests.fixtures.upstream import Upstream
 
 
 @pytest.fixture
@@ -40,3 +42,16 @@ async def a(open_replica: OpenReplica) -> Replica:
 @pytest.fixture
 async def b(open_replica: OpenReplica) -> Replica:
     return await open_replica("b")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def provider() -> AsyncIterator[Upstream]:
+    async with Upstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def upstream(provider: Upstream) -> Upstream:
+    """The provider, as new."""
+    provider.reset()
+    return provider

@@ -22,18 +22,6 @@ AGENT = "/agents/assistant"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def provider() -> AsyncIterator[Upstream]:
-    async with Upstream() as upstream:
-        yield upstream
-
-
-@pytest.fixture
-def upstream(provider: Upstream) -> Upstream:
-    provider.reset()
-    return provider
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def cluster(
     provider: Upstream, databases: Databases, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Cluster]:

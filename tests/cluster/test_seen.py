@@ -27,12 +27,6 @@ ANN = {"Authorization": "Bearer key-of-ann"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def provider() -> AsyncIterator[Upstream]:
-    async with Upstream() as upstream:
-        yield upstream
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def cluster(
     provider: Upstream, databases: Databases, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Cluster]:

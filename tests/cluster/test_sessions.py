@@ -34,18 +34,6 @@ def settings(upstream: Upstream) -> dict[str, Any]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def provider() -> AsyncIterator[Upstream]:
-    async with Upstream() as upstream:
-        yield upstream
-
-
-@pytest.fixture
-def upstream(provider: Upstream) -> Upstream:
-    provider.reset()
-    return provider
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def cluster(
     provider: Upstream, databases: Databases, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Cluster]:

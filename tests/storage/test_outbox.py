@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import operator
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial, reduce
 from typing import Any
 
-import pytest
+import pytest_asyncio
 
 from app.storage import outbox
 from app.storage.engine import dialect
@@ -87,11 +87,17 @@ async def test_a_failure_makes_its_session_wait_and_an_end_of_trying_lets_it_go_
     assert (again.attempts, again.since_ms, again.created_ms) == (0, NOW + 900, NOW)
 
 
-async def test_of_three_servers_that_claim_the_same_rows_one_gets_each(
-    database: Database, request: pytest.FixtureRequest
-) -> None:
-    if database.engine.dialect.name == "sqlite":
-        pytest.skip("SQLite is for one server")
+@pytest_asyncio.fixture
+async def on_postgres(postgres_url: str) -> AsyncIterator[Database]:
+    """SQLite is for one server."""
+    database = Database(postgres_url)
+    await database.open(migrate=False)
+    yield database
+    await database.close()
+
+
+async def test_of_three_servers_that_claim_the_same_rows_one_gets_each(on_postgres: Database) -> None:
+    database = on_postgres
     rows = [delivery(f"s{number}", 1) for number in range(50)]
     await store(database, *rows)
     ids = [row.delivery_id for row in rows]
