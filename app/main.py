@@ -42,6 +42,7 @@ from app.routers import (
 from app.routers.elsewhere import Elsewhere, PassingOn
 from app.routers.guard import Guard
 from app.routers.origins import LOCAL, NotingCors, RefusedOrigins
+from app.routers.requests import Requests, note_method
 from app.routers.streams import Streams
 from app.routers.websocket import routes as websocket
 from app.runtime import Runtime
@@ -75,6 +76,7 @@ class Application(FastAPI):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "HEAD" and not scope["path"].endswith("/stream"):
             scope, send = {**scope, "method": "GET"}, without_body(send)  # streams answer HEAD themselves
+            note_method(scope, "HEAD")
         keep_server_send(scope, send)
         await super().__call__(scope, receive, send)
 
@@ -167,9 +169,11 @@ def _lifespan(
 def _middleware(
     runtime: Runtime, doors: Sequence[Door], passing: PassingOn | None, *, accepts_local_pages: bool
 ) -> list[Middleware]:
-    """What stands before the doors: CORS, where pages of other origins are let in, the guard, and what passes requests
-    on to the server that their session is at."""
+    """What stands before the doors: what counts requests, CORS, where pages of other origins are let in, the guard, and
+    what passes requests on to the server that their session is at."""
     config = runtime.config.server
+    routes = RouteScopes(runtime.config.compat)
+    requests = Middleware(Requests, metrics=runtime.metrics, routes=routes)
     refused = RefusedOrigins(config.cors_origins)
     guard = Middleware(
         Guard,
@@ -178,7 +182,7 @@ def _middleware(
         allowed_hosts=[*config.allowed_hosts, config.host],
         public_url=config.public_url,
         tickets=runtime.tickets,
-        routes=RouteScopes(runtime.config.compat),
+        routes=routes,
         limits=runtime.limits,
         refused=refused,
         accepts_local_pages=accepts_local_pages,
@@ -186,7 +190,7 @@ def _middleware(
     )
     behind = [guard] if passing is None else [guard, Middleware(Elsewhere, passing=passing)]
     if not config.cors_origins and not accepts_local_pages:
-        return behind
+        return [requests, *behind]
     cors = Middleware(
         NotingCors,
         refused=refused,
@@ -196,4 +200,4 @@ def _middleware(
         allow_headers=[*HEADERS, *[name for door in doors for name in door.headers]],
         expose_headers=[*SHOWN, *[name for door in doors for name in door.shown]],
     )
-    return [cors, *behind]
+    return [requests, cors, *behind]

@@ -353,8 +353,8 @@ class Runtime:
         gauge("hector_mirrors", "Sessions of other servers that are shown here.", lambda: self._working().mirrors)
         gauge("hector_readers", "Readers attached to a session.", lambda: house.live.readers)
         gauge("hector_upstream_streams", "Answers being read from models.", lambda: runner.streaming)
-        gauge("hector_writer_units", "Units of work written since the start.", lambda: writer.units)
-        gauge("hector_writer_batches", "Transactions that wrote them.", lambda: writer.batches)
+        self.metrics.counter("hector_writer_units", "Units of work written.", lambda: writer.units)
+        self.metrics.counter("hector_writer_batches", "Transactions that wrote them.", lambda: writer.batches)
         gauge("hector_writer_waiting", "Units of work not written yet.", lambda: writer.waiting)
         gauge("hector_journal_lag_seconds", "Age of the oldest text not written yet.", house.live.durable.journal.lag)
 

@@ -25,10 +25,12 @@ from app.config.root import Config
 from app.domain.errors import Unavailable
 from app.llm.weights import find_weights
 from app.main import create_app
-from app.observability import audit, logs, tracing
+from app.observability import access, audit, logs, tracing
+from app.observability.metrics import Metrics
 from app.observability.tasks import Tasks
 from app.routers.open_files import OpenFiles, raise_limit
 from app.routers.protocol import BoundedProtocol
+from app.routers.requests import note_refusal
 from app.runtime import Runtime
 from app.storage.engine.private_files import keep_new_files_private
 
@@ -91,10 +93,7 @@ def serve(
     config = loaded.config
     name = config.cluster.name if config.cluster.enabled else None
     logs.configure(level=config.logging.level, form=config.logging.format, server=name)
-    try:
-        audit.configure(config.logging.audit, server=name)
-    except OSError as error:
-        log.error("logging.audit: %s cannot be written: %s", config.logging.audit, (error.strerror or "").lower())
+    if not _open_logs(config, name):
         return START_ERROR
     _say_what_was_read(loaded)
     tracing.set_up(os.environ.get(tracing.ENDPOINT))
@@ -105,6 +104,19 @@ def serve(
     except ImportError:
         return asyncio.run(_serve(config, read_again, worker, is_development=is_development))
     return uvloop.run(_serve(config, read_again, worker, is_development=is_development))
+
+
+def _open_logs(config: Config, name: str | None) -> bool:
+    """Whether the audit log and the access log can be written, as far as they are asked for."""
+    key, place = "audit", config.logging.audit
+    try:
+        audit.configure(place, server=name)
+        key, place = "access", config.logging.access
+        access.configure(place, form=config.logging.format, server=name)
+    except OSError as error:
+        log.error("logging.%s: %s cannot be written: %s", key, place, (error.strerror or "").lower())
+        return False
+    return True
 
 
 async def _serve(
@@ -142,7 +154,9 @@ async def _serve(
     try:
         a2a = A2ADoor(runtime)
         app = _make_app(runtime, a2a, is_development=is_development)
-        await Server(_settings(app, config), runtime, a2a, parent).serve(sockets=[*copies_of(listener), *own])
+        await Server(_settings(app, config, runtime.metrics), runtime, a2a, parent).serve(
+            sockets=[*copies_of(listener), *own]
+        )
     finally:
         await reloads.cancel()
         await runtime.close()
@@ -152,11 +166,12 @@ async def _serve(
     return START_ERROR if runtime.was_superseded else 0
 
 
-def _settings(app: ASGIApp, config: Config) -> uvicorn.Config:
+def _settings(app: ASGIApp, config: Config, metrics: Metrics) -> uvicorn.Config:
     proxies = config.server.trusted_proxies
+    protocol = partial(BoundedProtocol, config.server, OpenFiles(), on_refusal=partial(note_refusal, metrics))
     return uvicorn.Config(
         app,
-        http=cast(Any, partial(BoundedProtocol, config.server, OpenFiles())),
+        http=cast(Any, protocol),
         ws="none",
         lifespan="on",
         log_config=None,

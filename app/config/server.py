@@ -219,11 +219,20 @@ class LoggingConfig(Section):
     audit: str | None = Field(default=None, min_length=1)
     """Where it is written who made and revoked keys, decided calls, and had something forgotten: a file or `stdout`."""
 
+    access: str | None = Field(default=None, min_length=1)
+    """Where each request is written, without query and body: a file or `stdout`; null: nowhere."""
+
     def at(self, folder: Path) -> LoggingConfig:
-        """The same, with a relative path taken from `folder`."""
-        if self.audit in (None, "stdout"):
-            return self
-        return self.model_copy(update={"audit": str(folder / self.audit)})
+        """The same, with relative paths taken from `folder`."""
+        named = {"audit": self.audit, "access": self.access}
+        placed = {key: str(folder / place) for key, place in named.items() if place not in (None, "stdout")}
+        return self.model_copy(update=placed) if placed else self
+
+    @field_validator("access", mode="before")
+    @classmethod
+    def _read_switch(cls, place: object) -> object:
+        """YAML reads `on` and `off` as true and false."""
+        return ("stdout" if place else None) if isinstance(place, bool) else place
 
     @field_validator("level", mode="before")
     @classmethod

@@ -5,6 +5,9 @@ from __future__ import annotations
 from app.domain import errors
 from app.domain.errors import HectorError
 
+CLIENT_LEFT = 499
+"""Of a request whose client left before the answer began, for logs and metrics, as nginx does. Never sent."""
+
 # The first entry whose class fits; a reason of its own beats its class.
 _BY_CLASS: tuple[tuple[type[HectorError], int, str], ...] = (
     (errors.InvalidRequest, 422, "INVALID_ARGUMENT"),
@@ -38,6 +41,7 @@ _BY_REASON: dict[str, tuple[int, str]] = {
     "invalid_config": (409, "FAILED_PRECONDITION"),
     "llm_timeout": (504, "DEADLINE_EXCEEDED"),
     "method_not_allowed": (405, "UNIMPLEMENTED"),
+    "client_left": (CLIENT_LEFT, "CANCELLED"),
 }
 STATUSES = sorted({status for _, status, _ in _BY_CLASS} | {status for status, _ in _BY_REASON.values()})
 

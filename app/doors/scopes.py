@@ -196,7 +196,13 @@ class RouteScopes:
 
     def find(self, method: str, path: str) -> Needed | None:
         """`None`: no route is there, or none of this method. `WEBSOCKET` is a method here."""
-        return _find(self._root, path.strip("/").split("/"), 0, "GET" if method == "HEAD" else method)
+        found = self._find(method, path)
+        return None if found is None else found[0]
+
+    def template(self, method: str, path: str) -> str | None:
+        """The route of a request, such as `/agents/{agent}`; `None` as for `find`."""
+        found = self._find(method, path)
+        return None if found is None else found[1]
 
     def check(self, principal: Principal, method: str, path: str) -> None:
         """Raises Forbidden (`missing_scope`), NotFound: what is not in the table is not there."""
@@ -207,12 +213,15 @@ class RouteScopes:
             raise NotFound(f"There is nothing at {path}; see /openapi.json.")
         require(principal, needed)
 
+    def _find(self, method: str, path: str) -> tuple[Needed, str] | None:
+        return _find(self._root, path.strip("/").split("/"), 0, "GET" if method == "HEAD" else method)
+
     def _add(self, method: str, path: str, needed: Needed) -> None:
         node = self._root
         for part in path.strip("/").split("/"):
             step = "**" if part.endswith(":path}") else "*" if part.startswith("{") else part
             node = node.setdefault(step, {})
-        node.setdefault(None, {})[method] = needed
+        node.setdefault(None, {})[method] = needed, path
 
 
 def check_rpc(principal: Principal, method: str) -> None:
@@ -251,10 +260,10 @@ def missing_scope(scope: Scope) -> Forbidden:
     )
 
 
-def _find(node: Mapping[Any, Any], parts: list[str], place: int, method: str) -> Needed | None:
-    """Depth first, words before parameters: as the router takes them."""
+def _find(node: Mapping[Any, Any], parts: list[str], place: int, method: str) -> tuple[Needed, str] | None:
+    """What a route needs, and its template. Depth first, words before parameters: as the router takes them."""
     if place == len(parts):
-        found: Needed | None = node.get(None, {}).get(method)
+        found: tuple[Needed, str] | None = node.get(None, {}).get(method)
         return found
     for step, size in ((parts[place], 1), ("*", 1), ("**", len(parts) - place)):
         inner = node.get(step)

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from datetime import UTC, datetime
-from logging.handlers import WatchedFileHandler
 
+from app.observability.lines import send_lines
 from app.observability.neutral import escape_json
 
 log = logging.getLogger("hector.audit")
 log.propagate = False
-STDOUT = "stdout"
 
 
 def note(action: str, *, principal: str | None, user: str | None = None, **facts: object) -> None:
@@ -45,13 +43,4 @@ def configure(place: str | None, *, server: str | None = None) -> None:
 
     Raises OSError: the file cannot be written.
     """
-    for handler in list(log.handlers):
-        log.removeHandler(handler)
-        handler.close()
-    if place is None:
-        return
-    added: logging.Handler
-    added = logging.StreamHandler(sys.stdout) if place == STDOUT else WatchedFileHandler(place, encoding="utf-8")
-    added.setFormatter(AuditFormatter(server))
-    log.addHandler(added)
-    log.setLevel(logging.INFO)
+    send_lines(log, place, AuditFormatter(server))

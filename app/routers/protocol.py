@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 import httptools
@@ -31,6 +32,8 @@ LINGER_SECONDS = 2.0
 """How long a refused client may go on sending, so that it reads the answer and not a reset."""
 LINGER_BYTES = 32 << 20
 _CLOSE = b"connection: close\r\n\r\n"
+OnRefusal = Callable[[int, str | None, str], None]
+"""Told of a request that does not reach the application: status, client, request id."""
 _HOP_BY_HOP = frozenset({b"upgrade", b"http2-settings"})
 
 
@@ -45,8 +48,11 @@ class BoundedProtocol(HttpToolsProtocol):
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        on_refusal: OnRefusal | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self._on_refusal = on_refusal
         self._limits = limits
         self._files = files
         self._head_seconds = limits.header_timeout.total_seconds()
@@ -255,6 +261,8 @@ class BoundedProtocol(HttpToolsProtocol):
         client = self.client[0] if self.client else "an unknown address"
         log.info("refused a request from %s: %s", client, error.reason, extra={"request_id": request_id})
         response = error_response(error, request_id)
+        if self._on_refusal is not None:
+            self._on_refusal(response.status_code, self.client[0] if self.client else None, request_id)
         cycle, is_in_body = self.cycle, not (self._in_head or self._is_complete)
         if not is_in_body:
             if cycle is None or cycle.response_complete:

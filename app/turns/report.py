@@ -28,6 +28,8 @@ class Reporter:
             agent=agent.name,
             llm=agent.llm.name,
             status=outcome.state.value,
+            reason=outcome.reason,
+            provider_status=failure.provider_status if failure is not None else None,
             prompt_tokens=usage.prompt_tokens if usage is not None else 0,
             completion_tokens=usage.completion_tokens if usage is not None else 0,
             first_token_seconds=first_ms / 1000 if first_ms is not None else None,

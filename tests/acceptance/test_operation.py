@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import platform
 import re
 import signal
 from collections.abc import AsyncIterator
@@ -14,8 +15,10 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+import websockets
 from prometheus_client.parser import text_string_to_metric_families
 
+from app import __version__
 from tests.acceptance.conftest import settings_for
 from tests.cli.command import Hector
 from tests.fixtures.eventually import eventually
@@ -114,14 +117,83 @@ async def test_turns_are_counted_by_how_they_ended(client: httpx.AsyncClient, up
     await upstream.wait_for(requests=5, tokens=3)
     await talk.terminate()
 
+    upstream.answer(status=401)
+    assert reason(await (await Talk.begin(client)).post("Hello")) == (502, "llm_error")
+
     async def counted() -> bool:
-        return (await figures(client)).get(("hector_turns_total", "assistant", "cancelled")) == 2
+        found = await figures(client)
+        return ("hector_turns_total", *turns("cancelled", "session_terminated")) in found
 
     await eventually(counted)
     found = await figures(client)
-    assert found["hector_turns_total", "assistant", "completed"] == 2
-    assert found["hector_turns_total", "assistant", "failed"] == 1
-    assert found["hector_turn_seconds_count", "assistant"] == 5
+    assert {key[1:]: count for key, count in found.items() if key[0] == "hector_turns_total"} == {
+        turns("completed"): 2,
+        turns("failed", "llm_error", "500"): 1,
+        turns("failed", "llm_error", "401"): 1,
+        turns("cancelled", "cancelled"): 1,
+        turns("cancelled", "session_terminated"): 1,
+    }
+    assert found["hector_turn_seconds_count", "assistant"] == 6
+
+
+def turns(status: str, reason: str = "", provider_status: str = "") -> tuple[str, ...]:
+    """The labels of turns of the one agent, in the order of their names."""
+    return "assistant", "default", provider_status, reason, status
+
+
+async def test_requests_are_counted_by_route_and_status_and_timed(
+    client: httpx.AsyncClient, upstream: Upstream
+) -> None:
+    talk = await Talk.begin(client)
+    upstream.answer(tokens=5, first_delay=0.3)
+    events = await talk.stream_all("Hello")
+    for path in ("/agents/nobody", "/no/such", "/and/another"):
+        assert (await client.get(path)).status_code == 404
+    assert (await client.head("/agents")).status_code == 200
+    assert (await client.get("/agents", headers={"Host": "evil.example"})).status_code == 421
+    async with websockets.connect(f"{client.base_url}/agents/assistant/stream".replace("http", "ws", 1)):
+        pass
+
+    found = await figures(client)
+    stream = "/agents/{agent}/sessions/{session_id}/messages/stream"
+    assert {key[1:]: count for key, count in found.items() if key[0] == "hector_http_requests_total"} == {
+        ("POST", "/agents/{agent}/sessions", "201"): 1,
+        ("POST", stream, "200"): 1,
+        ("GET", "/agents/{agent}", "404"): 1,
+        ("GET", "other", "404"): 2,
+        ("HEAD", "/agents", "200"): 1,
+        ("GET", "/agents", "421"): 1,
+        ("WEBSOCKET", "/agents/{agent}/stream", "101"): 1,
+    }
+    assert len(events) > 5
+    assert found["hector_http_request_seconds_count", "POST", stream] == 1
+    assert found["hector_http_request_seconds_sum", "POST", stream] < 0.3  # its answer began before the model's
+
+
+async def test_a_request_that_is_none_and_one_that_is_left_are_counted(
+    client: httpx.AsyncClient, upstream: Upstream, server: Operated
+) -> None:
+    upstream.answer(hang="before_headers")
+    with pytest.raises(httpx.ReadTimeout):
+        await client.post("/agents/assistant/messages", json={"message": "Hello"}, timeout=0.3)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"no HTTP at all\r\n\r\n")
+    assert b"400" in await reader.readline()
+    writer.close()
+
+    async def counted() -> bool:
+        found = await figures(client)
+        left = ("hector_http_requests_total", "POST", "/agents/{agent}/messages", "499")
+        return found.get(left) == found.get(("hector_http_requests_total", "other", "other", "400")) == 1
+
+    await eventually(counted)
+
+
+async def test_the_process_and_the_program_tell_what_they_are(client: httpx.AsyncClient) -> None:
+    found = await figures(client)
+    assert found["hector_build_info", platform.python_version(), __version__] == 1
+    assert found["process_resident_memory_bytes",] > 1e7
+    assert found["process_max_fds",] > found["process_open_fds",] > 5
 
 
 async def test_tokens_and_times_of_turns_are_there(client: httpx.AsyncClient, upstream: Upstream) -> None:
@@ -154,14 +226,14 @@ async def test_what_goes_on_now_can_be_seen(client: httpx.AsyncClient, upstream:
 
     await eventually(is_quiet)
     found = await figures(client)
-    assert found["hector_writer_units",] >= found["hector_writer_batches",] >= 2
+    assert found["hector_writer_units_total",] >= found["hector_writer_batches_total",] >= 2
     assert found["hector_writer_waiting",] == 0
     assert found["hector_journal_lag_seconds",] == 0
 
 
 async def test_the_page_on_operation_has_every_metric_and_no_other(client: httpx.AsyncClient) -> None:
     page = (ROOT / "docs" / "operation.md").read_text(encoding="utf-8")
-    shown = set(re.findall(r"^\| `(hector_\w+?)(?:_total)?` \|", page, re.MULTILINE))
+    shown = set(re.findall(r"^\| `((?:hector|process)_\w+?)(?:_total)?` \|", page, re.MULTILINE))
     text = (await client.get("/metrics")).text
     assert {family.name for family in text_string_to_metric_families(text)} == shown
 

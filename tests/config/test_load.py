@@ -223,7 +223,7 @@ def test_other_dollars_are_text(write: Write, text: str) -> None:
 
 def test_an_unknown_key_far_from_any_other_is_told_what_is_known(write: Write) -> None:
     assert refused(write("logging: {colour: red}\n")) == [
-        "config.yaml:1: logging.colour: unknown key; known here: audit, format, level"
+        "config.yaml:1: logging.colour: unknown key; known here: access, audit, format, level"
     ]
 
 

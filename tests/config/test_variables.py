@@ -57,7 +57,7 @@ def test_an_empty_setting_counts_as_not_set() -> None:
         ("HECTOR_SERVER__PROT", "unknown key server.prot; did you mean 'port'?"),
         ("HECTOR_AUTH__KEYS", "the environment sets keys of server, storage, events, logging, cluster, redis only"),
         ("HECTOR_SERVER__CORS_ORIGINS", "server.cors_origins is a list; write it in the file"),
-        ("HECTOR_LOGGING__FORMAT__X", "unknown key logging.format.x; known here: audit, format, level"),
+        ("HECTOR_LOGGING__FORMAT__X", "unknown key logging.format.x; known here: access, audit, format, level"),
     ],
 )
 def test_a_setting_that_names_no_single_value_is_refused(variable: str, sentence: str) -> None:

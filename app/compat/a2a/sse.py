@@ -17,6 +17,7 @@ from app.compat.a2a.tasks import ARTIFACT
 from app.conversation.stream import Silence, leave
 from app.doors.answers import GUARDED
 from app.doors.dependencies import gone
+from app.doors.direct_send import server_send
 
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -75,6 +76,7 @@ class TaskStream:
         try:
             headers = [*_HEADERS, (b"x-request-id", scope.get("request_id", "").encode())]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
+            send = server_send(scope, send)
             await _send(send, self._frames.encode([self._followed.first]))
             try:
                 async for part in self._service.updates(self._followed):

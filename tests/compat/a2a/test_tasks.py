@@ -238,7 +238,7 @@ async def test_a_task_costs_no_writes_that_its_turn_does_not_cost(
 
         async def units() -> float:
             lines = (await http.get("/metrics")).text.splitlines()
-            return float(next(line.split()[1] for line in lines if line.startswith("hector_writer_units ")))
+            return float(next(line.split()[1] for line in lines if line.startswith("hector_writer_units_total ")))
 
         async def cost(turn: Awaitable[object]) -> float:
             before = await units()
