@@ -14,8 +14,8 @@ PORT ?= 8080
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
-SYSTEM := chromium nginx-light bubblewrap $(if $(shell command -v npm),,nodejs npm)
-HAS_SYSTEM = test -x /usr/bin/chromium && command -v npm >/dev/null && command -v bwrap >/dev/null && PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null
+SYSTEM := chromium nginx-light bubblewrap redis-server $(if $(shell command -v npm),,nodejs npm)
+HAS_SYSTEM = test -x /usr/bin/chromium && command -v npm >/dev/null && command -v bwrap >/dev/null && command -v redis-server >/dev/null && PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -47,11 +47,11 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 weights: $(VENV)/.installed
 	@$(BIN)/python -m app.llm.weights
 
-# The browser tests drive a system Chromium, the proxy tests an nginx, a generated client runs on Node. Without the right to install them, say what is
+# The browser tests drive a system Chromium, the proxy tests an nginx, the tests of the tail a Redis, a generated client runs on Node. Without the right to install them, say what is
 # needed and go on: the tests themselves then fail with the same sentence.
 system-packages:
 	@{ $(HAS_SYSTEM); } || { \
-		if ! command -v apt-get >/dev/null; then echo "Some tests need Chromium (/usr/bin/chromium), nginx and Node with npm; please install them; bubblewrap, too, on Linux."; \
+		if ! command -v apt-get >/dev/null; then echo "Some tests need Chromium (/usr/bin/chromium), nginx and Node with npm; please install them, and Redis; bubblewrap, too, on Linux."; \
 		elif [ "$$(id -u)" = 0 ]; then apt-get -qq update && $(APT_INSTALL); \
 		elif sudo -n true 2>/dev/null; then sudo apt-get -qq update && sudo $(APT_INSTALL); \
 		else echo "Some tests need: sudo apt-get install $(SYSTEM)"; fi; }
@@ -132,8 +132,8 @@ proto: $(VENV)/.installed-dev
 # no index: they work with a mirror as well. `make lock UPGRADE=--upgrade` takes newer versions.
 lock: $(BIN)/python
 	$(PIP) install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra local --extra memory --extra documents --extra postgres --extra grpc --extra a2a --group backend $(LOCK) -o requirements.txt
-	$(BIN)/uv pip compile pyproject.toml --extra local --extra memory --extra documents --extra postgres --extra grpc --extra a2a --extra otel --extra dev --group backend -c requirements.txt $(LOCK) -o requirements-dev.txt
+	$(BIN)/uv pip compile pyproject.toml --extra local --extra memory --extra documents --extra postgres --extra redis --extra grpc --extra a2a --group backend $(LOCK) -o requirements.txt
+	$(BIN)/uv pip compile pyproject.toml --extra local --extra memory --extra documents --extra postgres --extra redis --extra grpc --extra a2a --extra otel --extra dev --group backend -c requirements.txt $(LOCK) -o requirements-dev.txt
 	$(BIN)/uv pip compile $(CLIENTS)/python/requirements.in $(LOCK) -o $(CLIENTS)/python/requirements.txt
 	npm install --prefix $(CLIENTS)/typescript --package-lock-only --ignore-scripts --no-audit --no-fund
 	@! grep -nE '://|--(index|extra|find|trusted)' requirements.txt requirements-dev.txt $(CLIENTS)/python/requirements.txt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import hashlib
 import logging
 import secrets
 import time
@@ -101,7 +102,7 @@ class Runtime:
     async def open(self) -> None:
         """Raises Unavailable: the data is in use, or the database cannot be opened."""
         config = self.config
-        self.lock = make_lock(config.storage.url, is_shared=config.cluster.enabled)
+        self.lock = make_lock(config.storage.url, is_shared=config.is_shared)
         self.lock.on_taken = self._give_way
         await self.lock.acquire(
             url=config.server.address,
@@ -124,7 +125,7 @@ class Runtime:
             address=self.replica.address,
             version=__version__,
         )
-        replica = self.replica if config.cluster.enabled else None
+        replica = self.replica if config.is_shared else None
         self._durable = await self._open_database(config.storage.url, config, replica)
         if replica is not None:
             await self._join(config, replica)
@@ -195,10 +196,7 @@ class Runtime:
         await self.created_agents.load()
         if self.cluster is not None:
             self.cluster.enter_keys(self.made_keys)
-            await self.cluster.enter(
-                self.house, self.roster, self.created_agents, working=self._working, metrics=self.metrics
-            )
-            self._start("sharing with other servers", self.cluster.run())
+            await self._share(config, self.cluster, key)
         elif interrupted := await self.house.recover():
             log.warning("%d turns of the process before were interrupted; their text is kept", interrupted)
         self._start_tasks(config, self.house)
@@ -209,6 +207,18 @@ class Runtime:
         # What lives as long as the process is not looked at again: a tenth of a turn's cost (docs/benchmarks.md).
         gc.collect()
         gc.freeze()
+
+    async def _share(self, config: Config, cluster: Cluster, key: bytes) -> None:
+        """Share the sessions with the other servers. `key`: a secret of the database."""
+        if config.redis.url is not None:
+            # The name keeps services apart that use one Redis.
+            namespace = f"hector:{hashlib.blake2b(key, digest_size=8, person=b'tail').hexdigest()}"
+            confirms = config.events.confirm == "tail"
+            tail = cluster.use_tail(config.redis.url.get_secret_value(), namespace=namespace, confirms=confirms)
+            self._stack.push_async_callback(tail.close)
+            self._start("the tail", tail.run())
+        await cluster.enter(self.house, self.roster, self.created_agents, working=self._working, metrics=self.metrics)
+        self._start("sharing with other servers", cluster.run())
 
     def _make_webhooks(self, config: Config, ephemeral: Database) -> Webhooks | None:
         """Without any configured, none: no event is looked at for them, and their room is not loaded."""
@@ -231,7 +241,7 @@ class Runtime:
 
     def _make_limits(self, config: Config, key: bytes) -> Limits:
         counters: Counters = LocalCounters()
-        if config.cluster.enabled:
+        if config.is_shared:
             from app.limits.shared import SharedCounters
 
             counters = shared = SharedCounters(self._durable, new_id("srv"), secret=key)
@@ -295,7 +305,7 @@ class Runtime:
             most=auth.max_keys,
             new_id=new_id,
             clock_ms=self._clock_ms,
-            is_shared=config.cluster.enabled,
+            is_shared=config.is_shared,
         )
         await self.made_keys.load()
         self.authenticator = Authenticator(
@@ -430,7 +440,12 @@ class Runtime:
             readers=self.house.live.readers,
             mirrors=0 if sharing is None else sharing.mirrors,
             takeovers=0 if sharing is None else sharing.takeovers,
+            tail=self._tail_state(),
         )
+
+    def _tail_state(self) -> str | None:
+        tail = self.cluster.tail if self.cluster is not None else None
+        return None if tail is None else "up" if tail.is_up else "degraded"
 
     def _owned_sessions(self) -> int:
         return sum([session_log.elsewhere is None for session_log in self.house.live.all()])

@@ -10,9 +10,18 @@ import pytest
 from hypothesis import settings
 
 from tests.fixtures.postgres import Databases, database, database_url, databases, empty_postgres_url, postgres_url
+from tests.fixtures.redis import redis_server, shared_redis
 from tests.fixtures.server import ON_POSTGRES, use_databases
 
-__all__ = ["database", "database_url", "databases", "empty_postgres_url", "postgres_url"]
+__all__ = [
+    "database",
+    "database_url",
+    "databases",
+    "empty_postgres_url",
+    "postgres_url",
+    "redis_server",
+    "shared_redis",
+]
 
 # Tests have a time limit already (pyproject.toml); a single example may meet a busy machine.
 settings.register_profile("ours", deadline=None)

@@ -65,7 +65,7 @@ def meanings(section: type[Section]) -> dict[str, str]:
 
 def switched_on() -> str:
     """The example with every line that is commented out put to use."""
-    return re.sub(r"^( *)#(?: later: )?(?=[\w-])", r"\1", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return re.sub(r"^( *)#(?=[\w-])", r"\1", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
 
 
 def general(key: tuple[str | int, ...]) -> str:
@@ -101,7 +101,7 @@ def test_the_example_has_every_key() -> None:
 
 def test_the_example_explains_every_key_that_stands_alone_on_its_line() -> None:
     lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
-    values = [line for line in lines if re.match(r"^ +(# later: )?[a-z_]+: \S", line)]
+    values = [line for line in lines if re.match(r"^ +[a-z_]+: \S", line)]
 
     assert [line for line in values if not re.search(r"\S +# \S", line)] == []
 
@@ -115,16 +115,6 @@ def test_the_example_loads_with_every_line_switched_on(tmp_path: Path) -> None:
     path.write_text(switched_on(), encoding="utf-8")
 
     assert set(load_config(path, environ={}).config.llms) > {"local", "gpt", "demo"}
-
-
-def test_every_later_key_of_the_example_warns_once_switched_on(tmp_path: Path) -> None:
-    path = tmp_path / "config.yaml"
-    path.write_text(switched_on(), encoding="utf-8")
-    later = {"redis"}
-
-    warnings = "\n".join(load_config(path, environ={}).warnings)
-
-    assert {word for word in later if word not in warnings} == set()
 
 
 def test_the_example_says_what_the_defaults_are_but_for_its_agent_and_the_door_it_opens() -> None:

@@ -91,7 +91,7 @@ def serve(
     """Run until a signal stops it. Returns the exit code (3: it cannot start, or another server took over its data)."""
     keep_new_files_private()
     config = loaded.config
-    name = config.cluster.name if config.cluster.enabled else None
+    name = config.cluster.name if config.is_shared else None
     logs.configure(level=config.logging.level, form=config.logging.format, server=name)
     if not _open_logs(config, name):
         return START_ERROR

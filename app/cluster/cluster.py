@@ -16,7 +16,7 @@ from app.cluster.roll_call import RollCall
 from app.cluster.sharing import Sharing
 from app.cluster.wire import Wire
 from app.created_agents import CreatedAgents
-from app.domain.errors import HectorError
+from app.domain.errors import HectorError, Unavailable
 from app.domain.ids import NewId
 from app.domain.replica import Working
 from app.house import House
@@ -25,7 +25,8 @@ from app.storage.engine.database import Database
 from app.storage.engine.membership import Membership
 from app.storage.replicas import Replica
 
-if TYPE_CHECKING:  # loaded where there are stores
+if TYPE_CHECKING:  # loaded where they are configured
+    from app.cluster.tail import RedisTail
     from app.documents.stores import DocumentStores
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,19 @@ class Cluster:
         self.sharing: Sharing | None = None
         self.copies: CopiesElsewhere | None = None
         self.roll_call: RollCall | None = None
+        self.tail: RedisTail | None = None
+
+    def use_tail(self, url: str, *, namespace: str, confirms: bool) -> RedisTail:
+        """Have a tail in Redis, from `enter` on; see `RedisTail` for what it takes. Raises Unavailable: no client."""
+        try:
+            from app.cluster.tail import RedisTail  # loaded where it is configured
+        except ModuleNotFoundError as error:
+            raise Unavailable("redis.url needs the client of Redis: pip install 'hector[redis]'") from error
+
+        self.tail = RedisTail(
+            url, namespace=namespace, replica_id=self.replica.id, lease=self.membership.lease, confirms=confirms
+        )
+        return self.tail
 
     async def join(self) -> None:
         """Be one of them from now on: others may ask us."""
@@ -92,6 +106,7 @@ class Cluster:
             takeover=house.recovery,
             settle_ending=house.endings.session_idle,
             receipt_of=house.tombstones.receipt_of,
+            tail=self.tail,
         )
         parts: list[object] = [
             house.admission,

@@ -23,6 +23,8 @@ class Follower:
 
     def __init__(self, followers: Followers, session_log: SessionLog, replica_id: str) -> None:
         self._followers = followers
+        self.has_tail = False
+        """Whether it reads the events in the tail: then it needs no hints, and no text is stored earlier for it."""
         self.session_log = session_log
         self.replica_id = replica_id
         self.said_clock = monotonic()
@@ -37,9 +39,15 @@ class Follower:
 class Followers:
     """All followers of this replica's sessions."""
 
-    def __init__(self, live: LiveSessions, hint: Callable[[str, str, int], None]) -> None:
-        """`hint(replica id, session id, number)`: tell a replica up to which number a session is stored."""
+    def __init__(
+        self, live: LiveSessions, hint: Callable[[str, str, int], None], *, has_tail: Callable[[], bool]
+    ) -> None:
+        """`hint(replica id, session id, number)`: tell a replica up to which number a session is stored.
+
+        `has_tail`: whether our events go to the tail at the moment.
+        """
         self._live = live
+        self._has_tail = has_tail
         self._hint = hint
         self._found: dict[tuple[str, str], Follower] = {}
         self._touched: set[Follower] = set()
@@ -47,7 +55,7 @@ class Followers:
         self._tasks = Tasks()
         self._is_ticking = False
 
-    def add(self, session_log: SessionLog, replica_id: str) -> int:
+    def add(self, session_log: SessionLog, replica_id: str, *, has_tail: bool = False) -> int:
         """Have the replica told of the session's events; returns the number up to which they are stored."""
         key = (replica_id, session_log.session.session_id)
         follower = self._found.get(key)
@@ -57,6 +65,7 @@ class Followers:
             follower = self._found[key] = Follower(self, session_log, replica_id)
             session_log.enter(follower)
         follower.said_clock = monotonic()
+        follower.has_tail = has_tail
         self.touch(follower)
         return stored_upto(session_log)
 
@@ -81,10 +90,17 @@ class Followers:
 
     def touch(self, follower: Follower) -> None:
         """Something has happened in the session of this follower."""
+        if follower.has_tail and self._has_tail() and follower.session_log.over is None:
+            return
         self._touched.add(follower)
         if not self._is_ticking:
             self._is_ticking = True
             self._tasks.start(self._tick(), name="hints to other servers")
+
+    def touch_all(self) -> None:
+        """The tail has come or gone."""
+        for follower in self._found.values():
+            self.touch(follower)
 
     async def _tick(self) -> None:
         """Store and tell until everything that has happened is stored and told."""
@@ -102,7 +118,7 @@ class Followers:
         if upto > self._told.get(follower, -1) or session_log.over is not None:
             self._told[follower] = upto
             self._hint(follower.replica_id, session_log.session.session_id, upto)
-        if upto < session_log.visible_seq and session_log.over is None:
+        if upto < session_log.reach and session_log.over is None:
             journal = self._live.store_of(session_log).journal
             journal.write_facts(session_log)
             journal.write(session_log)
@@ -120,7 +136,7 @@ class Followers:
 
 
 def stored_upto(session_log: SessionLog) -> int:
-    """The number up to which every event of the session that readers have seen is stored."""
-    upto = session_log.visible_seq
+    """The number up to which every event of the session is stored."""
+    upto = session_log.reach
     tape = session_log.tape
     return upto if tape is None else min(upto, tape.stored_upto(upto))

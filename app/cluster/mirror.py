@@ -18,6 +18,8 @@ from typing import Any, Protocol
 import orjson
 
 from app.agents import Agent
+from app.cluster.arrivals import Arrivals
+from app.cluster.tail_entry import Entry
 from app.domain.errors import HectorError, Unavailable, session_over
 from app.domain.event import EventKind, SessionTerminated, TurnFinished
 from app.domain.message import Message
@@ -61,6 +63,22 @@ class Office(Protocol):
         """See `Elsewhere.settled`."""
         ...
 
+    @property
+    def has_tail(self) -> bool:
+        """Whether events come by the tail at the moment."""
+        ...
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether they should, and do not."""
+        ...
+
+    def listen(self, mirror: Mirror) -> None:
+        """Have the mirror given what comes by the tail, if there is one."""
+        ...
+
+    def listen_no_more(self, mirror: Mirror) -> None: ...
+
     def keep(self, mirror: Mirror) -> None:
         """Somebody reads the mirror, which may have been dropped: tend it, and pass hints on to it."""
         ...
@@ -96,14 +114,22 @@ class Mirror:
         self._following: asyncio.Task[None] | None = None
         self._follow_now = asyncio.Event()
         self._tasks = Tasks()
+        self._arrivals = Arrivals(self)
+        self._noting = asyncio.Lock()
+        """Held while events move the desk: the journal and the tail tell of the same ones."""
         self.desk = Desk(session_log, agent, self) if agent is not None else None
         session_log.elsewhere = self
+        session_log.tail = None
         session_log.session = replace(session_log.session, epoch=NOT_OURS)
         session_log.desk = self.desk
 
     @property
     def session_id(self) -> str:
         return self.session_log.session.session_id
+
+    @property
+    def shown_upto(self) -> int:
+        return self.session_log.visible_seq
 
     # -- Elsewhere ------------------------------------------------------------------------------
 
@@ -115,6 +141,10 @@ class Mirror:
         upto, _, result = answer.partition(b"\n")
         await self.show(int(upto))
         return self._office.decode(operation, result)
+
+    @property
+    def is_degraded(self) -> bool:
+        return self._office.is_degraded
 
     async def settled(self) -> None:
         """See `Elsewhere.settled`."""
@@ -135,6 +165,8 @@ class Mirror:
         if (found := self._open(turn_id)) is not None:
             return found
         stored = await self._stored(turn_id)
+        if (found := self._open(turn_id)) is not None:
+            return found
         turn = _shadow(stored, stored.first_seq)
         if not stored.state.is_final:
             fill_desk(self, [(turn, stored)])
@@ -178,6 +210,7 @@ class Mirror:
 
     async def _keep_following(self) -> None:
         """Follow while there are readers, then say that we leave."""
+        self._office.listen(self)
         while self.session_log.readers and not self.is_over:
             try:
                 await self.follow()
@@ -192,6 +225,7 @@ class Mirror:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._follow_now.wait(), pause)
         self.is_followed = False
+        self._office.listen_no_more(self)
         if not self.is_over:
             try:
                 await self._office.ask(self, "leave", self._office.replica_id.encode())
@@ -206,11 +240,33 @@ class Mirror:
 
     async def follow(self) -> None:
         """Have the owner tell us of every event from now on. Raises OwnerGone, Unavailable."""
-        answer = await self._office.ask(self, "follow", self._office.replica_id.encode())
+        how = " tail" if self._office.has_tail else ""
+        answer = await self._office.ask(self, "follow", f"{self._office.replica_id}{how}".encode())
         self.is_followed = True
         await self.show(int(answer))
 
     # -- showing --------------------------------------------------------------------------------
+
+    def arrived(self, entry: Entry) -> None:
+        """See `Viewer.arrived`."""
+        self._arrivals.add(entry)
+
+    async def take(self, entry: Entry) -> None:
+        """Show an entry of the tail that has facts. Raises Unavailable."""
+        session_log, session_id = self.session_log, self.session_id
+        async with self._noting:
+            at = session_log.visible_seq
+            runs = entry.runs_after(at)
+            for run in runs:
+                if run.count == 0:
+                    await self._note(run)
+            session = await session_log.database.read(lambda connection: sessions.find(connection, session_id))
+            if session_log.elsewhere is not self:
+                return
+            if session is None:
+                await self._terminated()
+            elif session_log.visible_seq == at and entry.upto > at:
+                session_log.follow_owner(runs, entry.upto, session)
 
     def hint(self, upto: int) -> None:
         """The owner has stored the events up to this number, or the session is over."""
@@ -239,6 +295,8 @@ class Mirror:
 
     async def take_rest(self) -> None:
         """Show all that the owner has stored: it tells us nothing more. Raises Unavailable."""
+        self._arrivals.clear()
+        await self._arrivals.settled()
         if self._pulling is not None:
             await asyncio.wait([self._pulling])
         session_log = self.session_log
@@ -247,38 +305,45 @@ class Mirror:
             await self._pull(session.reserved_seq)
 
     async def _pull(self, most: int | None = None) -> None:
+        """Show what the owner has stored, up to number `most` if that is given, else as far as it has said."""
+        while not self.is_over and self.session_log.visible_seq < (self._wanted if most is None else most):
+            async with self._noting:
+                if not await self._pull_page(most):
+                    break
+        self._arrivals.show()
+
+    async def _pull_page(self, most: int | None) -> bool:
+        """Whether there may be more."""
         session_log, session_id = self.session_log, self.session_id
-        while not self.is_over and session_log.visible_seq < (self._wanted if most is None else most):
-            after, upto = session_log.visible_seq, self._wanted if most is None else most
+        after, upto = session_log.visible_seq, self._wanted if most is None else most
 
-            def read(
-                connection: Connection, after: int = after, upto: int = upto
-            ) -> tuple[events.Page, Session] | None:
-                session = sessions.find(connection, session_id)
-                if session is None:
-                    return None
-                page = events.page(connection, session_id, after=after, upto=upto, limit=REPLAY_ROWS, snapshots=True)
-                return page, session
+        def read(connection: Connection) -> tuple[events.Page, Session] | None:
+            session = sessions.find(connection, session_id)
+            if session is None:
+                return None
+            page = events.page(connection, session_id, after=after, upto=upto, limit=REPLAY_ROWS, snapshots=True)
+            return page, session
 
-            found = await session_log.database.read(read)
-            if session_log.elsewhere is not self:
-                return
-            if found is None:
-                await self._terminated()
-                return
-            page, session = found
-            runs = as_runs(page, after=after, upto=upto)
-            for run in runs:
-                if run.count == 0:
-                    await self._note(run)
-            if session_log.elsewhere is not self or session_log.visible_seq != after:
-                continue
-            last = runs[-1].last if runs else 0
-            if most is None:
-                last = max(last, min(page.horizon, upto))
-            elif not runs:
-                return
-            session_log.follow_owner(runs, last, session)
+        found = await session_log.database.read(read)
+        if session_log.elsewhere is not self:
+            return False
+        if found is None:
+            await self._terminated()
+            return False
+        page, session = found
+        runs = as_runs(page, after=after, upto=upto)
+        for run in runs:
+            if run.count == 0:
+                await self._note(run)
+        if session_log.elsewhere is not self or session_log.visible_seq != after:
+            return True
+        last = runs[-1].last if runs else 0
+        if most is None:
+            last = max(last, min(page.horizon, upto))
+        elif not runs:
+            return False
+        session_log.follow_owner(runs, last, session)
+        return True
 
     async def _note(self, run: Run) -> None:
         """Keep the desk true to what the event says."""
@@ -299,7 +364,7 @@ class Mirror:
             turn.state, turn.waiting_for = TurnState.RUNNING, None
             turn.parked.clear()
         elif run.kind is EventKind.TURN_FINISHED:
-            await self._end(desk, turn)
+            await self._end(desk, turn, run)
         desk.settle()
 
     async def _find(self, turn_id: str, run: Run) -> OpenTurn | None:
@@ -309,13 +374,18 @@ class Mirror:
         )
         return None if stored is None or stored.state.is_final else _shadow(stored, run.first)
 
-    async def _end(self, desk: Desk, turn: OpenTurn) -> None:
+    async def _end(self, desk: Desk, turn: OpenTurn, run: Run) -> None:
         session_id, turn_id = self.session_id, turn.turn_id
         stored = await self.session_log.database.read(
             lambda connection: turns.find(connection, session_id=session_id, turn_id=turn_id)
         )
         if stored is not None and stored.state.is_final:
             turn.settle(await self._history.outcome_of(self.session_log, stored))
+        else:  # readers were told, because the database could not store it
+            told = orjson.loads(run.payload)
+            turn.settle(
+                Outcome(turn_id, TurnState(told["status"]), told.get("reason"), self.session_log.visible_text())
+            )
         _remove(desk, turn)
 
     async def _terminated(self) -> None:
@@ -350,6 +420,8 @@ class Mirror:
     def end(self) -> list[OpenTurn]:
         """Show the session no more; returns the turns whose end somebody here may wait for."""
         self.is_over = True
+        self._arrivals.clear()
+        self._office.listen_no_more(self)
         self.session_log.elsewhere = None
         desk = self.desk
         left = [] if desk is None else [*([desk.open] if desk.open else []), *desk.queue]
@@ -366,6 +438,7 @@ class Mirror:
         return not session_log.readers and session_log.used_clock < monotonic() - IN_USE_SECONDS
 
     async def close(self) -> None:
+        await self._arrivals.close()
         await self._tasks.cancel()
 
 

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from time import monotonic
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from app.agents import Roster
 from app.cluster.followers import Followers, stored_upto
@@ -31,6 +31,9 @@ from app.storage.engine.fence import Lease
 from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
 from app.turns.history import History
 from app.turns.open_turn import OpenTurn
+
+if TYPE_CHECKING:  # loaded where there is a tail
+    from app.cluster.tail import RedisTail
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +72,7 @@ class Sharing:
         takeover: Takeover,
         settle_ending: Callable[[SessionLog], None],
         receipt_of: Callable[[str], Awaitable[dict[str, Any] | None]],
+        tail: RedisTail | None = None,
     ) -> None:
         self._live = live
         self._wire = wire
@@ -90,7 +94,17 @@ class Sharing:
         self.takeovers = 0
         """Sessions with open turns that this replica went on with."""
         self.on_takeover: Callable[[], None] = _ignore
-        self.followers = Followers(live, lambda to, session_id, upto: wire.hint([to], f"{session_id} {upto}"))
+        self._tail = tail
+        self.followers = Followers(
+            live,
+            lambda to, session_id, upto: wire.hint([to], f"{session_id} {upto}"),
+            has_tail=lambda: tail is not None and tail.writer.is_up,
+        )
+        if tail is not None:
+            live.make_tail = tail.writer.tail_of
+            live.erase_tail = tail.writer.erase
+            tail.writer.on_change = self.followers.touch_all
+            tail.reader.on_change = self._look_at_all
         wire.serve("visit", self._visited)
         wire.serve("follow", self._followed)
         wire.serve("leave", self._left)
@@ -152,12 +166,15 @@ class Sharing:
         session_id = claim.session.session_id
         mirror = self._mirrors.get(session_id)
         waiting: list[OpenTurn] = []
+        if self._tail is not None and claim.has_turns:
+            await self._tail.rescue(self._live.durable.database, claim.session)
         if mirror is not None:
             await mirror.take_rest()
             del self._mirrors[session_id]
             waiting = mirror.end()
             session_log = mirror.session_log
             session_log.begin_to_own(claim.session)
+            session_log.tail = None if self._tail is None else self._tail.writer.tail_of(session_log)
         else:
             session_log = self._live.add(claim.session)
         if claim.has_turns:
@@ -269,6 +286,26 @@ class Sharing:
         if await self._live.open(mirror.session_id) is None:
             await mirror.show(mirror.session_log.visible_seq + 1)  # its end
 
+    @property
+    def has_tail(self) -> bool:
+        """See `Office.has_tail`."""
+        return self._tail is not None and self._tail.reader.is_up
+
+    @property
+    def is_degraded(self) -> bool:
+        """See `Office.is_degraded`."""
+        return self._tail is not None and not self._tail.reader.is_up
+
+    def listen(self, mirror: Mirror) -> None:
+        """See `Office.listen`."""
+        if self._tail is not None:
+            self._tail.reader.follow(mirror)
+
+    def listen_no_more(self, mirror: Mirror) -> None:
+        """See `Office.listen`."""
+        if self._tail is not None:
+            self._tail.reader.leave(mirror)
+
     def keep(self, mirror: Mirror) -> None:
         """See `Office.keep`."""
         self._mirrors.setdefault(mirror.session_id, mirror)
@@ -321,7 +358,8 @@ class Sharing:
         session_log = self._ours(session_id)
         if session_log is None:
             raise Unavailable("The session is not here any more.", reason=MOVED)
-        return b"%d" % self.followers.add(session_log, body.decode())
+        replica_id, _, how = body.decode().partition(" ")
+        return b"%d" % self.followers.add(session_log, replica_id, has_tail=how == "tail")
 
     async def _left(self, session_id: str, body: bytes) -> bytes:
         self.followers.remove(session_id, body.decode())

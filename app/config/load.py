@@ -18,7 +18,6 @@ from app.config.dotenv import read_dotenv
 from app.config.explain import explain
 from app.config.keys import dotted
 from app.config.llm import HOST_VARIABLES, KEY_VARIABLES, EmbedderConfig, LLMConfig
-from app.config.not_built_yet import find_unbuilt
 from app.config.prune import lacks_a_section, prune
 from app.config.root import Config
 from app.config.server import STRONG_KEY, weak_keys
@@ -185,15 +184,11 @@ class _Draft:
         return config
 
     def warnings(self, config: Config) -> tuple[str, ...]:
-        unbuilt = (
-            f"{self._where(keys[0])}: {', '.join(map(dotted, keys))}: {later.sentence}"
-            for later, keys in find_unbuilt(self.values, config)
-        )
         moved = (
             f"{self._where(keys[0])}: {', '.join(map(dotted, keys))}: {sentence}"
             for sentence, keys in sorted(self.notes.items(), key=lambda note: self._line(note[1][0]))
         )
-        return (*moved, *unbuilt, *self._read_addresses(config), *self._weak_keys(config))
+        return (*moved, *self._read_addresses(config), *self._weak_keys(config))
 
     def _weak_keys(self, config: Config) -> Iterator[str]:
         for name in weak_keys(config.auth):

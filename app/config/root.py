@@ -177,12 +177,19 @@ class Config(Section):
         sentence = "a store's name is made of letters, digits, '.', '_' and '-', at most 64"
         return {("document_stores", name): sentence for name in self.document_stores if not _NAME.fullmatch(name)}
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether several servers may share the database."""
+        return self.cluster.enabled or self.redis.url is not None
+
     def _cluster_problems(self) -> Found:
         found: Found = {}
         if self.storage.is_postgres:
             return found
         need = "need PostgreSQL: set storage.url to postgresql://…, or"
-        if self.cluster.enabled:
+        if self.redis.url is not None:
+            found["redis", "url"] = f"servers that share Redis {need} redis.url to null"
+        elif self.cluster.enabled:
             found["cluster", "enabled"] = f"several servers {need} cluster.enabled to false"
         if self.server.workers > 1:
             found["server", "workers"] = f"several workers {need} server.workers to 1"

@@ -207,6 +207,8 @@ class EventsConfig(Section):
 
     retention: Duration = timedelta(hours=24)
     """How long after its end a turn can be replayed word for word; later, readers get its whole text."""
+    confirm: Literal["tail", "none"] = "tail"
+    """With `redis.url`: readers see text once Redis has it, so that a crash takes nothing back; `none`: at once."""
 
 
 class LoggingConfig(Section):
@@ -361,7 +363,17 @@ class ClusterConfig(Section):
 
 
 class RedisConfig(Section):
-    """The bus between several servers on one database."""
+    """The tail of several servers on one database: what models say is in Redis before it is in the database."""
 
     url: SecretStr | None = None
-    """Address, such as `redis://localhost:6379`; null means that this server works alone. Not built yet."""
+    """Address, such as `redis://localhost:6379`; it implies `cluster.enabled`. Null: servers follow the database."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_an_address(cls, url: SecretStr | None) -> SecretStr | None:
+        said = url.get_secret_value().strip() if url is not None else ""
+        if not said:
+            return None
+        if not said.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("begins with redis://, rediss:// (TLS) or unix:// (a socket)")
+        return SecretStr(said)

@@ -10,7 +10,9 @@ from app.turns.open_turn import OpenTurn
 
 
 def phase_of(session_log: SessionLog, turn: OpenTurn | None) -> dict[str, object]:
-    """`phase`, the seconds since the last token, the newest visible number; `turn` is the first open one.
+    """`phase`, the seconds since the last token, the newest visible number, whether the tail is away.
+
+    `turn` is the first open one.
 
     Before its first token the seconds count from the turn's start: the token before belongs to another answer.
     """
@@ -24,4 +26,6 @@ def phase_of(session_log: SessionLog, turn: OpenTurn | None) -> dict[str, object
         if since:
             found["since_token_s"] = round(time.monotonic() - since, 1)
     found["seq"] = session_log.visible_seq
+    if session_log.is_degraded:
+        found["tail"] = "degraded"
     return found

@@ -16,6 +16,8 @@ class Working:
     mirrors: int
     takeovers: int
     """Sessions with open turns whose owner died or stopped, and that went on here."""
+    tail: str | None = None
+    """`up` or `degraded`; `None` where servers follow the database."""
 
 
 @dataclass(frozen=True, slots=True)

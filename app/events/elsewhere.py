@@ -24,6 +24,11 @@ class OwnerGone(Exception):
 class Elsewhere(Protocol):
     """What another server does for a session that it owns (`SessionLog.elsewhere`)."""
 
+    @property
+    def is_degraded(self) -> bool:
+        """Whether its events come late at the moment, because the tail is away."""
+        ...
+
     async def call(self, operation: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What the owner's `operation` (the qualified name of a method) returns; raises what it raises.
 

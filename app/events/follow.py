@@ -155,7 +155,7 @@ class Reading:
             return self._move(runs)
         if self._tape is not None and self._tape.covers(self.cursor):
             lags = self._merge and self._tape.size_after(self.cursor) > self._lag_bytes
-            pieces = self._tape.read(self.cursor, self._lag_bytes, merge=lags)
+            pieces = self._tape.read(self.cursor, self._lag_bytes, merge=lags, upto=session_log.visible_seq)
             if pieces:
                 return self._move(pieces)
         if runs is not None:

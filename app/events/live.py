@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from time import monotonic
 from typing import Any, Protocol
 
 from app.domain.session import Session
 from app.events.journal import Journal
-from app.events.log import SessionLog
+from app.events.log import SessionLog, Tail
 from app.events.outbox import Outbox
 from app.storage import sessions
 from app.storage.engine.database import Database
@@ -72,6 +72,10 @@ class LiveSessions:
         self._opening: dict[str, asyncio.Future[SessionLog | None]] = {}
         self.ownership: Ownership | None = None
         """Set where several servers share the database."""
+        self.make_tail: Callable[[SessionLog], Tail | None] | None = None
+        """Makes the tail of a session that this server owns; `None` where servers share none."""
+        self.erase_tail: Callable[[str], Awaitable[None]] = _nothing_to_erase
+        """Deletes what the tail has of a session."""
 
     def store_of(self, session_log: SessionLog) -> Store:
         return self.ephemeral if session_log.session.ephemeral else self.durable
@@ -144,6 +148,8 @@ class LiveSessions:
         session_log = SessionLog(session, database, ring_bytes=self._ring_bytes, clock_ms=self._clock_ms, lease=lease)
         session_log.on_rest = self._weigh
         session_log.outbox = self._outbox
+        if self.make_tail is not None:
+            session_log.tail = self.make_tail(session_log)
         self._logs[session.session_id] = session_log
         if len(self._logs) > self._evict_above:
             self._evict()
@@ -228,3 +234,7 @@ class LiveSessions:
         # Sessions in use may exceed the limits: do not scan them again each time one is added or rests.
         self._evict_above = max(self._limit, len(self._logs) + self._limit // 10)
         self._evict_above_bytes = max(self._max_bytes, self._bytes + self._max_bytes // 10)
+
+
+async def _nothing_to_erase(session_id: str) -> None:
+    """There is no tail."""

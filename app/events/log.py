@@ -65,6 +65,26 @@ class StopOrder:
     tokens_after: Callable[[], int]
 
 
+class Tail(Protocol):
+    """Where the events of one session go beside the journal, so that other servers can read them at once.
+
+    It decides when readers here see what is ready: by `SessionLog.show_upto`.
+    """
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether other servers have the journal only, at the moment."""
+        ...
+
+    def text_added(self) -> None:
+        """There is more text. Called on the hot path: a plain call, without I/O."""
+        ...
+
+    def facts_added(self) -> None:
+        """Facts were committed, or numbers left out."""
+        ...
+
+
 class SessionDesk(Protocol):
     """What app/turns keeps for a warm session, as far as the log calls it."""
 
@@ -122,6 +142,8 @@ class SessionLog:
         """Told of every fact; `None` where no address is to be told of any."""
         self.elsewhere: Elsewhere | None = None
         """Set while another server owns the session: this one shows it, and asks that one for what changes it."""
+        self.tail: Tail | None = None
+        """Set where several servers share a tail, and this one owns the session."""
         self.is_released = False
         """Whether the session was given up to another server: this object must change nothing more."""
         self.used_clock = monotonic()
@@ -130,6 +152,8 @@ class SessionLog:
         self._ring_limit = ring_bytes
         self._ring: list[Run] = []
         self._ring_bytes = 0
+        self._ring_floor = session.last_seq
+        """Of the events up to this number the ring lacks some."""
         self._unready: list[Run] = []
         self._readings: list[Listener] = []
 
@@ -156,8 +180,11 @@ class SessionLog:
         tape.add(kind, first, chunks, run.text, at_ms=now)
         self._add(run)
         if not self._unready:
-            self.visible_seq = last
-            self.wake()
+            if self.tail is not None:
+                self.tail.text_added()
+            else:
+                self.visible_seq = last
+                self.wake()
 
     async def owned_again(self) -> None:
         """Return when this server may believe again that it owns the session. It never may once it was superseded."""
@@ -171,7 +198,15 @@ class SessionLog:
     def skip_reserved(self) -> None:
         """Continue above the reserved block: the previous process may have used any number of it."""
         self.last_seq = max(self.last_seq, self.reserved_seq)
-        if not self._unready:
+        self._leave_out()
+
+    def _leave_out(self) -> None:
+        """Numbers were taken that no event has: readers move on over them."""
+        if self._unready:
+            return
+        if self.tail is not None:
+            self.tail.facts_added()
+        else:
             self.visible_seq = self.last_seq
 
     def skip_to_tail(self, count: int) -> None:
@@ -204,8 +239,7 @@ class SessionLog:
     def take_silent(self) -> int:
         """Take a number for something that is not an event."""
         self.last_seq += 1
-        if not self._unready:
-            self.visible_seq = self.last_seq
+        self._leave_out()
         return self.last_seq
 
     def follow_owner(self, runs: list[Run], upto: int, session: Session) -> None:
@@ -217,8 +251,8 @@ class SessionLog:
             self.last_text_clock = monotonic()
         self.session = replace(session, epoch=NOT_OURS)
         self.reserved_seq = max(self.reserved_seq, session.reserved_seq)
-        self.last_seq = self.visible_seq = max(self.last_seq, upto)
-        self.wake()
+        self.last_seq = max(self.last_seq, upto)
+        self.show_upto(self.last_seq)
 
     def replay_owner(self, runs: list[Run]) -> None:
         """Put on the tape what the turn that another server runs had said before this one showed it."""
@@ -273,8 +307,26 @@ class SessionLog:
     def _settle(self) -> None:
         while self._unready and self._unready[0].ready:
             self._unready.pop(0)
-        self.visible_seq = self._unready[0].first - 1 if self._unready else self.last_seq
+        if self.tail is not None:
+            self.tail.facts_added()
+        else:
+            self.show_upto(self.reach)
+
+    @property
+    def reach(self) -> int:
+        """Up to this number nothing waits for a commit."""
+        return self._unready[0].first - 1 if self._unready else self.last_seq
+
+    def show_upto(self, number: int) -> None:
+        """Let readers see the events up to `number`, and the numbers that no event has."""
+        self.visible_seq = number
         self.wake()
+
+    def runs_within(self, after: int, upto: int) -> list[Run] | None:
+        """The runs of the ring with `after` < number ≤ `upto`, whole; `None` if the ring lacks some of them."""
+        if after < self._ring_floor:
+            return None
+        return [run for run in self._ring[bisect_right(self._ring, after, key=_last) :] if run.last <= upto]
 
     def _add(self, run: Run) -> None:
         self._ring.append(run)
@@ -287,6 +339,8 @@ class SessionLog:
         while self._ring_bytes > self._ring_limit // 2 and drop < len(self._ring) - 1 and self._ring[drop].ready:
             self._ring_bytes -= self._ring[drop].size + RUN_BYTES
             drop += 1
+        if drop:
+            self._ring_floor = self._ring[drop - 1].last
         del self._ring[:drop]
 
     def cut(self) -> None:
@@ -303,6 +357,7 @@ class SessionLog:
 
     def drop_tail(self) -> None:
         """Drop the runs in memory, so that readers get them from the journal. Only without readers and turns."""
+        self._ring_floor = max([self._ring_floor, *[run.last for run in self._ring if run.ready]])
         self._ring = [run for run in self._ring if not run.ready]
         self._ring_bytes = sum([run.size + RUN_BYTES for run in self._ring])
 
@@ -332,17 +387,23 @@ class SessionLog:
         ring = self._ring
         if not ring or ring[0].first > after + 1:
             return None
-        if ring[-1].first == after + 1 and not self._unready:  # a reader that keeps up
+        visible, newest = self.visible_seq, ring[-1]
+        if newest.first == after + 1 and newest.last <= visible:  # a reader that keeps up
             return ring[-1:]
         runs = ring[bisect_right(ring, after, key=_last) :]
-        if self._unready:
-            visible = self.visible_seq
+        if newest.last > visible:
             runs = [run for run in runs if run.last <= visible]
         return runs
 
     def wake(self) -> None:
         for reading in self._readings:
             reading.notify()
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether readers at other servers, or ours of another server's session, have the journal only."""
+        through = self.tail or self.elsewhere
+        return through is not None and through.is_degraded
 
     @property
     def readers(self) -> int:

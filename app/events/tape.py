@@ -18,6 +18,8 @@ STRIDE = 4096
 """Deltas between two remembered positions."""
 BLOCK = 256
 """Deltas whose sizes are added up at once."""
+ALL = 1 << 62
+"""A number above all numbers."""
 
 
 @dataclass(slots=True)
@@ -158,14 +160,16 @@ class Tape:
         """Whether the tape has every event of the session with a number above `after`."""
         return bool(self.items) and first_of(self.items[0]) - 1 <= after
 
-    def read(self, after: int, limit_bytes: int, *, merge: bool) -> list[Run]:
-        """Runs after number `after`: at least one if there is any, about `limit_bytes` of text at most.
+    def read(self, after: int, limit_bytes: int, *, merge: bool, upto: int = ALL) -> list[Run]:
+        """Runs with `after` < number ≤ `upto`: at least one if there is any, about `limit_bytes` of text at most.
 
         With `merge` the deltas of a segment become one frame with the number of its last delta.
         """
         out: list[Run] = []
         room = limit_bytes
         for item in self.items:
+            if first_of(item) > upto or after >= upto:
+                break
             if isinstance(item, Run):
                 if item.last > after:
                     if not item.ready:
@@ -175,7 +179,7 @@ class Tape:
                     out.append(item)
                     room -= item.size
             elif item.last > after:
-                run, size = _piece(item, max(after + 1 - item.first, 0), room, merge=merge)
+                run, size = _piece(item, max(after + 1 - item.first, 0), room, merge=merge, upto=upto)
                 run.turn_id = self.turn_id
                 out.append(run)
                 room -= size
@@ -198,13 +202,14 @@ def _size_from(segment: Segment, start: int) -> int:
     return segment.position(count) - segment.position(start) + FRAME_BYTES * (count - start)
 
 
-def _piece(segment: Segment, start: int, room: int, *, merge: bool) -> tuple[Run, int]:
+def _piece(segment: Segment, start: int, room: int, *, merge: bool, upto: int) -> tuple[Run, int]:
     lengths, position = segment.lengths, segment.position(start)
+    end = min(len(lengths), upto + 1 - segment.first)
     stop, size = start, 0
-    while stop < len(lengths) and size + (more := sum(lengths[stop : stop + BLOCK])) <= room:
+    while stop < end and size + (more := sum(lengths[stop : min(stop + BLOCK, end)])) <= room:
         size += more
-        stop = min(stop + BLOCK, len(lengths))
-    while stop < len(lengths) and (size == 0 or size + lengths[stop] <= room):
+        stop = min(stop + BLOCK, end)
+    while stop < end and (size == 0 or size + lengths[stop] <= room):
         size += lengths[stop]
         stop += 1
     chunks = [segment.escaped()[position : position + size]] if merge else segment.chunks(start, stop)

@@ -270,6 +270,7 @@ class Removal:
             async with Change(session_log, is_required=False) as change:
                 removed = redaction.redact(change.unit, found, last_seq=session_log.last_seq)
                 redact_session(change, session_log, found, session_log.last_seq)
+            await self._places.live.erase_tail(session_id)
             self.receipt.removed += removed
 
     async def _redact(self, session_id: str, *, phrase: Phrase | None = None) -> None:
@@ -294,6 +295,7 @@ class Removal:
             async with Change(session_log, is_required=False) as change:
                 removed = redaction.redact(change.unit, found, last_seq=last_seq)
                 redact_session(change, session_log, found, last_seq)
+            await live.erase_tail(session_id)
             self.receipt.removed += removed
             if session_log.last_seq == last_seq:
                 return  # no turn began meanwhile that could know the text

@@ -151,6 +151,7 @@ class Terminations:
             log.warning("session %s had a tombstone already", session.session_id)
         else:
             wake()
+            await self._live.erase_tail(session.session_id)
             if not session.ephemeral:
                 self._observer.session_erased(removed)
 

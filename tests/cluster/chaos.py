@@ -2,11 +2,14 @@
 
 python -m tests.cluster.chaos --rounds 200 --what kill        # kill -9 of the owner
 python -m tests.cluster.chaos --rounds 200 --what pause       # SIGSTOP past its lease, SIGCONT after the take-over
+python -m tests.cluster.chaos --rounds 200 --what kill --redis    # with a tail in Redis
+python -m tests.cluster.chaos --rounds 50 --what redis            # Redis killed, emptied or paused, and back
 
 A round: some sessions, a message to each through a random server, a reader on every server; the owner of one of them
 is hit at a random moment and started again. Held against the stored messages, the journal and the model's side:
 
 - every reader's text is the stored one, its numbers rise, and its stream ends with the end of the turn, once;
+- a reader loses what it was shown of an interrupted answer for no more than 250 ms of text, with Redis for none;
 - each accepted message is stored once, and each turn has one end;
 - a turn of an agent with `on_crash: resume` completes; one of the others may be interrupted;
 - after a take-over no server but the new owner asks the model for that turn, and the paused one's request is closed.
@@ -31,10 +34,14 @@ import orjson
 
 from tests.fixtures.cluster import Cluster
 from tests.fixtures.postgres import Databases, PostgresServer, run
+from tests.fixtures.redis import RedisServer
 from tests.fixtures.upstream import Reply, Upstream
 
 AGENTS = ("assistant", "resuming")
 TOKENS = 80
+DELAY = 0.01
+TAKEN_BACK = int(0.25 / DELAY) * len(" t00")
+"""Characters of 250 ms of text."""
 
 
 def settings(upstream: Upstream) -> dict[str, Any]:
@@ -58,6 +65,8 @@ class Seen:
     ends: list[str] = field(default_factory=list)
     cursor: str | None = None
     connections: int = 0
+    taken_back: int = 0
+    """Characters it was shown and a snapshot lacks."""
     history: list[str] = field(default_factory=list)
     """Every frame, and where it came from, to be printed."""
 
@@ -101,15 +110,25 @@ async def _read(response: httpx.Response, seen: Seen) -> None:
             if kind == "text":
                 seen.text += frame["chunk"]
             elif kind == "snapshot":
+                same = _same(seen.text, frame["text"])
+                seen.taken_back = max(seen.taken_back, len(seen.text) - same)
                 seen.text = frame["text"]
             elif kind == "turn_finished":
                 seen.ends.append(f"{frame['status']} {frame['turn_id']}")
                 return
 
 
+def _same(one: str, other: str) -> int:
+    """How many characters they begin with are the same."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
 class Chaos:
-    def __init__(self, cluster: Cluster, upstream: Upstream, *, seed: int, sessions: int) -> None:
+    def __init__(
+        self, cluster: Cluster, upstream: Upstream, redis: RedisServer | None, *, seed: int, sessions: int
+    ) -> None:
         self._cluster = cluster
+        self._redis = redis
         self._upstream = upstream
         self._random = random.Random(seed)
         self._sessions = sessions
@@ -122,7 +141,7 @@ class Chaos:
             if not server.is_alive:  # so busy a machine that it was taken for dead
                 self.counts["false deaths"] += 1
                 await server.start()
-        self._upstream.default = Reply(tokens=TOKENS, delay=0.01)
+        self._upstream.default = Reply(tokens=TOKENS, delay=DELAY)
         talks = [(AGENTS[place % 2], f"r{number}-{place}") for place in range(self._sessions)]
         async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
             for agent, session in talks:
@@ -141,9 +160,12 @@ class Chaos:
             for answer in await asyncio.gather(*sent):
                 assert answer.status_code in (200, 202), answer.text
             await asyncio.sleep(self._random.uniform(0, 1.2))
+            if what == "redis":
+                await self._hit_redis()
             victim = self._owner(self._random.choice(talks)[1]) or self._random.choice(names)
             began = time.monotonic()
-            await self._hit(victim, what)
+            if what != "redis":
+                await self._hit(victim, what)
             done, late = await asyncio.wait(following, timeout=40)
             self.counts["seconds"] += int(time.monotonic() - began)
             for task in late:
@@ -151,7 +173,8 @@ class Chaos:
             for task in done:
                 if task.exception() is not None:
                     self.wrong.append(f"round {number}: {task.exception()!r}")
-            await self._recover(victim, what)
+            if what != "redis":
+                await self._recover(victim, what)
             for talk, several in readers.items():
                 await self._check(client, talk, several)
 
@@ -180,6 +203,18 @@ class Chaos:
             self._cluster[victim].ask_to_stop()
         else:
             self._cluster.stop(victim)
+
+    async def _hit_redis(self) -> None:
+        redis = self._redis
+        assert redis is not None
+        how = self._random.choice(["killed", "emptied", "paused"])
+        self.counts[f"Redis {how}"] += 1
+        if how == "emptied":
+            redis.empty()
+            return
+        redis.kill() if how == "killed" else redis.pause()
+        await asyncio.sleep(self._random.uniform(0, 1.5))
+        await asyncio.to_thread(redis.start if how == "killed" else redis.go_on)
 
     async def _recover(self, victim: str, what: str) -> None:
         server = self._cluster[victim]
@@ -215,8 +250,9 @@ class Chaos:
         if any(end.startswith("completed") for end in ends) and answers != expected():
             self.wrong.append(f"{session}: completed with another text: {answers[:200]!r}")
         for place, seen in enumerate(several):
+            self._count_taken_back(agent, session, seen)
             if seen.text != answers:
-                same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(seen.text, answers, strict=False)))
+                same = _same(seen.text, answers)
                 self.wrong.append(
                     f"{session}, reader {place} ({seen.ends}): {seen.text[same : same + 60]!r} but stored is"
                     f" {answers[same : same + 60]!r}; it was shown {' '.join(seen.history)}"
@@ -225,20 +261,32 @@ class Chaos:
                 self.wrong.append(f"{session}, reader {place}: numbers do not rise")
             self.counts["connections"] += seen.connections
 
+    def _count_taken_back(self, agent: str, session: str, seen: Seen) -> None:
+        if agent == "resuming" or not seen.taken_back:
+            return  # one that resumes says the whole step anew
+        self.counts["readers of whom something was taken back"] += 1
+        self.counts["most characters taken back"] = max(self.counts["most characters taken back"], seen.taken_back)
+        if self._redis is not None or seen.taken_back > TAKEN_BACK:
+            self.wrong.append(f"{session}: {seen.taken_back} characters were taken back: {' '.join(seen.history)}")
+
 
 def expected() -> str:
     return "".join([f" t{number}" for number in range(TOKENS)])
 
 
-async def main(rounds: int, what: str, seed: int, sessions: int, lease: str) -> int:
+async def main(rounds: int, what: str, seed: int, sessions: int, lease: str, *, has_redis: bool) -> int:
     server = PostgresServer()
+    redis = RedisServer() if has_redis else None
+    if redis is not None:
+        redis.start()
     databases = Databases(server.url("postgres"))
     try:
         async with Upstream() as upstream:
             with tempfile.TemporaryDirectory(prefix="hector-chaos-") as folder:
                 url = databases.create()
-                async with Cluster(Path(folder), settings(upstream), url, lease=lease) as cluster:
-                    chaos = Chaos(cluster, upstream, seed=seed, sessions=sessions)
+                redis_url = redis.url if redis is not None else None
+                async with Cluster(Path(folder), settings(upstream), url, lease=lease, redis_url=redis_url) as cluster:
+                    chaos = Chaos(cluster, upstream, redis, seed=seed, sessions=sessions)
                     begun = time.monotonic()
                     for number in range(rounds):
                         await chaos.round(number, what)
@@ -259,14 +307,19 @@ async def main(rounds: int, what: str, seed: int, sessions: int, lease: str) -> 
     finally:
         databases.close()
         server.close()
+        if redis is not None:
+            redis.close()
 
 
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rounds", type=int, default=20)
-    options.add_argument("--what", choices=["kill", "pause", "stop"], default="kill")
+    options.add_argument("--what", choices=["kill", "pause", "stop", "redis"], default="kill")
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--sessions", type=int, default=6)
     options.add_argument("--lease", default="3s")
+    options.add_argument("--redis", action="store_true")
     given = options.parse_args()
-    sys.exit(asyncio.run(main(given.rounds, given.what, given.seed, given.sessions, given.lease)) > 0)
+    has_redis = given.redis or given.what == "redis"
+    asked = main(given.rounds, given.what, given.seed, given.sessions, given.lease, has_redis=has_redis)
+    sys.exit(asyncio.run(asked) > 0)

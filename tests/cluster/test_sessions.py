@@ -15,6 +15,7 @@ import pytest_asyncio
 from tests.fixtures.cluster import Cluster
 from tests.fixtures.eventually import eventually
 from tests.fixtures.postgres import Databases, run
+from tests.fixtures.redis import RedisServer
 from tests.fixtures.upstream import Reply, Upstream
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -33,11 +34,18 @@ def settings(upstream: Upstream) -> dict[str, Any]:
     }
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["database", "redis"])
 async def cluster(
-    provider: Upstream, databases: Databases, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    provider: Upstream,
+    databases: Databases,
+    shared_redis: RedisServer,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Cluster]:
-    async with Cluster(Path(tmp_path_factory.mktemp("cluster")), settings(provider), databases.create()) as cluster:
+    """Servers that follow each other by the database alone, or with a tail in Redis."""
+    folder = Path(tmp_path_factory.mktemp("cluster"))
+    redis_url = shared_redis.url if request.param == "redis" else None
+    async with Cluster(folder, settings(provider), databases.create(), redis_url=redis_url) as cluster:
         yield cluster
 
 

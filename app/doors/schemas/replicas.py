@@ -30,6 +30,9 @@ class Replica(TypedDict):
     readers: int | None
     mirrors: Annotated[int | None, Field(description="Sessions of other servers that it shows.")]
     takeovers: Annotated[int | None, Field(description="Sessions with open turns that it took over.")]
+    tail: Annotated[
+        str | None, Field(description="`up`, or `degraded`: Redis is away; null without Redis.", examples=["up"])
+    ]
 
 
 class ReplicaList(TypedDict):
@@ -57,4 +60,5 @@ def _replica_json(state: ReplicaState) -> Replica:
         "readers": None if working is None else working.readers,
         "mirrors": None if working is None else working.mirrors,
         "takeovers": None if working is None else working.takeovers,
+        "tail": None if working is None else working.tail,
     }
