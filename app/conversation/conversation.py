@@ -24,7 +24,7 @@ from app.events.log import SessionLog
 from app.house import House
 from app.limits.limits import Limits
 from app.sessions.draft import Seed
-from app.tools.base import Tool
+from app.tools.client_tool import ClientTool
 from app.turns import structured
 from app.turns.ask import Ask
 from app.turns.keys import Key, make_key
@@ -54,7 +54,7 @@ class Sending:
     """See `Ask`."""
     seeds: tuple[Seed, ...] = ()
     """The messages that the session of a one-shot begins with."""
-    client_tools: tuple[Tool, ...] = ()
+    client_tools: tuple[ClientTool, ...] = ()
     """See `Ask`."""
 
     def make_key(self) -> Key | None:

@@ -1,7 +1,8 @@
 """Elsewhere: requests for what only another server of the service has, passed on to it as they are.
 
-That is an ephemeral session, whose id says which server made it, and a one-shot with an idempotency key. Credentials go
-along unchanged: the other server looks at them again. Where one server is alone, nothing of this is there.
+That is an ephemeral session, whose id says which server made it, and a one-shot with an idempotency key. Where only the
+body names the session, the door looks (doors/passed_on.py). Credentials go along unchanged: the other server looks at
+them again. Where one server is alone, nothing of this is there.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Protocol
 from urllib.parse import quote
 
@@ -18,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.domain.errors import HectorError, Unavailable, session_not_found
 from app.doors.errors import refusal
+from app.doors.passed_on import offer
 from app.runtime import Runtime
 from app.storage.replicas import Replica
 
@@ -61,7 +64,7 @@ class PassingOn:
 
     def replica_of(self, scope: Scope) -> Replica | None:
         """The other server that a request is for."""
-        if scope["type"] != "http" or any(name == PASSED_ON for name, _ in scope["headers"]):
+        if scope["type"] != "http" or is_passed_on(scope):
             return None
         path: str = scope["path"]
         if (session := _SESSION.fullmatch(path)) is not None:
@@ -83,6 +86,21 @@ class PassingOn:
         await self.client.aclose()
 
 
+def is_passed_on(scope: Scope) -> bool:
+    """Whether another server has passed the request on to this one."""
+    return any(name == PASSED_ON for name, _ in scope["headers"])
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """The messages of a request whose body was read already."""
+    given: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def received() -> Message:
+        return given.pop() if given else await receive()
+
+    return received
+
+
 class Elsewhere:
     """ASGI between the guard and the application."""
 
@@ -92,9 +110,25 @@ class Elsewhere:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         replica = self._passing.replica_of(scope)
-        if replica is None:
-            await self._app(scope, receive, send)
+        if replica is not None:
+            await self._relay(replica, scope, receive, send)
             return
+        if scope["type"] == "http":
+            offer(scope, partial(self._of_session, scope))
+        await self._app(scope, receive, send)
+
+    def _of_session(self, scope: Scope, session_id: str, body: bytes) -> ASGIApp | None:
+        """See `PassOn`."""
+        replica = None if is_passed_on(scope) else self._passing.places.of_session(session_id)
+        if replica is None:
+            return None
+
+        async def relay(scope: Scope, receive: Receive, send: Send) -> None:
+            await self._relay(replica, scope, _again(body, receive), send)
+
+        return relay
+
+    async def _relay(self, replica: Replica, scope: Scope, receive: Receive, send: Send) -> None:
         has_begun = False
 
         async def watched(message: Message) -> None:
@@ -118,7 +152,7 @@ class Elsewhere:
         session = _SESSION.fullmatch(scope["path"])
         if session is not None:  # it was in the memory of that server only
             return session_not_found(session[1] or session[2])
-        return Unavailable("The server that took this key before is gone; try again in a moment.")
+        return Unavailable("The server that had this is gone; try again in a moment.")
 
     async def _pass_on(self, replica: Replica, scope: Scope, receive: Receive, send: Send) -> None:
         body = _Body(receive)

@@ -23,6 +23,7 @@ from app.events.change import Change
 from app.events.elsewhere import at_owner
 from app.events.log import SessionLog
 from app.storage import messages, turns
+from app.tools.client_tool import ClientTool, ClientToolDefinition
 from app.turns import begin
 from app.turns.ask import Again, Ask
 from app.turns.desk import Desk, DeskHost, Unclosed, desk_of
@@ -100,8 +101,6 @@ class Admission:
         debug: bool,
     ) -> OpenTurn:
         """Have the owner of the session accept the message, once, however often it has to be asked."""
-        if ask.client_tools:
-            raise Unavailable("Another server works on this session, which cannot be lent tools; try again.")
         turn_id = await self._accept_at_owner(
             session_log,
             agent,
@@ -111,6 +110,7 @@ class Admission:
             again=ask.again,
             trust=ask.trust,
             response_format=None if ask.response_format is None else ask.response_format.decode(),
+            client_tools=tuple([tool.definition for tool in ask.client_tools]),
             background=background,
             on_busy=on_busy,
             key=None if key is None else (key[0], key[1].hex()),
@@ -139,6 +139,7 @@ class Admission:
         again: Again | None,
         trust: Trust,
         response_format: str | None,
+        client_tools: tuple[ClientToolDefinition, ...],
         background: bool,
         on_busy: OnBusy | None,
         key: tuple[str, str] | None,
@@ -151,7 +152,7 @@ class Admission:
         if desk.find(turn_id) is not None or await session_log.database.read(find) is not None:
             return turn_id
         wanted = None if response_format is None else response_format.encode()
-        ask = Ask(text, instructions, again, trust, wanted)
+        ask = Ask(text, instructions, again, trust, wanted, tuple([ClientTool(one) for one in client_tools]))
         its_key = None if key is None else (key[0], bytes.fromhex(key[1]))
 
         async def begin() -> OpenTurn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.domain.label import Trust
-from app.tools.base import Tool
+from app.tools.client_tool import ClientTool
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,5 +36,5 @@ class Ask:
     trust: Trust = "user"
     """That of `text`: another agent may have written it, after it read what strangers wrote."""
     response_format: bytes | None = None
-    client_tools: tuple[Tool, ...] = ()
+    client_tools: tuple[ClientTool, ...] = ()
     """Tools that the caller runs itself. They are not stored: a turn that goes on after a restart has them no more."""

@@ -25,6 +25,7 @@ from app.storage import messages
 from app.storage.connection import Connection
 from app.tools.arguments import BadArguments, parse
 from app.tools.base import ToolResult
+from app.tools.client_tool import ClientTool, ClientToolDefinition
 from app.turns import outcomes
 from app.turns.acting import Acting
 from app.turns.closing import ended
@@ -251,14 +252,25 @@ class Decisions:
 
     @at_owner
     async def give_result(
-        self, session_log: SessionLog, call_id: str, *, by: str, result: object = None, error: str | None = None
+        self,
+        session_log: SessionLog,
+        call_id: str,
+        *,
+        by: str,
+        result: object = None,
+        error: str | None = None,
+        client_tools: tuple[ClientToolDefinition, ...] | None = None,
     ) -> Act:
         """The outcome of a deferred call, or the answer to a question. The same once more changes nothing.
+
+        `client_tools`: those that the caller runs from now on, in place of the ones that the turn knows of.
 
         Raises:
             NotFound, Conflict (`already_decided`), ApprovalExpired, Unavailable.
         """
         act = await self.find(session_log, call_id)
+        if client_tools is not None:
+            _lend(session_log, act.turn_id, client_tools)
         made = self._made(result, error)
         if act.state.is_over and act.result == made.result and act.changes[-1].by is not None:
             return act
@@ -433,6 +445,13 @@ class Decisions:
             turn.acts_changed()
         elif can_go_on(turn):
             self._runner.go_on(desk, turn, call_id)
+
+
+def _lend(session_log: SessionLog, turn_id: str, client_tools: tuple[ClientToolDefinition, ...]) -> None:
+    desk = desk_of(session_log)
+    turn = desk.find(turn_id) if desk is not None else None
+    if turn is not None:
+        turn.ask = replace(turn.ask, client_tools=tuple([ClientTool(one) for one in client_tools]))
 
 
 def _note(session: Session, act: Act, by: str) -> None:

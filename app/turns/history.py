@@ -7,7 +7,7 @@ from functools import partial
 
 from app.domain.errors import InvalidRequest, turn_not_found
 from app.domain.message import Message, is_blank
-from app.domain.turn import Outcome, Turn
+from app.domain.turn import Outcome, Turn, Usage
 from app.events.log import SessionLog
 from app.storage import events, messages, turns
 from app.turns.ask import Again, Ask
@@ -41,6 +41,16 @@ class History:
             found: OpenTurn = await session_log.elsewhere.turn(turn_id)
             return found
         return stored
+
+    async def used(self, session_log: SessionLog, turn: OpenTurn | Turn) -> Usage | None:
+        """What the turn's calls of the model have used so far, as far as it is stored for a turn of another server."""
+        if isinstance(turn, Turn):
+            return turn.usage
+        if session_log.elsewhere is None:
+            return turn.used
+        find = partial(turns.find, session_id=session_log.session.session_id, turn_id=turn.turn_id)
+        stored = await session_log.database.read(find)
+        return stored.usage if stored is not None else None
 
     async def find_at(self, session_log: SessionLog, seq: int, text: str) -> OpenTurn | Turn | None:
         """The turn with event `seq` in it, or just ended before it, if it answers `text`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from app.compat.openai.endings import usage_of
@@ -19,7 +19,7 @@ from app.domain.principal import Principal
 from app.domain.turn import Turn, Usage
 from app.events.log import SessionLog
 from app.runtime import Runtime
-from app.tools.client_tool import KEPT, ClientTool
+from app.tools.client_tool import KEPT, ClientTool, ClientToolDefinition
 from app.tools.schemas import find_problem
 from app.turns.open_turn import OpenTurn
 
@@ -47,7 +47,8 @@ def _tool(function: Any, where: str, expires_seconds: float) -> ClientTool:
     parameters = function.get("parameters") or {"type": "object", "properties": {}}
     if not isinstance(parameters, dict) or find_problem(parameters) is not None:
         raise invalid(f"{where}.function.parameters", "must be a JSON schema")
-    return ClientTool(name, str(function.get("description") or ""), parameters, expires_seconds=expires_seconds)
+    description = str(function.get("description") or "")
+    return ClientTool(ClientToolDefinition(name, description, parameters, expires_seconds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ async def calls_asked(
         {"id": shown_id(act), "type": "function", "function": {"name": act.name, "arguments": act.effective}}
         for act in acts
     ]
-    total = turn.used if isinstance(turn, OpenTurn) else turn.usage
+    total = await runtime.history.used(session_log, turn)
     return CallsAsked(
         calls, usage_of(dict(total.to_json()) if total is not None else None, used), [_item(act) for act in acts]
     )
@@ -145,10 +146,20 @@ class Continuation:
 
     async def give(self) -> None:
         """Hand over the results; the turn goes on with the last one. The reader has been entered before."""
+        client_tools = tuple([tool.definition for tool in self.following.sending.client_tools])
         for result in self.results:
             await self.runtime.house.decisions.give_result(
-                self.following.session_log, result.call_id, by=self.by, result=result.text
+                self.following.session_log,
+                result.call_id,
+                by=self.by,
+                result=result.text,
+                client_tools=client_tools,
             )
+
+
+def session_of(results: Sequence[Result]) -> str:
+    """The session whose turn waits for the results, as their ids say (see `shown_id`)."""
+    return results[0].call_id.partition(".")[2]
 
 
 async def find_continuation(
@@ -171,29 +182,18 @@ async def find_continuation(
     given = [result for result in given if result.call_id in waiting]
     if not given:
         raise unknown
-    return _continue(runtime, principal, session_log, turn, given, sending)
-
-
-def _continue(
-    runtime: Runtime,
-    principal: Principal,
-    session_log: SessionLog,
-    turn: OpenTurn,
-    results: Sequence[Result],
-    sending: Sending,
-) -> Continuation:
-    agent = runtime.roster.get(session_log.session.agent, principal)
-    turn.ask = replace(turn.ask, client_tools=sending.client_tools)
+    named = runtime.roster.get(session_log.session.agent, principal)
+    used = await runtime.history.used(session_log, turn)
     cursor = Cursor(session_log.visible_seq)
     following = Following(
         runtime.conversation,
         session_log,
-        agent,
+        named,
         sending,
         turn.ask,
-        runtime.conversation.read(session_log, agent, after=cursor.after),
+        runtime.conversation.read(session_log, named, after=cursor.after),
         is_one_shot=False,
         attached=turn,
         cursor=cursor,
     )
-    return Continuation(runtime, following, tuple(results), turn.used, principal.effective_user, cursor.after)
+    return Continuation(runtime, following, tuple(given), used, principal.effective_user, cursor.after)

@@ -10,7 +10,14 @@ from starlette.types import ASGIApp
 
 from app.agents import Agent
 from app.compat.openai import binding
-from app.compat.openai.calls import Continuation, calls_asked, find_continuation, read_tools, trailing_results
+from app.compat.openai.calls import (
+    Continuation,
+    calls_asked,
+    find_continuation,
+    read_tools,
+    session_of,
+    trailing_results,
+)
 from app.compat.openai.chat_answer import ChatCompletionAnswer, head_of
 from app.compat.openai.chat_chunks import ChatChunks
 from app.compat.openai.errors import invalid, model_not_found
@@ -21,6 +28,7 @@ from app.domain.errors import overloaded
 from app.domain.principal import Principal
 from app.domain.turn import Turn
 from app.doors.json_route import check_items, parse, read_body
+from app.doors.passed_on import passed_on
 from app.doors.response_format import read_format
 from app.runtime import Runtime
 from app.turns.open_turn import OpenTurn
@@ -46,7 +54,8 @@ async def complete(runtime: Runtime, request: Request) -> ASGIApp:
         raise overloaded("The server has more to do than it can do in time (server.max_lag)")
     server = runtime.config.server
     principal = request.scope["principal"]
-    body = parse(await read_body(request.scope, request.receive, server.max_body), ChatCompletion)
+    raw = await read_body(request.scope, request.receive, server.max_body)
+    body = parse(raw, ChatCompletion)
     agent = agent_of(runtime, body.model, principal)
     if body.n not in (None, 1):
         raise invalid("n", "an agent gives one answer; leave n out, or send 1")
@@ -58,6 +67,8 @@ async def complete(runtime: Runtime, request: Request) -> ASGIApp:
         client_tools=read_tools(body.tools, body.tool_choice, runtime.config.compat.openai),
     )
     if results := trailing_results(body.messages):
+        if (elsewhere := passed_on(request.scope, session_of(results), raw)) is not None:
+            return elsewhere
         continuation = await find_continuation(runtime, principal, agent.name, results, sending)
         return _answer(runtime, body, continuation.following, continuation)
     return _answer(runtime, body, await _follow(runtime, request, agent, body, sending), None)

@@ -147,7 +147,7 @@ async def response_of(
     end = end_of(turn)
     if end.state is TurnState.WAITING and (asked := await calls_asked(runtime, session_log, turn, None)) is not None:
         output += asked.items
-        end = End(TurnState.COMPLETED, turn.used if isinstance(turn, OpenTurn) else turn.usage)
+        end = End(TurnState.COMPLETED, await runtime.history.used(session_log, turn))
     return response_json(turn, session_log.session, end, output, previous=previous)
 
 

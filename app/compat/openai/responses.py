@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.compat.openai.calls import Continuation, find_continuation, read_tools, trailing_outputs
+from app.compat.openai.calls import Continuation, find_continuation, read_tools, session_of, trailing_outputs
 from app.compat.openai.continuing import Continuing
 from app.compat.openai.errors import invalid
 from app.compat.openai.located import find_response
@@ -23,6 +23,7 @@ from app.domain.errors import Conflict, overloaded
 from app.domain.turn import Turn
 from app.doors.answers import answer
 from app.doors.json_route import check_items, parse, read_body
+from app.doors.passed_on import passed_on
 from app.doors.response_format import read_format
 from app.events.follow import Reading
 from app.events.log import SessionLog
@@ -54,7 +55,8 @@ async def create(runtime: Runtime, request: Request) -> ASGIApp:
     if not await runtime.lag.may_begin():
         raise overloaded("The server has more to do than it can do in time (server.max_lag)")
     server = runtime.config.server
-    body = parse(await read_body(request.scope, request.receive, server.max_body), CreateResponse)
+    raw = await read_body(request.scope, request.receive, server.max_body)
+    body = parse(raw, CreateResponse)
     if body.background and body.store is False:
         raise invalid("background", "needs store: a response in the background must be there to be read")
     principal = request.scope["principal"]
@@ -62,6 +64,8 @@ async def create(runtime: Runtime, request: Request) -> ASGIApp:
     if body.background and tools:
         raise invalid("tools", "a response in the background has no caller that could run them")
     if results := trailing_outputs(body.input):
+        if (elsewhere := passed_on(request.scope, session_of(results), raw)) is not None:
+            return elsewhere
         continuation = await find_continuation(runtime, principal, body.model, results, Sending("", client_tools=tools))
         return _answer(runtime, body, continuation.following, continuation)
     said = _said(runtime, body)

@@ -25,7 +25,7 @@ async def wait_for_end(following: Following, turn: OpenTurn | Turn, receive: Rec
 
 async def answers_of(runtime: Runtime, session_log: SessionLog, turn: OpenTurn | Turn, outcome: Outcome) -> list[str]:
     """The texts that a turn said, in order: one before each use of tools, and the last one."""
-    if isinstance(turn, OpenTurn) and turn.step <= 1:
+    if isinstance(turn, OpenTurn) and turn.step == 1:  # 0: of another server, which counts its steps
         return [outcome.text]
     said = await runtime.history.said(session_log, outcome.turn_id)
     return [message.content for message in said if not is_blank(message.content)] or [outcome.text]
