@@ -180,6 +180,7 @@ class Runtime:
             self.house,
             self.roster,
             max_message=config.server.max_message,
+            heartbeat_seconds=config.server.heartbeat.total_seconds(),
             stop_signal=self.stop_signal,
             limits=self.limits,
         )

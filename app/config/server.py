@@ -87,10 +87,20 @@ class ServerConfig(Section):
     """How often a WebSocket is pinged, so that proxies keep it and a client that is gone is noticed."""
     ping_timeout: Wait = timedelta(seconds=20)
     """How long the pong of a WebSocket may take; one that still has text to read is given longer."""
+    heartbeat: Wait = timedelta(seconds=12)
+    """After so long without text an event stream sends a comment, so that proxies keep it; from 100ms to 13s."""
     max_lag: Wait = timedelta(milliseconds=200)
     """New turns are answered 503 `overloaded` while whatever is due in the server is later than this."""
     shutdown_grace: Duration = timedelta(seconds=10)
     """How long running turns may go on after the server was asked to stop."""
+
+    @field_validator("heartbeat")
+    @classmethod
+    def _keeps_the_promise(cls, heartbeat: timedelta) -> timedelta:
+        """No stream is silent for longer than 15 s: clients take one that is for dead."""
+        if not timedelta(milliseconds=100) <= heartbeat <= timedelta(seconds=13):
+            raise ValueError("must be from 100ms to 13s")
+        return heartbeat
 
     @field_validator("trusted_proxies")
     @classmethod

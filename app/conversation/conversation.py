@@ -255,12 +255,14 @@ class Conversation:
         roster: Roster,
         *,
         max_message: int,
+        heartbeat_seconds: float,
         stop_signal: asyncio.Future[None],
         limits: Limits | None = None,
     ) -> None:
-        """`max_message`: characters of one message (server.max_message). `limits`: `None`: nothing is limited."""
+        """`max_message`: characters of one message (server.max_message). `heartbeat_seconds`: see `Readers`.
+        `limits`: `None`: nothing is limited."""
         self.house = house
-        self.readers = Readers()
+        self.readers = Readers(heartbeat_seconds)
         self.stop_signal = stop_signal
         self.limits = limits
         self._roster = roster

@@ -46,10 +46,12 @@ async def beats() -> Beats:
 @pytest.fixture
 async def base_url(beats: Beats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
     """A server whose heartbeats come often and whose model thinks for a while."""
-    monkeypatch.setattr("app.conversation.readers.HEARTBEAT_SECONDS", 0.05)
-    monkeypatch.setattr("app.conversation.readers.TICK_SECONDS", 0.05)
     config = Config.model_validate(
-        {"storage": {"url": f"sqlite:///{tmp_path}/h.db"}, "llms": {"demo": {"type": "scripted"}}}
+        {
+            "server": {"heartbeat": "100ms"},
+            "storage": {"url": f"sqlite:///{tmp_path}/h.db"},
+            "llms": {"demo": {"type": "scripted"}},
+        }
     )
     llm = ScriptedLLM("demo", [Answer(" t t", first_delay_ms=SILENCE_MS, delay_ms=120)])
     runtime = Runtime(config, llms={"demo": llm})

@@ -18,7 +18,9 @@ async def test_a_stream_until_the_end_of_the_turn_does_not_wait_for_an_end_that_
     house = House()
     await house.open()
     stop_signal = asyncio.get_running_loop().create_future()
-    conversation = Conversation(house.built, house.roster, max_message=100, stop_signal=stop_signal)
+    conversation = Conversation(
+        house.built, house.roster, max_message=100, heartbeat_seconds=12, stop_signal=stop_signal
+    )
     log = await house.session("mine")
     with house.read(log) as reading:
         turn = await house.start(log)

@@ -47,7 +47,9 @@ async def house() -> AsyncIterator[House]:
 async def reader(house: House) -> AsyncIterator[tuple[Seen, asyncio.Task[None]]]:
     """Someone who sends a message and reads its turn in a task."""
     stop_signal = asyncio.get_running_loop().create_future()
-    conversation = Conversation(house.built, house.roster, max_message=100, stop_signal=stop_signal)
+    conversation = Conversation(
+        house.built, house.roster, max_message=100, heartbeat_seconds=12, stop_signal=stop_signal
+    )
     following = await conversation.send(ALICE, "assistant", await house.session(), Sending("Hi"))
     with following:
         turn = await following.start()

@@ -81,7 +81,7 @@ class Room:
         self.database = Database(None)
         self.log = SessionLog(a_session(reserved_seq=1000), self.database, ring_bytes=100_000, clock_ms=Clock())
         self.log.tape = Tape("t1")
-        self.readers = Readers()
+        self.readers = Readers(12)
         self.streaming: list[asyncio.Task[None]] = []
 
     def say(self, *texts: str) -> None:
@@ -473,7 +473,7 @@ async def test_only_the_silent_are_woken(room: Room, monkeypatch: pytest.MonkeyP
     beating = asyncio.ensure_future(room.readers.run())
     await asyncio.sleep(0.03)
     assert b"heartbeat" not in client.sent
-    monkeypatch.setattr("app.conversation.readers.HEARTBEAT_SECONDS", 0.0)
+    room.readers.heartbeat_seconds = 0.01
     await asyncio.sleep(0.03)
     beating.cancel()
     assert b"heartbeat" in client.sent
