@@ -149,7 +149,7 @@ def _checked(loaded: LoadedConfig) -> dict[str, Any]:
             "name": name,
             "type": llm.type,
             "model": llm.model,
-            "configured": (missing := _missing(name, loaded)) is None,
+            "configured": (missing := missing_of_llm(name, loaded.config)) is None,
             "missing": missing,
             "agents": used[name],
             "context": sizes.contexts.get(name),
@@ -210,11 +210,11 @@ async def _sizes(config: Config, used: list[str]) -> _Sizes:
     return _Sizes({name: {"tokens": one.tokens, "source": one.source} for name, one in known.items()}, budgets)
 
 
-def _missing(name: str, loaded: LoadedConfig) -> str | None:
+def missing_of_llm(name: str, config: Config) -> str | None:
     """What is missing before an llm can be used; `None` if nothing is."""
     from app.llm.weights import find_weights
 
-    llm = loaded.config.llms[name]
+    llm = config.llms[name]
     if not llm.is_configured:
         return f"no key; set llms.{name}.api_key"
     if llm.type != "local":

@@ -341,6 +341,23 @@ def check(
     raise typer.Exit(check_(config, as_json=as_json))
 
 
+@asks(app)
+def doctor(
+    ask: Ask,
+    url: Annotated[
+        str | None, typer.Option(help="Address that clients use; default: server.public_url of the configuration.")
+    ] = None,
+) -> Answer:
+    """Look at configuration, database, disk, limits, clock, models, and a stream through the address clients use.
+
+    Says what is wrong, and the lines of nginx or Caddy that mend it. Changes
+    nothing and asks no model anything. Takes as long as a heartbeat: 14 s.
+    """
+    from app.cli.doctor import doctor as doctor_
+
+    return doctor_(ask.target, url=url, as_json=ask.as_json)
+
+
 @app.command()
 def reload(config: ConfigOption = None) -> None:
     """Ask the running server to read its configuration again: agents and models, without a restart."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -177,8 +178,30 @@ class OpenAICompatible:
             return None
         return await context_asking.ask(way, self._fetch, self.model)
 
+    async def ask_models(self, seconds: float) -> tuple[int, object]:
+        """The status with which the provider answers a request for its models, and the JSON of a 200.
+
+        Costs no tokens, and tells whether the key is good wherever the list is not open to all.
+
+        Raises LLMError: it cannot be reached within `seconds`.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._ask("models", None)
+        except TimeoutError as error:
+            raise self.failures.timeout("did not answer within", seconds) from error
+        except (httpx2.HTTPError, OSError) as error:
+            raise self.failures.unreachable(error) from error
+        except ValueError:
+            return 200, None
+
     async def _fetch(self, path: str, body: object) -> object:
         """The JSON that the provider answers at `path`, below the address of the API; `None` for any refusal."""
+        _, found = await self._ask(path, body)
+        return found
+
+    async def _ask(self, path: str, body: object) -> tuple[int, object]:
+        """The status, and the JSON of a 200."""
         if self._client is None:
             self._make_client()
         assert self._transport is not None
@@ -195,11 +218,11 @@ class OpenAICompatible:
         response = await self._transport.handle_async_request(request)
         try:
             if response.status_code != 200:
-                return None
+                return response.status_code, None
             content = await response.aread()
         finally:
             await response.aclose()
-        return orjson.loads(content) if len(content) <= _MAX_LIST_BYTES else None
+        return 200, orjson.loads(content) if len(content) <= _MAX_LIST_BYTES else None
 
     def takes_over(self, response: aiohttp.ClientResponse) -> bool:
         """See `Upstream.takes_over`: a provider has its models loaded."""
