@@ -15,6 +15,7 @@ import pytest_asyncio
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.fixtures.redis import RedisServer
 from tests.fixtures.server import ROOT, HectorServer
 from tests.fixtures.talk import Talk
 
@@ -120,9 +121,12 @@ def expressions() -> Iterator[str]:
 
 
 @pytest_asyncio.fixture
-async def told(tmp_path: Path) -> AsyncIterator[dict[str, tuple[str, set[str]]]]:
+async def told(
+    tmp_path: Path, postgres_url: str, shared_redis: RedisServer
+) -> AsyncIterator[dict[str, tuple[str, set[str]]]]:
     """Kind and labels of every sample that a server shows after a turn."""
-    server = HectorServer(tmp_path, SETTINGS, is_alone=True)
+    shared = {"storage": {"url": postgres_url}, "redis": {"url": shared_redis.url}}
+    server = HectorServer(tmp_path, SETTINGS | shared, is_alone=True)
     await server.start()
     async with httpx.AsyncClient(base_url=server.base_url, timeout=15, trust_env=False) as client:
         await (await Talk.begin(client)).say("Hello")
