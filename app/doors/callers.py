@@ -26,16 +26,19 @@ def admit(authenticator: Authenticator, metadata: Iterable[tuple[str, str | byte
         InvalidRequest: one of them stands twice, or they name two users.
         Unauthenticated, QuotaExceeded: as over HTTP.
     """
+    metadata = list(metadata)
     authorization: str | None = None
-    users: list[bytes] = []
     for key, value in metadata:
         if key == "authorization":
             if authorization is not None:
                 raise InvalidRequest("authorization stands twice in the metadata.", reason="invalid_header")
             authorization = value if isinstance(value, str) else value.decode("latin-1")
-        elif key in _USER_KEYS:
-            users.append(value if isinstance(value, bytes) else value.encode())
-    principal = authenticator.authenticate(authorization, address_of(peer))
+    return on_behalf_of_named(authenticator.authenticate(authorization, address_of(peer)), metadata)
+
+
+def on_behalf_of_named(principal: Principal, metadata: Iterable[tuple[str, str | bytes]]) -> Principal:
+    """The principal on behalf of the user that the metadata name, if they name one. Raises InvalidRequest."""
+    users = [value if isinstance(value, bytes) else value.encode() for key, value in metadata if key in _USER_KEYS]
     return with_named_user(principal, users, b"") if users else principal
 
 

@@ -22,6 +22,8 @@ from app.doors.scopes import check_rpc
 from app.limits.limits import Limits
 from app.observability.tasks import Tasks
 from app.rpc.status import refuse
+from app.rpc.tickets import admit_ticket, find_ticket
+from app.sessions.tickets import Tickets
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +34,11 @@ REFLECTION = "/grpc.reflection."
 class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """Wraps every method that is registered, whoever wrote it. Health is open to all, reflection to this machine."""
 
-    def __init__(self, authenticator: Authenticator, calls: Tasks, limits: Limits | None = None) -> None:
+    def __init__(
+        self, authenticator: Authenticator, tickets: Tickets, calls: Tasks, limits: Limits | None = None
+    ) -> None:
         self._authenticator = authenticator
+        self._tickets = tickets
         self._limits = limits
         self._calls = calls
 
@@ -68,11 +73,13 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         async def answered(request: Any, context: Any) -> Any:
             request_id = f"req_{secrets.token_hex(8)}"
             try:
-                try:
-                    principal = self._admit(method, context)
-                except SignerUnknown:
-                    await self._authenticator.learn()
-                    principal = self._admit(method, context)
+                metadata = context.invocation_metadata() or ()
+                ticket = find_ticket(metadata)
+                principal = (
+                    await self._admit_key(method, context)
+                    if ticket is None
+                    else await self._admit_ticket(ticket, method, request, metadata)
+                )
                 if self._limits is not None and principal is not None:
                     await self._limits.request(principal)
                 return await serve(request, context)
@@ -89,6 +96,18 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 await refuse(context, fault, request_id)
 
         return guarded
+
+    async def _admit_ticket(self, ticket: str, method: str, request: Any, metadata: Any) -> Principal:
+        principal = await admit_ticket(self._tickets, ticket, method, request, metadata)
+        caller.set(principal)
+        return principal
+
+    async def _admit_key(self, method: str, context: Any) -> Principal | None:
+        try:
+            return self._admit(method, context)
+        except SignerUnknown:
+            await self._authenticator.learn()
+            return self._admit(method, context)
 
     def _admit(self, method: str, context: Any) -> Principal | None:
         """`None`: the method is open to whoever calls."""

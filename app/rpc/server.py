@@ -61,7 +61,7 @@ class RpcServer:
         if not self._is_shared:
             _check_free(config.host.strip("[]"), config.grpc_port)
         server = grpc.aio.server(
-            interceptors=[Guard(self._runtime.authenticator, self._calls, self._runtime.limits)],
+            interceptors=[Guard(self._runtime.authenticator, self._runtime.tickets, self._calls, self._runtime.limits)],
             options=options_of(config, self._is_shared),
         )
         names = [register(server, self._runtime, self._calls) for register in self._registers]
