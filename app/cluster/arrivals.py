@@ -13,6 +13,7 @@ from app.observability.tasks import Tasks
 
 if TYPE_CHECKING:
     from app.cluster.mirror import Mirror
+    from app.cluster.showing import Showing
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +24,9 @@ GAP_SECONDS = 0.2
 
 
 class Arrivals:
-    def __init__(self, mirror: Mirror) -> None:
+    def __init__(self, mirror: Mirror, showing: Showing) -> None:
         self._mirror = mirror
+        self._showing = showing
         self._waiting: deque[Entry] = deque(maxlen=MOST)
         self._taking: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -67,7 +69,7 @@ class Arrivals:
     async def _take(self, entry: Entry) -> None:
         """An entry with facts: the desk follows it, and the row of the session."""
         try:
-            await self._mirror.take(entry)
+            await self._showing.take(entry)
         except HectorError as error:
             log.debug("session %s is not shown further yet: %s", self._mirror.session_id, error)
             await asyncio.sleep(GAP_SECONDS)
@@ -79,7 +81,7 @@ class Arrivals:
         """Have the mirror read the journal, as far as that is known to be complete."""
         known = min(wanted, max([entry.stored for entry in self._waiting]))
         if known > at:
-            self._mirror.hint(known)
+            self._showing.hint(known)
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(GAP_SECONDS, self._ask_owner)
 

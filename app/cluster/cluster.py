@@ -195,7 +195,7 @@ class Cluster:
     def begin_to_stop(self) -> None:
         """Give sessions up as soon as they are asked for, take none over."""
         if self.sharing is not None:
-            self.sharing.is_stopping = True
+            self.sharing.lending.is_stopping = True
 
     async def leave(self) -> None:
         """Give up everything; the others go on with what is open."""

@@ -8,32 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from time import monotonic
 from typing import Any, Protocol
 
-import orjson
-
 from app.agents import Agent
-from app.cluster.arrivals import Arrivals
+from app.cluster import shadows
+from app.cluster.showing import Showing
 from app.cluster.tail_entry import Entry
 from app.domain.errors import HectorError, Unavailable, session_over
-from app.domain.event import EventKind, SessionTerminated, TurnFinished
-from app.domain.message import Message
-from app.domain.session import Session, SessionStatus
-from app.domain.turn import Outcome, Turn, TurnState
+from app.domain.turn import Turn
 from app.events.elsewhere import OwnerGone
-from app.events.journal import REPLAY_ROWS, Journal, as_runs
+from app.events.journal import Journal
 from app.events.live import IN_USE_SECONDS
 from app.events.log import NOT_OURS, SessionLog, StopOrder
-from app.events.run import Run, fact_run
 from app.observability.tasks import Tasks
-from app.storage import events, sessions, turns
-from app.storage.connection import Connection
-from app.turns.ask import Ask
+from app.storage import turns
 from app.turns.desk import Desk, desk_of
 from app.turns.history import History
 from app.turns.open_turn import OpenTurn
@@ -107,16 +99,10 @@ class Mirror:
         """Whether this shows the session no more: it is ours, or gone."""
         self._office = office
         self._history = history
-        self._journal = journal
-        self._receipt_of = receipt_of
-        self._wanted = session_log.visible_seq
-        self._pulling: asyncio.Task[None] | None = None
         self._following: asyncio.Task[None] | None = None
         self._follow_now = asyncio.Event()
         self._tasks = Tasks()
-        self._arrivals = Arrivals(self)
-        self._noting = asyncio.Lock()
-        """Held while events move the desk: the journal and the tail tell of the same ones."""
+        self._showing = Showing(self, history=history, journal=journal, receipt_of=receipt_of)
         self.desk = Desk(session_log, agent, self) if agent is not None else None
         session_log.elsewhere = self
         session_log.tail = None
@@ -167,14 +153,15 @@ class Mirror:
         stored = await self._stored(turn_id)
         if (found := self._open(turn_id)) is not None:
             return found
-        turn = _shadow(stored, stored.first_seq)
+        turn = shadows.shadow_of(stored, stored.first_seq)
         if not stored.state.is_final:
-            fill_desk(self, [(turn, stored)])
+            if self.desk is not None:
+                shadows.fill(self.desk, [(turn, stored)])
             stored = await self._stored(turn_id)  # it may have ended before it was there to be told so
         if stored.state.is_final:
             turn.settle(await self._history.outcome_of(self.session_log, stored))
             if self.desk is not None:
-                _remove(self.desk, turn)
+                shadows.remove(self.desk, turn)
                 self.desk.settle()
         return turn
 
@@ -249,178 +236,30 @@ class Mirror:
 
     def arrived(self, entry: Entry) -> None:
         """See `Viewer.arrived`."""
-        self._arrivals.add(entry)
-
-    async def take(self, entry: Entry) -> None:
-        """Show an entry of the tail that has facts. Raises Unavailable."""
-        session_log, session_id = self.session_log, self.session_id
-        async with self._noting:
-            at = session_log.visible_seq
-            runs = entry.runs_after(at)
-            for run in runs:
-                if run.count == 0:
-                    await self._note(run)
-            session = await session_log.database.read(lambda connection: sessions.find(connection, session_id))
-            if session_log.elsewhere is not self:
-                return
-            if session is None:
-                await self._terminated()
-            elif session_log.visible_seq == at and entry.upto > at:
-                session_log.follow_owner(runs, entry.upto, session)
+        self._showing.arrived(entry)
 
     def hint(self, upto: int) -> None:
         """The owner has stored the events up to this number, or the session is over."""
-        self._wanted = max(self._wanted, upto)
-        if not self.is_over and (self._pulling is None or self._pulling.done()):
-            self._pulling = self._tasks.start(self._pull(), name=f"events of {self.session_id}")
+        self._showing.hint(upto)
 
     async def show(self, upto: int) -> None:
         """Return when readers here have the events up to this number. Raises Unavailable."""
-        self._wanted = max(self._wanted, upto)
-        while not self.is_over and self.session_log.visible_seq < upto:
-            self.hint(upto)
-            assert self._pulling is not None
-            await asyncio.shield(self._pulling)
+        await self._showing.show(upto)
 
     async def rewind(self) -> None:
         """Read what the open turn has said so far, up to where readers here are. Raises Unavailable."""
-        running = self.desk.open if self.desk is not None else None
-        if running is None:
-            return
-        session_log = self.session_log
-        after, upto = running.started_seq - 1, session_log.visible_seq
-        while after < upto and (runs := await self._journal.replay(self.session_id, after=after, upto=upto)):
-            session_log.replay_owner(runs)
-            after = runs[-1].last
+        await self._showing.rewind()
 
     async def take_rest(self) -> None:
         """Show all that the owner has stored: it tells us nothing more. Raises Unavailable."""
-        self._arrivals.clear()
-        await self._arrivals.settled()
-        if self._pulling is not None:
-            await asyncio.wait([self._pulling])
-        session_log = self.session_log
-        session = await session_log.database.read(lambda connection: sessions.find(connection, self.session_id))
-        if session is not None:
-            await self._pull(session.reserved_seq)
-
-    async def _pull(self, most: int | None = None) -> None:
-        """Show what the owner has stored, up to number `most` if that is given, else as far as it has said."""
-        while not self.is_over and self.session_log.visible_seq < (self._wanted if most is None else most):
-            async with self._noting:
-                if not await self._pull_page(most):
-                    break
-        self._arrivals.show()
-
-    async def _pull_page(self, most: int | None) -> bool:
-        """Whether there may be more."""
-        session_log, session_id = self.session_log, self.session_id
-        after, upto = session_log.visible_seq, self._wanted if most is None else most
-
-        def read(connection: Connection) -> tuple[events.Page, Session] | None:
-            session = sessions.find(connection, session_id)
-            if session is None:
-                return None
-            page = events.page(connection, session_id, after=after, upto=upto, limit=REPLAY_ROWS, snapshots=True)
-            return page, session
-
-        found = await session_log.database.read(read)
-        if session_log.elsewhere is not self:
-            return False
-        if found is None:
-            await self._terminated()
-            return False
-        page, session = found
-        runs = as_runs(page, after=after, upto=upto)
-        for run in runs:
-            if run.count == 0:
-                await self._note(run)
-        if session_log.elsewhere is not self or session_log.visible_seq != after:
-            return True
-        last = runs[-1].last if runs else 0
-        if most is None:
-            last = max(last, min(page.horizon, upto))
-        elif not runs:
-            return False
-        session_log.follow_owner(runs, last, session)
-        return True
-
-    async def _note(self, run: Run) -> None:
-        """Keep the desk true to what the event says."""
-        desk, turn_id = self.desk, run.turn_id
-        if desk is None or turn_id is None:
-            return
-        turn = desk.find(turn_id)
-        if run.kind in (EventKind.TURN_QUEUED, EventKind.TURN_STARTED):
-            turn = turn or await self._find(turn_id, run)
-            if turn is not None:
-                _place(desk, turn, run)
-        elif turn is None:
-            return
-        elif run.kind is EventKind.WAITING:
-            turn.state, turn.waiting_for = TurnState.WAITING, orjson.loads(run.payload).get("waiting_for")
-            turn.parked.set()
-        elif run.kind is EventKind.RESUMED:
-            turn.state, turn.waiting_for = TurnState.RUNNING, None
-            turn.parked.clear()
-        elif run.kind is EventKind.TURN_FINISHED:
-            await self._end(desk, turn, run)
-        desk.settle()
-
-    async def _find(self, turn_id: str, run: Run) -> OpenTurn | None:
-        session_id = self.session_id
-        stored = await self.session_log.database.read(
-            lambda connection: turns.find(connection, session_id=session_id, turn_id=turn_id)
-        )
-        return None if stored is None or stored.state.is_final else _shadow(stored, run.first)
-
-    async def _end(self, desk: Desk, turn: OpenTurn, run: Run) -> None:
-        session_id, turn_id = self.session_id, turn.turn_id
-        stored = await self.session_log.database.read(
-            lambda connection: turns.find(connection, session_id=session_id, turn_id=turn_id)
-        )
-        if stored is not None and stored.state.is_final:
-            turn.settle(await self._history.outcome_of(self.session_log, stored))
-        else:  # readers were told, because the database could not store it
-            told = orjson.loads(run.payload)
-            turn.settle(
-                Outcome(turn_id, TurnState(told["status"]), told.get("reason"), self.session_log.visible_text())
-            )
-        _remove(desk, turn)
-
-    async def _terminated(self) -> None:
-        """The session has no rows any more: tell its last events, whose numbers its receipt tells."""
-        session_log, session_id = self.session_log, self.session_id
-        receipt = await self._receipt_of(session_id)
-        ends = [*([self.desk.open] if self.desk and self.desk.open else []), *(self.desk.queue if self.desk else [])]
-        session_log.over = SessionStatus.TERMINATED
-        session_log.cut()
-        last = int(receipt["last_seq"]) if receipt is not None else session_log.visible_seq + len(ends) + 1
-        last = max(last, session_log.visible_seq + len(ends) + 1)
-        facts = [
-            TurnFinished(turn.turn_id, TurnState.CANCELLED, self._answer_of(turn), "session_terminated")
-            for turn in ends
-        ]
-        now = time.time_ns() // 1_000_000
-        runs = [fact_run(last - len(ends) + place, fact, at_ms=now) for place, fact in enumerate(facts)]
-        runs.append(fact_run(last, SessionTerminated(session_id), at_ms=now))
-        for turn in ends:
-            turn.settle(Outcome(turn.turn_id, TurnState.CANCELLED, "session_terminated"))
-        self.end()
-        session_log.follow_owner(runs, last, session_log.session)
-
-    def _answer_of(self, turn: OpenTurn) -> str | None:
-        """The id of the message that the turn was saying, if it had said anything of it."""
-        tape = self.session_log.tape
-        has_text = tape is not None and tape.turn_id == turn.turn_id and any(tape.segments())
-        return turn.message_id if has_text else None
+        await self._showing.take_rest()
 
     # -- the end --------------------------------------------------------------------------------
 
     def end(self) -> list[OpenTurn]:
         """Show the session no more; returns the turns whose end somebody here may wait for."""
         self.is_over = True
-        self._arrivals.clear()
+        self._showing.end()
         self._office.listen_no_more(self)
         self.session_log.elsewhere = None
         desk = self.desk
@@ -438,67 +277,5 @@ class Mirror:
         return not session_log.readers and session_log.used_clock < monotonic() - IN_USE_SECONDS
 
     async def close(self) -> None:
-        await self._arrivals.close()
+        await self._showing.close()
         await self._tasks.cancel()
-
-
-def fill_desk(mirror: Mirror, open_turns: list[tuple[OpenTurn, Turn]]) -> None:
-    """Put open turns of the session on the mirror's desk, as they are stored."""
-    desk = mirror.desk
-    if desk is None:
-        return
-    for turn, stored in open_turns:
-        turn.state = stored.state
-        if stored.state is TurnState.QUEUED:
-            desk.queue.append(turn)
-        else:
-            desk.open = turn
-            turn.started_seq = turn.after + 1
-            turn.waiting_for = stored.waiting_for
-            if stored.state is TurnState.WAITING:
-                turn.parked.set()
-    desk.settle()
-
-
-def shadow_of(stored: Turn, started_seq: int, asked: Message | None) -> tuple[OpenTurn, Turn]:
-    """A turn for `fill_desk`: `started_seq` is the number of its start, `asked` its message."""
-    return _shadow(stored, started_seq, asked), stored
-
-
-def _shadow(stored: Turn, first_seq: int, asked: Message | None = None) -> OpenTurn:
-    """An open turn that another replica runs: nothing here stops it, starts it, or gives it a grace."""
-    text = asked.content if asked is not None else stored.text
-    turn = OpenTurn(
-        turn_id=stored.turn_id,
-        ask=Ask(text, stored.instructions, response_format=stored.response_format),
-        user_message_id=stored.user_message_id,
-        message_id=stored.message_id,
-        background=stored.background,
-        created_ms=stored.created_ms,
-        created_clock=monotonic(),
-        done=asyncio.get_running_loop().create_future(),
-        grace_seconds=None,
-        after=first_seq - 1,
-    )
-    turn.started_clock = turn.created_clock
-    turn.started_ms = stored.started_ms or 0
-    return turn
-
-
-def _place(desk: Desk, turn: OpenTurn, run: Run) -> None:
-    if run.kind is EventKind.TURN_QUEUED:
-        if turn is not desk.open and turn not in desk.queue:
-            turn.after = run.first - 1
-            desk.queue.append(turn)
-        return
-    if turn in desk.queue:
-        desk.queue.remove(turn)
-    desk.open = turn
-    turn.state, turn.started_seq = TurnState.RUNNING, run.first
-
-
-def _remove(desk: Desk, turn: OpenTurn) -> None:
-    if desk.open is turn:
-        desk.open = None
-    if turn in desk.queue:
-        desk.queue.remove(turn)

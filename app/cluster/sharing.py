@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from app.agents import Roster
-from app.cluster.followers import Followers, stored_upto
-from app.cluster.mirror import Mirror, fill_desk, shadow_of
+from app.cluster import shadows
+from app.cluster.followers import Followers
+from app.cluster.lending import MOVED, Lending
+from app.cluster.mirror import Mirror
 from app.cluster.operations import Operation
 from app.cluster.wire import ReplicaGone, Wire
 from app.domain.errors import HectorError, Unavailable
@@ -28,7 +30,7 @@ from app.observability.tasks import Tasks
 from app.storage import events, messages, replicas, sessions, turns
 from app.storage.connection import Connection
 from app.storage.engine.fence import Lease
-from app.storage.engine.unit_of_work import UnitOfWork, WriteConflict, WriteFailed
+from app.storage.engine.unit_of_work import WriteConflict, WriteFailed
 from app.turns.history import History
 from app.turns.open_turn import OpenTurn
 
@@ -37,10 +39,6 @@ if TYPE_CHECKING:  # loaded where there is a tail
 
 log = logging.getLogger(__name__)
 
-MOVED = "moved"
-"""The reason of a replica that does not own the session any more."""
-QUIET_SECONDS = 1.0
-"""A session that was used so recently is not given up: its user will come back here."""
 ASK_SECONDS = 30.0
 """How long the owner may take to carry out what it is asked."""
 VISIT_SECONDS = 5.0
@@ -87,10 +85,7 @@ class Sharing:
         self._receipt_of = receipt_of
         self._mirrors: dict[str, Mirror] = {}
         self._operations: dict[str, Operation] = {}
-        self._lent: dict[str, float] = {}
-        """Of sessions of ours: when another replica used them last."""
         self._tasks = Tasks()
-        self.is_stopping = False
         self.takeovers = 0
         """Sessions with open turns that this replica went on with."""
         self.on_takeover: Callable[[], None] = _ignore
@@ -105,17 +100,14 @@ class Sharing:
             live.erase_tail = tail.writer.erase
             tail.writer.on_change = self.followers.touch_all
             tail.reader.on_change = self._look_at_all
-        wire.serve("visit", self._visited)
-        wire.serve("follow", self._followed)
-        wire.serve("leave", self._left)
+        self.lending = Lending(live, wire, self.followers, replica_id=replica_id)
         wire.on_hint = self._hinted
         wire.on_reconnected = self._look_at_all
 
     def serve(self, operations: dict[str, Operation]) -> None:
         """Carry these out for other replicas, and have them carry them out for us."""
         self._operations |= operations
-        for name, operation in operations.items():
-            self._wire.serve("do " + name, partial(self._do, operation))
+        self.lending.serve(operations)
 
     # -- opening (the `Ownership` of LiveSessions) ----------------------------------------------
 
@@ -128,7 +120,7 @@ class Sharing:
         give_up = monotonic() + self._patience_seconds
         while monotonic() < give_up:
             mirror = self._mirrors.get(session_id)
-            if mirror is None and (warm := self._ours(session_id)) is not None:
+            if mirror is None and (warm := self.lending.ours(session_id)) is not None:
                 return warm
             if mirror is None:
                 claim = await self._claim(session_id)
@@ -232,7 +224,8 @@ class Sharing:
         )
         self._mirrors[session_id] = mirror
         found = await session_log.database.read(partial(_open_turns, session_id=session_id))
-        fill_desk(mirror, [shadow_of(*one) for one in found])
+        if mirror.desk is not None:
+            shadows.fill(mirror.desk, [(shadows.shadow_of(*one), one[0]) for one in found])
         await mirror.rewind()
         return mirror
 
@@ -310,69 +303,7 @@ class Sharing:
         """See `Office.keep`."""
         self._mirrors.setdefault(mirror.session_id, mirror)
 
-    # -- what other replicas ask ----------------------------------------------------------------
-
-    async def _visited(self, session_id: str, body: bytes) -> bytes:
-        """Another replica opens the session: give it up if it is not needed here, else say how far it is stored."""
-        session_log = await self._live.opened(session_id)
-        if session_log is None or session_log.elsewhere is not None:
-            await self._release([session_id])
-            return b""
-        visitor, _, wish = body.decode().partition(" ")
-        if (self.is_stopping or wish == "own" or self._is_quiet(session_log)) and self._is_let_go(session_log, visitor):
-            self._live.remove(session_id)
-            session_log.is_released = True
-            await self._release([session_id])
-            return b""
-        return b"%d" % stored_upto(session_log)
-
-    def _is_quiet(self, session_log: SessionLog) -> bool:
-        """Whether nobody here will come back to it: nobody was here lately, or others have used it since."""
-        used = session_log.used_clock
-        return used <= monotonic() - QUIET_SECONDS or used == self._lent.get(session_log.session.session_id)
-
-    def _is_let_go(self, session_log: SessionLog, visitor: str) -> bool:
-        """Whether nobody needs it here but the replica that asks for it, whose readers go on where it goes."""
-        session_id = session_log.session.session_id
-        if session_log.readers != 1 or session_log.is_busy or not self.followers.remove(session_id, visitor):
-            return self._live.is_droppable(session_log)
-        if self._live.is_droppable(session_log):
-            return True
-        self.followers.add(session_log, visitor)
-        return False
-
-    async def _release(self, session_ids: Iterable[str]) -> None:
-        for session_id in session_ids:
-            unit = UnitOfWork(session_id)
-            replicas.add_release(unit, me=self.replica_id)
-            try:
-                await self._live.durable.database.submit(unit)
-            except (WriteFailed, WriteConflict) as error:
-                raise Unavailable(f"The session cannot be given up: {error}") from error
-
-    def _ours(self, session_id: str) -> SessionLog | None:
-        session_log = self._live.peek(session_id)
-        return None if session_log is None or session_log.elsewhere is not None else session_log
-
-    async def _followed(self, session_id: str, body: bytes) -> bytes:
-        session_log = self._ours(session_id)
-        if session_log is None:
-            raise Unavailable("The session is not here any more.", reason=MOVED)
-        replica_id, _, how = body.decode().partition(" ")
-        return b"%d" % self.followers.add(session_log, replica_id, has_tail=how == "tail")
-
-    async def _left(self, session_id: str, body: bytes) -> bytes:
-        self.followers.remove(session_id, body.decode())
-        return b""
-
-    async def _do(self, operation: Operation, session_id: str, body: bytes) -> bytes:
-        """Carry out what another replica asks of a session of ours."""
-        session_log = await self._live.open(session_id)
-        if session_log is None:
-            raise Unavailable("The session is not here any more.", reason=MOVED)
-        self._lent[session_id] = session_log.used_clock
-        answer = await operation.carry_out(session_log, body)
-        return b"%d\n%b" % (stored_upto(session_log), answer)
+    # -- what other replicas say ----------------------------------------------------------------
 
     def _hinted(self, session_id: str, upto: str) -> None:
         mirror = self._mirrors.get(session_id)
@@ -398,7 +329,7 @@ class Sharing:
     async def tend(self) -> None:
         """Drop mirrors that nobody reads, find new owners for the others, and take over open turns that have none."""
         self.followers.expire()
-        self._lent = {session_id: used for session_id, used in self._lent.items() if self._ours(session_id) is not None}
+        self.lending.tend()
         for session_id, mirror in list(self._mirrors.items()):
             if mirror.is_over or mirror.is_unused:
                 self._drop(session_id, mirror)
@@ -412,7 +343,7 @@ class Sharing:
                     mirror.hint(mirror.session_log.visible_seq + 1)
                 elif owner != mirror.owner:
                     mirror.look_again(owner)
-        if not self.is_stopping:
+        if not self.lending.is_stopping:
             for session_id in await self._live.durable.database.read(partial(replicas.orphans, limit=200)):
                 await self._guarded(self._live.open(session_id))
 
