@@ -46,6 +46,7 @@ from app.turns.history import History
 from app.turns.index import TurnIndex
 from app.turns.loop import Loop
 from app.turns.memory import TurnMemory
+from app.turns.push_configs import PushConfigs
 from app.turns.recovery import Recovery
 from app.turns.report import Reporter
 from app.turns.runner import Runner
@@ -101,6 +102,7 @@ class House:
     recovery: Recovery
     shutdown: Shutdown
     decisions: Decisions
+    push_configs: PushConfigs
     delegation: Delegation
     erasure: Erasure
     forgettings: Forgettings
@@ -224,6 +226,7 @@ def build(
             live, roster, sessions, admission, stopping, history, is_shutting_down=lambda: runner.is_stopping
         ),
         decisions=Decisions(acting, runner, live, clock_ms=clock_ms),
+        push_configs=PushConfigs(live, clock_ms=clock_ms),
         erasure=erasure,
         forgettings=Forgettings(places, erasure, new_id=new_id, clock_ms=clock_ms),
         warm=warm,

@@ -115,10 +115,12 @@ class Cluster:
             house.terminations,
             house.sessions,
             house.decisions,
+            house.push_configs,
             house.warm,
         ]
         self.sharing.serve(operations_of(parts, roster))
         house.live.ownership = self.sharing
+        house.push_configs.owner = self.replica.id
         self.roll_call = RollCall(self.wire, self._database, self.replica, working)
         self.sharing.on_takeover = metrics.took_over
         self.wire.on_call = metrics.command_sent

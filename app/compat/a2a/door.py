@@ -12,9 +12,10 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from app.config.compat import A2AConfig
+from app.domain.errors import HectorError
+from app.events.log import SessionLog
 from app.observability.tasks import Tasks
 from app.runtime import Runtime
-from app.storage import push_configs
 
 if TYPE_CHECKING:
     from app.compat.a2a.handler import Handler
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LOOK_SECONDS = 2.0
+"""How often it is looked for notifications that another server was to send, and died."""
 CARD = "/.well-known/agent-card.json"
 Place = Literal["card", "only_card", "jsonrpc", "rest"]
 
@@ -58,6 +61,7 @@ class A2ADoor:
         """Go on telling clients of tasks that the process before was to tell the end of."""
         config = self._runtime.config.compat.a2a
         if config.push and is_open(config):
+            self._runtime.house.push_configs.on_added = self._follow_soon
             self._tasks.start(self._resume_push(), name="push notifications of before")
 
     async def close(self) -> None:
@@ -88,9 +92,24 @@ class A2ADoor:
         self._runtime.on_stop(push.stop)
         return Handler(service, push)
 
+    def _follow_soon(self, session_log: SessionLog, task_id: str) -> None:
+        """A client wants to be told of a task in a session of ours, through whichever server it said so."""
+        self._tasks.start(self._follow(session_log, task_id), name=f"push notifications of {task_id}")
+
+    async def _follow(self, session_log: SessionLog, task_id: str) -> None:
+        (await self.handler()).push.follow(session_log, task_id)
+
     async def _resume_push(self) -> None:
-        if await self._runtime.live.durable.database.read(push_configs.untold):
-            await (await self.handler()).push.resume()
+        """Tell what the process before did not, and from time to time what servers that died did not."""
+        while True:
+            try:
+                if await self._runtime.house.push_configs.untold():
+                    await (await self.handler()).push.resume()
+            except HectorError as error:
+                log.warning("push notifications are not looked for now: %s", error)
+            if self._runtime.cluster is None:
+                return
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 def _load_sdk() -> None:

@@ -1,9 +1,10 @@
 """Push notifications: a client's addresses that are told when the state of a task changes.
 
-They are rows of the task's session, so they outlive a restart: `resume` follows the tasks whose end was not told.
-Delivery is tried a few times, in order for each address, and the end of a task may be told twice where the server died
-in between. Private addresses are refused unless the configuration allows them, and a connection goes to the addresses
-that were checked.
+They are rows of the task's session, so they outlive a restart. The server that owns the session tells them
+(turns/push_configs.py); `resume` follows the tasks whose end was not told by a process before, or by another server
+that died. Delivery is tried a few times, in order for each address, and a question or the end of a task may be told
+twice where a server died in between. Private addresses are refused unless the configuration allows them, and a
+connection goes to the addresses that were checked.
 """
 
 from __future__ import annotations
@@ -11,12 +12,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Literal
 
 import aiohttp
 import orjson
-from a2a.types import StreamResponse, TaskPushNotificationConfig, TaskStatusUpdateEvent
+from a2a.types import StreamResponse, TaskPushNotificationConfig, TaskState, TaskStatusUpdateEvent
 from a2a.utils.errors import (
     A2AError,
     InvalidParamsError,
@@ -32,11 +32,8 @@ from app.config.compat import A2AConfig
 from app.conversation.stream import Silence
 from app.domain.errors import HectorError
 from app.domain.principal import ANONYMOUS, Principal
-from app.events.change import Change
 from app.events.log import SessionLog
 from app.observability.tasks import Tasks
-from app.runtime import now_ms
-from app.storage import push_configs
 from app.tools.addresses import PrivatePlaces, Resolve, checked_addresses, read_url, system_resolver
 from app.tools.base import ToolFailed
 from app.tools.http_exchange import Exchange
@@ -58,9 +55,9 @@ class Push:
         self._config = config
         self._private = PrivatePlaces(config.push_private)
         self._resolve = resolve or system_resolver(Threads())
+        self._addresses = service.runtime.house.push_configs
         self._following: dict[str, asyncio.Task[None]] = {}
         """By the ids of the tasks that are followed."""
-        self._adding = asyncio.Lock()
         self._tasks = Tasks()
 
     # -- the addresses of a task ----------------------------------------------------------------
@@ -99,25 +96,17 @@ class Push:
         stored = TaskPushNotificationConfig()
         stored.CopyFrom(config)
         stored.id = stored.id or config.task_id
-        async with self._adding:  # counted and stored in one step
-            most = self._config.max_push
-            known = [one.id for one in await self._stored(session_log, config.task_id)]
-            if stored.id not in known and len(known) >= most:
-                raise InvalidParamsError(
-                    f"The task has {most} push notification configs, the most (compat.a2a.max_push)."
-                )
-            is_followed = is_new or not turn.state.is_final
-            async with Change(session_log) as change:
-                push_configs.add(
-                    change.unit,
-                    turn_id=config.task_id,
-                    config_id=stored.id,
-                    config=MessageToJson(stored, indent=None),
-                    is_told=not is_followed,
-                    created_ms=now_ms(),
-                )
-        if is_followed:
-            self._start(caller, session_log, config.task_id)
+        most = self._config.max_push
+        is_stored = await self._addresses.add(
+            session_log,
+            config.task_id,
+            stored.id,
+            config=MessageToJson(stored, indent=None),
+            is_followed=is_new or not turn.state.is_final,
+            most=most,
+        )
+        if not is_stored:
+            raise InvalidParamsError(f"The task has {most} push notification configs, the most (compat.a2a.max_push).")
         return stored
 
     async def list(self, caller: Caller, task_id: str) -> list[TaskPushNotificationConfig]:
@@ -136,14 +125,12 @@ class Push:
         """One that is not there is not an error."""
         self._require()
         session_log, _ = await self._service.locate(caller, task_id)
-        async with Change(session_log) as change:
-            push_configs.add_removal(change.unit, turn_id=task_id, config_id=config_id)
+        await self._addresses.remove(session_log, task_id, config_id)
 
     async def _stored(self, session_log: SessionLog, task_id: str) -> Sequence[TaskPushNotificationConfig]:
         """The configs of a task, oldest first."""
-        find = partial(push_configs.of_turn, session_id=session_log.session.session_id, turn_id=task_id)
-        stored = await session_log.database.read(find)
-        return [Parse(config, TaskPushNotificationConfig()) for config in stored]
+        stored = await self._addresses.of_turn(session_log, task_id)
+        return [Parse(config, TaskPushNotificationConfig()) for config in stored.values()]
 
     def _require(self) -> None:
         if not self._config.push:
@@ -157,19 +144,25 @@ class Push:
     # -- telling --------------------------------------------------------------------------------
 
     async def resume(self) -> None:
-        """Follow the tasks again that the process before was to tell the end of."""
-        runtime = self._service.runtime
-        for session_id, task_id in await runtime.live.durable.database.read(push_configs.untold):
-            session_log = await runtime.live.open(session_id)
-            if session_log is not None:
-                session = session_log.session
-                kind: Literal["anonymous", "key"] = "anonymous" if session.principal == ANONYMOUS else "key"
-                owner = Principal(session.principal, kind, session.user_id)
-                self._start(Caller(owner, session.agent), session_log, task_id)
+        """Follow the tasks whose end is still to be told, and that nobody follows."""
+        for session_id, task_id in await self._addresses.untold():
+            if task_id in self._following:
+                continue
+            try:
+                found = await self._addresses.open_ours(session_id)
+            except HectorError as error:
+                log.warning("notifications about %s are not sent yet: %s", task_id, error)
+                continue
+            if found is not None:
+                self.follow(found, task_id)
 
-    def _start(self, caller: Caller, session_log: SessionLog, task_id: str) -> None:
+    def follow(self, session_log: SessionLog, task_id: str) -> None:
+        """Tell the addresses of a task in a session of ours what becomes of it, unless that is being done."""
         if task_id in self._following:
             return
+        session = session_log.session
+        kind: Literal["anonymous", "key"] = "anonymous" if session.principal == ANONYMOUS else "key"
+        caller = Caller(Principal(session.principal, kind, session.user_id), session.agent)
         name = f"push {task_id}"
         following = self._following[task_id] = self._tasks.start(self._follow(caller, session_log, task_id), name=name)
         following.add_done_callback(lambda _: self._following.pop(task_id, None))
@@ -184,14 +177,18 @@ class Push:
                 pass
             task = await self._service.get(caller, task_id)
             await self._tell(session_log, task_id, StreamResponse(task=task))
-            async with Change(session_log) as change:
-                push_configs.add_told(change.unit, task_id)
+            await self._addresses.mark_told(session_log, task_id)
         except (A2AError, HectorError) as error:  # its session was terminated, or the server stops
             log.debug("no more notifications about %s: %s", task_id, error)
 
     async def _tell_changes(self, followed: Followed) -> None:
         task_id = followed.turn.turn_id
         known = followed.first.status.state  # the replay of what came before it tells nothing new
+        if known == TaskState.TASK_STATE_INPUT_REQUIRED:  # whoever followed before may not have told that
+            status = TaskStatusUpdateEvent(
+                task_id=task_id, context_id=followed.first.context_id, status=followed.first.status
+            )
+            await self._tell(followed.session_log, task_id, StreamResponse(status_update=status))
         caught_up = followed.session_log.visible_seq
         async for part in self._service.updates(followed):
             if isinstance(part, Silence):
