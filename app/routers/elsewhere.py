@@ -1,8 +1,9 @@
 """Elsewhere: requests for what only another server of the service has, passed on to it as they are.
 
-That is an ephemeral session, whose id says which server made it, and a one-shot with an idempotency key. Where only the
-body names the session, the door looks (doors/passed_on.py). Credentials go along unchanged: the other server looks at
-them again. Where one server is alone, nothing of this is there.
+That is an ephemeral session, whose id says which server made it, a one-shot with an idempotency key, and a connection
+of an MCP client of an older protocol (compat/mcp_server/connections.py). Where only the body names the session, the
+door looks (doors/passed_on.py). Credentials go along unchanged: the other server looks at them again. Where one server
+is alone, nothing of this is there.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ PASSED_ON = b"x-hector-passed-on"
 """A request that has this header is not passed on again."""
 _SESSION = re.compile(r"/agents/[^/]+/(?:sessions/([A-Za-z0-9._:-]{1,128})(?:/.*)?|ui/([A-Za-z0-9._:-]{1,128})/stream)")
 _ONE_SHOT = re.compile(r"/agents/([^/]+)/messages(?:/stream)?")
+_MCP, _MCP_CONNECTION = "/mcp", b"mcp-session-id"
 _OF_CONNECTION = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding"
     b" upgrade x-forwarded-for".split()
@@ -69,6 +71,9 @@ class PassingOn:
         path: str = scope["path"]
         if (session := _SESSION.fullmatch(path)) is not None:
             return self.places.of_session(session[1] or session[2])
+        if path == _MCP:
+            connection = next((value for name, value in scope["headers"] if name == _MCP_CONNECTION), None)
+            return self.places.of_session(connection.decode("latin-1")) if connection else None
         if scope["method"] == "POST" and (one_shot := _ONE_SHOT.fullmatch(path)) is not None:
             key = next((value for name, value in scope["headers"] if name == b"idempotency-key"), None)
             return self.places.of_key(one_shot[1], key.decode("latin-1")) if key else None

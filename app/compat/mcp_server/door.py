@@ -8,6 +8,7 @@ import importlib
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.compat.mcp_server.connections import marked
 from app.compat.mcp_server.presence import watched
 from app.domain.errors import Unavailable
 from app.observability.tasks import Tasks
@@ -41,6 +42,8 @@ class McpDoor:
             self._tasks.start(self._serve(self._opened), name="mcp door")
         app = await asyncio.shield(self._opened)
         scope, receive = watched(scope, receive)
+        if word := self._runtime.house.sessions.here:
+            scope, send = marked(scope, send, word)
         await app(scope, receive, send)
 
     async def _serve(self, opened: asyncio.Future[ASGIApp]) -> None:
