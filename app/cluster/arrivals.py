@@ -73,6 +73,10 @@ class Arrivals:
         except HectorError as error:
             log.debug("session %s is not shown further yet: %s", self._mirror.session_id, error)
             await asyncio.sleep(GAP_SECONDS)
+        except Exception:  # the edge of the task; the journal has it, too
+            log.exception("an entry of session %s could not be shown", self._mirror.session_id)
+            if self._waiting and self._waiting[0] is entry:
+                self._waiting.popleft()
         finally:
             self._taking = None
         self.show()

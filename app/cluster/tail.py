@@ -84,7 +84,11 @@ class RedisTail:
         """
         session_id = session.session_id
         found = await self._fence_and_read(session)
-        entries = tail_rescue.unbroken([tail_entry.decode(fields[tail_entry.FIELD]) for fields in found])
+        try:
+            entries = tail_rescue.unbroken([tail_entry.decode(fields[tail_entry.FIELD]) for fields in found])
+        except (ValueError, TypeError) as error:
+            log.warning("session %s goes on from what is in the database: %s", session_id, error)
+            return 0
         open_turns = await database.read(partial(turns.unfinished_of, session_id=session_id))
         running = next((turn for turn in open_turns if turn.state is not TurnState.QUEUED), None)
         if running is None or not entries:

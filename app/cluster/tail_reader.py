@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 
 BLOCK_MS = 2_000
 """How long a command waits for entries; what does not answer a second later is away."""
-PAUSE_SECONDS = 0.004
-"""Between two commands, so that the entries of many sessions come together."""
+PAUSE_SECONDS, PAUSE_SECONDS_EACH = 0.004, 0.000_005
+"""Between two commands, so that the entries of many sessions come together; more for each session that is followed."""
 RETRY_SECONDS = 0.5
 MOST_ENTRIES = 256
 """Of one session at a time."""
@@ -92,7 +92,7 @@ class TailReader:
                     await self._connect()
                     while True:
                         await self._read()
-                        await asyncio.sleep(PAUSE_SECONDS)
+                        await asyncio.sleep(PAUSE_SECONDS + PAUSE_SECONDS_EACH * len(self._viewers))
                 except (RedisError, OSError, TimeoutError) as error:
                     log.debug("the tail cannot be read: %s", error)
                     self._set(is_up=False)

@@ -32,6 +32,8 @@ TICK_SECONDS = 0.008
 ANSWER_SECONDS = 0.5
 """After so long without an answer readers wait for it no more."""
 RETRY_SECONDS = 0.5
+MAX_RETRY_SECONDS = 10.0
+"""The pause before another attempt is twice as long each time, up to this."""
 KEEP = 128
 """Entries that stay in the tail although the journal has them, for readers elsewhere that are slow."""
 TRIM_EVERY = 64
@@ -119,6 +121,8 @@ class TailWriter:
         self._sending = asyncio.Lock()
         self._doomed: set[str] = set()
         """Keys that were to be deleted while the tail was away."""
+        self._failures = 0
+        """Since a batch was last taken."""
         self.is_up = False
         self.on_change: Callable[[], None] = _ignore
         """Called when the tail has come or gone."""
@@ -143,13 +147,14 @@ class TailWriter:
         self._wanted.set()
 
     async def erase(self, session_id: str) -> None:
-        """Delete the tail of a session; if it is away, once it is back."""
+        """Delete the tail of a session, at once if Redis answers."""
         key = self._key_of(session_id)
         self._doomed.add(key)
+        self._wanted.set()
         if self.is_up:
             with suppress(RedisError, OSError, TimeoutError):
                 async with asyncio.timeout(ANSWER_SECONDS), self._sending:  # after what is on its way
-                    await self._delete_doomed([key])
+                    await self._delete_doomed()
 
     async def run(self) -> None:
         """Write until cancelled; connect again and again."""
@@ -160,23 +165,24 @@ class TailWriter:
                     await self._write()
                 except (RedisError, OSError, TimeoutError) as error:
                     self._lose(error)
-                await asyncio.sleep(RETRY_SECONDS)
+                await asyncio.sleep(min(RETRY_SECONDS * 2 ** (self._failures - 1), MAX_RETRY_SECONDS))
         finally:
             self._set(is_up=False)
 
     async def _connect(self) -> None:
         async with asyncio.timeout(ANSWER_SECONDS):
             await self._client.ping()
-            await self._delete_doomed(list(self._doomed))
+            await self._delete_doomed()
         self._set(is_up=True)
 
-    async def _delete_doomed(self, keys: list[str]) -> None:
-        if keys:
+    async def _delete_doomed(self) -> None:
+        if keys := list(self._doomed):
             await self._client.delete(*keys)
             self._doomed.difference_update(keys)
 
     def _lose(self, error: BaseException) -> None:
-        if self.is_up:
+        self._failures += 1
+        if self._failures == 1:
             log.warning(
                 "Redis does not answer; other servers follow the database until it does: %s", error or "time out"
             )
@@ -202,6 +208,8 @@ class TailWriter:
             began = monotonic()
             async with self._sending:
                 await self._flush()
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    await self._delete_doomed()
             took = monotonic() - began
 
     async def _flush(self) -> None:
@@ -233,6 +241,9 @@ class TailWriter:
                     self._changed = changed | self._changed
                     raise reply
             tail.session_log.show_upto(upto)
+        if sent and self._failures:
+            log.info("Redis answers again")
+            self._failures = 0
         if refused:
             await self._begin_anew(refused)
 

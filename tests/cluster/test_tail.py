@@ -232,6 +232,31 @@ async def test_what_is_erased_while_redis_is_away_goes_when_it_is_back(tails: Ta
     assert redis_server.command("EXISTS", "test:s:s1") == b":0\r\n"
 
 
+async def test_a_redis_that_is_full_costs_no_text_and_one_line_of_log(
+    tails: Tails, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = a_log(await tails.open())
+    redis_server.command("CONFIG", "SET", "maxmemory", "1")
+    for number in range(1, 4):
+        say(log, b"x")
+        await until(lambda number=number: log.visible_seq == number)
+        await until(lambda: log.tail is not None and log.tail.is_degraded)
+        await until(lambda: log.tail is not None and not log.tail.is_degraded)
+    assert len([record for record in caplog.records if "Redis does not answer" in record.message]) == 1
+    redis_server.command("CONFIG", "SET", "maxmemory", "0")
+    say(log, b"y")
+    await until(lambda: log.visible_seq == 4)
+    assert b"4-0" in redis_server.command("XRANGE", "test:s:s1", "-", "+")
+
+
+async def test_what_is_in_the_tail_and_no_entry_does_not_hinder_a_successor(
+    tails: Tails, redis_server: RedisServer
+) -> None:
+    tail = await tails.open()
+    redis_server.command("XADD", "test:s:s1", "5-0", "events", '["of another release"]')
+    assert await tail.rescue(Database(None), a_session(reserved_seq=1024)) == 0
+
+
 async def test_a_stream_is_trimmed_and_expires(tails: Tails, redis_server: RedisServer) -> None:
     log = a_log(await tails.open())
     tape = log.tape
