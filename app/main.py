@@ -22,6 +22,7 @@ from app.doors.direct_send import keep_server_send
 from app.doors.door import Door
 from app.doors.errors import ErrorShapes, on_hector_error, on_http_exception
 from app.doors.scopes import RouteScopes
+from app.observability import tracing
 from app.page import routes as page
 from app.routers import (
     acts,
@@ -44,6 +45,7 @@ from app.routers.guard import Guard
 from app.routers.origins import LOCAL, NotingCors, RefusedOrigins
 from app.routers.requests import Requests, note_method
 from app.routers.streams import Streams
+from app.routers.trace_parent import TraceParent
 from app.routers.websocket import routes as websocket
 from app.runtime import Runtime
 
@@ -189,6 +191,8 @@ def _middleware(
         is_elsewhere=None if passing is None else lambda scope: passing.replica_of(scope) is not None,
     )
     behind = [guard] if passing is None else [guard, Middleware(Elsewhere, passing=passing)]
+    if tracing.is_on():
+        behind = [*behind, Middleware(TraceParent)]
     if not config.cors_origins and not accepts_local_pages:
         return [requests, *behind]
     cors = Middleware(

@@ -15,6 +15,7 @@ from typing import Any, cast
 import uvicorn
 from starlette.types import ASGIApp
 
+from app import __version__
 from app.cli.listening import TRY_ANOTHER, CannotListen, bind, copies_of, waiting_at
 from app.cli.rpc_port import RpcPort
 from app.cli.start import START_ERROR
@@ -96,7 +97,7 @@ def serve(
     if not _open_logs(config, name):
         return START_ERROR
     _say_what_was_read(loaded)
-    tracing.set_up(os.environ.get(tracing.ENDPOINT))
+    tracing.set_up(os.environ.get(tracing.ENDPOINT), version=__version__, server=name)
     raise_limit()
 
     try:

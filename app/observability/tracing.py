@@ -7,19 +7,29 @@ hot path, and without the `otel` extra or an endpoint it is nothing at all.
 from __future__ import annotations
 
 import logging
+from contextvars import ContextVar
 from typing import Any
 
 from opentelemetry import trace
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from app.domain.turn import Usage
 
 log = logging.getLogger(__name__)
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+HEADER = "traceparent"
+
+_is_on = False
+caller: ContextVar[str | None] = ContextVar("caller", default=None)
+"""The span of the request that is being answered, as the caller said it (`traceparent`); set where spans are sent."""
 
 
-def set_up(endpoint: str | None) -> bool:
-    """Send spans to `endpoint`, if there is one and the SDK is installed; whether spans are sent."""
+def set_up(endpoint: str | None, *, version: str, server: str | None = None) -> bool:
+    """Send spans to `endpoint`, if there is one and the SDK is installed; whether spans are sent.
+
+    `server`: what this server is called, where there are several.
+    """
     if not endpoint:
         return False
     try:
@@ -30,10 +40,20 @@ def set_up(endpoint: str | None) -> bool:
     except ImportError:
         log.warning("%s is set, but traces need: pip install 'hector[otel]'", ENDPOINT)
         return False
-    provider = TracerProvider(resource=Resource.create({"service.name": "hector"}))
+    about = {"service.name": "hector", "service.version": version}
+    if server is not None:
+        about["service.instance.id"] = server
+    provider = TracerProvider(resource=Resource.create(about))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
+    global _is_on
+    _is_on = True
     return True
+
+
+def is_on() -> bool:
+    """Whether spans are sent."""
+    return _is_on
 
 
 class Tracing:
@@ -56,8 +76,13 @@ class Tracing:
         first_token_ms: float | None,
         total_ms: float,
         usage: Usage | None,
+        caller: str | None = None,
     ) -> None:
-        """One span for the turn (`invoke_agent`), one below it for the model call (`chat`)."""
+        """One span for the turn (`invoke_agent`), one below it for the model call (`chat`).
+
+        `caller`: the span it goes below, as `traceparent` says it.
+        """
+        above = None if caller is None else TraceContextTextMapPropagator().extract({HEADER: caller})
         start = created_ms * 1_000_000
         attributes: dict[str, Any] = {
             "gen_ai.operation.name": "invoke_agent",
@@ -66,7 +91,7 @@ class Tracing:
             "hector.turn.id": turn_id,
             "hector.turn.status": status,
         }
-        span = self._tracer.start_span(f"invoke_agent {agent}", start_time=start, attributes=attributes)
+        span = self._tracer.start_span(f"invoke_agent {agent}", above, start_time=start, attributes=attributes)
         if not span.is_recording():
             return
         end = start + int(total_ms * 1_000_000)

@@ -22,6 +22,7 @@ from app.domain.turn import OnBusy, Turn, TurnState
 from app.events.change import Change
 from app.events.elsewhere import at_owner
 from app.events.log import SessionLog
+from app.observability import tracing
 from app.storage import messages, turns
 from app.tools.client_tool import ClientTool, ClientToolDefinition
 from app.turns import begin
@@ -116,6 +117,7 @@ class Admission:
             key=None if key is None else (key[0], key[1].hex()),
             grace_seconds=grace_seconds,
             debug=debug,
+            caller=tracing.caller.get(),
         )
         if session_log.elsewhere is None:  # it became ours meanwhile
             desk = self._desk(session_log, agent)
@@ -145,6 +147,7 @@ class Admission:
         key: tuple[str, str] | None,
         grace_seconds: float | None,
         debug: bool,
+        caller: str | None,
     ) -> str:
         """Accept the message as the turn `turn_id`, unless it is there already; returns the turn that answers it."""
         desk = self._desk(session_log, agent)
@@ -158,7 +161,7 @@ class Admission:
         async def begin() -> OpenTurn:
             self.check_accepts(session_log)
             turn = self._new_turn(desk, ask, background=background, grace_seconds=grace_seconds, debug=debug)
-            turn.turn_id = turn_id
+            turn.turn_id, turn.caller = turn_id, caller
             return await self._accept(desk, turn, on_busy, its_key)
 
         if its_key is None:
@@ -344,6 +347,7 @@ class Admission:
             done=asyncio.get_running_loop().create_future(),
             grace_seconds=None if background else grace_seconds,
             wants_debug=debug or desk.agent.config.reasoning.show_debug_info,
+            caller=tracing.caller.get(),
         )
 
     async def _accept(self, desk: Desk, turn: OpenTurn, on_busy: OnBusy | None, key: Key | None) -> OpenTurn:

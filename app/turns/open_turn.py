@@ -74,6 +74,8 @@ class OpenTurn:
     grace: asyncio.TimerHandle | None = None
     task: asyncio.Task[None] | None = None
     wants_debug: bool = False
+    caller: str | None = None
+    """The span of the request that it answers (`tracing.caller`)."""
     shown: list[Run] = field(default_factory=list)
     """Facts that readers have seen already; stored with its end."""
     prompt: Prompt | None = None

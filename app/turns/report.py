@@ -48,6 +48,7 @@ class Reporter:
             first_token_ms=first_ms,
             total_ms=total_ms,
             usage=usage,
+            caller=turn.caller,
         )
         level = logging.WARNING if failure is not None else logging.DEBUG
         if log.isEnabledFor(level):

@@ -122,6 +122,28 @@ async def test_a_turn_whose_session_was_terminated_is_told_too(house: House, exp
     assert (agent.attributes or {})["hector.turn.status"] == "cancelled"
 
 
+async def test_a_turn_goes_below_the_span_of_the_request_that_began_it(
+    house: House, exporter: InMemorySpanExporter
+) -> None:
+    tracing.caller.set(f"00-{'a1' * 16}-{'b2' * 8}-01")
+    log = await house.session()
+    await house.say(log, "Hello", "Hi")
+    turn, call = spans_of(exporter)
+    assert turn.parent is not None
+    assert turn.parent.span_id == int("b2" * 8, 16)
+    assert turn.context.trace_id == call.context.trace_id == int("a1" * 16, 16)
+
+
+@pytest.mark.parametrize("said", ["", "00-0-0-01", "nonsense", "00-" + "a1" * 16])
+async def test_what_is_no_span_is_no_parent(said: str, house: House, exporter: InMemorySpanExporter) -> None:
+    tracing.caller.set(said)
+    log = await house.session()
+    await house.say(log, "Hello", "Hi")
+    turn, _ = spans_of(exporter)
+    assert turn.parent is None
+
+
 def test_without_an_endpoint_nothing_is_sent() -> None:
-    assert not tracing.set_up(None)
-    assert not tracing.set_up("")
+    assert not tracing.set_up(None, version="1")
+    assert not tracing.set_up("", version="1")
+    assert not tracing.is_on()
