@@ -137,7 +137,10 @@ async def _look_at_model(name: str, config: Config) -> Finding:
     missing = missing_of_llm(name, config)
     if missing is not None:
         return fail(subject, missing)
-    built = build_llm(name, llm)
+    try:
+        built = build_llm(name, llm)
+    except Unavailable as error:
+        return fail(subject, str(error))
     try:
         if not isinstance(built, OpenAICompatible) or llm.type == "local":
             return ok(subject, f"{llm.type}, in this server")

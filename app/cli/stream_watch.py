@@ -131,10 +131,9 @@ class _Line:
 
     async def _read(self) -> None:
         timeout = httpx2.Timeout(None, connect=FIRST_SECONDS)
-        async with (
-            httpx2.AsyncClient(timeout=timeout, trust_env=False) as client,
-            client.stream("GET", self._url, headers=self._headers) as response,
-        ):
+        client = httpx2.AsyncClient(timeout=timeout, trust_env=False)
+        self.began = self.now()  # the client took its time to load certificates
+        async with client, client.stream("GET", self._url, headers=self._headers) as response:
             self.seen.status, self.seen.headers = response.status_code, response.headers
             if not self.seen.is_stream:
                 self.seen.body = (await response.aread())[:2000]
