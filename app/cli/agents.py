@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from app.cli.failures import CommandFailed, ExitCode
-from hector_client import Client
+from hector_client import Agent, Client
 from hector_client.errors import NotFound
 
 
@@ -30,6 +30,22 @@ async def choose_agent(client: Client, name: str | None) -> dict[str, Any]:
         return found[0]
     names = ", ".join([str(agent["agent"]) for agent in found])
     raise CommandFailed(f"Name an agent; this server has: {names or 'none'}.", code=ExitCode.USAGE, reason="no_agent")
+
+
+async def choose_session(agent: Agent, session_id: str | None, *, continues: bool) -> str | None:
+    """The session that is named, or with `continues` the active one of this agent in which something happened last.
+
+    Raises CommandFailed: both are said (2), there is none to continue (4).
+    """
+    if not continues:
+        return session_id
+    if session_id is not None:
+        raise CommandFailed("Say --session or --continue, not both.", code=ExitCode.USAGE, reason="invalid_request")
+    found, _ = await agent.sessions(limit=1, status="active", order="activity")
+    if not found:
+        sentence = f"There is no active session with {agent.name} to continue; leave out --continue to begin one."
+        raise CommandFailed(sentence, code=ExitCode.NOT_FOUND, reason="session_not_found")
+    return str(found[0]["session_id"])
 
 
 async def is_message(client: Client, word: str) -> bool:

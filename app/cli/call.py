@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from app.cli.agents import choose_agent, is_message
+from app.cli.agents import choose_agent, choose_session, is_message
 from app.cli.connection import Target, connect
 from app.cli.decide import Decider, brief, open_acts
 from app.cli.failures import CommandFailed, ExitCode, exit_code
@@ -26,6 +26,8 @@ class CallOptions:
     """Without a message it may be the message instead, for the only agent that the server has."""
     message: str | None
     session_id: str | None
+    continues: bool
+    """The last session, which `session_id` does not name then."""
     stream: bool
     as_json: bool
     with_time: bool
@@ -41,7 +43,9 @@ async def call(target: Target, options: CallOptions, signals: Signals) -> ExitCo
             name, words = None, name
         agent = await choose_agent(client, name)
         message = _message(words) if message is None else message
-        answer = await _ask(client.agent(str(agent["agent"])), message, options.session_id)
+        asked = client.agent(str(agent["agent"]))
+        session_id = await choose_session(asked, options.session_id, continues=options.continues)
+        answer = await _ask(asked, message, session_id)
         output = Silent() if options.as_json or not options.stream else make_output()
         show = Show(answer, output, signals, settle=_settling(client, agent, answer))
         try:

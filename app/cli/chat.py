@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from app.cli.agents import choose_agent
+from app.cli.agents import choose_agent, choose_session
 from app.cli.chat_acts import WORDS, ActCommands
 from app.cli.connection import Target, connect
 from app.cli.decide import LATER, Decider
@@ -61,14 +61,18 @@ class Quit(Exception):
     """The user wants to leave."""
 
 
-async def chat(target: Target, agent: str | None, session_id: str | None, signals: Signals) -> ExitCode:
+async def chat(
+    target: Target, agent: str | None, session_id: str | None, signals: Signals, *, continues: bool
+) -> ExitCode:
+    """`continues`: the last session, which `session_id` does not name then."""
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     async with connect(target) as client:
         prompt: Prompt = (
             Editor(history=history_file(os.environ), commands=list(Chat.commands)) if is_terminal else Lines()
         )
-        talk = Chat(client, await choose_agent(client, agent), prompt, signals, is_terminal=is_terminal)
-        return await talk.run(session_id)
+        about = await choose_agent(client, agent)
+        session_id = await choose_session(client.agent(str(about["agent"])), session_id, continues=continues)
+        return await Chat(client, about, prompt, signals, is_terminal=is_terminal).run(session_id)
 
 
 def _acting(word: str) -> Callable[[Chat, str], Awaitable[None]]:

@@ -11,12 +11,13 @@ import typer
 from app import __version__
 from app.cli.act_commands import add_act_commands
 from app.cli.asking import Answer, Ask, asks
+from app.cli.completion import is_asked
 from app.cli.key_commands import keys
 from app.cli.loading import without_collections
 from app.cli.memory_commands import memory
-from app.cli.options import AgentArgument, ConfigOption, JSONOption, OptionalAgentArgument, TokenOption
+from app.cli.options import AgentArgument, ConfigOption, ContinueOption, JSONOption, OptionalAgentArgument, TokenOption
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Run AI agents and talk to them.")
+app = typer.Typer(add_completion=is_asked(), no_args_is_help=True, help="Run AI agents and talk to them.")
 
 
 def _print_version(wanted: bool) -> None:
@@ -93,6 +94,20 @@ def init(
 
 
 @app.command()
+def completion(
+    shell: Annotated[Literal["bash", "zsh", "fish"], typer.Argument(help="The shell that is to complete.")],
+) -> None:
+    """Print what makes a shell complete commands, options and agents.
+
+    bash: eval "$(hector completion bash)" in ~/.bashrc; zsh: the same in ~/.zshrc
+    behind compinit; fish: hector completion fish > ~/.config/fish/completions/hector.fish
+    """
+    from app.cli.completion import print_script
+
+    print_script(shell)
+
+
+@app.command()
 def migrate(
     config: Annotated[
         Path | None, typer.Option(help="Configuration file; default: ./config.yaml, if there is one.")
@@ -126,11 +141,12 @@ def chat(
     session: Annotated[
         str | None, typer.Option(help="Continue this session; an unknown one is created under this name.")
     ] = None,
+    continues: ContinueOption = False,
 ) -> Answer:
     """Talk with an agent. Ctrl-C stops the answer, /help lists the commands."""
     from app.cli.chat import chat as chat_
 
-    return chat_(ask.target, agent, session, ask.signals)
+    return chat_(ask.target, agent, session, ask.signals, continues=continues)
 
 
 @asks(app)
@@ -142,6 +158,7 @@ def call(
         str | None,
         typer.Option(help="Send it in this session; an unknown one is created. Default: outside any session."),
     ] = None,
+    continues: ContinueOption = False,
     stream: Annotated[
         bool, typer.Option(help="Print the answer while it is written, or as a whole when it is complete.")
     ] = True,
@@ -151,7 +168,7 @@ def call(
     from app.cli.call import CallOptions
     from app.cli.call import call as call_
 
-    options = CallOptions(agent, message, session, stream, ask.as_json, time)
+    options = CallOptions(agent, message, session, continues, stream, ask.as_json, time)
     return call_(ask.target, options, ask.signals)
 
 

@@ -7,9 +7,20 @@ from typing import Annotated
 
 import typer
 
-AgentArgument = Annotated[str, typer.Argument(help="Name of the agent; `hector list` shows them.")]
+from app.cli import completion
+
+AgentArgument = Annotated[
+    str, typer.Argument(help="Name of the agent; `hector list` shows them.", autocompletion=completion.agents)
+]
 OptionalAgentArgument = Annotated[
-    str | None, typer.Argument(help="Name of the agent; may be left out where the server has one agent only.")
+    str | None,
+    typer.Argument(
+        help="Name of the agent; may be left out where the server has one agent only.",
+        autocompletion=completion.agents,
+    ),
+]
+ContinueOption = Annotated[
+    bool, typer.Option("--continue", "-c", help="Go on in the session with this agent that was active last.")
 ]
 ConfigOption = Annotated[Path | None, typer.Option(help="Configuration file; default: ./config.yaml, if there is one.")]
 JSONOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

@@ -215,3 +215,24 @@ async def test_a_killed_server_in_mid_answer_is_waited_for_and_told(
         assert f"the last {len(shown) - len(kept)} characters were lost" in result.err
     else:
         assert shown == kept.rstrip()
+
+
+async def test_continue_means_the_session_that_was_active_last(hector: Hector) -> None:
+    for session in ("continued-1", "continued-2"):
+        assert (await hector("call", "echo", "first", "--session", session)).code == 0
+    assert (await hector("call", "echo", "again", "--session", "continued-1")).code == 0
+
+    continued = await hector("call", "echo", "and on", "-c", "--json")
+
+    assert continued.json["session_id"] == "continued-1"
+
+
+async def test_continue_needs_a_session_and_no_name_of_one(hector: Hector, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("llms: {demo: {type: scripted}}\n")
+    none, both = await asyncio.gather(
+        Hector(tmp_path)("call", "assistant", "hi", "--continue"), hector("call", "echo", "hi", "-c", "--session", "x")
+    )
+
+    assert (none.code, both.code) == (4, 2)
+    assert "no active session with assistant" in none.err
+    assert "not both" in both.err
