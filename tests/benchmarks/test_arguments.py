@@ -7,7 +7,19 @@ from pathlib import Path
 
 import pytest
 
-NAMES = ["choices", "doors", "followers", "history", "sessions", "slow", "stops", "streams", "vectorshift"]
+NAMES = [
+    "choices",
+    "doors",
+    "followers",
+    "history",
+    "rpc",
+    "sessions",
+    "slow",
+    "stops",
+    "streams",
+    "vectorshift",
+    "websocket",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
