@@ -49,6 +49,7 @@ class Readers:
             for stream in self._streams:
                 if stream.last_sent < silent_since:
                     stream.reading.notify()
+                    stream.reading.rest()
 
     def stop(self) -> None:
         """Have every reader told to come back later, and its stream closed."""

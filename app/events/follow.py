@@ -102,6 +102,12 @@ class Reading:
         """See `Listener.cut`."""
         self._ends = self._session_log.visible_ends(self.cursor, self._tape)
 
+    def rest(self) -> None:
+        """The client takes nothing for now: of a turn that is over keep no text, which the journal has."""
+        tape = self._tape
+        if tape is not None and tape.is_stored and tape.is_whole and tape is not self._session_log.tape:
+            self._tape = tape.facts()  # with its end, which a terminate would still tell
+
     async def wait(self) -> None:
         """Wait for a call of `notify`; the caller checks what has changed."""
         self._waiter = asyncio.get_running_loop().create_future()

@@ -269,6 +269,7 @@ class SessionLog:
         if run.count:
             tape.add(run.kind, run.first, run.chunks, run.text, at_ms=run.at_ms)
         elif run.kind is EventKind.TURN_FINISHED:
+            tape.is_stored = True
             self.tape = None
         else:
             if run.kind is EventKind.TOOL_CALL:

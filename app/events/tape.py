@@ -86,13 +86,16 @@ class Segment:
 class Tape:
     """The segments and facts of one turn, in order of their numbers."""
 
-    __slots__ = ("items", "sealed", "turn_id")
+    __slots__ = ("is_stored", "is_whole", "items", "sealed", "turn_id")
 
     def __init__(self, turn_id: str) -> None:
         self.turn_id = turn_id
         self.items: list[Segment | Run] = []
         self.sealed = 0
         """The number up to which the text is part of a stored message: of the text only what follows is open."""
+        self.is_stored = False
+        """Whether the turn is over and the journal has all of its events, so that nobody needs this any more."""
+        self.is_whole = True
 
     def seal(self) -> int:
         """What was said so far is being stored as a message; returns what `unseal` takes if that fails."""
@@ -158,7 +161,14 @@ class Tape:
 
     def covers(self, after: int) -> bool:
         """Whether the tape has every event of the session with a number above `after`."""
-        return bool(self.items) and first_of(self.items[0]) - 1 <= after
+        return self.is_whole and bool(self.items) and first_of(self.items[0]) - 1 <= after
+
+    def facts(self) -> Tape:
+        """A tape without the text, which covers nothing."""
+        found = Tape(self.turn_id)
+        found.items = [item for item in self.items if isinstance(item, Run)]
+        found.is_stored, found.is_whole = self.is_stored, False
+        return found
 
     def read(self, after: int, limit_bytes: int, *, merge: bool, upto: int = ALL) -> list[Run]:
         """Runs with `after` < number ≤ `upto`: at least one if there is any, about `limit_bytes` of text at most.

@@ -55,8 +55,8 @@ class Streams:
         if following.sending.background:
             raise InvalidRequest("background goes with POST …/messages; a stream follows its turn anyway.")
         with following:
-            turn = await following.start()
-            view = following.view(following.running(turn))
+            # The turn itself is not kept: it would hold the whole answer for as long as a slow reader takes.
+            view = following.view(following.running(await following.start()))
             await self._stream(following.reading, view)(scope, receive, send)
 
     async def _get(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -135,9 +135,8 @@ class Service(pb_grpc.A2AServiceServicer):
             raise InvalidRequest("background goes with SendMessage; a stream follows its turn anyway.")
         following = await self._accept(request)
         with following:
-            turn = await uncut(self._calls, following.start())
+            view = following.view(following.running(await uncut(self._calls, following.start())))
             await context.send_initial_metadata((("x-session-id", following.session_id),))
-            view = following.view(following.running(turn))
             await send_stream(context, self._runtime.conversation, following.reading, view)
 
     async def FollowSession(self, request: pb.FollowSessionRequest, context: Context) -> None:

@@ -241,7 +241,8 @@ class End:
             if (tape := self._tape) is not None:
                 checkpoint.add_runs(change.unit, tape, turn.turn_id, message_seq=seq, now_ms=now, drops_runs=drops_runs)
             is_remembered = self._remember(change, outcome, seq=seq)
-        change.on_commit(lambda: self._committed(outcome, seq=seq, is_remembered=is_remembered))
+        is_whole = extent is Extent.WHOLE
+        change.on_commit(lambda: self._committed(outcome, seq=seq, is_whole=is_whole, is_remembered=is_remembered))
 
     def _close_step(self, change: Change, outcome: Outcome, now: int) -> None:
         """The end cut a step: its acts get an end as well, and every call in the history an outcome."""
@@ -294,10 +295,12 @@ class End:
         change.set(remembered_seq=seq)
         return True
 
-    def _committed(self, outcome: Outcome, *, seq: int, is_remembered: bool) -> None:
+    def _committed(self, outcome: Outcome, *, seq: int, is_whole: bool, is_remembered: bool) -> None:
         """Keep the history that the next turn starts from."""
         desk, turn = self._desk, self._turn
         turn.is_stored = True
+        if is_whole and (tape := self._tape) is not None:
+            tape.is_stored = True
         self._stored = outcome
         turn.acts = []
         desk.trust = least_trusted(desk.trust, turn.trust)

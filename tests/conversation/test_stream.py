@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -11,9 +12,12 @@ import pytest
 
 from app.conversation.conversation import Conversation, Sending
 from app.conversation.stream import Later, Silence, leave, stream
+from app.conversation.view import View
 from app.domain.errors import Unavailable
 from app.events.follow import Reading
 from app.events.run import Run
+from app.events.tape import Tape
+from app.turns.open_turn import OpenTurn
 from tests.fixtures.house import ALICE, House, until
 
 
@@ -115,3 +119,66 @@ async def test_events_that_cannot_be_read_now_are_for_later(house: House, monkey
     async with reader(house) as (seen, task):
         await task
     assert seen.parts == [Later(seen.reading.cursor)]
+
+
+@contextlib.asynccontextmanager
+async def lagging(house: House) -> AsyncIterator[tuple[Seen, OpenTurn, View]]:
+    """Someone who took the beginning of an answer, which is over, and nothing since."""
+    stop_signal = asyncio.get_running_loop().create_future()
+    conversation = Conversation(
+        house.built, house.roster, max_message=100, heartbeat_seconds=12, stop_signal=stop_signal
+    )
+    session_log = await house.session()
+    following = await conversation.send(ALICE, "assistant", session_log, Sending("Hi"))
+    with following:
+        turn = await following.start()
+        assert isinstance(turn, OpenTurn)
+        model = await house.llm.answering()
+        model.say("The beginning. ")
+        await until(lambda: session_log.tape is not None and bool(session_log.tape.items))
+        assert session_log.tape is not None
+        following.reading.cursor = session_log.tape.items[0].first - 1
+        assert following.reading.take()
+        for number in range(50):
+            model.say(f"{number} " + "x" * 20)
+            await asyncio.sleep(0)
+        following.reading.rest()
+        assert len(tapes()) == 1, "the turn goes on"
+        model.finish()
+        await until(lambda: session_log.tape is None)
+        yield Seen(conversation, following.reading), turn, following.view(turn)
+
+
+@pytest.fixture
+async def small_ring() -> AsyncIterator[House]:
+    house = House(ring_bytes=100)
+    await house.open()
+    yield house
+    await house.close()
+
+
+def tapes() -> list[Tape]:
+    """Those with text."""
+    gc.collect()
+    return [one for one in gc.get_objects() if isinstance(one, Tape) and one.is_whole and one.items]
+
+
+async def test_a_reader_that_takes_nothing_keeps_no_text_of_a_turn_that_is_over(small_ring: House) -> None:
+    async with lagging(small_ring) as (seen, turn, view):
+        assert len(tapes()) == 1, "a reader that only lags is given the rest from it"
+        seen.reading.rest()
+        assert tapes() == []
+        seen.reading.cursor = turn.after
+        async for part in stream(seen.conversation, seen.reading, view):
+            seen.parts.append(part)
+        assert seen.text == turn.done.result().text
+    assert seen.kinds[-1] == "turn_finished"
+
+
+async def test_a_terminate_tells_such_a_reader_the_end_of_its_turn(small_ring: House) -> None:
+    async with lagging(small_ring) as (seen, _, view):
+        seen.reading.rest()
+        await small_ring.built.terminations.terminate(seen.reading.log)
+        async for part in stream(seen.conversation, seen.reading, view):
+            seen.parts.append(part)
+    assert seen.kinds == ["turn_finished", "session_terminated"]
