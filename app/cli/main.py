@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -86,11 +87,21 @@ def serve(
 @app.command()
 def init(
     path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("config.yaml"),
+    provider: Annotated[
+        str | None, typer.Option(help="openai, anthropic, gemini, openrouter, ollama, vllm or local.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The provider's name of the model.")] = None,
 ) -> None:
-    """Write a short configuration for what is there: a key in the environment, an Ollama, or the embedded model."""
-    from app.cli.init import init as run
+    """Write a short configuration, and check it. On a terminal it asks for the provider.
 
-    raise typer.Exit(run(path))
+    Without a terminal and without options it is for what is there: a key in
+    the environment, an Ollama, or the embedded model.
+    """
+    from app.cli.init import init as run
+    from app.cli.without_file import QuickFlags
+
+    is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    raise typer.Exit(run(path, QuickFlags(provider=provider, model=model), input if is_terminal else None))
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,51 @@ def test_init_overwrites_nothing(empty: Path, name: str, capsys: pytest.CaptureF
 def test_init_says_why_it_cannot_write(empty: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert init(empty / "nowhere" / "config.yaml") == 3
     assert "no such file or directory" in capsys.readouterr().err
+
+
+# -- init that asks ---------------------------------------------------------------------------------------------
+
+
+def answering(*answers: str) -> Callable[[str], str]:
+    """A user who types these lines, and then leaves."""
+    left = list(answers)
+
+    def ask(question: str) -> str:
+        print(question, end="")
+        if not left:
+            raise EOFError
+        return left.pop(0)
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("answers", "kind", "model"),
+    [
+        (("", ""), "openai", "gpt-5-mini"),  # its key is set
+        (("2", "claude-x"), "anthropic", "claude-x"),
+        (("ANTHROPIC", ""), "anthropic", "claude-sonnet-4-5"),
+        (("9", "cohere", "vllm", "", "qwen"), "vllm", "qwen"),  # what is not in the list, or empty, is asked again
+        (("7",), "local", None),
+    ],
+)
+def test_init_asks_for_provider_and_model(
+    empty: Path, answers: tuple[str, ...], kind: str, model: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+
+    assert init(Path("config.yaml"), ask=answering(*answers)) == 0
+
+    [llm] = load_config(empty / "config.yaml", environ={}).config.llms.values()
+    assert (llm.type, llm.model) == (kind, model)
+
+
+def test_init_says_what_is_still_missing(empty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert init(Path("config.yaml"), QuickFlags(provider="anthropic")) == 0
+    assert "before hector serve: export ANTHROPIC_API_KEY=…" in capsys.readouterr().out
+
+
+def test_init_writes_nothing_for_a_user_who_leaves_or_a_provider_that_is_not_known(empty: Path) -> None:
+    assert init(Path("config.yaml"), ask=answering("1")) == 130
+    assert init(Path("config.yaml"), QuickFlags(provider="cohere")) == 2
+    assert not (empty / "config.yaml").exists()
