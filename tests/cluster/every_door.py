@@ -1,6 +1,6 @@
 """Readers of every door, spread over three servers, of a session that is terminated: when each gets its last byte.
 
-python -m tests.cluster.every_door --rounds 50
+python -m tests.cluster.every_door --rounds 50 [--redis]
 
 A round: a turn that hangs after its text, readers of all doors at the three servers, a terminate through a server that
 does not own the session. Told are the milliseconds from the order to the end of each reader's stream, by door: of all
@@ -16,7 +16,7 @@ import itertools
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 
@@ -28,6 +28,7 @@ from tests.fixtures.cluster import Cluster
 from tests.fixtures.eventually import eventually
 from tests.fixtures.every_door import BEFORE, PURSE, READERS, SETTINGS, Read, Said, Watched, begin, by_mcp_call
 from tests.fixtures.postgres import Databases, PostgresServer
+from tests.fixtures.redis import RedisServer
 from tests.fixtures.talk import Talk
 
 LIMIT_MS = 100
@@ -92,10 +93,14 @@ def fresh_database() -> Iterator[str]:
         server.close()
 
 
-async def main(rounds: int, retries: int) -> int:
-    with fresh_database() as url, tempfile.TemporaryDirectory(prefix="hector-doors-") as folder:
+async def main(rounds: int, retries: int, *, has_redis: bool) -> int:
+    with ExitStack() as stack:
+        url = stack.enter_context(fresh_database())
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="hector-doors-"))
+        redis_url = stack.enter_context(RedisServer()).url if has_redis else None
         (Path(folder) / "purse.py").write_text(PURSE)
-        async with Cluster(Path(folder), SETTINGS, url, environment={"PYTHONPATH": python_path(folder)}) as cluster:
+        environment = {"PYTHONPATH": python_path(folder)}
+        async with Cluster(Path(folder), SETTINGS, url, redis_url=redis_url, environment=environment) as cluster:
             clients = [httpx.AsyncClient(base_url=one, timeout=20, trust_env=False) for one in cluster.urls]
             for server in cluster.servers.values():
                 await server.wait_for_grpc()
@@ -143,5 +148,6 @@ if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rounds", type=int, default=50)
     options.add_argument("--retries", type=int, default=2)
+    options.add_argument("--redis", action="store_true", help="with a tail in Redis")
     given = options.parse_args()
-    sys.exit(asyncio.run(main(given.rounds, given.retries)) > 0)
+    sys.exit(asyncio.run(main(given.rounds, given.retries, has_redis=given.redis)) > 0)

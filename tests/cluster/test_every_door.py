@@ -13,6 +13,7 @@ from tests.cluster.every_door import Spread, python_path
 from tests.fixtures.cluster import Cluster
 from tests.fixtures.every_door import AFTER, PURSE, SETTINGS, WHOLE, begin, read_all
 from tests.fixtures.postgres import Databases
+from tests.fixtures.redis import RedisServer
 from tests.fixtures.talk import Talk
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -21,12 +22,20 @@ SECONDS = 5.0
 """For the last byte on a machine with other work to do; `tests/cluster/every_door.py` measures it."""
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def cluster(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["database", "redis"])
+async def cluster(
+    request: pytest.FixtureRequest,
+    databases: Databases,
+    shared_redis: RedisServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[Cluster]:
+    """Servers that follow each other by the database alone, or with a tail in Redis."""
+    redis_url = shared_redis.url if request.param == "redis" else None
     folder = Path(tmp_path_factory.mktemp("doors"))
     (folder / "purse.py").write_text(PURSE)
     environment = {"PYTHONPATH": python_path(folder)}
-    async with Cluster(folder, SETTINGS, databases.create(), environment=environment) as cluster:
+    url = databases.create()
+    async with Cluster(folder, SETTINGS, url, redis_url=redis_url, environment=environment) as cluster:
         for server in cluster.servers.values():
             await server.wait_for_grpc()
         yield cluster
