@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import pytest_asyncio
 import websockets
 
@@ -16,6 +17,7 @@ from tests.fixtures.eventually import eventually
 from tests.fixtures.server import HectorServer
 from tests.fixtures.talk import Talk, good
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 KEY = "key-of-alice-00000"
 SECRET_WORDS = "purple-elephants"
 FILE = "logs/access.log"
@@ -35,41 +37,60 @@ async def serve(folder: Path, logging: dict[str, Any]) -> HectorServer:
     return server
 
 
-@pytest_asyncio.fixture
-async def server(tmp_path: Path) -> AsyncIterator[HectorServer]:
-    started = await serve(tmp_path, {"access": FILE, "format": "json"})
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[HectorServer]:
+    started = await serve(Path(tmp_path_factory.mktemp("access")), {"access": FILE, "format": "json"})
     yield started
     await started.close()
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def alice(server: HectorServer) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"Authorization": f"Bearer {KEY}"}
     async with httpx.AsyncClient(base_url=server.base_url, headers=headers, timeout=15, trust_env=False) as client:
         yield client
 
 
-def said(server: HectorServer) -> str:
-    path = server.folder / FILE
-    return path.read_text() if path.exists() else ""
+class AccessLog:
+    """What is written from the beginning of a test on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE
+        self._begin = len(self._text)
+
+    @property
+    def _text(self) -> str:
+        return self.path.read_text() if self.path.exists() else ""
+
+    @property
+    def text(self) -> str:
+        return self._text[self._begin :]
+
+    async def lines(self, count: int) -> list[dict[str, Any]]:
+        """Once there are so many: a line is written behind its answer."""
+
+        async def are_there() -> bool:
+            return self.text.count("\n") >= count
+
+        await eventually(are_there)
+        return [json.loads(line) for line in self.text.splitlines()]
+
+    def move_away(self) -> None:
+        self.path.rename(self.path.with_suffix(".1"))
+        self._begin = 0
 
 
-async def lines(server: HectorServer, count: int) -> list[dict[str, Any]]:
-    """Once there are so many: a line is written behind its answer."""
-
-    async def are_there() -> bool:
-        return said(server).count("\n") >= count
-
-    await eventually(are_there)
-    return [json.loads(line) for line in said(server).splitlines()]
+@pytest.fixture
+def access_log(server: HectorServer) -> AccessLog:
+    return AccessLog(server.folder)
 
 
-async def test_a_line_tells_who_asked_for_what_and_how_it_went(server: HectorServer, alice: httpx.AsyncClient) -> None:
+async def test_a_line_tells_who_asked_for_what_and_how_it_went(access_log: AccessLog, alice: httpx.AsyncClient) -> None:
     talk = await Talk.begin(alice)
     answered = await alice.post(f"{talk.path}/messages", json={"message": SECRET_WORDS})
     good(answered)
 
-    [_, line] = await lines(server, 2)
+    [_, line] = await access_log.lines(2)
 
     assert line.pop("time").endswith("+00:00")
     assert 0 < line.pop("ms") < 15_000
@@ -87,16 +108,18 @@ async def test_a_line_tells_who_asked_for_what_and_how_it_went(server: HectorSer
 
 
 async def test_a_stream_is_written_when_it_is_over_with_the_time_it_was_open(
-    server: HectorServer, alice: httpx.AsyncClient
+    access_log: AccessLog, alice: httpx.AsyncClient
 ) -> None:
     talk = await Talk.begin(alice)
     async with talk.follow():
-        await lines(server, 1)
-    [_, line] = await lines(server, 2)
+        await access_log.lines(1)
+    [_, line] = await access_log.lines(2)
     assert (line["status"], line["method"], "bytes" in line) == (200, "GET", False)
 
 
-async def test_nothing_secret_is_in_any_line(server: HectorServer, alice: httpx.AsyncClient) -> None:
+async def test_nothing_secret_is_in_any_line(
+    server: HectorServer, access_log: AccessLog, alice: httpx.AsyncClient
+) -> None:
     talk = await Talk.begin(alice)
     ticket = good(await alice.post(f"{talk.path}/tickets"))["ticket"]
     async with httpx.AsyncClient(base_url=server.base_url, timeout=15, trust_env=False) as browser:
@@ -112,29 +135,30 @@ async def test_nothing_secret_is_in_any_line(server: HectorServer, alice: httpx.
     async with websockets.connect(address):
         pass
 
-    found = await lines(server, 9)
+    found = await access_log.lines(9)
 
     assert sorted([line["status"] for line in found]) == [101, 200, 200, 200, 201, 201, 401, 401, 401]
     assert [line.get("principal") for line in found if line["status"] == 401] == [None] * 3
     for secret in (ticket, KEY, "wrong-key", SECRET_WORDS, "?", "Noted"):
-        assert secret not in said(server), secret
+        assert secret not in access_log.text, secret
 
 
-async def test_a_request_that_is_refused_before_it_is_read_has_a_line(server: HectorServer) -> None:
+async def test_a_request_that_is_refused_before_it_is_read_has_a_line(
+    server: HectorServer, access_log: AccessLog
+) -> None:
     async with httpx.AsyncClient(base_url=server.base_url, trust_env=False) as client:
         assert (await client.get("/agents", headers={"x-long": "x" * 100_000})).status_code == 431
-    [line] = await lines(server, 1)
+    [line] = await access_log.lines(1)
     assert (line["status"], line["client"], line["route"]) == (431, "127.0.0.1", "other")
 
 
-async def test_a_file_that_logrotate_moves_away_is_made_again(server: HectorServer, alice: httpx.AsyncClient) -> None:
-    path = server.folder / FILE
+async def test_a_file_that_logrotate_moves_away_is_made_again(access_log: AccessLog, alice: httpx.AsyncClient) -> None:
     await alice.get("/agents")
-    await lines(server, 1)
-    path.rename(path.with_suffix(".1"))
+    await access_log.lines(1)
+    access_log.move_away()
     await alice.get("/agents/assistant")
-    assert [line["path"] for line in await lines(server, 1)] == ["/agents/assistant"]
-    assert path.stat().st_mode & 0o077 == 0
+    assert [line["path"] for line in await access_log.lines(1)] == ["/agents/assistant"]
+    assert access_log.path.stat().st_mode & 0o077 == 0
 
 
 async def test_a_line_of_text_cannot_be_forged(tmp_path: Path) -> None:
@@ -143,13 +167,15 @@ async def test_a_line_of_text_cannot_be_forged(tmp_path: Path) -> None:
         async with httpx.AsyncClient(base_url=server.base_url, trust_env=False) as client:
             await client.get("/agents/a%0Aforged%E2%80%AE")
 
+        path = tmp_path / FILE
+
         async def is_there() -> bool:
-            return said(server).endswith("\n")
+            return path.exists() and path.read_text().endswith("\n")
 
         await eventually(is_there)
         time, request = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "GET /agents/a%0Aforged%E2%80%AE"
         line = rf"{time} 127\.0\.0\.1 - {request} 401 [\d.e-]+ ms \d+ B req_\w+\n"
-        assert re.fullmatch(line, said(server))
+        assert re.fullmatch(line, path.read_text())
     finally:
         await server.close()
 

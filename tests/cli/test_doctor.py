@@ -102,10 +102,10 @@ async def test_each_harm_of_nginx_is_named_and_the_lines_mend_it(server: HectorS
     seen = dict(zip(names, examined, strict=True))
 
     assert seen["well"].verdict == "ok"
-    assert "a heartbeat after 1." in seen["well"].sentence
+    assert re.search(r"first bytes after \d+ ms, a heartbeat after \d\.\d s$", seen["well"].sentence)
     for name, words, lines in (
         ("buffers", "buffers it", "proxy_buffering off; proxy_cache off;"),
-        ("cuts", "cuts it after 0.", "proxy_read_timeout 2m; proxy_send_timeout 2m;"),
+        ("cuts", "cuts it after ", "proxy_read_timeout 2m; proxy_send_timeout 2m;"),
         ("compresses", "compresses it (gzip) and holds it back", "gzip off;"),
     ):
         found = seen[name]
@@ -125,7 +125,7 @@ async def test_each_harm_of_nginx_is_named_and_the_lines_mend_it(server: HectorS
 async def test_lines_for_both_proxies_are_shown_for_one_that_does_not_say_what_it_is(server: HectorServer) -> None:
     await asyncio.gather(
         told_of(server, "buffers", "buffers it: nothing came within 3 s", "proxy_buffering off;", "flush_interval -1"),
-        told_of(server, "cuts", "cuts it after 0.5 s of silence", "proxy_read_timeout 2m;", "    read_timeout 2m"),
+        told_of(server, "cuts", "cuts it after ", "proxy_read_timeout 2m;", "    read_timeout 2m"),
         told_of(server, "compresses", "compresses it (gzip) and holds it back", "gzip off;", "encode {"),
     )
 
