@@ -22,10 +22,11 @@ from app import __version__
 from tests.acceptance.conftest import settings_for
 from tests.cli.command import Hector
 from tests.fixtures.eventually import eventually
-from tests.fixtures.server import ROOT, HectorServer
+from tests.fixtures.server import ON_CLUSTER, ROOT, HectorServer
 from tests.fixtures.talk import Talk, good, reason
 from tests.fixtures.upstream import Upstream
 
+alone = pytest.mark.skipif(ON_CLUSTER, reason="each of two servers counts its own requests")
 Settings = dict[str, Any]
 Figures = dict[tuple[str, ...], float]
 
@@ -141,6 +142,7 @@ def turns(status: str, reason: str = "", provider_status: str = "") -> tuple[str
     return "assistant", "default", provider_status, reason, status
 
 
+@alone
 async def test_requests_are_counted_by_route_and_status_and_timed(
     client: httpx.AsyncClient, upstream: Upstream
 ) -> None:
@@ -170,6 +172,7 @@ async def test_requests_are_counted_by_route_and_status_and_timed(
     assert found["hector_http_request_seconds_sum", "POST", stream] < 0.3  # its answer began before the model's
 
 
+@alone
 async def test_a_request_that_is_none_and_one_that_is_left_are_counted(
     client: httpx.AsyncClient, upstream: Upstream, server: Operated
 ) -> None:

@@ -109,7 +109,8 @@ async def test_the_backup_is_made_beside_the_server_and_old_ones_go(tmp_path: Pa
     for path, days in ((old, 20), (recent, 2)):
         path.write_text("a backup")
         os.utime(path, (time.time() - days * 86400,) * 2)
-    server = HectorServer(tmp_path, {"llms": {"demo": {"type": "scripted"}}}, is_alone=True)
+    settings = {"llms": {"demo": {"type": "scripted"}}, "storage": {"url": f"sqlite:///{tmp_path}/data/hector.db"}}
+    server = HectorServer(tmp_path, settings, is_alone=True)
     await server.start()
     try:
         for command in commands("hector-backup.service", "ExecStart", program, backups):
