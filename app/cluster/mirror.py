@@ -246,6 +246,14 @@ class Mirror:
         """Return when readers here have the events up to this number. Raises Unavailable."""
         await self._showing.show(upto)
 
+    def look_for_end(self) -> None:
+        """The session may have been terminated: if it was, tell its end."""
+        self._showing.look_for_end()
+
+    async def show_end(self) -> None:
+        """If the session was terminated, tell its end. Raises Unavailable."""
+        await self._showing.show_end()
+
     async def rewind(self) -> None:
         """Read what the open turn has said so far, up to where readers here are. Raises Unavailable."""
         await self._showing.rewind()

@@ -243,7 +243,7 @@ class Sharing:
         if claim.owner is not None and claim.owner != mirror.owner:
             mirror.look_again(claim.owner)
         if claim.session is None:
-            mirror.hint(mirror.session_log.visible_seq + 1)
+            mirror.look_for_end()
 
     async def _claim_for(self, mirror: Mirror) -> bool:
         """The owner of a mirror is gone: take its place, or find out who did. False: neither is possible yet."""
@@ -277,7 +277,7 @@ class Sharing:
     async def settle(self, mirror: Mirror) -> None:
         """See `Elsewhere.settled`."""
         if await self._live.open(mirror.session_id) is None:
-            await mirror.show(mirror.session_log.visible_seq + 1)  # its end
+            await mirror.show_end()
 
     @property
     def has_tail(self) -> bool:
@@ -334,13 +334,15 @@ class Sharing:
             if mirror.is_over or mirror.is_unused:
                 self._drop(session_id, mirror)
         if self._mirrors:
-            found = await self._live.durable.database.read(partial(replicas.owners, session_ids=list(self._mirrors)))
-            for session_id, mirror in list(self._mirrors.items()):
+            known = list(self._mirrors.items())  # others may come while the database is asked
+            ids = [session_id for session_id, _ in known]
+            found = await self._live.durable.database.read(partial(replicas.owners, session_ids=ids))
+            for session_id, mirror in known:
                 owner = found.get(session_id)
                 if owner is None and session_id in found:
                     await self._guarded(self._live.open(session_id))
                 elif owner is None:
-                    mirror.hint(mirror.session_log.visible_seq + 1)
+                    mirror.look_for_end()
                 elif owner != mirror.owner:
                     mirror.look_again(owner)
         if not self.lending.is_stopping:

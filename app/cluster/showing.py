@@ -93,6 +93,19 @@ class Showing:
             assert self._pulling is not None
             await asyncio.shield(self._pulling)
 
+    def look_for_end(self) -> None:
+        """See `Mirror.look_for_end`."""
+        if not self._mirror.is_over:
+            self._tasks.start(self.show_end(), name=f"end of {self.session_id}")
+
+    async def show_end(self) -> None:
+        """See `Mirror.show_end`."""
+        session_log, session_id = self._session_log, self.session_id
+        async with self._noting:
+            session = await session_log.database.read(lambda connection: sessions.find(connection, session_id))
+            if session is None and session_log.elsewhere is self._mirror:
+                await self._terminated()
+
     async def rewind(self) -> None:
         """Read what the open turn has said so far, up to where readers here are. Raises Unavailable."""
         running = self._desk.open if self._desk is not None else None
