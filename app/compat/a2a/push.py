@@ -171,7 +171,7 @@ class Push:
         """Tell what becomes of a task until it is over. As a reader: the task goes on for whoever is told."""
         try:
             try:
-                with await self._service.subscribe(caller, task_id) as followed:
+                with await self._service.subscribe(caller, task_id, is_from_now=True) as followed:
                     await self._tell_changes(followed)
             except UnsupportedOperationError:  # it was over sooner than we looked
                 pass
@@ -183,19 +183,17 @@ class Push:
 
     async def _tell_changes(self, followed: Followed) -> None:
         task_id = followed.turn.turn_id
-        known = followed.first.status.state  # the replay of what came before it tells nothing new
+        known = followed.first.status.state
         if known == TaskState.TASK_STATE_INPUT_REQUIRED:  # whoever followed before may not have told that
             status = TaskStatusUpdateEvent(
                 task_id=task_id, context_id=followed.first.context_id, status=followed.first.status
             )
             await self._tell(followed.session_log, task_id, StreamResponse(status_update=status))
-        caught_up = followed.session_log.visible_seq
         async for part in self._service.updates(followed):
             if isinstance(part, Silence):
                 continue
-            is_new = followed.reading.cursor > caught_up
             for update in part:
-                if not isinstance(update, TaskStatusUpdateEvent) or not is_new or update.status.state == known:
+                if not isinstance(update, TaskStatusUpdateEvent) or update.status.state == known:
                     continue
                 known = update.status.state
                 if known not in FINAL_STATES:  # the end is told with the whole task

@@ -164,8 +164,10 @@ class Service:
 
     # -- following ------------------------------------------------------------------------------
 
-    async def subscribe(self, caller: Caller, task_id: str) -> Followed:
+    async def subscribe(self, caller: Caller, task_id: str, *, is_from_now: bool = False) -> Followed:
         """Follow an open task from its beginning: all who do are told the same updates in the same order.
+
+        `is_from_now`: leave out what came before this call. Its first state may be that of an update which follows.
 
         Raises:
             UnsupportedOperationError: it is over.
@@ -176,6 +178,8 @@ class Service:
         runtime = self.runtime
         agent = runtime.roster.get(caller.agent, caller.principal)
         after = turn.after if turn.state is TurnState.QUEUED else turn.started_seq - 1
+        if is_from_now:
+            after = session_log.visible_seq
         reading = runtime.conversation.read(session_log, agent, after=after)
         reading.__enter__()
         try:
