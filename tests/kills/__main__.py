@@ -1,4 +1,7 @@
-"""The long form: python -m tests.kills [--rounds 100] [--postgres URL] [--point NAME] [--seed N]"""
+"""The long form: python -m tests.kills [--rounds 100] [--postgres URL] [--point NAME] [--seed N]
+
+With --replicas 3 [--redis URL] the victim is one of several servers, and another goes on with its turns.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,8 @@ def main() -> int:
     parser.add_argument("--postgres", metavar="URL", help="an empty database for each half, with {} for its name")
     parser.add_argument("--point", choices=POINTS, help="only this one")
     parser.add_argument("--on-crash", choices=["resume", "interrupt"], help="only this half")
+    parser.add_argument("--replicas", type=int, default=1, help="so many servers share the database of --postgres")
+    parser.add_argument("--redis", metavar="URL", help="their tail")
     given = parser.parse_args()
     points = (given.point,) if given.point else POINTS
     halves: tuple[OnCrash, ...] = (given.on_crash,) if given.on_crash else ("resume", "interrupt")
@@ -33,13 +38,15 @@ def main() -> int:
                 given.seed,
                 on_crash=half,
                 postgres_url=given.postgres.format(half) if given.postgres else None,
+                replicas=given.replicas,
+                redis_url=given.redis,
                 points=points,
                 told=lambda words: print(f"{time.monotonic() - began:.0f} s: {words}", flush=True),
             )
             asyncio.run(run.go(-(-given.rounds * len(points) // len(halves))))
             print(f"{half}: {run.figures}", flush=True)
             if run.problems:
-                print("\n".join(run.server.log[-40:]))
+                print("\n".join([line for server in run.servers for line in server.log[-40:]]))
             wrong += run.problems
     for problem in wrong:
         print("WRONG:", problem)

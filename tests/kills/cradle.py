@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,11 @@ _MODULES = (
 class Cradle:
     """The process that makes them. One server at a time; a context manager."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+        """`environment`: further variables of the servers."""
         self._line, theirs = socket.socketpair()
         environment = {
+            **(environment or {}),
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
             "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'clients/python'}",

@@ -32,6 +32,8 @@ Point = Literal[
 ]
 POINTS: tuple[Point, ...] = get_args(Point)
 TARGET, PLAN = "target.txt", "plan.json"
+FOLDER = "KILLS_FOLDER"
+"""The variable that names the target's folder, where it is not the server's own."""
 
 
 # -- the target ---------------------------------------------------------------------------------
@@ -53,9 +55,13 @@ def effects(folder: Path) -> list[Effect]:
     return [Effect(tool, int(number), key) for tool, number, key in map(str.split, lines)]
 
 
+def _folder() -> Path:
+    return Path(os.environ.get(FOLDER, ""))
+
+
 def _happen(tool: str, number: int, key: str) -> str:
     _reach("in the body, before its effect")
-    target = os.open(TARGET, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    target = os.open(_folder() / TARGET, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         os.write(target, f"{tool} {number} {key}\n".encode())
     finally:
@@ -89,7 +95,7 @@ def ship(number: int, ctx: ToolContext) -> str:
 
 
 def _probe(key: str) -> ToolResult | None:
-    found = [effect for effect in effects(Path()) if effect.key == key]
+    found = [effect for effect in effects(_folder()) if effect.key == key]
     return ToolResult(f"{found[0].tool} {found[0].number} is done") if found else None
 
 

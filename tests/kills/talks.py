@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,10 +67,10 @@ class Reader:
 
 
 class Client:
-    """A session, and the readers of its turns. `base_url` follows the server."""
+    """A session, and the readers of its turns. `address`: of a server, asked for each request."""
 
-    def __init__(self, http: httpx.AsyncClient, base_url: str, session_id: str) -> None:
-        self.base_url = base_url
+    def __init__(self, http: httpx.AsyncClient, address: Callable[[], str], session_id: str) -> None:
+        self._address = address
         self.session_id = session_id
         self.path = f"/agents/assistant/sessions/{session_id}"
         self.readers: list[Reader] = []
@@ -80,7 +81,7 @@ class Client:
         async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
                 with contextlib.suppress(httpx.TransportError):
-                    response = await self._http.request(method, self.base_url + self.path + path, json=body)
+                    response = await self._http.request(method, self._address() + self.path + path, json=body)
                     if response.status_code not in (429, 503):
                         return response
                 await asyncio.sleep(PAUSE_SECONDS)
@@ -89,7 +90,7 @@ class Client:
         async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
                 with contextlib.suppress(httpx.TransportError):
-                    address = f"{self.base_url}/agents/assistant/sessions"
+                    address = f"{self._address()}/agents/assistant/sessions"
                     made = await self._http.post(address, json={"session_id": self.session_id})
                     if made.status_code in (200, 201):
                         return
@@ -107,7 +108,7 @@ class Client:
             reader.problems.append("no end: " + " | ".join(reader.seen[-20:]))
 
     async def _connect(self, reader: Reader) -> None:
-        address = f"{self.base_url}{self.path}/messages/stream"
+        address = f"{self._address()}{self.path}/messages/stream"
         if reader.turn_id is None:
             reader.cursor = None
             headers, body = {"Idempotency-Key": reader.task.name}, {"message": reader.task.message}
