@@ -83,7 +83,7 @@ async def test_the_examples_run_one_after_the_other(assistant: HectorServer) -> 
 
     assert process.returncode == 0, err
     assert "What is my name?\n" in out
-    assert '"message_count": 4' in out
+    assert '"message_count": 6' in out
     assert "\nok\n" in out
     assert "write_file" in out.partition("\nok\n")[2]
     assert "time: first" in err
