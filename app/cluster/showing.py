@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import orjson
 from app.cluster import shadows
 from app.cluster.arrivals import Arrivals
 from app.cluster.tail_entry import Entry
+from app.domain.errors import HectorError
 from app.domain.event import EventKind, SessionTerminated, TurnFinished
 from app.domain.session import Session, SessionStatus
 from app.domain.turn import Outcome, TurnState
@@ -26,6 +28,9 @@ from app.turns.open_turn import OpenTurn
 
 if TYPE_CHECKING:
     from app.cluster.mirror import Mirror
+
+
+log = logging.getLogger(__name__)
 
 
 class Showing:
@@ -44,7 +49,7 @@ class Showing:
         self._journal = journal
         self._receipt_of = receipt_of
         self._wanted = mirror.session_log.visible_seq
-        self._pulling: asyncio.Task[None] | None = None
+        self._pulling: asyncio.Task[HectorError | None] | None = None
         self._tasks = Tasks()
         self._arrivals = Arrivals(mirror, self)
         self._noting = asyncio.Lock()
@@ -83,7 +88,7 @@ class Showing:
         """The owner has stored the events up to this number, or the session is over."""
         self._wanted = max(self._wanted, upto)
         if not self._mirror.is_over and (self._pulling is None or self._pulling.done()):
-            self._pulling = self._tasks.start(self._pull(), name=f"events of {self.session_id}")
+            self._pulling = self._tasks.start(self._try_to_pull(), name=f"events of {self.session_id}")
 
     async def show(self, upto: int) -> None:
         """Return when readers here have the events up to this number. Raises Unavailable."""
@@ -91,12 +96,19 @@ class Showing:
         while not self._mirror.is_over and self._session_log.visible_seq < upto:
             self.hint(upto)
             assert self._pulling is not None
-            await asyncio.shield(self._pulling)
+            if (failure := await asyncio.shield(self._pulling)) is not None:
+                raise failure
 
     def look_for_end(self) -> None:
         """See `Mirror.look_for_end`."""
         if not self._mirror.is_over:
-            self._tasks.start(self.show_end(), name=f"end of {self.session_id}")
+            self._tasks.start(self._try_to_show_end(), name=f"end of {self.session_id}")
+
+    async def _try_to_show_end(self) -> None:
+        try:
+            await self.show_end()
+        except HectorError as error:
+            log.debug("whether session %s is over is not known yet: %s", self.session_id, error)
 
     async def show_end(self) -> None:
         """See `Mirror.show_end`."""
@@ -127,6 +139,15 @@ class Showing:
         session = await session_log.database.read(lambda connection: sessions.find(connection, self.session_id))
         if session is not None:
             await self._pull(session.reserved_seq)
+
+    async def _try_to_pull(self) -> HectorError | None:
+        """Why it failed, if it did: the owner is asked again how far it is, by those who read or wait."""
+        try:
+            await self._pull()
+        except HectorError as error:
+            log.debug("session %s is not shown further yet: %s", self.session_id, error)
+            return error
+        return None
 
     async def _pull(self, most: int | None = None) -> None:
         """Show what the owner has stored, up to number `most` if that is given, else as far as it has said."""
