@@ -218,7 +218,6 @@ class Runtime:
             tail = cluster.use_tail(config.redis.url.get_secret_value(), namespace=namespace, confirms=confirms)
             self.metrics.gauge("hector_tail_up", "Whether Redis carries the newest events.", lambda: float(tail.is_up))
             self.metrics.counter("hector_tail_entries", "Batches of events added to it.", lambda: tail.writer.entries)
-            self._stack.push_async_callback(tail.close)
             self._start("the tail", tail.run())
         await cluster.enter(self.house, self.roster, self.created_agents, working=self._working, metrics=self.metrics)
         self._start("sharing with other servers", cluster.run())

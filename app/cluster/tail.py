@@ -64,12 +64,15 @@ class RedisTail:
         return self.writer.is_up and self.reader.is_up
 
     async def run(self) -> None:
-        """Write and read until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.writer.run(), name="writer of the tail")
-            tasks.create_task(self.reader.run(), name="reader of the tail")
+        """Write and read until cancelled; then the connections are closed."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.writer.run(), name="writer of the tail")
+                tasks.create_task(self.reader.run(), name="reader of the tail")
+        finally:
+            await self._close()
 
-    async def close(self) -> None:
+    async def _close(self) -> None:
         await self.reader.close()
         await self._client.aclose()
         await self._waiting.aclose()

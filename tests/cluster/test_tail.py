@@ -48,19 +48,18 @@ class Tails:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._running: list[tuple[RedisTail, asyncio.Task[None]]] = []
+        self._running: list[asyncio.Task[None]] = []
 
     async def open(self, name: str = "a", *, confirms: bool = True, lease: Lease = FOREVER) -> RedisTail:
         tail = RedisTail(self._url, namespace="test", replica_id=name, lease=lease, confirms=confirms)
-        self._running.append((tail, asyncio.create_task(tail.run())))
+        self._running.append(asyncio.create_task(tail.run()))
         await until(lambda: tail.is_up)
         return tail
 
     async def close(self) -> None:
-        for tail, task in self._running:
+        for task in self._running:
             task.cancel()
             await asyncio.wait([task])
-            await tail.close()
 
 
 @pytest.fixture
