@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.context import Context
 
 from app.domain.turn import Usage
 
@@ -82,7 +82,7 @@ class Tracing:
 
         `caller`: the span it goes below, as `traceparent` says it.
         """
-        above = None if caller is None else TraceContextTextMapPropagator().extract({HEADER: caller})
+        above = None if caller is None else _span_of(caller)
         start = created_ms * 1_000_000
         attributes: dict[str, Any] = {
             "gen_ai.operation.name": "invoke_agent",
@@ -116,3 +116,9 @@ class Tracing:
             span.set_attribute("error.type", error)
             span.set_status(trace.StatusCode.ERROR, error)
         span.end(end)
+
+
+def _span_of(caller: str) -> Context:
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # for who traces
+
+    return TraceContextTextMapPropagator().extract({HEADER: caller})
