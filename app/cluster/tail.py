@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 3.0
+CANCEL_SECONDS = 0.5
 MOST_RUNS = 10_000
 """Rows of text of one open turn that are compared with the tail; it has fewer entries than that."""
 
@@ -65,11 +67,16 @@ class RedisTail:
 
     async def run(self) -> None:
         """Write and read until cancelled; then the connections are closed."""
+        tasks = [
+            asyncio.create_task(self.writer.run(), name="writer of the tail"),
+            asyncio.create_task(self.reader.run(), name="reader of the tail"),
+        ]
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self.writer.run(), name="writer of the tail")
-                tasks.create_task(self.reader.run(), name="reader of the tail")
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # neither ends by itself
         finally:
+            await _end(tasks)
             await self._close()
 
     async def _close(self) -> None:
@@ -129,3 +136,11 @@ class RedisTail:
             return []
         entries: list[tuple[bytes, Any]] = found
         return [fields for _, fields in entries if tail_entry.FIELD in fields]
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel them until they have ended: a client that is cancelled while it connects or answers may take no notice."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=CANCEL_SECONDS)

@@ -81,6 +81,29 @@ def say(log: SessionLog, *words: bytes) -> None:
     log.append_text(EventKind.TEXT, list(words))
 
 
+async def test_the_end_comes_although_a_cancellation_was_swallowed(
+    tails: Tails, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tail = await tails.open()
+    swallowed = 0
+
+    async def flush() -> None:
+        nonlocal swallowed
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            swallowed += 1
+            if swallowed > 1:
+                raise
+
+    monkeypatch.setattr(tail.writer, "_flush", flush)
+    say(a_log(tail), b"a")
+    await until(tail.writer._sending.locked)
+    async with asyncio.timeout(20):
+        await tails.close()
+    assert swallowed == 1
+
+
 async def test_redis_refuses_a_number_that_is_not_above_the_last_one(redis_server: RedisServer) -> None:
     assert redis_server.command("XADD", "k", "5-0", "f", "x") == b"$3\r\n5-0\r\n"
     for number in ("5-0", "4-0"):
